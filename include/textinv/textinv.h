@@ -1,0 +1,876 @@
+/*
+ * libtextinv - textual inversion for frozen text-to-image diffusion models.
+ *
+ * From three to five pictures of a thing, textinv_invert() finds embedding vectors for a new
+ * word; textinv_generate() draws prompts in which that word stands like any other. The model is
+ * never changed.
+ *
+ * Handles
+ *   textinv_session     device, threads, memory, log, cancel flag, last error. One per running call.
+ *   textinv_model       frozen weights and schedule of one pipeline. Constant once open.
+ *   textinv_tokenizer   text to ids and back. Borrowed from the model, or opened alone. Constant.
+ *   textinv_embeddings  the new words and their vectors.
+ *   textinv_optimizer   AdamW state of the rows of one textinv_embeddings.
+ *   textinv_images      8-bit RGB pictures returned by a call.
+ *
+ * Threads: a textinv_model and a textinv_tokenizer may be used by any number of threads at once.
+ * Every other handle belongs to one thread at a time; textinv_session_cancel() is the only call
+ * allowed on a session that is in use by another thread.
+ *
+ * Errors: a call returns TEXTINV_OK or a negative TEXTINV_E_* code. When a call that takes a
+ * session fails, textinv_session_error() gives one line that names the file, tensor, key or
+ * argument, the value met and the value expected. On failure an out handle is set to NULL. No call
+ * ends the process, prints, installs a signal handler, or changes the locale or the current folder.
+ *
+ * Structs that carry options start with struct_size. Fill them with their _init function, then
+ * set what differs; an option that is newer than the library fails with TEXTINV_E_VERSION.
+ *
+ * Arrays are row-major; [n, c, h, w] is the order of PyTorch. Text is UTF-8.
+ */
+#ifndef TEXTINV_TEXTINV_H
+#define TEXTINV_TEXTINV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "version.h"
+
+#ifndef TEXTINV_API
+#if defined(_WIN32) && defined(TEXTINV_BUILD)
+#define TEXTINV_API __declspec(dllexport)
+#elif defined(_WIN32)
+#define TEXTINV_API __declspec(dllimport)
+#elif defined(__GNUC__)
+#define TEXTINV_API __attribute__((visibility("default")))
+#else
+#define TEXTINV_API
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct textinv_session textinv_session;
+typedef struct textinv_model textinv_model;
+typedef struct textinv_tokenizer textinv_tokenizer;
+typedef struct textinv_embeddings textinv_embeddings;
+typedef struct textinv_optimizer textinv_optimizer;
+typedef struct textinv_images textinv_images;
+
+/* ------------------------------------------------------------------ values */
+
+/* Result of a call: TEXTINV_OK or a negative TEXTINV_E_* code. */
+typedef int32_t textinv_status;
+enum {
+  TEXTINV_OK            = 0,
+  TEXTINV_E_INVALID     = -1,  /* an argument is out of its documented range */
+  TEXTINV_E_NOMEM       = -2,  /* memory, or the session's memory budget, does not suffice */
+  TEXTINV_E_CANCELLED   = -3,  /* a callback or textinv_session_cancel() asked to stop */
+  TEXTINV_E_BACKEND     = -4,  /* the backend is absent or the device failed */
+  TEXTINV_E_VERSION     = -5,  /* an option or a file is newer than this library */
+  TEXTINV_E_IO          = -6,  /* a file could not be opened, read or written */
+  TEXTINV_E_FORMAT      = -7,  /* a file is not what it claims to be */
+  TEXTINV_E_LIMIT       = -8,  /* a size is beyond what the library accepts */
+  TEXTINV_E_UNSUPPORTED = -9,  /* well formed, but of a kind the library does not know */
+  TEXTINV_E_SHAPE       = -10, /* a tensor, an embedding or a buffer has another size than needed */
+  TEXTINV_E_NONFINITE   = -11, /* a value is NaN or infinite */
+  TEXTINV_E_CONFLICT    = -12, /* a name is taken, or two things contradict each other */
+  TEXTINV_E_NOT_FOUND   = -13  /* a word or a file is not there */
+};
+
+typedef int32_t textinv_backend;
+enum {
+  TEXTINV_BACKEND_CPU  = 0,
+  TEXTINV_BACKEND_CUDA = 1
+};
+
+/* Storage type of weights and activations; sums and the learnt rows are always float. */
+typedef int32_t textinv_dtype;
+enum {
+  TEXTINV_F32  = 0,
+  TEXTINV_F16  = 1, /* CUDA only */
+  TEXTINV_BF16 = 2
+};
+
+typedef int32_t textinv_log_level;
+enum {
+  TEXTINV_LOG_ERROR   = 0,
+  TEXTINV_LOG_WARNING = 1,
+  TEXTINV_LOG_INFO    = 2,
+  TEXTINV_LOG_DEBUG   = 3
+};
+
+/* What the pictures of a word have in common; chooses the prompt templates. */
+typedef int32_t textinv_property;
+enum {
+  TEXTINV_PROPERTY_OBJECT = 0,
+  TEXTINV_PROPERTY_STYLE  = 1
+};
+
+typedef int32_t textinv_lr_schedule;
+enum {
+  TEXTINV_LR_CONSTANT = 0,
+  TEXTINV_LR_LINEAR   = 1, /* to zero at the last step */
+  TEXTINV_LR_COSINE   = 2  /* half a cosine to zero at the last step */
+};
+
+/* Sampler of textinv_generate(). DEFAULT is the class that the model's scheduler config names. */
+typedef int32_t textinv_sampler;
+enum {
+  TEXTINV_SAMPLER_DEFAULT         = 0,
+  TEXTINV_SAMPLER_DDIM            = 1, /* Song et al. 2020, eta 0 */
+  TEXTINV_SAMPLER_PNDM            = 2, /* Liu et al. 2022 */
+  TEXTINV_SAMPLER_EULER           = 3, /* Karras et al. 2022, algorithm 2 without churn */
+  TEXTINV_SAMPLER_EULER_A         = 4, /* with ancestral noise */
+  TEXTINV_SAMPLER_DPMPP_2M        = 5, /* Lu et al. 2022, second order, multistep */
+  TEXTINV_SAMPLER_DPMPP_2M_KARRAS = 6  /* on the sigmas of Karras et al. 2022 */
+};
+
+/* Source of the noise of textinv_generate(). */
+typedef int32_t textinv_rng;
+enum {
+  TEXTINV_RNG_TORCH_CPU        = 0, /* the bits of torch.randn on a CPU generator (x86 with AVX2) */
+  TEXTINV_RNG_NATIVE           = 1, /* counter based: independent of size, batch and order */
+  TEXTINV_RNG_TORCH_CPU_SCALAR = 2  /* the bits of torch.randn where AVX2 is not used */
+};
+
+/* Format of an embedding file. */
+typedef int32_t textinv_format;
+enum {
+  TEXTINV_FORMAT_DIFFUSERS = 0, /* safetensors {"<word>": [vectors, width]}, one encoder a file */
+  TEXTINV_FORMAT_A1111     = 1, /* .pt with string_to_param, one word of one encoder */
+  TEXTINV_FORMAT_KOHYA     = 2, /* safetensors {"emb_params"} */
+  TEXTINV_FORMAT_SDXL      = 3  /* safetensors {"clip_l", "clip_g"} */
+};
+
+/* What textinv_file_kind() recognises. */
+typedef int32_t textinv_kind;
+enum {
+  TEXTINV_KIND_UNKNOWN    = 0,
+  TEXTINV_KIND_MODEL      = 1, /* a diffusers folder */
+  TEXTINV_KIND_EMBEDDING  = 2,
+  TEXTINV_KIND_CHECKPOINT = 3, /* a checkpoint of textinv_invert() */
+  TEXTINV_KIND_IMAGE      = 4
+};
+
+/**
+ * Version of the library in use.
+ *
+ * @return (MAJOR << 16) | (MINOR << 8) | PATCH, to compare with TEXTINV_VERSION_*.
+ */
+TEXTINV_API uint32_t textinv_version(void);
+
+/**
+ * Name of a status code, such as "TEXTINV_E_SHAPE".
+ *
+ * @return a constant string; "unknown status" for any other number.
+ */
+TEXTINV_API const char *textinv_status_name(textinv_status status);
+
+/* ------------------------------------------------------------------ session */
+
+/* A finished line of the log, without a newline; valid only during the callback. */
+typedef void (*textinv_log_fn)(void *user, textinv_log_level level, const char *line);
+
+/* State of a running call; valid only during the callback. */
+typedef struct textinv_progress {
+  size_t      struct_size;
+  const char *phase;         /* "encode", "train", "sample" or "decode" */
+  uint32_t    step;          /* steps done in this phase */
+  uint32_t    steps;         /* steps of this phase */
+  float       loss;          /* train: loss of this step; otherwise 0 */
+  float       loss_average;  /* train: exponential average of the loss, window about 50 steps */
+  float       learning_rate; /* train: rate of this step; otherwise 0 */
+  float       gradient_norm; /* train: norm of the gradient of this step; otherwise 0 */
+  double      seconds;       /* since the phase began */
+  double      eta;           /* estimated seconds to the end of the phase; 0 when unknown */
+} textinv_progress;
+
+/* Return 0 to go on, anything else to stop the call with TEXTINV_E_CANCELLED. */
+typedef int32_t (*textinv_progress_fn)(void *user, const textinv_progress *progress);
+
+/* Options of textinv_session_new(). */
+typedef struct textinv_session_params {
+  size_t          struct_size;
+  textinv_backend backend;       /* default TEXTINV_BACKEND_CPU */
+  int32_t         device;        /* CUDA: ordinal of the device (default 0) */
+  textinv_dtype   dtype;         /* default TEXTINV_F32 */
+  uint32_t        threads;       /* CPU: 1..1024, 0 = the cores this process may use (default) */
+  uint64_t        memory_budget; /* bytes that a call may plan for, 0 = no limit (default) */
+  void           *stream;        /* CUDA: a cudaStream_t of the caller; NULL = a stream of our own */
+  textinv_log_fn  log;           /* may be NULL */
+  void           *log_user;      /* passed to log */
+  const char     *backend_path;  /* CUDA: file of the plug-in; NULL = beside this library */
+} textinv_session_params;
+
+/**
+ * Fill params with defaults.
+ *
+ * @param[out] params the struct
+ * @param      size   sizeof(textinv_session_params) as the caller compiled it
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when params is NULL or size is too small.
+ */
+TEXTINV_API textinv_status textinv_session_params_init(textinv_session_params *params, size_t size);
+
+/**
+ * Open a session.
+ *
+ * @param[out] out    the session; the caller frees it with textinv_session_free()
+ * @param      params options, or NULL for the defaults
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION or TEXTINV_E_BACKEND; on
+ *         failure textinv_session_error(NULL) says why.
+ */
+TEXTINV_API textinv_status textinv_session_new(textinv_session **out,
+                                               const textinv_session_params *params);
+
+/** Free a session and its arena. NULL is allowed. */
+TEXTINV_API void textinv_session_free(textinv_session *session);
+
+/**
+ * Why the last call on the session failed.
+ *
+ * @param session a session, or NULL for the calling thread's last failed call without one
+ * @return one line, owned by the session, valid until the next call on it; "" if none failed.
+ */
+TEXTINV_API const char *textinv_session_error(const textinv_session *session);
+
+/**
+ * Ask the running call on the session to stop with TEXTINV_E_CANCELLED. Safe from any thread and
+ * from a signal handler. The flag is cleared when a call returns TEXTINV_E_CANCELLED.
+ */
+TEXTINV_API void textinv_session_cancel(textinv_session *session);
+
+/**
+ * Bytes of the largest plan that the session has run: activations and scratch, without weights.
+ */
+TEXTINV_API uint64_t textinv_session_peak_bytes(const textinv_session *session);
+
+/* ------------------------------------------------------------------ model */
+
+/* What a model is. */
+typedef struct textinv_model_info {
+  size_t      struct_size;
+  const char *path;             /* the folder; owned by the model */
+  const char *fingerprint;      /* 16 hex digits of its configs, tensor names and shapes, and samples
+                                   of the weights; owned by the model */
+  const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
+  const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT, such as "ddim" */
+  uint32_t    num_encoders;     /* text encoders: 1 or 2 */
+  uint32_t    embedding_dim[2]; /* width of a word's vector in each encoder */
+  uint32_t    context_dim;      /* width of the UNet's context */
+  uint32_t    pooled_dim;       /* width of the pooled text, 0 when the UNet takes none */
+  uint32_t    max_tokens;       /* positions of a prompt, begin and end tokens counted */
+  uint32_t    latent_channels;  /* channels of the latents */
+  uint32_t    latent_scale;     /* pixels a latent, in each direction */
+  uint32_t    size;             /* width and height the model was trained for, in pixels */
+  uint32_t    train_timesteps;  /* length of the noise schedule */
+  uint64_t    parameters;       /* weights of all its networks */
+} textinv_model_info;
+
+/**
+ * Open a pipeline in the diffusers folder layout: SD 1.x, SD 2.x, SDXL and any other size of the
+ * same networks. Weights stay memory mapped; the files must not change while the model is open.
+ *
+ * @param[out] out     the model; the caller frees it with textinv_model_free()
+ * @param      session reports errors and log lines; not kept
+ * @param      path    the folder that holds model_index.json, or NULL for the default model
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE or TEXTINV_E_NOT_FOUND.
+ */
+TEXTINV_API textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
+                                              const char *path);
+
+/** Free a model. No session may be using it. NULL is allowed. */
+TEXTINV_API void textinv_model_free(textinv_model *model);
+
+/**
+ * Fill info, whose struct_size the caller has set to sizeof(textinv_model_info).
+ *
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when an argument is NULL or struct_size is too small.
+ */
+TEXTINV_API textinv_status textinv_model_get_info(const textinv_model *model,
+                                                  textinv_model_info *info);
+
+/**
+ * Say what a file or folder is, from its first bytes and never from its name.
+ *
+ * @param[out] out a TEXTINV_KIND_* value
+ * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID or TEXTINV_E_IO.
+ */
+TEXTINV_API textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session,
+                                             const char *path);
+
+/* ------------------------------------------------------------------ tokenizer */
+
+/**
+ * The tokenizer of one of the model's text encoders.
+ *
+ * @param encoder 0 or 1, less than num_encoders
+ * @return the tokenizer, owned by the model; NULL when there is no such encoder.
+ */
+TEXTINV_API const textinv_tokenizer *textinv_model_tokenizer(const textinv_model *model,
+                                                             uint32_t encoder);
+
+/**
+ * Open a CLIP tokenizer alone.
+ *
+ * @param[out] out  the tokenizer; the caller frees it with textinv_tokenizer_free()
+ * @param      path a folder with vocab.json and merges.txt, or with tokenizer.json
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
+ *         TEXTINV_E_LIMIT or TEXTINV_E_NOT_FOUND.
+ */
+TEXTINV_API textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *session,
+                                                  const char *path);
+
+/** Free a tokenizer of textinv_tokenizer_open(). NULL is allowed. */
+TEXTINV_API void textinv_tokenizer_free(textinv_tokenizer *tokenizer);
+
+/** Number of ids of the tokenizer: 0..size-1 are its own, larger ones are rows of new words. */
+TEXTINV_API uint32_t textinv_tokenizer_size(const textinv_tokenizer *tokenizer);
+
+/**
+ * Turn a prompt into ids, begin and end tokens included, without padding. A word of embeddings is
+ * matched before anything else, longest first, and takes as many ids as it has vectors: its vector
+ * v has the id size + first + v, where first counts the vectors of the words before it.
+ *
+ * @param[out] ids        [capacity], may be NULL when capacity is 0
+ * @param      capacity   room in ids
+ * @param[out] count      ids of the whole prompt, which may exceed capacity
+ * @param      embeddings the new words, or NULL
+ * @param      text       the prompt, UTF-8; invalid bytes are read as U+FFFD
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM or TEXTINV_E_LIMIT (text over 1 MiB).
+ */
+TEXTINV_API textinv_status textinv_tokenizer_encode(textinv_session *session, uint32_t *ids,
+                                                    size_t capacity, size_t *count,
+                                                    const textinv_tokenizer *tokenizer,
+                                                    const textinv_embeddings *embeddings,
+                                                    const char *text);
+
+/**
+ * The text of one id, as in the vocabulary ("photo</w>").
+ *
+ * @return a string owned by the tokenizer; NULL when it has no such id.
+ */
+TEXTINV_API const char *textinv_tokenizer_token(const textinv_tokenizer *tokenizer, uint32_t id);
+
+/* ------------------------------------------------------------------ embeddings */
+
+/**
+ * Make an empty set of new words.
+ *
+ * @param[out] out the set; the caller frees it with textinv_embeddings_free()
+ * @return TEXTINV_OK, TEXTINV_E_INVALID or TEXTINV_E_NOMEM.
+ */
+TEXTINV_API textinv_status textinv_embeddings_new(textinv_embeddings **out,
+                                                  textinv_session *session);
+
+/** Free a set of words. NULL is allowed. */
+TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
+
+/**
+ * Add a word that starts from an initializer.
+ *
+ * @param model       gives the widths and the embedding tables
+ * @param word        1..255 bytes of UTF-8, no white space, in no vocabulary and not yet added
+ * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
+ * @param initializer words whose vectors are copied, repeated in turn when there are fewer; NULL or
+ *                    "" = random with the mean and spread of the model's table
+ * @param seed        of the random vectors, and of the small noise (a hundredth of the table's
+ *                    spread) that tells repeated vectors apart
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_CONFLICT (the word is taken) or
+ *         TEXTINV_E_LIMIT (the vectors do not fit into a prompt).
+ */
+TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
+                                                  textinv_embeddings *embeddings,
+                                                  const textinv_model *model, const char *word,
+                                                  uint32_t num_vectors, const char *initializer,
+                                                  uint64_t seed);
+
+/**
+ * Add a word, or replace its vectors in one encoder.
+ *
+ * @param encoder     0 or 1
+ * @param num_vectors 1..32, the same in both encoders of a word
+ * @param dim         width of a vector, 1..65536
+ * @param rows        [num_vectors, dim], finite
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE.
+ */
+TEXTINV_API textinv_status textinv_embeddings_set(textinv_session *session,
+                                                  textinv_embeddings *embeddings, const char *word,
+                                                  uint32_t encoder, uint32_t num_vectors,
+                                                  uint32_t dim, const float *rows);
+
+/** Remove a word. TEXTINV_OK, TEXTINV_E_INVALID or TEXTINV_E_NOT_FOUND. */
+TEXTINV_API textinv_status textinv_embeddings_remove(textinv_session *session,
+                                                     textinv_embeddings *embeddings,
+                                                     const char *word);
+
+/** Number of words. */
+TEXTINV_API size_t textinv_embeddings_count(const textinv_embeddings *embeddings);
+
+/** Word i, in the order of adding; owned by the set, valid until it changes; NULL past the end. */
+TEXTINV_API const char *textinv_embeddings_word(const textinv_embeddings *embeddings, size_t i);
+
+/** Number of vectors of a word; 0 when there is no such word. */
+TEXTINV_API uint32_t textinv_embeddings_vectors(const textinv_embeddings *embeddings,
+                                                const char *word);
+
+/** Width of a word's vectors in one encoder; 0 when there are none. */
+TEXTINV_API uint32_t textinv_embeddings_dim(const textinv_embeddings *embeddings, const char *word,
+                                            uint32_t encoder);
+
+/**
+ * The vectors of a word in one encoder.
+ *
+ * @return [vectors, dim], owned by the set, valid until it changes; NULL when there are none.
+ */
+TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embeddings,
+                                                 const char *word, uint32_t encoder);
+
+/**
+ * Add the words of a file: diffusers, A1111, kohya, SDXL, OneTrainer and CompVis layouts, in
+ * safetensors or in PyTorch's zip container (read without executing anything).
+ *
+ * @param model checks the widths, or NULL to take any
+ * @param path  the file; its format is told by its content
+ * @param word  name for the word, or NULL for the name in the file; a file with several words
+ *              takes NULL
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or
+ *         TEXTINV_E_CONFLICT. On failure nothing was added.
+ */
+TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
+                                                   textinv_embeddings *embeddings,
+                                                   const textinv_model *model, const char *path,
+                                                   const char *word);
+
+/**
+ * Write words to a file. The file appears under its name complete or not at all.
+ *
+ * @param path   where; its folder must exist; an existing file is replaced
+ * @param format a TEXTINV_FORMAT_* value
+ * @param word   the one word to write, or NULL for all of them
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_UNSUPPORTED (the
+ *         format cannot hold these words), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND.
+ */
+TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
+                                                   const textinv_embeddings *embeddings,
+                                                   const char *path, textinv_format format,
+                                                   const char *word);
+
+/* ------------------------------------------------------------------ images */
+
+/**
+ * Read a PNG or JPEG picture as 8-bit RGB, upright (EXIF orientation applied), alpha over white.
+ *
+ * @param[out] out one picture; the caller frees it with textinv_images_free()
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
+ *         TEXTINV_E_LIMIT (over 16384 pixels a side or 2^26 in all) or TEXTINV_E_UNSUPPORTED.
+ */
+TEXTINV_API textinv_status textinv_image_read(textinv_images **out, textinv_session *session,
+                                              const char *path);
+
+/**
+ * Make pictures of pixels.
+ *
+ * @param[out] out    pictures, pixels copied; the caller frees them with textinv_images_free()
+ * @param      pixels [count, height, width, 3], or NULL for black
+ * @param      count  1..4096
+ * @param      width  1..16384
+ * @param      height 1..16384
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_LIMIT or TEXTINV_E_NOMEM.
+ */
+TEXTINV_API textinv_status textinv_images_new(textinv_images **out, textinv_session *session,
+                                              const uint8_t *pixels, uint32_t count, uint32_t width,
+                                              uint32_t height);
+
+/** Free pictures. NULL is allowed. */
+TEXTINV_API void textinv_images_free(textinv_images *images);
+
+/** Number of pictures. */
+TEXTINV_API uint32_t textinv_images_count(const textinv_images *images);
+
+/** Width in pixels, the same for all. */
+TEXTINV_API uint32_t textinv_images_width(const textinv_images *images);
+
+/** Height in pixels, the same for all. */
+TEXTINV_API uint32_t textinv_images_height(const textinv_images *images);
+
+/** Pixels [height, width, 3] of picture i, owned by images, writable; NULL past the end. */
+TEXTINV_API uint8_t *textinv_images_pixels(textinv_images *images, uint32_t i);
+
+/** Seed of picture i of textinv_generate(); 0 for others. */
+TEXTINV_API uint64_t textinv_images_seed(const textinv_images *images, uint32_t i);
+
+/**
+ * The A1111 "parameters" text of picture i of textinv_generate(): prompt, negative prompt, steps,
+ * sampler, guidance scale, seed, size and model.
+ *
+ * @return a string owned by images; "" for others.
+ */
+TEXTINV_API const char *textinv_images_parameters(const textinv_images *images, uint32_t i);
+
+/**
+ * Resize all pictures as Pillow's BICUBIC does (antialiased), in place.
+ *
+ * @param width  1..16384
+ * @param height 1..16384
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_LIMIT or TEXTINV_E_NOMEM.
+ */
+TEXTINV_API textinv_status textinv_images_resize(textinv_session *session, textinv_images *images,
+                                                 uint32_t width, uint32_t height);
+
+/**
+ * Write picture i as PNG. The file appears under its name complete or not at all.
+ *
+ * @param path       where; its folder must exist; an existing file is replaced
+ * @param parameters text of the "parameters" chunk; NULL = textinv_images_parameters(), "" = none
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM or TEXTINV_E_IO.
+ */
+TEXTINV_API textinv_status textinv_images_save(textinv_session *session,
+                                               const textinv_images *images, uint32_t i,
+                                               const char *path, const char *parameters);
+
+/* ------------------------------------------------------------------ inversion */
+
+/* One word to learn. Fill with textinv_concept_init(). */
+typedef struct textinv_concept {
+  size_t                       struct_size;
+  const char                  *placeholder;  /* the new word; required */
+  const char                  *initializer;  /* see textinv_embeddings_add(); NULL = random */
+  uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer */
+  textinv_property             property;     /* default TEXTINV_PROPERTY_OBJECT */
+  const char                  *images_path;  /* folder of PNG and JPEG files, read in name order */
+  const textinv_images *const *pictures;     /* or pictures in memory, of any sizes */
+  size_t                       num_pictures; /* number of pictures */
+  int32_t                      captions;     /* 1 = a caption for every picture: NAME.txt beside
+                                                NAME.png, holding the placeholder (default 0) */
+  const char *const           *prompts;      /* templates with "{}" for the word, in place of the
+                                                built-in ones; NULL (default) = built in */
+  size_t                       num_prompts;  /* number of prompts */
+} textinv_concept;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_concept_init(textinv_concept *params, size_t size);
+
+/* Pictures drawn during a run; valid only during the callback. Return as textinv_progress_fn. */
+typedef int32_t (*textinv_preview_fn)(void *user, uint32_t step, textinv_images *images);
+
+/* Options of textinv_invert(). Fill with textinv_invert_params_init(). */
+typedef struct textinv_invert_params {
+  size_t                 struct_size;
+  const textinv_concept *concepts;         /* [num_concepts]; required */
+  size_t                 num_concepts;     /* 1..256 */
+  uint32_t               steps;            /* optimiser steps, 1..10^7 (default 500) */
+  uint32_t               batch;            /* samples of one pass, 1..1024 (default 4) */
+  uint32_t               accumulate;       /* passes a step, 1..1024 (default 1) */
+  float                  learning_rate;    /* > 0 (default 5e-3) */
+  int32_t                scale_lr;         /* 1 = rate times batch times accumulate (default 0) */
+  textinv_lr_schedule    lr_schedule;      /* default TEXTINV_LR_CONSTANT */
+  uint32_t               lr_warmup;        /* steps of linear warm-up (default 0) */
+  float                  beta1;            /* AdamW, 0..1 (default 0.9) */
+  float                  beta2;            /* AdamW, 0..1 (default 0.999) */
+  float                  epsilon;          /* AdamW, > 0 (default 1e-8) */
+  float                  weight_decay;     /* AdamW, decoupled, >= 0 (default 0) */
+  uint32_t               resolution;       /* pixels, a multiple of 8 of the latent scale; 0 = the
+                                              model's own size (default) */
+  int32_t                center_crop;      /* 1 = crop to a square before resizing (default 1);
+                                              0 = squash, as the paper's code does */
+  float                  crop_scale;       /* random square crops down to this side, 0.5..1
+                                              (default 1 = none) */
+  float                  flip;             /* probability of a mirrored picture, 0..1 (default 0.5) */
+  uint64_t               seed;             /* default 0 */
+  const char            *output_dir;       /* folder of the checkpoints; NULL = none are written */
+  uint32_t               checkpoint_every; /* steps, 0 = only when stopped early (default 0) */
+  uint32_t               checkpoint_keep;  /* newest checkpoints kept, 0 = all (default 2) */
+  const char            *resume;           /* a checkpoint, or "latest" of output_dir (starts anew
+                                              when there is none), or NULL (default) */
+  const char            *preview_prompt;   /* drawn every preview_every steps, or NULL */
+  uint32_t               preview_every;    /* steps, 0 = never (default) */
+  uint32_t               preview_images;   /* 1..16 (default 1), seeds 0, 1, ... */
+  uint32_t               preview_steps;    /* sampler steps of a preview (default 25) */
+  textinv_preview_fn     preview;          /* gets the previews; required with preview_every */
+  void                  *preview_user;     /* passed to preview */
+  textinv_progress_fn    progress;         /* after every step; may be NULL */
+  void                  *progress_user;    /* passed to progress */
+} textinv_invert_params;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_invert_params_init(textinv_invert_params *params, size_t size);
+
+/* What a run did. */
+typedef struct textinv_invert_report {
+  size_t   struct_size;
+  uint32_t steps;        /* optimiser steps in the rows, those of resumed runs counted */
+  uint32_t first_step;   /* step this call began at: 0, or that of the checkpoint */
+  uint32_t skipped;      /* steps skipped because the loss or the gradient was not finite */
+  uint32_t num_pictures; /* pictures of all concepts */
+  float    loss;         /* loss of the last step */
+  float    loss_average; /* exponential average, window about 50 steps */
+  double   seconds;      /* of this call */
+  uint64_t peak_bytes;   /* activations and scratch of the training plan */
+} textinv_invert_report;
+
+/**
+ * Learn words: Textual Inversion, Gal et al. 2022, https://arxiv.org/abs/2208.01618. Only the new
+ * rows are optimised (AdamW); the loss is the mean squared error of the predicted noise (or
+ * velocity or sample, as the model predicts) at random timesteps. A placeholder that embeddings
+ * already holds is trained on from its vectors; others are added with their initializer.
+ *
+ * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
+ * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
+ * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
+ * and a checkpoint is written when output_dir is set.
+ *
+ * @param      session    the session
+ * @param      model      the model; not changed
+ * @param      embeddings in: words to go on with; out: the learnt words
+ * @param      params     options; read only during the call
+ * @param[out] report     what was done, filled on failure too; struct_size set by the caller; may be
+ *                        NULL
+ * @return TEXTINV_OK, TEXTINV_E_CANCELLED or any other code. What can be refused is refused before
+ *         any work.
+ */
+TEXTINV_API textinv_status textinv_invert(textinv_session *session, const textinv_model *model,
+                                          textinv_embeddings *embeddings,
+                                          const textinv_invert_params *params,
+                                          textinv_invert_report *report);
+
+/* Inputs of textinv_loss(). Fill with textinv_loss_params_init(). */
+typedef struct textinv_loss_params {
+  size_t             struct_size;
+  uint32_t           batch;     /* samples, 1..1024 */
+  uint32_t           width;     /* of the latents; 0 = the model's own */
+  uint32_t           height;    /* of the latents; 0 = the model's own */
+  const float       *latents;   /* [batch, c, height, width], scaled; required */
+  const float       *noise;     /* [batch, c, height, width]; required */
+  const uint32_t    *timesteps; /* [batch], less than train_timesteps; required */
+  const char *const *prompts;   /* [batch]; required */
+} textinv_loss_params;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_loss_params_init(textinv_loss_params *params, size_t size);
+
+/**
+ * Loss and gradient of given samples, for hosts with their own optimiser.
+ *
+ * @param[out] loss     mean squared error over batch and elements
+ * @param[out] gradient [num_values], the rows of all words in the order of embeddings: for each word
+ *                      encoder 0 [vectors, dim], then encoder 1; NULL for the loss alone
+ * @param      num_values values in gradient: textinv_embeddings_num_values()
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_BACKEND. The loss may come out as NaN.
+ */
+TEXTINV_API textinv_status textinv_loss(textinv_session *session, float *loss, float *gradient,
+                                        size_t num_values, const textinv_model *model,
+                                        const textinv_embeddings *embeddings,
+                                        const textinv_loss_params *params);
+
+/** Number of floats of all words in all encoders: the length of a gradient. */
+TEXTINV_API size_t textinv_embeddings_num_values(const textinv_embeddings *embeddings);
+
+/* Options of textinv_optimizer_new(). Fill with textinv_optimizer_params_init(). */
+typedef struct textinv_optimizer_params {
+  size_t struct_size;
+  float  learning_rate; /* > 0 (default 5e-3) */
+  float  beta1;         /* 0..1 (default 0.9) */
+  float  beta2;         /* 0..1 (default 0.999) */
+  float  epsilon;       /* > 0 (default 1e-8) */
+  float  weight_decay;  /* decoupled, >= 0 (default 0) */
+} textinv_optimizer_params;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_optimizer_params_init(textinv_optimizer_params *params,
+                                                         size_t size);
+
+/**
+ * Make an optimiser (AdamW: Loshchilov and Hutter 2019, as torch.optim.AdamW) for the rows of
+ * embeddings as they are now.
+ *
+ * @param[out] out    the optimiser; the caller frees it with textinv_optimizer_free()
+ * @param      params options, or NULL for the defaults
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM or TEXTINV_E_VERSION.
+ */
+TEXTINV_API textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *session,
+                                                 const textinv_embeddings *embeddings,
+                                                 const textinv_optimizer_params *params);
+
+/** Free an optimiser. NULL is allowed. */
+TEXTINV_API void textinv_optimizer_free(textinv_optimizer *optimizer);
+
+/** Steps taken. */
+TEXTINV_API uint64_t textinv_optimizer_steps(const textinv_optimizer *optimizer);
+
+/** Set the learning rate of the steps to come. TEXTINV_OK or TEXTINV_E_INVALID. */
+TEXTINV_API textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
+                                                               float learning_rate);
+
+/**
+ * One step on the rows of embeddings, for hosts with their own loop.
+ *
+ * @param gradient   [num_values] as textinv_loss() lays it out
+ * @param num_values textinv_embeddings_num_values() as it was in textinv_optimizer_new()
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE; on failure nothing
+ *         was changed.
+ */
+TEXTINV_API textinv_status textinv_optimizer_step(textinv_session *session,
+                                                  textinv_optimizer *optimizer,
+                                                  textinv_embeddings *embeddings,
+                                                  const float *gradient, size_t num_values);
+
+/**
+ * Write the words, the optimiser's moments and the step to a checkpoint file, atomically.
+ *
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO or TEXTINV_E_NONFINITE.
+ */
+TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
+                                                  const textinv_optimizer *optimizer,
+                                                  const textinv_embeddings *embeddings,
+                                                  const char *path);
+
+/**
+ * Read a checkpoint of textinv_optimizer_save() or textinv_invert(). Its words replace those of the
+ * same name in embeddings.
+ *
+ * @param[out] out the optimiser; the caller frees it with textinv_optimizer_free()
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
+ *         TEXTINV_E_VERSION, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE; on failure nothing was changed.
+ */
+TEXTINV_API textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *session,
+                                                  textinv_embeddings *embeddings, const char *path);
+
+/* ------------------------------------------------------------------ generation */
+
+/* Options of textinv_generate(). Fill with textinv_generate_params_init(). */
+typedef struct textinv_generate_params {
+  size_t                struct_size;
+  const char           *prompt;          /* required; may be "" */
+  const char           *negative_prompt; /* default "" */
+  uint32_t              images;          /* pictures, 1..1024 (default 1) */
+  uint32_t              batch;           /* pictures drawn at once, 0 = as many as fit (default) */
+  uint64_t              seed;            /* picture i has the seed seed + i (default 0) */
+  uint32_t              steps;           /* sampler steps, 1..1000 (default 30) */
+  float                 guidance_scale;  /* classifier-free guidance; 1 = none (default 7.5) */
+  textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
+  uint32_t              width;           /* pixels, multiple of latent_scale; 0 = the model's size */
+  uint32_t              height;          /* pixels, multiple of latent_scale; 0 = the model's size */
+  textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
+  const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */
+  float                 strength;        /* with init_image, 0..1: share of the steps (default 0.8) */
+  uint32_t              clip_skip;       /* layers of the text encoder left out, 0..11 (default 0) */
+  textinv_progress_fn   progress;        /* after every step; may be NULL */
+  void                 *progress_user;   /* passed to progress */
+} textinv_generate_params;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params *params,
+                                                        size_t size);
+
+/**
+ * Draw pictures of a prompt. With TEXTINV_RNG_TORCH_CPU picture i is the one that diffusers draws
+ * with torch.Generator("cpu").manual_seed(seed + i).
+ *
+ * @param[out] out        the pictures; the caller frees them with textinv_images_free()
+ * @param      session    the session
+ * @param      model      the model
+ * @param      embeddings the new words that the prompts may use, or NULL
+ * @param      params     options; read only during the call
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_SHAPE,
+ *         TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_session *session,
+                                            const textinv_model *model,
+                                            const textinv_embeddings *embeddings,
+                                            const textinv_generate_params *params);
+
+/* ------------------------------------------------------------------ single steps */
+
+/**
+ * Text to the UNet's context.
+ *
+ * @param[out] context     [max_tokens, context_dim]
+ * @param      num_context values in context
+ * @param[out] pooled      [pooled_dim], or NULL
+ * @param      num_pooled  values in pooled; 0 with NULL
+ * @param      clip_skip   layers left out, 0..11
+ * @param[out] truncated   tokens of the prompt that did not fit; may be NULL
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE (the message has the
+ *         needed count) or TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float *context,
+                                                 size_t num_context, float *pooled,
+                                                 size_t num_pooled, size_t *truncated,
+                                                 const textinv_model *model,
+                                                 const textinv_embeddings *embeddings,
+                                                 const char *prompt, uint32_t clip_skip);
+
+/**
+ * A picture to the moments of its latents.
+ *
+ * @param[out] mean       [latent_channels, height / latent_scale, width / latent_scale], scaled
+ * @param[out] deviation  standard deviation, the same shape, scaled; may be NULL
+ * @param      num_values values in each
+ * @param      images     the pictures
+ * @param      i          which; its sides are multiples of latent_scale
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE or TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_encode_image(textinv_session *session, float *mean,
+                                                float *deviation, size_t num_values,
+                                                const textinv_model *model,
+                                                const textinv_images *images, uint32_t i);
+
+/* Inputs of textinv_predict_noise(). Fill with textinv_predict_params_init(). */
+typedef struct textinv_predict_params {
+  size_t       struct_size;
+  uint32_t     batch;    /* samples, 1..1024 */
+  uint32_t     width;    /* of the latents; 0 = the model's own */
+  uint32_t     height;   /* of the latents; 0 = the model's own */
+  const float *latents;  /* [batch, latent_channels, height, width]; required */
+  float        timestep; /* 0..train_timesteps - 1, may lie between two */
+  const float *context;  /* [batch, max_tokens, context_dim]; required */
+  const float *pooled;   /* [batch, pooled_dim]; required when pooled_dim > 0 */
+  const float *size_ids; /* SDXL: [batch, 6] original h, w, crop top, left, target h, w; NULL = the
+                            size of the picture without a crop */
+} textinv_predict_params;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_predict_params_init(textinv_predict_params *params, size_t size);
+
+/**
+ * One evaluation of the UNet.
+ *
+ * @param[out] out        [batch, latent_channels, height, width]: noise, velocity or sample, as the
+ *                        model predicts
+ * @param      num_values values in out
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_predict_noise(textinv_session *session, float *out,
+                                                 size_t num_values, const textinv_model *model,
+                                                 const textinv_predict_params *params);
+
+/**
+ * Latents to pictures.
+ *
+ * @param[out] images     8-bit pictures; the caller frees them with textinv_images_free(); may be NULL
+ * @param[out] values     [batch, 3, height * latent_scale, width * latent_scale], -1..1 but not
+ *                        clamped; may be NULL
+ * @param      num_values values in values; 0 with NULL
+ * @param      latents    [batch, latent_channels, height, width], scaled
+ * @param      batch      1..1024
+ * @param      width      of the latents, 1..2048
+ * @param      height     of the latents, 1..2048
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT, TEXTINV_E_SHAPE,
+ *         TEXTINV_E_NONFINITE or TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_decode_latents(textinv_session *session, textinv_images **images,
+                                                  float *values, size_t num_values,
+                                                  const textinv_model *model, const float *latents,
+                                                  uint32_t batch, uint32_t width, uint32_t height);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* TEXTINV_TEXTINV_H */

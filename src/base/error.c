@@ -1,0 +1,49 @@
+/* Errors: the message is set once, where it arises. */
+#include "error.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "format.h"
+
+textinv_status ti_fail(ti_error *e, textinv_status status, const char *fmt, ...)
+{
+  va_list ap;
+
+  if (!e)
+    return status;
+  va_start(ap, fmt);
+  const size_t len = ti_vformat(e->text, sizeof(e->text), fmt, ap);
+  va_end(ap);
+
+  /* a cut message ends before the character that did not fit */
+  if (len >= sizeof(e->text)) {
+    size_t end = sizeof(e->text) - 1;
+
+    while (end > 0 && ((unsigned char)e->text[end - 1] & 0xc0) == 0x80)
+      end--;
+    if (end > 0 && (unsigned char)e->text[end - 1] >= 0xc0)
+      end--;
+    else
+      end = sizeof(e->text) - 1;
+    e->text[end] = '\0';
+  }
+  for (char *p = e->text; *p; p++) {
+    if ((unsigned char)*p < 0x20 || *p == 0x7f)
+      *p = '?';
+  }
+  return status;
+}
+
+textinv_status ti_fail_nomem(ti_error *e, size_t bytes, const char *what)
+{
+  return ti_fail(e, TEXTINV_E_NOMEM, "out of memory: %zu bytes for %s", bytes, what);
+}
+
+textinv_status ti_fail_errno(ti_error *e, int error_number, const char *path, const char *what)
+{
+  char buffer[128];
+  const textinv_status status = error_number == 2 /* ENOENT */ ? TEXTINV_E_NOT_FOUND : TEXTINV_E_IO;
+
+  return ti_fail(e, status, "%s: %s: %s", path, what, strerror_r(error_number, buffer, sizeof(buffer)));
+}

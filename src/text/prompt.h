@@ -1,0 +1,27 @@
+/* Prompts with new words: matched longest first and never split, then BPE for the rest. */
+#ifndef TI_PROMPT_H
+#define TI_PROMPT_H
+
+#include "clip_bpe.h"
+
+/* a new word and its ids: first_id .. first_id + num_vectors - 1 */
+typedef struct ti_prompt_word {
+  const char *word;
+  uint32_t first_id;
+  uint32_t num_vectors;
+} ti_prompt_word;
+
+enum { TI_PROMPT_MAX_BYTES = 1 << 20 };
+
+/* ids with begin and end token, no padding, any length; *ids: ti_free() */
+textinv_status ti_prompt_encode(const ti_clip_bpe *bpe, ti_error *error, const ti_prompt_word *words, size_t num_words,
+                                const char *text, uint32_t **ids, size_t *count);
+
+/*
+ * The same into exactly length positions: cut (the last is then the end token; a word that does not fit whole is
+ * left out whole) or padded. *truncated = tokens left out, *eos = position of the first end token.
+ */
+textinv_status ti_prompt_fit(const ti_clip_bpe *bpe, ti_error *error, const ti_prompt_word *words, size_t num_words,
+                             const char *text, int length, int32_t *ids, size_t *truncated, int32_t *eos);
+
+#endif /* TI_PROMPT_H */
