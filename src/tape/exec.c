@@ -1,0 +1,231 @@
+/* Running a planned tape. */
+#include "exec.h"
+
+#include <omp.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "alloc.h"
+
+textinv_status ti_arena_reserve(ti_arena *arena, ti_error *error, size_t bytes)
+{
+  void *p;
+
+  if (bytes <= arena->bytes)
+    return TEXTINV_OK;
+  ti_arena_free(arena);
+  p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED)
+    return ti_fail_nomem(error, bytes, "activations");
+  /* fewer page faults; a refusal changes nothing */
+  (void)madvise(p, bytes, MADV_HUGEPAGE);
+  arena->data = p;
+  arena->bytes = bytes;
+  return TEXTINV_OK;
+}
+
+void ti_arena_free(ti_arena *arena)
+{
+  if (arena->data)
+    munmap(arena->data, arena->bytes);
+  arena->data = NULL;
+  arena->bytes = 0;
+}
+
+size_t ti_plan_bytes(const ti_plan *plan)
+{
+  return plan->tape.arena_bytes + plan->scratch_bytes;
+}
+
+void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v)
+{
+  return (char *)arena->data + plan->tape.values[v].offset;
+}
+
+void ti_plan_free(ti_plan *plan)
+{
+  for (int i = 0; i < plan->tape.num_records; i++) {
+    if (plan->tape.records[i].prepared)
+      plan->kernels->release(plan->tape.records[i].prepared);
+  }
+  ti_tape_free(&plan->tape);
+  memset(plan, 0, sizeof(*plan));
+}
+
+static int is_matrix(ti_op op)
+{
+  return op == TI_OP_CONV2D || op == TI_OP_CONV2D_BWD || op == TI_OP_LINEAR || op == TI_OP_LINEAR_BWD;
+}
+
+static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
+{
+  const ti_kernels *k = plan->kernels;
+  const ti_dtype dtype = plan->tape.dtype;
+  const int residual = r->in[1] != TI_NONE;
+  size_t scratch = 0;
+  textinv_status status = TEXTINV_OK;
+
+  switch (r->op) {
+  case TI_OP_CONV2D:
+  case TI_OP_CONV2D_BWD:
+    if (k->conv2d_prepare)
+      status = k->conv2d_prepare(e, dtype, &r->prepared, &scratch, r->weight, &r->s.conv2d,
+                                 residual, r->op == TI_OP_CONV2D_BWD);
+    break;
+  case TI_OP_LINEAR:
+  case TI_OP_LINEAR_BWD:
+    if (k->linear_prepare)
+      status = k->linear_prepare(e, dtype, &r->prepared, &scratch, r->weight, &r->s.linear,
+                                 residual, r->op == TI_OP_LINEAR_BWD);
+    break;
+  case TI_OP_ATTENTION:
+  case TI_OP_ATTENTION_BWD:
+    if (k->attention_scratch)
+      scratch = k->attention_scratch(dtype, &r->s.attention, plan->threads,
+                                     r->op == TI_OP_ATTENTION_BWD);
+    break;
+  default:
+    break;
+  }
+  if (status < 0)
+    return status;
+  if (scratch > plan->scratch_bytes)
+    plan->scratch_bytes = scratch;
+  if (r->weight && !r->prepared) {
+    const int plain = is_matrix(r->op) || r->op == TI_OP_EMBEDDING;
+
+    if (r->op == TI_OP_EMBEDDING_BWD)
+      return TEXTINV_OK;
+    status = ti_weight_plain(e->error, &r->weight_data, r->weight, plain ? dtype : TI_F32);
+  }
+  if (status >= 0 && r->bias)
+    status = ti_weight_plain(e->error, &r->bias_data, r->bias,
+                             r->op == TI_OP_EMBEDDING ? dtype : TI_F32);
+  return status;
+}
+
+textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int threads)
+{
+  ti_exec e = { .threads = threads, .error = plan->tape.error };
+  const int host_threads = omp_get_max_threads();
+  textinv_status status;
+
+  plan->kernels = kernels;
+  plan->threads = threads;
+  plan->scratch_bytes = 0;
+  if ((status = ti_tape_plan(&plan->tape)) < 0)
+    return status;
+  omp_set_num_threads(threads);
+  for (int i = 0; i < plan->tape.num_records && status >= 0; i++)
+    status = prepare_record(plan, &e, &plan->tape.records[i]);
+  omp_set_num_threads(host_threads);
+  return status;
+}
+
+static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape *t, char *arena,
+                                 const ti_record *r)
+{
+  const ti_dtype d = t->dtype;
+  void *in[TI_MAX_IN], *out[TI_MAX_OUT];
+
+  for (int i = 0; i < TI_MAX_IN; i++)
+    in[i] = r->in[i] == TI_NONE ? NULL : arena + t->values[r->in[i]].offset;
+  for (int i = 0; i < TI_MAX_OUT; i++)
+    out[i] = r->out[i] == TI_NONE ? NULL : arena + t->values[r->out[i]].offset;
+  e->prepared = r->prepared;
+
+  switch (r->op) {
+  case TI_OP_CONV2D:
+    return k->conv2d_fwd(e, d, out[0], in[0], r->weight_data, r->bias_data, in[1], &r->s.conv2d);
+  case TI_OP_CONV2D_BWD:
+    return k->conv2d_bwd(e, d, out[0], in[0], r->weight_data, &r->s.conv2d);
+  case TI_OP_LINEAR:
+    return k->linear_fwd(e, d, out[0], in[0], r->weight_data, r->bias_data, in[1], &r->s.linear);
+  case TI_OP_LINEAR_BWD:
+    return k->linear_bwd(e, d, out[0], in[0], r->weight_data, &r->s.linear);
+  case TI_OP_GROUPNORM:
+    return k->groupnorm_fwd(e, d, out[0], out[1], out[2], in[0], r->weight_data, r->bias_data,
+                            &r->s.groupnorm);
+  case TI_OP_GROUPNORM_BWD:
+    return k->groupnorm_bwd(e, d, out[0], in[0], in[1], in[2], in[3], r->weight_data,
+                            r->bias_data, &r->s.groupnorm);
+  case TI_OP_LAYERNORM:
+    return k->layernorm_fwd(e, d, out[0], out[1], out[2], in[0], r->weight_data, r->bias_data,
+                            &r->s.layernorm);
+  case TI_OP_LAYERNORM_BWD:
+    return k->layernorm_bwd(e, d, out[0], in[0], in[1], in[2], in[3], r->weight_data,
+                            &r->s.layernorm);
+  case TI_OP_ATTENTION:
+    return k->attention_fwd(e, d, out[0], out[1], in[0], in[1], in[2], &r->s.attention);
+  case TI_OP_ATTENTION_BWD:
+    return k->attention_bwd(e, d, out[0], out[1], out[2], in[0], in[1], in[2], in[3], in[4], in[5],
+                            &r->s.attention);
+  case TI_OP_ACTIVATION:
+    return k->activation_fwd(e, d, out[0], in[0], &r->s.activation);
+  case TI_OP_ACTIVATION_BWD:
+    return k->activation_bwd(e, d, out[0], in[0], in[1], &r->s.activation);
+  case TI_OP_GEGLU:
+    return k->geglu_fwd(e, d, out[0], in[0], &r->s.geglu);
+  case TI_OP_GEGLU_BWD:
+    return k->geglu_bwd(e, d, out[0], in[0], in[1], &r->s.geglu);
+  case TI_OP_ADD:
+    return k->add(e, (ti_dtype)t->values[r->out[0]].type, out[0], in[0], in[1], r->s.count);
+  case TI_OP_ADD_CHANNELS:
+    return k->add_channels_fwd(e, d, out[0], in[0], in[1], &r->s.add_channels);
+  case TI_OP_ADD_CHANNELS_BWD:
+    return k->add_channels_bwd(e, d, out[0], in[0], &r->s.add_channels);
+  case TI_OP_CONCAT: {
+    const ti_copy_columns_shape a = r->s.columns;
+    const int c = a.y_c - a.count;
+    const ti_copy_columns_shape b = { a.rows, c, a.y_c, a.count, c, 0 };
+    const textinv_status status = k->copy_columns(e, d, out[0], in[0], &a);
+
+    return status < 0 ? status : k->copy_columns(e, d, out[0], in[1], &b);
+  }
+  case TI_OP_SLICE:
+    return k->copy_columns(e, d, out[0], in[0], &r->s.columns);
+  case TI_OP_UPSAMPLE:
+    return k->upsample_fwd(e, d, out[0], in[0], &r->s.upsample);
+  case TI_OP_UPSAMPLE_BWD:
+    return k->upsample_bwd(e, d, out[0], in[0], &r->s.upsample);
+  case TI_OP_TIMESTEP:
+    return k->timestep_fwd(e, d, out[0], in[0], &r->s.timestep);
+  case TI_OP_EMBEDDING:
+    return k->embedding_fwd(e, d, out[0], in[0], r->weight_data, in[1], r->bias_data,
+                            &r->s.embedding);
+  case TI_OP_EMBEDDING_BWD:
+    return k->embedding_bwd(e, d, out[0], in[0], in[1], &r->s.embedding);
+  case TI_OP_GATHER:
+    return k->gather_fwd(e, d, out[0], in[0], in[1], &r->s.gather);
+  case TI_OP_GATHER_BWD:
+    return k->gather_bwd(e, d, out[0], in[0], in[1], &r->s.gather);
+  case TI_OP_MSE:
+    return k->mse_fwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], &r->s.mse);
+  case TI_OP_MSE_BWD:
+    return k->mse_bwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], 1.0f,
+                      &r->s.mse);
+  case TI_OP_CAST:
+    return k->cast(e, (ti_dtype)t->values[r->out[0]].type, out[0],
+                   (ti_dtype)t->values[r->in[0]].type, in[0], r->s.count);
+  }
+  return ti_fail(e->error, TEXTINV_E_UNSUPPORTED, "operation %d has no kernel", (int)r->op);
+}
+
+textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, const atomic_int *cancel)
+{
+  ti_exec e = { .threads = plan->threads, .error = plan->tape.error,
+                .scratch = (char *)arena->data + plan->tape.arena_bytes,
+                .scratch_bytes = plan->scratch_bytes };
+  const int host_threads = omp_get_max_threads();
+  textinv_status status = TEXTINV_OK;
+
+  omp_set_num_threads(plan->threads);
+  for (int i = 0; i < plan->tape.num_records && status >= 0; i++) {
+    if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
+      status = ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");
+    else
+      status = run_record(plan->kernels, &e, &plan->tape, arena->data, &plan->tape.records[i]);
+  }
+  omp_set_num_threads(host_threads);
+  return status;
+}

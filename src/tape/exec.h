@@ -1,0 +1,40 @@
+/* Running a planned tape: prepared kernels, one arena, one switch from record to kernel table. */
+#ifndef TI_EXEC_H
+#define TI_EXEC_H
+
+#include <stdatomic.h>
+
+#include "tape.h"
+
+/* memory of a session for all its plans, one at a time; grows to the largest */
+typedef struct ti_arena {
+  void *data;
+  size_t bytes;
+} ti_arena;
+
+typedef struct ti_plan {
+  ti_tape tape;
+  const ti_kernels *kernels;
+  size_t scratch_bytes; /* behind the values in the arena */
+  int threads;
+} ti_plan;
+
+/* plan->tape is recorded, with its backward pass where one is wanted */
+textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int threads);
+void ti_plan_free(ti_plan *plan); /* safe on a zeroed struct */
+size_t ti_plan_bytes(const ti_plan *plan); /* arena that a run needs */
+
+/* make room, to be called before ti_plan_data() */
+textinv_status ti_arena_reserve(ti_arena *arena, ti_error *error, size_t bytes);
+void ti_arena_free(ti_arena *arena);
+
+/*
+ * Where value v lies. Inputs are written before every run (their storage is used again during it);
+ * outputs are read after it.
+ */
+void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v);
+
+/* cancel may be NULL; polled between records */
+textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, const atomic_int *cancel);
+
+#endif /* TI_EXEC_H */
