@@ -256,7 +256,7 @@ def emoji_names():
     with open(ANNOTATIONS, encoding="utf-8") as f:
         for m in re.finditer(r'<annotation cp="(.+?)" type="tts">(.+?)</annotation>', f.read()):
             short[m[1]] = m[2].lower()
-    groups, renames, dropped, core, held = set(), {}, set(), set(), {}
+    groups, renames, dropped, core = set(), {}, set(), set()
     with open(os.path.join(HERE, "emoji.tsv")) as f:
         for line in f:
             if line.startswith("#") or not line.strip():
@@ -281,6 +281,8 @@ def emoji_names():
             if len(points) != 1 or chr(points[0]) not in short:
                 continue
             name = short[chr(points[0])]
+            if name in dropped:
+                continue
             name = renames.get(name, name)
             if name not in dropped and re.fullmatch(r"[a-z -]+", name):
                 names[points[0]] = (name.replace("-", " "), name in core)
