@@ -108,7 +108,7 @@ static void stroke(plate *p, const float *col, float x, float y, float dx, float
 static void oil(plate *p)
 {
   int w = p->w;
-  float scale = (float)w / 64, base = knob(p, 0, 1.1f, 2.0f) * scale, jitter = knob(p, 1, 0.05f, 0.16f);
+  float scale = (float)w / 64, base = knob(p, 0, 1.1f, 2.0f) * scale, jitter = knob(p, 1, 0.04f, 0.10f);
   keep(p, p->tmp);
   for (int layer = 0; layer < 2; layer++) {
     float rad = layer ? base * 0.5f : base, len = rad * knob(p, 2, 2.2f, 4.0f);
@@ -127,7 +127,7 @@ static void oil(plate *p)
       float gx = luma(at(p, p->tmp, xi + 1, yi)) - luma(at(p, p->tmp, xi - 1, yi)), gy = luma(at(p, p->tmp, xi, yi + 1)) - luma(at(p, p->tmp, xi, yi - 1));
       float g = sqrtf(gx * gx + gy * gy), a = g > 0.04f ? atan2f(gx, -gy) : 4 * noise2(x / (float)w * 3, y / (float)w * 3, p->seed);
       float j = uniform(&p->r, -jitter, jitter), col[3];
-      for (int k = 0; k < 3; k++) col[k] = clamp(c0[k] + j + uniform(&p->r, -jitter, jitter) * 0.5f, 0, 1);
+      for (int k = 0; k < 3; k++) col[k] = clamp(c0[k] + j + uniform(&p->r, -jitter, jitter) * 0.4f, 0, 1);
       saturate(col, 1.2f);
       stroke(p, col, x, y, cosf(a) * len / 2, sinf(a) * len / 2, rad * uniform(&p->r, 0.7f, 1.1f), 0.95f);
     }
@@ -137,34 +137,38 @@ static void oil(plate *p)
 static void watercolour(plate *p)
 {
   int w = p->w;
-  float scale = (float)w / 64, wobble = knob(p, 0, 0.6f, 1.6f) * scale, pale = knob(p, 1, 0.2f, 0.38f);
+  float scale = (float)w / 64, wobble = knob(p, 0, 0.5f, 1.3f) * scale, pale = knob(p, 1, 0.12f, 0.26f), line = knob(p, 2, 0, 0.55f);
   keep(p, p->tmp);
-  /* pigment runs: colours come from a displaced spot, in flat washes */
+  /* pigment runs: the colours come from a displaced spot, slowly varying, so that shapes keep their rims */
   for (int y = 0; y < w; y++)
     for (int x = 0; x < w; x++) {
       float u = (float)x / (float)w, v = (float)y / (float)w;
-      float dx = (fbm(u * 9, v * 9, p->seed, 2) - 0.5f) * 2 * wobble, dy = (fbm(u * 9 + 30, v * 9, p->seed + 5, 2) - 0.5f) * 2 * wobble;
+      float dx = (fbm(u * 7, v * 7, p->seed, 2) - 0.5f) * 3 * wobble, dy = (fbm(u * 7 + 30, v * 7, p->seed + 5, 2) - 0.5f) * 3 * wobble;
       memcpy(p->rgb + (y * w + x) * 3, at(p, p->tmp, (int)((float)x + dx + 0.5f), (int)((float)y + dy + 0.5f)), 3 * sizeof(float));
     }
   keep(p, p->tmp2);
-  blur3(p, p->tmp2, p->tmp, w / 64);
+  if (w >= 96) blur3(p, p->tmp2, p->tmp, w / 96);
+  for (int i = 0; i < w * w; i++) {
+    /* few washes: each step of lightness is one layer */
+    float *c = p->tmp2 + i * 3, l = luma(c) + 0.02f, q = floorf(l * 6 + 0.5f) / 6 + 0.04f;
+    for (int k = 0; k < 3; k++) c[k] = clamp(c[k] / l * mixf(l, q, 0.7f), 0, 1);
+    saturate(c, 1.7f);
+  }
   for (int y = 0; y < w; y++)
     for (int x = 0; x < w; x++) {
       int i = y * w + x;
-      float u = (float)x / (float)w, v = (float)y / (float)w, c[3];
-      const float *s = p->tmp2 + i * 3;
-      for (int k = 0; k < 3; k++) c[k] = floorf(s[k] * 7 + 0.5f) / 7 * 0.6f + s[k] * 0.4f;
-      saturate(c, 1.35f);
+      float u = (float)x / (float)w, v = (float)y / (float)w;
+      const float *s = p->tmp2 + i * 3, *a = at(p, p->tmp2, x + 1, y), *b = at(p, p->tmp2, x, y + 1);
       /* the pool's rim is darker than its middle */
-      const float *a = at(p, p->tmp2, x + 1, y), *b = at(p, p->tmp2, x, y + 1);
-      float rim = clamp((fabsf(luma(a) - luma(s)) + fabsf(luma(b) - luma(s))) * 4, 0, 1);
-      float wash = 0.55f * fbm(u * 5, v * 5, p->seed + 9, 3) + 0.45f * noise2(u * (float)w * 0.7f, v * (float)w * 0.7f, p->seed + 3);
-      float t = clamp(pale + (wash - 0.5f) * 0.45f, 0, 0.8f);
+      float rim = clamp((fabsf(luma(a) - luma(s)) + fabsf(luma(b) - luma(s))) * 3, 0, 1);
+      float bloom = fbm(u * 4, v * 4, p->seed + 9, 3), grain = noise2((float)x * 0.45f / sqrtf(scale), (float)y * 0.45f / sqrtf(scale), p->seed + 3);
+      float t = clamp(pale + (bloom - 0.45f) * 0.7f + (grain - 0.5f) * 0.10f, 0.02f, 0.75f) * (1 - 0.35f * p->mask[i]);
       float border = fminf(fminf(u, 1 - u), fminf(v, 1 - v)) + 0.05f * (fbm(u * 8, v * 8, p->seed + 21, 2) - 0.5f);
-      float paper = 1 - smooth(0.01f, 0.045f, border);
+      float paper = 1 - smooth(0.01f, 0.04f, border), sketch = p->edge[i] * line;
       for (int k = 0; k < 3; k++) {
-        float q = mixf(c[k], 0.98f - 0.02f * (float)k, t) * (1 - 0.3f * rim);
-        p->rgb[i * 3 + k] = clamp(mixf(q, 0.98f - 0.02f * (float)k, paper), 0, 1);
+        float q = mixf(s[k], 0.985f - 0.015f * (float)k, t) * (1 - 0.28f * rim);
+        q = mixf(q, q * 0.35f, sketch);
+        p->rgb[i * 3 + k] = clamp(mixf(q, 0.985f - 0.015f * (float)k, paper), 0, 1);
       }
     }
 }
@@ -268,7 +272,7 @@ static void voronoi(const plate *p, float n, float x, float y, float *sx, float 
 static void stained_glass(plate *p)
 {
   int w = p->w;
-  float n = knob(p, 0, 15, 21), lead = knob(p, 1, 0.6f, 0.9f) * (float)w / 64;
+  float n = knob(p, 0, 10, 14), lead = knob(p, 1, 0.35f, 0.55f) * (float)w / 64;
   keep(p, p->tmp);
   keep(p, p->tmp2);
   blur3(p, p->tmp2, p->rgb, w / 64);
@@ -281,11 +285,13 @@ static void stained_glass(plate *p)
       xi = xi < 0 ? 0 : xi >= w ? w - 1 : xi;
       yi = yi < 0 ? 0 : yi >= w ? w - 1 : yi;
       const float *s = (p->mask[yi * w + xi] > 0.5f) == (p->mask[i] > 0.5f) ? p->tmp2 + (yi * w + xi) * 3 : p->tmp2 + i * 3;
-      float c[3] = {s[0], s[1], s[2]}, l = luma(c) + 0.02f, lit = clamp(0.22f + 0.95f * l, 0, 1) / l;
+      float c[3] = {s[0], s[1], s[2]}, l = luma(c) + 0.02f, lit = clamp(0.28f + 0.85f * l, 0, 0.95f) / l;
       for (int k = 0; k < 3; k++) c[k] = clamp(c[k] * lit, 0, 1);
       saturate(c, 1.7f);
       float glow = 0.9f + 0.2f * hash2((int)(sx * 7), (int)(sy * 7), p->seed + 3);
-      float t = fmaxf(1 - smooth(lead * 0.5f, lead * 1.5f, gap), smooth(0.25f, 0.6f, p->edge[i]) * 0.95f);
+      /* the lead follows the object: wide between panes of the ground, thin inside the object */
+      float wide = lead * (p->mask[i] > 0.5f ? 0.6f : 1);
+      float t = fmaxf((1 - smooth(wide * 0.5f, wide * 1.5f + 0.4f, gap)) * 0.92f, smooth(0.25f, 0.6f, p->edge[i]) * 0.95f);
       set(p, i, mixf(clamp(c[0] * glow, 0, 1), 0.05f, t), mixf(clamp(c[1] * glow, 0, 1), 0.05f, t), mixf(clamp(c[2] * glow, 0, 1), 0.06f, t));
     }
 }
@@ -293,14 +299,14 @@ static void stained_glass(plate *p)
 static void pointillist(plate *p)
 {
   int w = p->w;
-  float rad = knob(p, 0, 0.9f, 1.5f) * (float)w / 64, jitter = knob(p, 1, 0.08f, 0.2f);
+  float rad = knob(p, 0, 0.9f, 1.5f) * (float)w / 64, jitter = knob(p, 1, 0.05f, 0.11f);
   keep(p, p->tmp);
   for (int i = 0; i < w * w; i++) set(p, i, 0.93f, 0.90f, 0.82f);
   int n = (int)((float)(w * w) / (rad * rad) * 1.3f);
   for (int i = 0; i < n; i++) {
     float x = uniform(&p->r, 0, (float)w), y = uniform(&p->r, 0, (float)w), c[3], j = uniform(&p->r, -jitter, jitter);
     const float *s = at(p, p->tmp, (int)x, (int)y);
-    for (int k = 0; k < 3; k++) c[k] = clamp(s[k] + j + uniform(&p->r, -jitter, jitter), 0, 1);
+    for (int k = 0; k < 3; k++) c[k] = clamp(s[k] + j + uniform(&p->r, -jitter, jitter) * 0.8f, 0, 1);
     saturate(c, 1.4f);
     stroke(p, c, x, y, 0.01f, 0, rad * uniform(&p->r, 0.7f, 1), 1);
   }
@@ -316,7 +322,9 @@ static void engraving(plate *p)
   for (int y = 0; y < w; y++)
     for (int x = 0; x < w; x++) {
       int i = y * w + x;
-      float l = luma(p->tmp2 + i * 3), d = clamp(1.05f - l * 1.12f, 0, 1), m = p->mask[i] > 0.5f ? 1.0f : 0.0f;
+      float l = luma(p->tmp2 + i * 3), m = p->mask[i] > 0.5f ? 1.0f : 0.0f;
+      /* the ground is cut lighter, so that the object stands out */
+      float d = m > 0 ? clamp(1.02f - l * 1.15f, 0, 0.85f) : clamp(0.62f - l * 0.72f, 0, 0.45f);
       float a = angle + m * 0.9f, u = (float)x * sinf(a) + (float)y * cosf(a) + bend * sinf((float)x / (float)w * 6) + m * 3 * (l - 0.5f);
       float f = u / pitch - floorf(u / pitch), aa = 0.8f / pitch;
       float line = smooth(d * 0.5f + aa * 0.5f, d * 0.5f - aa * 0.5f, fabsf(f - 0.5f));
@@ -406,7 +414,7 @@ static void chalk(plate *p)
 
 static void low_poly(plate *p)
 {
-  int w = p->w, n = (int)knob(p, 0, 11, 16.9f);
+  int w = p->w, n = (int)knob(p, 0, 15, 21.9f);
   float cell = (float)w / (float)n;
   keep(p, p->tmp);
   keep(p, p->tmp2);
@@ -499,8 +507,8 @@ static void cross_stitch(plate *p)
 
 static void mosaic(plate *p)
 {
-  int w = p->w, cells = (int)knob(p, 0, 16, 22.9f);
-  float tone = knob(p, 1, 0.55f, 0.9f);
+  int w = p->w, cells = (int)knob(p, 0, 14, 19.9f);
+  float tone = knob(p, 1, 0.35f, 0.8f);
   keep(p, p->tmp);
   for (int j = 0; j < cells; j++)
     for (int i = 0; i < cells; i++) {
@@ -512,7 +520,7 @@ static void mosaic(plate *p)
         for (int x = x0; x < x1; x++) {
           int rim = x == x1 - 1 || y == y1 - 1, q = y * w + x;
           float sheen = 1.06f - 0.12f * (float)(x - x0 + y - y0) / (float)(x1 - x0 + y1 - y0);
-          for (int k = 0; k < 3; k++) p->rgb[q * 3 + k] = rim ? tone - 0.03f * (float)k : clamp(c[k] * lit * sheen, 0, 1);
+          for (int k = 0; k < 3; k++) p->rgb[q * 3 + k] = rim ? mixf(c[k] * 0.6f, tone - 0.03f * (float)k, 0.5f) : clamp(c[k] * lit * sheen, 0, 1);
         }
     }
 }
