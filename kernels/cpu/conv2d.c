@@ -1,0 +1,146 @@
+/*
+ * Convolution over NHWC, the reference.
+ *
+ *   fwd: y[n, oy, ox, o] = bias[o] + sum x[n, iy / up, ix / up, i] w[o, i, ky, kx] (+ residual)
+ *        iy = oy stride + ky - pad_top, ix alike; outside the image x is 0
+ *   bwd: dx[n, y, x, i] = sum of dy w over every (oy, ky), (ox, kx) that read it
+ *
+ * Both gather: the weights are first laid out so that the inner sum runs over neighbours.
+ */
+#include "cpu.h"
+
+#include "alloc.h"
+
+/* fwd: [cout, kh, kw, cin], bwd: [cin, kh, kw, cout], as floats */
+static float *permuted_weights(ti_dtype dtype, const void *w, const ti_conv2d_shape *s, int backward)
+{
+  const size_t taps = (size_t)s->kh * s->kw, cin = s->cin, cout = s->cout;
+  float *p = ti_calloc(cout * cin * taps, sizeof(float));
+
+  if (!p)
+    return NULL;
+  for (size_t o = 0; o < cout; o++) {
+    for (size_t i = 0; i < cin; i++) {
+      for (size_t t = 0; t < taps; t++) {
+        const size_t at = backward ? (i * taps + t) * cout + o : (o * taps + t) * cin + i;
+
+        p[at] = ti_load(dtype, w, (o * cin + i) * taps + t);
+      }
+    }
+  }
+  return p;
+}
+
+static double fwd_pixel(const float *x, const float *w, const ti_conv2d_shape *s, int n, int oy,
+                        int ox)
+{
+  double sum = 0.0;
+
+  for (int ky = 0; ky < s->kh; ky++) {
+    const int iy = oy * s->stride + ky - s->pad_top;
+
+    if (iy < 0 || iy >= s->h * s->up)
+      continue;
+    for (int kx = 0; kx < s->kw; kx++) {
+      const int ix = ox * s->stride + kx - s->pad_left;
+
+      if (ix < 0 || ix >= s->w * s->up)
+        continue;
+      sum += ti_cpu_dot(x + (((size_t)n * s->h + iy / s->up) * s->w + ix / s->up) * s->cin,
+                        w + ((size_t)ky * s->kw + kx) * s->cin, s->cin);
+    }
+  }
+  return sum;
+}
+
+/* all outputs that read the (upsampled) pixel iy, ix */
+static double bwd_pixel(const float *dy, const float *w, const ti_conv2d_shape *s, int n, int iy,
+                        int ix)
+{
+  double sum = 0.0;
+
+  for (int ky = 0; ky < s->kh; ky++) {
+    const int y = iy + s->pad_top - ky;
+
+    if (y < 0 || y % s->stride || y / s->stride >= s->oh)
+      continue;
+    for (int kx = 0; kx < s->kw; kx++) {
+      const int x = ix + s->pad_left - kx;
+
+      if (x < 0 || x % s->stride || x / s->stride >= s->ow)
+        continue;
+      sum += ti_cpu_dot(
+          dy + (((size_t)n * s->oh + y / s->stride) * s->ow + x / s->stride) * s->cout,
+          w + ((size_t)ky * s->kw + kx) * s->cout, s->cout);
+    }
+  }
+  return sum;
+}
+
+textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_, const void *w_,
+                                 const float *bias, const void *residual, const ti_conv2d_shape *s)
+{
+  const size_t count = (size_t)s->n * s->h * s->w * s->cin, row = (size_t)s->ow * s->cout;
+  const size_t per = (size_t)s->kh * s->kw * s->cin;
+  void *heap;
+  const float *x = ti_cpu_floats(dtype, x_, count, &heap);
+  float *w = permuted_weights(dtype, w_, s, 0);
+  textinv_status status = TEXTINV_OK;
+
+  if (!x || !w) {
+    status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
+    goto out;
+  }
+#pragma omp parallel for num_threads(e->threads)
+  for (int r = 0; r < s->n * s->oh; r++) {
+    for (int o = 0; o < s->cout; o++) {
+      for (int ox = 0; ox < s->ow; ox++) {
+        const size_t at = r * row + (size_t)ox * s->cout + o;
+        double sum = fwd_pixel(x, w + o * per, s, r / s->oh, r % s->oh, ox);
+
+        if (bias)
+          sum += bias[o];
+        if (residual)
+          sum += ti_load(dtype, residual, at);
+        ti_store(dtype, y, at, (float)sum);
+      }
+    }
+  }
+out:
+  ti_free(w);
+  ti_free(heap);
+  return status;
+}
+
+textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy_,
+                                 const void *w_, const ti_conv2d_shape *s)
+{
+  const size_t count = (size_t)s->n * s->oh * s->ow * s->cout, row = (size_t)s->w * s->cin;
+  const size_t per = (size_t)s->kh * s->kw * s->cout;
+  void *heap;
+  const float *dy = ti_cpu_floats(dtype, dy_, count, &heap);
+  float *w = permuted_weights(dtype, w_, s, 1);
+  textinv_status status = TEXTINV_OK;
+
+  if (!dy || !w) {
+    status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
+    goto out;
+  }
+#pragma omp parallel for num_threads(e->threads)
+  for (int r = 0; r < s->n * s->h; r++) {
+    for (int i = 0; i < s->cin; i++) {
+      for (int x = 0; x < s->w; x++) {
+        double sum = 0.0;
+
+        for (int u = 0; u < s->up * s->up; u++)
+          sum += bwd_pixel(dy, w + i * per, s, r / s->h, r % s->h * s->up + u / s->up,
+                           x * s->up + u % s->up);
+        ti_store(dtype, dx, r * row + (size_t)x * s->cin + i, (float)sum);
+      }
+    }
+  }
+out:
+  ti_free(w);
+  ti_free(heap);
+  return status;
+}

@@ -1,0 +1,97 @@
+/*
+ * Group normalisation over NHWC, with or without SiLU behind it, the reference.
+ *
+ *   fwd: xhat = (x - mean) rstd             z = xhat weight + bias       y = z or silu(z)
+ *   bwd: g = dy weight (dz weight)          dx = rstd (g - avg(g) - xhat avg(g xhat))
+ *
+ * mean, rstd and both averages are over one (sample, group). fwd keeps mean and rstd [n, groups]
+ * for bwd; x is the only saved activation.
+ */
+#include "cpu.h"
+
+#include <math.h>
+
+/* value j of the group that starts at from */
+static size_t value_at(const ti_groupnorm_shape *s, size_t from, int j)
+{
+  const int per = s->c / s->groups;
+
+  return from + (size_t)(j / per) * s->c + j % per;
+}
+
+static double silu_slope(double z)
+{
+  const double sigmoid = 1.0 / (1.0 + exp(-z));
+
+  return sigmoid * (1.0 + z * (1.0 - sigmoid));
+}
+
+textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
+                                    const void *x, const float *weight, const float *bias,
+                                    const ti_groupnorm_shape *s)
+{
+  const int per = s->c / s->groups, len = per * s->hw;
+
+#pragma omp parallel for num_threads(e->threads)
+  for (int i = 0; i < s->n * s->groups; i++) {
+    const int c0 = i % s->groups * per;
+    const size_t from = (size_t)(i / s->groups) * s->hw * s->c + c0;
+    double sum = 0.0, sq = 0.0, avg;
+
+    for (int j = 0; j < len; j++)
+      sum += ti_load(dtype, x, value_at(s, from, j));
+    avg = sum / len;
+    /* a second pass: E[x^2] - mean^2 cancels when |mean| is large */
+    for (int j = 0; j < len; j++) {
+      const double d = ti_load(dtype, x, value_at(s, from, j)) - avg;
+
+      sq += d * d;
+    }
+    mean[i] = (float)avg;
+    rstd[i] = (float)(1.0 / sqrt(sq / len + s->eps));
+    for (int j = 0; j < len; j++) {
+      const size_t at = value_at(s, from, j);
+      const int c = c0 + j % per;
+      double z = ((double)ti_load(dtype, x, at) - mean[i]) * rstd[i] * weight[c] + bias[c];
+
+      if (s->silu)
+        z /= 1.0 + exp(-z);
+      ti_store(dtype, y, at, (float)z);
+    }
+  }
+  return TEXTINV_OK;
+}
+
+textinv_status ti_cpu_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                    const void *x, const float *mean, const float *rstd,
+                                    const float *weight, const float *bias,
+                                    const ti_groupnorm_shape *s)
+{
+  const int per = s->c / s->groups, len = per * s->hw;
+
+#pragma omp parallel for num_threads(e->threads)
+  for (int i = 0; i < s->n * s->groups; i++) {
+    const int c0 = i % s->groups * per;
+    const size_t from = (size_t)(i / s->groups) * s->hw * s->c + c0;
+    double g_sum = 0.0, gx_sum = 0.0;
+
+    for (int pass = 0; pass < 2; pass++) {
+      for (int j = 0; j < len; j++) {
+        const size_t at = value_at(s, from, j);
+        const int c = c0 + j % per;
+        const double xhat = ((double)ti_load(dtype, x, at) - mean[i]) * rstd[i];
+        double g = (double)ti_load(dtype, dy, at) * weight[c];
+
+        if (s->silu)
+          g *= silu_slope(xhat * weight[c] + bias[c]);
+        if (pass == 0) {
+          g_sum += g;
+          gx_sum += g * xhat;
+        } else {
+          ti_store(dtype, dx, at, (float)(rstd[i] * (g - g_sum / len - xhat * (gx_sum / len))));
+        }
+      }
+    }
+  }
+  return TEXTINV_OK;
+}
