@@ -197,7 +197,8 @@ typedef struct textinv_session_params {
   int32_t         device;        /* CUDA: ordinal of the device (default 0) */
   textinv_dtype   dtype;         /* default TEXTINV_F32 */
   uint32_t        threads;       /* CPU: 1..1024, 0 = the cores this process may use (default) */
-  uint64_t        memory_budget; /* bytes that a call may plan for, 0 = no limit (default) */
+  uint64_t        memory_budget; /* bytes for weights and activations together; a call computes
+                                    parts again rather than exceed it; 0 = no limit (default) */
   void           *stream;        /* CUDA: a cudaStream_t of the caller; NULL = a stream of our own */
   textinv_log_fn  log;           /* may be NULL */
   void           *log_user;      /* passed to log */

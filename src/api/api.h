@@ -1,0 +1,230 @@
+/* The handles, and what the files of this folder share. */
+#ifndef TI_API_H
+#define TI_API_H
+
+#include <stdatomic.h>
+
+#include "clip_bpe.h"
+#include "clip_text.h"
+#include "exec.h"
+#include "image.h"
+#include "prompt.h"
+#include "random.h"
+#include "sampler.h"
+#include "schedule.h"
+#include "textinv/textinv.h"
+#include "unet.h"
+#include "vae.h"
+
+enum { TI_MAX_ENCODERS = 2, TI_MAX_VECTORS = 32, TI_MAX_WORDS = 4096, TI_MAX_BATCH = 1024 };
+
+/* ------------------------------------------------------------------ sized structs */
+
+/*
+ * Copy the caller's struct over defaults of ours. min is the size of the smallest version ever
+ * shipped. Bytes that we do not know must be zero.
+ */
+textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t min, const void *src,
+                              const char *what);
+/* copy defaults into the caller's struct */
+textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full, size_t min);
+/* copy our struct into the caller's, which has struct_size set; 0 or TEXTINV_E_INVALID */
+textinv_status ti_struct_write(void *dst, const void *src, size_t size, size_t min);
+
+/* ------------------------------------------------------------------ model */
+
+typedef struct ti_text_encoder {
+  ti_clip_text_config config;
+  ti_weights weights;
+  textinv_tokenizer *tokenizer;
+} ti_text_encoder;
+
+struct textinv_tokenizer {
+  ti_clip_bpe *bpe;
+};
+
+struct textinv_model {
+  uint64_t id; /* never used twice in a process */
+  ti_model_dir dir;
+  int num_encoders;
+  ti_text_encoder encoders[TI_MAX_ENCODERS];
+  ti_unet_config unet;
+  ti_weights unet_weights;
+  ti_vae_config vae;
+  ti_weights vae_weights;
+  ti_schedule schedule;
+  int tokens;              /* positions of a prompt */
+  int context_dim, pooled_dim;
+  int size;                /* pixels */
+  int zero_empty_negative; /* SDXL: an empty negative prompt is zeros */
+  char fingerprint[17];
+};
+
+/* SDXL takes the state before the last layer, without the final norm */
+int ti_model_is_xl(const textinv_model *model);
+uint64_t ti_model_parameters(const textinv_model *model);
+
+/* ------------------------------------------------------------------ session and plans */
+
+typedef enum { TI_PLAN_TEXT, TI_PLAN_UNET, TI_PLAN_DECODE, TI_PLAN_ENCODE, TI_PLAN_TRAIN } ti_plan_kind;
+
+typedef struct ti_plan_key {
+  uint64_t model;
+  ti_plan_kind kind;
+  int n, h, w;   /* samples; of the latents */
+  int rows[TI_MAX_ENCODERS]; /* new rows of each encoder */
+  int skip;      /* text: layers left out */
+  int encoder;   /* text: which */
+  int learn;     /* train: 1 = with the backward pass */
+} ti_plan_key;
+
+/* a network ready to run, and the values that a call writes and reads */
+typedef struct ti_net_plan {
+  ti_plan plan;
+  ti_plan_key key;
+  uint64_t used; /* for the least recently used */
+  ti_val ids[TI_MAX_ENCODERS], eos, rows[TI_MAX_ENCODERS], drows[TI_MAX_ENCODERS];
+  ti_val hidden, pooled;
+  ti_val latents, timesteps, context, size_ids, target, out;
+} ti_net_plan;
+
+enum { TI_MAX_PLANS = 8 };
+
+struct textinv_session {
+  ti_error error;
+  atomic_int cancel;
+  textinv_dtype dtype;
+  int threads;
+  uint64_t budget;
+  textinv_log_fn log;
+  void *log_user;
+  ti_kernels kernels;
+  ti_arena arena;
+  uint64_t peak_bytes, clock;
+  ti_net_plan *plans[TI_MAX_PLANS];
+};
+
+/* clear and return the session's error, or the thread's when s is NULL; every call begins with it */
+ti_error *ti_begin(textinv_session *s);
+/* after TEXTINV_E_CANCELLED: clear the flag */
+textinv_status ti_session_end(textinv_session *s, textinv_status status);
+void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, ...);
+double ti_seconds(void); /* monotonic */
+
+/* the plan of key, made and prepared when the session does not have it; the arena is large enough for it */
+textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_model *model,
+                           const ti_plan_key *key);
+/* bytes of activations that a plan of key would take, without making it */
+textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
+                               const ti_plan_key *key);
+textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan);
+void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v);
+/* bytes that activations may take; SIZE_MAX without a budget */
+size_t ti_activation_budget(const textinv_session *s, const textinv_model *model);
+void ti_session_drop_plans(textinv_session *s);
+
+/* [c, h, w] floats of torch to and from the tape's NHWC of any storage type, one sample */
+void ti_to_nhwc(ti_dtype dtype, void *nhwc, const float *chw, int c, int h, int w);
+void ti_from_nhwc(float *chw, ti_dtype dtype, const void *nhwc, int c, int h, int w);
+
+/* ------------------------------------------------------------------ embeddings */
+
+typedef struct ti_word {
+  char *name;
+  int vectors;
+  int dim[TI_MAX_ENCODERS]; /* 0 = none */
+  float *rows[TI_MAX_ENCODERS];
+} ti_word;
+
+struct textinv_embeddings {
+  ti_word *words;
+  size_t count, room;
+};
+
+ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
+
+/* the new words as one encoder of a model sees them */
+typedef struct ti_row_table {
+  ti_prompt_word *words; /* of the prompt's parser */
+  size_t num_words;
+  float *rows;           /* [num_rows, dim] */
+  int num_rows, dim;
+  int vocab;             /* ids below it are the table's */
+} ti_row_table;
+
+textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const textinv_model *model, int encoder,
+                                 const textinv_embeddings *embeddings);
+void ti_row_table_free(ti_row_table *t); /* safe on a zeroed struct */
+/* copy the rows again after they changed */
+void ti_row_table_update(ti_row_table *t, const textinv_embeddings *embeddings, int encoder);
+/* ids [tokens] and the position of the end token; a word without vectors for this model fails */
+textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error, const textinv_model *model,
+                                   int encoder, const textinv_embeddings *embeddings, const char *text,
+                                   int32_t *ids, int32_t *eos, size_t *truncated);
+
+/* ------------------------------------------------------------------ images */
+
+struct textinv_images {
+  int count, width, height;
+  uint8_t *pixels; /* [count, height, width, 3] */
+  uint64_t *seeds; /* [count] */
+  char **texts;    /* [count], entries may be NULL */
+};
+
+textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width, int height);
+
+/* moments of one picture [c, h, w], scaled; pixels [height, width, 3] */
+textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, const uint8_t *pixels,
+                                int width, int height, float *mean, float *deviation);
+/* latents [c, h, w] to [3, height, width] */
+textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, const float *latents, int h, int w,
+                             float *values);
+void ti_values_to_pixels(uint8_t *pixels, const float *values, int width, int height);
+
+/* context [tokens, context_dim] and pooled [pooled_dim] (may be NULL) of a prompt */
+textinv_status ti_encode_text(textinv_session *s, const textinv_model *model, const textinv_embeddings *embeddings,
+                              const char *prompt, int clip_skip, float *context, float *pooled,
+                              size_t *truncated);
+
+textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, uint32_t clip_skip);
+/* sides of latents: 0 becomes the model's own, the rest must suit the UNet */
+textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uint32_t batch,
+                                uint32_t *width, uint32_t *height);
+/* one evaluation of the UNet; arrays as in textinv_predict_params */
+textinv_status ti_predict(textinv_session *s, const textinv_model *model, int batch, int h, int w,
+                          const float *latents, float timestep, const float *context,
+                          const float *pooled, const float *size_ids, float *out);
+
+/* ------------------------------------------------------------------ inversion */
+
+typedef struct ti_adamw {
+  float learning_rate, beta1, beta2, epsilon, weight_decay;
+} ti_adamw;
+
+/* step counts from 1; as torch.optim.AdamW with its defaults */
+void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v, const float *gradient,
+                   size_t count);
+
+struct textinv_optimizer {
+  ti_adamw adamw;
+  uint64_t steps;
+  size_t count; /* values of all words */
+  float *m, *v;
+};
+
+/* one checkpoint: words with their moments, and texts that must agree when it is resumed */
+typedef struct ti_checkpoint_info {
+  uint64_t step;
+  char settings[512]; /* of the run; "" for textinv_optimizer_save() */
+  float loss_average;
+} ti_checkpoint_info;
+
+/* m and v are laid out as a gradient of embeddings */
+textinv_status ti_checkpoint_write(ti_error *error, const char *path, const textinv_embeddings *embeddings,
+                                   const float *m, const float *v, const ti_adamw *adamw,
+                                   const ti_checkpoint_info *info);
+/* embeddings: an empty set, filled; m, v: ti_free() */
+textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *embeddings, float **m,
+                                  float **v, ti_adamw *adamw, ti_checkpoint_info *info);
+
+#endif /* TI_API_H */

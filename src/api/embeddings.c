@@ -1,0 +1,498 @@
+/* The new words and their vectors. */
+#include <math.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "api.h"
+#include "embedding_file.h"
+#include "format.h"
+
+textinv_status textinv_embeddings_new(textinv_embeddings **out, textinv_session *session)
+{
+  ti_error *error = ti_begin(session);
+
+  if (out)
+    *out = NULL;
+  if (!out || !session)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", out ? "session" : "out");
+  *out = ti_calloc(1, sizeof(**out));
+  return *out ? TEXTINV_OK : ti_fail_nomem(error, sizeof(**out), "embeddings");
+}
+
+static void free_word(ti_word *w)
+{
+  ti_free(w->name);
+  for (int i = 0; i < TI_MAX_ENCODERS; i++)
+    ti_free(w->rows[i]);
+}
+
+void textinv_embeddings_free(textinv_embeddings *embeddings)
+{
+  if (!embeddings)
+    return;
+  for (size_t i = 0; i < embeddings->count; i++)
+    free_word(&embeddings->words[i]);
+  ti_free(embeddings->words);
+  ti_free(embeddings);
+}
+
+ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name)
+{
+  for (size_t i = 0; name && i < e->count; i++) {
+    if (!strcmp(e->words[i].name, name))
+      return &e->words[i];
+  }
+  return NULL;
+}
+
+static int is_space(unsigned char c)
+{
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static textinv_status check_name(ti_error *error, const char *word)
+{
+  const size_t len = word ? strlen(word) : 0;
+
+  if (!word || !len)
+    return ti_fail(error, TEXTINV_E_INVALID, "a word is %s", word ? "empty" : "NULL");
+  if (len > 255)
+    return ti_fail(error, TEXTINV_E_INVALID, "a word of %zu bytes; at most 255 are possible", len);
+  for (size_t i = 0; i < len; i++) {
+    if (is_space((unsigned char)word[i]) || (unsigned char)word[i] < 0x20 || word[i] == 0x7f)
+      return ti_fail(error, TEXTINV_E_INVALID,
+                     "word \"%s\" has white space or a control character at byte %zu", word, i);
+  }
+  return TEXTINV_OK;
+}
+
+/* a new word without vectors; NULL and a message when there is no memory */
+static ti_word *append(textinv_embeddings *e, ti_error *error, const char *name, int vectors)
+{
+  ti_word *w;
+
+  if (e->count == TI_MAX_WORDS) {
+    ti_fail(error, TEXTINV_E_LIMIT, "%d words are held already", TI_MAX_WORDS);
+    return NULL;
+  }
+  if (e->count == e->room) {
+    const size_t room = e->room ? e->room * 2 : 8;
+
+    w = ti_realloc_array(e->words, room, sizeof(*w));
+    if (!w) {
+      ti_fail_nomem(error, room * sizeof(*w), "words");
+      return NULL;
+    }
+    e->words = w;
+    e->room = room;
+  }
+  w = &e->words[e->count];
+  memset(w, 0, sizeof(*w));
+  w->vectors = vectors;
+  w->name = ti_strdup(name);
+  if (!w->name) {
+    ti_fail_nomem(error, strlen(name), "a word");
+    return NULL;
+  }
+  e->count++;
+  return w;
+}
+
+static void remove_at(textinv_embeddings *e, size_t i)
+{
+  free_word(&e->words[i]);
+  memmove(&e->words[i], &e->words[i + 1], (e->count - i - 1) * sizeof(*e->words));
+  e->count--;
+}
+
+static textinv_status check_rows(ti_error *error, const char *word, int dim, const float *rows, size_t count)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (!isfinite(rows[i]))
+      return ti_fail(error, TEXTINV_E_NONFINITE, "word \"%s\": vector %zu holds %g at %zu", word,
+                     i / (size_t)dim, (double)rows[i], i % (size_t)dim);
+  }
+  return TEXTINV_OK;
+}
+
+static textinv_status set_rows(textinv_embeddings *e, ti_error *error, const char *word, int encoder,
+                               int vectors, int dim, const float *rows)
+{
+  const size_t count = (size_t)vectors * (size_t)dim;
+  ti_word *w = ti_embeddings_find(e, word);
+  textinv_status status;
+  float *copy;
+
+  if (w && w->vectors != vectors && w->dim[1 - encoder])
+    return ti_fail(error, TEXTINV_E_SHAPE,
+                   "word \"%s\" has %d vectors in the other encoder; %d were given", word, w->vectors,
+                   vectors);
+  if ((status = check_rows(error, word, dim, rows, count)) < 0)
+    return status;
+  copy = ti_calloc(count, sizeof(*copy));
+  if (!copy)
+    return ti_fail_nomem(error, count * sizeof(*copy), "vectors");
+  memcpy(copy, rows, count * sizeof(*copy));
+  if (!w && !(w = append(e, error, word, vectors))) {
+    ti_free(copy);
+    return TEXTINV_E_NOMEM;
+  }
+  ti_free(w->rows[encoder]);
+  w->rows[encoder] = copy;
+  w->dim[encoder] = dim;
+  w->vectors = vectors;
+  return TEXTINV_OK;
+}
+
+textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddings *embeddings,
+                                      const char *word, uint32_t encoder, uint32_t num_vectors,
+                                      uint32_t dim, const float *rows)
+{
+  ti_error *error = ti_begin(session);
+  textinv_status status;
+
+  if (!session || !embeddings || !rows)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session ? "session" : !embeddings ? "embeddings" : "rows");
+  if ((status = check_name(error, word)) < 0)
+    return status;
+  if (encoder >= TI_MAX_ENCODERS || num_vectors < 1 || num_vectors > TI_MAX_VECTORS || dim < 1 ||
+      dim > 65536)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "encoder %u, %u vectors of %u; encoder 0 or 1, 1 to %d vectors of 1 to 65536 are "
+                   "possible", encoder, num_vectors, dim, TI_MAX_VECTORS);
+  return set_rows(embeddings, error, word, (int)encoder, (int)num_vectors, (int)dim, rows);
+}
+
+/* ------------------------------------------------------------------ initializers */
+
+typedef struct moments {
+  double mean, spread;
+} moments;
+
+/* of all values of an embedding table */
+static moments table_moments(const ti_weight *table)
+{
+  const char *data = table->data;
+  const size_t size = ti_dtype_size(table->dtype);
+  double sum = 0.0, squares = 0.0;
+  float f;
+
+  for (size_t i = 0; i < table->count; i++) {
+    ti_convert(TI_F32, &f, table->dtype, data + i * size, 1);
+    sum += f;
+    squares += (double)f * f;
+  }
+  const double mean = sum / (double)table->count;
+
+  return (moments){ mean, sqrt(fmax(0.0, squares / (double)table->count - mean * mean)) };
+}
+
+static const ti_weight *table_of(const textinv_model *model, int encoder)
+{
+  ti_tape none;
+  ti_net net = { &none, &model->encoders[encoder].weights };
+
+  memset(&none, 0, sizeof(none));
+  return ti_net_optional(&net, "embeddings.token_embedding", "weight");
+}
+
+/* rows [vectors, dim] of an initializer's ids, in turn, or random */
+static void fill_rows(float *rows, const ti_weight *table, int vectors, const uint32_t *ids, size_t num_ids,
+                      uint64_t seed, int encoder)
+{
+  const int dim = table->dims[1];
+  const size_t size = ti_dtype_size(table->dtype);
+  const moments m = table_moments(table);
+
+  for (int v = 0; v < vectors; v++) {
+    float *row = rows + (size_t)v * (size_t)dim;
+    const ti_draw_key key = { seed, TI_DRAW_INIT, (uint32_t)encoder, (uint32_t)v };
+    const int copied = num_ids > 0, repeated = copied && (size_t)v >= num_ids;
+
+    ti_draw_normal(&key, row, (size_t)dim);
+    for (int i = 0; i < dim; i++) {
+      float base = (float)m.mean;
+
+      if (copied)
+        ti_convert(TI_F32, &base, table->dtype,
+                   (const char *)table->data + ((size_t)ids[(size_t)v % num_ids] * (size_t)dim + (size_t)i) * size,
+                   1);
+      row[i] = base + (copied ? (repeated ? 0.01f : 0.0f) : 1.0f) * (float)m.spread * row[i];
+    }
+  }
+}
+
+textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddings *embeddings,
+                                      const textinv_model *model, const char *word, uint32_t num_vectors,
+                                      const char *initializer, uint64_t seed)
+{
+  ti_error *error = ti_begin(session);
+  uint32_t *ids[TI_MAX_ENCODERS] = { NULL, NULL }, id;
+  size_t num_ids[TI_MAX_ENCODERS] = { 0, 0 };
+  float *rows = NULL;
+  textinv_status status;
+
+  if (!session || !embeddings || !model)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session ? "session" : !embeddings ? "embeddings" : "model");
+  if ((status = check_name(error, word)) < 0)
+    return status;
+  if (num_vectors > TI_MAX_VECTORS)
+    return ti_fail(error, TEXTINV_E_INVALID, "%u vectors; 0 to %d are possible", num_vectors,
+                   TI_MAX_VECTORS);
+  if (ti_embeddings_find(embeddings, word))
+    return ti_fail(error, TEXTINV_E_CONFLICT, "word \"%s\" was added already", word);
+  for (int i = 0; i < model->num_encoders; i++) {
+    const ti_clip_bpe *bpe = model->encoders[i].tokenizer->bpe;
+    char whole[TI_ERROR_SIZE];
+
+    ti_format(whole, sizeof(whole), "%s</w>", word);
+    if (ti_clip_bpe_find(bpe, word, &id) || ti_clip_bpe_find(bpe, whole, &id)) {
+      status = ti_fail(error, TEXTINV_E_CONFLICT,
+                       "word \"%s\" is in the vocabulary already (id %u); take a new one such as \"<%s>\"",
+                       word, id, word);
+      goto out;
+    }
+    if (initializer && *initializer &&
+        (status = ti_clip_bpe_encode(bpe, error, initializer, strlen(initializer), &ids[i],
+                                     &num_ids[i])) < 0)
+      goto out;
+    if (initializer && *initializer && !num_ids[i]) {
+      status = ti_fail(error, TEXTINV_E_INVALID, "initializer \"%s\" has no tokens", initializer);
+      goto out;
+    }
+  }
+  if (!num_vectors)
+    num_vectors = num_ids[0] ? (uint32_t)(num_ids[0] < TI_MAX_VECTORS ? num_ids[0] : TI_MAX_VECTORS) : 1;
+  if ((int)num_vectors > model->tokens - 3) {
+    status = ti_fail(error, TEXTINV_E_LIMIT, "%u vectors do not fit into a prompt of %d tokens",
+                     num_vectors, model->tokens);
+    goto out;
+  }
+  for (int i = 0; i < model->num_encoders; i++) {
+    const ti_weight *table = table_of(model, i);
+
+    ti_free(rows);
+    rows = ti_calloc((size_t)num_vectors * (size_t)table->dims[1], sizeof(*rows));
+    if (!rows) {
+      status = ti_fail_nomem(error, (size_t)num_vectors * (size_t)table->dims[1] * 4, "vectors");
+      break;
+    }
+    fill_rows(rows, table, (int)num_vectors, ids[i], num_ids[i], seed, i);
+    if ((status = set_rows(embeddings, error, word, i, (int)num_vectors, table->dims[1], rows)) < 0)
+      break;
+  }
+  if (status < 0 && ti_embeddings_find(embeddings, word))
+    remove_at(embeddings, (size_t)(ti_embeddings_find(embeddings, word) - embeddings->words));
+out:
+  for (int i = 0; i < TI_MAX_ENCODERS; i++)
+    ti_free(ids[i]);
+  ti_free(rows);
+  return status;
+}
+
+/* ------------------------------------------------------------------ queries */
+
+textinv_status textinv_embeddings_remove(textinv_session *session, textinv_embeddings *embeddings,
+                                         const char *word)
+{
+  ti_error *error = ti_begin(session);
+  ti_word *w;
+
+  if (!session || !embeddings || !word)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session ? "session" : !embeddings ? "embeddings" : "word");
+  w = ti_embeddings_find(embeddings, word);
+  if (!w)
+    return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
+  remove_at(embeddings, (size_t)(w - embeddings->words));
+  return TEXTINV_OK;
+}
+
+size_t textinv_embeddings_count(const textinv_embeddings *embeddings)
+{
+  return embeddings ? embeddings->count : 0;
+}
+
+const char *textinv_embeddings_word(const textinv_embeddings *embeddings, size_t i)
+{
+  return embeddings && i < embeddings->count ? embeddings->words[i].name : NULL;
+}
+
+static const ti_word *lookup(const textinv_embeddings *e, const char *word)
+{
+  return e && word ? ti_embeddings_find(e, word) : NULL;
+}
+
+uint32_t textinv_embeddings_vectors(const textinv_embeddings *embeddings, const char *word)
+{
+  const ti_word *w = lookup(embeddings, word);
+
+  return w ? (uint32_t)w->vectors : 0;
+}
+
+uint32_t textinv_embeddings_dim(const textinv_embeddings *embeddings, const char *word, uint32_t encoder)
+{
+  const ti_word *w = lookup(embeddings, word);
+
+  return w && encoder < TI_MAX_ENCODERS ? (uint32_t)w->dim[encoder] : 0;
+}
+
+const float *textinv_embeddings_rows(const textinv_embeddings *embeddings, const char *word,
+                                     uint32_t encoder)
+{
+  const ti_word *w = lookup(embeddings, word);
+
+  return w && encoder < TI_MAX_ENCODERS ? w->rows[encoder] : NULL;
+}
+
+size_t textinv_embeddings_num_values(const textinv_embeddings *embeddings)
+{
+  size_t count = 0;
+
+  for (size_t i = 0; embeddings && i < embeddings->count; i++) {
+    for (int k = 0; k < TI_MAX_ENCODERS; k++)
+      count += (size_t)embeddings->words[i].vectors * (size_t)embeddings->words[i].dim[k];
+  }
+  return count;
+}
+
+/* ------------------------------------------------------------------ files */
+
+/* which encoder a file's entry is for */
+static textinv_status match_encoder(ti_error *error, const char *path, const ti_embedding_entry *entry,
+                                    const textinv_model *model, int *encoder)
+{
+  *encoder = entry->encoder >= 0 ? entry->encoder : 0;
+  if (!model)
+    return TEXTINV_OK;
+  /* a file of one encoder tells which by its width */
+  for (int i = 0; entry->encoder < 0 && i < model->num_encoders; i++) {
+    if (model->encoders[i].config.width == entry->dim) {
+      *encoder = i;
+      break;
+    }
+  }
+  if (*encoder >= model->num_encoders)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s is for two text encoders; the model has one", path);
+  if (model->encoders[*encoder].config.width != entry->dim)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s: vectors of width %d%s; the model needs %d", path,
+                   entry->dim,
+                   entry->dim == 768    ? " (made for SD 1.x)"
+                   : entry->dim == 1024 ? " (made for SD 2.x)"
+                   : entry->dim == 1280 ? " (made for LDM or SDXL's second encoder)"
+                                        : "",
+                   model->encoders[*encoder].config.width);
+  return TEXTINV_OK;
+}
+
+/* name for words that their file does not name: that of the file, without folder and ending */
+static void stem(char *out, size_t size, const char *path)
+{
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+  const int len = dot && dot > name ? (int)(dot - name) : (int)strlen(name);
+
+  ti_format(out, size, "%.*s", len, name);
+  for (char *p = out; *p; p++) {
+    if (is_space((unsigned char)*p))
+      *p = '-';
+  }
+}
+
+textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddings *embeddings,
+                                       const textinv_model *model, const char *path, const char *word)
+{
+  ti_error *error = ti_begin(session);
+  ti_embedding_file file;
+  char fallback[256];
+  size_t before, num_names = 0;
+  textinv_status status;
+
+  if (!session || !embeddings || !path)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session ? "session" : !embeddings ? "embeddings" : "path");
+  if (word && (status = check_name(error, word)) < 0)
+    return status;
+  memset(&file, 0, sizeof(file));
+  if ((status = ti_embedding_file_read(&file, error, path)) < 0)
+    return status;
+  before = embeddings->count;
+  if (file.name && *file.name)
+    ti_format(fallback, sizeof(fallback), "%s", file.name);
+  else
+    stem(fallback, sizeof(fallback), path);
+  for (size_t i = 0; i < file.count; i++) {
+    int known = 0;
+
+    for (size_t k = 0; k < i && file.entries[i].word; k++)
+      known |= file.entries[k].word && !strcmp(file.entries[k].word, file.entries[i].word);
+    num_names += file.entries[i].word && !known;
+  }
+  if (word && num_names > 1) {
+    status = ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu words; name none of them to load all", path,
+                     num_names);
+    goto out;
+  }
+  for (size_t i = 0; i < file.count && status >= 0; i++) {
+    const ti_embedding_entry *entry = &file.entries[i];
+    const char *name = word ? word : entry->word ? entry->word : fallback;
+    int encoder;
+    const ti_word *have = ti_embeddings_find(embeddings, name);
+
+    if ((status = check_name(error, name)) < 0 ||
+        (status = match_encoder(error, path, entry, model, &encoder)) < 0)
+      break;
+    /* a second file may bring the vectors of the other encoder */
+    if (have && have->dim[encoder])
+      status = ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
+    else if (entry->num_vectors > TI_MAX_VECTORS)
+      status = ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors; at most %d are possible", path,
+                       entry->num_vectors, TI_MAX_VECTORS);
+    else
+      status = set_rows(embeddings, error, name, encoder, entry->num_vectors, entry->dim, entry->rows);
+  }
+  while (status < 0 && embeddings->count > before)
+    remove_at(embeddings, embeddings->count - 1);
+out:
+  ti_embedding_file_free(&file);
+  return status;
+}
+
+textinv_status textinv_embeddings_save(textinv_session *session, const textinv_embeddings *embeddings,
+                                       const char *path, textinv_format format, const char *word)
+{
+  ti_error *error = ti_begin(session);
+  char version[32];
+  ti_key_value metadata[] = { { "format", "pt" }, { "producer", version } };
+  ti_embedding_entry *entries;
+  size_t count = 0;
+  textinv_status status;
+
+  if (!session || !embeddings || !path)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session ? "session" : !embeddings ? "embeddings" : "path");
+  if (word && !ti_embeddings_find(embeddings, word))
+    return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
+  if (!embeddings->count)
+    return ti_fail(error, TEXTINV_E_INVALID, "there are no words to write to %s", path);
+  entries = ti_calloc(embeddings->count * TI_MAX_ENCODERS, sizeof(*entries));
+  if (!entries)
+    return ti_fail_nomem(error, embeddings->count * sizeof(*entries), "words");
+  for (size_t i = 0; i < embeddings->count; i++) {
+    const ti_word *w = &embeddings->words[i];
+
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      if (!w->dim[k] || (word && strcmp(w->name, word)))
+        continue;
+      entries[count++] = (ti_embedding_entry){ w->name, w->dim[1] ? k : -1, w->vectors, w->dim[k],
+                                               w->rows[k] };
+    }
+  }
+  ti_format(version, sizeof(version), "libtextinv %d.%d.%d", TEXTINV_VERSION_MAJOR,
+            TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
+  status = ti_embedding_file_write(error, path, format, entries, count, metadata,
+                                   sizeof(metadata) / sizeof(*metadata));
+  ti_free(entries);
+  return status;
+}

@@ -1,0 +1,375 @@
+/* Models: the networks, tokenizers and schedule of one folder, checked whole before anything runs. */
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "alloc.h"
+#include "api.h"
+#include "format.h"
+
+#ifndef TI_DATADIR
+#define TI_DATADIR "/usr/local/share/textinv"
+#endif
+
+static const size_t MODEL_INFO_MIN = sizeof(textinv_model_info);
+
+static const char *const encoder_names[] = { "text_encoder", "text_encoder_2" };
+static const char *const tokenizer_names[] = { "tokenizer", "tokenizer_2" };
+
+int ti_model_is_xl(const textinv_model *model)
+{
+  return model->unet.text_time;
+}
+
+uint64_t ti_model_parameters(const textinv_model *model)
+{
+  uint64_t sum = model->unet_weights.parameters + model->vae_weights.parameters;
+
+  for (int i = 0; i < model->num_encoders; i++)
+    sum += model->encoders[i].weights.parameters;
+  return sum;
+}
+
+/* ------------------------------------------------------------------ where the default model is */
+
+static int is_model(const char *folder)
+{
+  char file[TI_ERROR_SIZE];
+  struct stat st;
+
+  ti_format(file, sizeof(file), "%s/model_index.json", folder);
+  return !stat(file, &st) && S_ISREG(st.st_mode);
+}
+
+/*
+ * Beside the library (PREFIX/lib -> PREFIX/share/textinv, and lib/ of the source tree -> models/), then
+ * where it was configured to be installed.
+ */
+static textinv_status find_default(char *out, size_t size, ti_error *error)
+{
+  static const char *const beside[] = { "../share/textinv/toybox", "../../share/textinv/toybox",
+                                        "../models/toybox" };
+  Dl_info info;
+
+  if (dladdr((void *)(uintptr_t)&textinv_model_open, &info) && info.dli_fname) {
+    const char *slash = strrchr(info.dli_fname, '/');
+    const int len = slash ? (int)(slash - info.dli_fname) : 0;
+
+    for (size_t i = 0; slash && i < sizeof(beside) / sizeof(*beside); i++) {
+      ti_format(out, size, "%.*s/%s", len, info.dli_fname, beside[i]);
+      if (is_model(out))
+        return TEXTINV_OK;
+    }
+  }
+  ti_format(out, size, "%s/toybox", TI_DATADIR);
+  if (is_model(out))
+    return TEXTINV_OK;
+  return ti_fail(error, TEXTINV_E_NOT_FOUND,
+                 "the default model is not installed: neither beside the library nor at %s", out);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+static textinv_status check_class(const ti_model_dir *dir, ti_error *error, const char *component,
+                                  const char *known, const char *known_too, const char **found)
+{
+  const char *name;
+  textinv_status status = ti_model_dir_class(dir, error, component, &name);
+
+  if (status < 0)
+    return status;
+  if (!name)
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s/model_index.json: %s is missing", dir->path, component);
+  if (strcmp(name, known) && (!known_too || strcmp(name, known_too)))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s/model_index.json: %s is a %s; known %s %s%s%s",
+                   dir->path, component, name, known_too ? "are" : "is", known,
+                   known_too ? " and " : "", known_too ? known_too : "");
+  *found = name;
+  return TEXTINV_OK;
+}
+
+static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
+{
+  ti_text_encoder *e = &m->encoders[i];
+  const char *class_name;
+  char folder[TI_ERROR_SIZE];
+  ti_json json = { NULL, NULL };
+  textinv_status status;
+
+  if ((status = check_class(&m->dir, error, encoder_names[i], "CLIPTextModel",
+                            "CLIPTextModelWithProjection", &class_name)) < 0 ||
+      (status = ti_model_dir_config(&m->dir, error, encoder_names[i], &json)) < 0)
+    return status;
+  status = ti_clip_text_read(&e->config, error, &json,
+                             !strcmp(class_name, "CLIPTextModelWithProjection"));
+  ti_json_close(&json);
+  if (status < 0)
+    return status;
+  if ((status = ti_weights_open(&e->weights, error, &m->dir, encoder_names[i], "text_model.")) < 0)
+    return status;
+  e->tokenizer = ti_calloc(1, sizeof(*e->tokenizer));
+  if (!e->tokenizer)
+    return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
+  ti_format(folder, sizeof(folder), "%s/%s", m->dir.path, tokenizer_names[i]);
+  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, folder)) < 0)
+    return status;
+  if (ti_clip_bpe_size(e->tokenizer->bpe) > (uint32_t)e->config.vocab)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s has %u words, the table of %s %d", folder,
+                   ti_clip_bpe_size(e->tokenizer->bpe), encoder_names[i], e->config.vocab);
+  return TEXTINV_OK;
+}
+
+static textinv_status read_encoders(textinv_model *m, ti_error *error)
+{
+  const char *second;
+  textinv_status status = ti_model_dir_class(&m->dir, error, encoder_names[1], &second);
+
+  if (status < 0)
+    return status;
+  m->num_encoders = second ? 2 : 1;
+  for (int i = 0; i < m->num_encoders; i++) {
+    const ti_text_encoder *e = &m->encoders[i];
+
+    if ((status = read_encoder(m, error, i)) < 0)
+      return status;
+    const int tokens = ti_clip_bpe_max_length(e->tokenizer->bpe) < e->config.positions
+                         ? ti_clip_bpe_max_length(e->tokenizer->bpe)
+                         : e->config.positions;
+
+    if (tokens < 3)
+      return ti_fail(error, TEXTINV_E_SHAPE, "%s/%s: prompts of %d tokens are too short", m->dir.path,
+                     tokenizer_names[i], tokens);
+    if (!m->tokens || tokens < m->tokens)
+      m->tokens = tokens;
+    m->context_dim += e->config.width;
+  }
+  return TEXTINV_OK;
+}
+
+static textinv_status read_unet(textinv_model *m, ti_error *error)
+{
+  const char *class_name;
+  ti_json json = { NULL, NULL };
+  textinv_status status;
+
+  if ((status = check_class(&m->dir, error, "unet", "UNet2DConditionModel", NULL, &class_name)) < 0 ||
+      (status = ti_model_dir_config(&m->dir, error, "unet", &json)) < 0)
+    return status;
+  status = ti_unet_read(&m->unet, error, &json);
+  ti_json_close(&json);
+  m->pooled_dim = ti_unet_pooled_dim(&m->unet);
+  return status < 0 ? status : ti_weights_open(&m->unet_weights, error, &m->dir, "unet", NULL);
+}
+
+static textinv_status read_vae(textinv_model *m, ti_error *error)
+{
+  const char *class_name;
+  ti_json json = { NULL, NULL };
+  textinv_status status;
+
+  if ((status = check_class(&m->dir, error, "vae", "AutoencoderKL", NULL, &class_name)) < 0 ||
+      (status = ti_model_dir_config(&m->dir, error, "vae", &json)) < 0)
+    return status;
+  status = ti_vae_read(&m->vae, error, &json);
+  ti_json_close(&json);
+  return status < 0 ? status : ti_weights_open(&m->vae_weights, error, &m->dir, "vae", NULL);
+}
+
+static textinv_status read_schedule(textinv_model *m, ti_error *error)
+{
+  ti_json json = { NULL, NULL };
+  textinv_status status = ti_model_dir_config(&m->dir, error, "scheduler", &json);
+
+  if (status < 0)
+    return status;
+  status = ti_schedule_read(&m->schedule, error, &json);
+  ti_json_close(&json);
+  return status;
+}
+
+/* do the parts fit each other? */
+static textinv_status check_parts(const textinv_model *m, ti_error *error)
+{
+  const char *path = m->dir.path;
+  const int xl = ti_model_is_xl(m);
+
+  if (m->unet.in_channels != m->vae.latent_channels)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s/unet/config.json: in_channels %d; the autoencoder has %d latent channels "
+                   "(inpainting and depth models are not supported)", path, m->unet.in_channels,
+                   m->vae.latent_channels);
+  if (m->unet.out_channels != m->vae.latent_channels)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s/unet/config.json: out_channels %d; the autoencoder has %d latent channels",
+                   path, m->unet.out_channels, m->vae.latent_channels);
+  if (m->unet.context_dim[0] != m->context_dim)
+    return ti_fail(error, TEXTINV_E_SHAPE,
+                   "%s/unet/config.json: cross_attention_dim %d; the text encoders give %d", path,
+                   m->unet.context_dim[0], m->context_dim);
+  if (!xl && m->num_encoders != 1)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: two text encoders without addition_embed_type \"text_time\"", path);
+  const ti_clip_text_config *last = &m->encoders[m->num_encoders - 1].config;
+
+  if (xl && m->pooled_dim != (last->projection ? last->projection : last->width))
+    return ti_fail(error, TEXTINV_E_SHAPE,
+                   "%s/unet/config.json: projection_class_embeddings_input_dim leaves %d values for the "
+                   "pooled text; %s gives %d", path, m->pooled_dim, encoder_names[m->num_encoders - 1],
+                   last->projection);
+  for (int i = 0; xl && i < m->num_encoders; i++) {
+    if (m->encoders[i].config.layers < 2)
+      return ti_fail(error, TEXTINV_E_SHAPE, "%s/%s: one layer; the state before the last is needed",
+                     path, encoder_names[i]);
+  }
+  return TEXTINV_OK;
+}
+
+/*
+ * Record every network at its smallest size: builders check that each tensor is there and has the shape that the
+ * configs ask for. Nothing is allocated for values.
+ */
+static textinv_status check_networks(const textinv_model *m, textinv_session *s)
+{
+  const int least = 1 << (m->unet.blocks - 1);
+  size_t bytes;
+  textinv_status status;
+  ti_plan_key key = { .n = 1, .h = least, .w = least };
+
+  key.kind = TI_PLAN_UNET;
+  if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+    return status;
+  key.kind = TI_PLAN_DECODE;
+  if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+    return status;
+  key.kind = TI_PLAN_ENCODE;
+  if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+    return status;
+  key.kind = TI_PLAN_TEXT;
+  for (key.encoder = 0; key.encoder < m->num_encoders; key.encoder++) {
+    if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+      return status;
+  }
+  return TEXTINV_OK;
+}
+
+/* ------------------------------------------------------------------ fingerprint */
+
+static uint64_t fnv(uint64_t hash, const void *bytes, size_t size)
+{
+  const unsigned char *p = bytes;
+
+  for (size_t i = 0; i < size; i++)
+    hash = (hash ^ p[i]) * 0x100000001b3u;
+  return hash;
+}
+
+/* names, shapes and 64 bytes from each of 16 places of every tensor */
+static uint64_t hash_weights(uint64_t hash, const ti_weights *w)
+{
+  for (size_t i = 0; i < w->count; i++) {
+    const ti_weight *item = &w->items[i];
+    const size_t bytes = item->count * ti_dtype_size(item->dtype);
+
+    hash = fnv(hash, item->name, strlen(item->name) + 1);
+    hash = fnv(hash, item->dims, sizeof(item->dims));
+    for (size_t k = 0; k < 16; k++) {
+      const size_t at = bytes / 16 * k, len = bytes - at < 64 ? bytes - at : 64;
+
+      hash = fnv(hash, (const char *)item->data + at, len);
+    }
+  }
+  return hash;
+}
+
+static void set_fingerprint(textinv_model *m)
+{
+  uint64_t hash = 0xcbf29ce484222325u;
+
+  for (int i = 0; i < m->num_encoders; i++)
+    hash = hash_weights(hash, &m->encoders[i].weights);
+  hash = hash_weights(hash, &m->unet_weights);
+  hash = hash_weights(hash, &m->vae_weights);
+  hash = fnv(hash, m->schedule.alphas_cumprod,
+             (size_t)m->schedule.timesteps * sizeof(*m->schedule.alphas_cumprod));
+  hash = fnv(hash, &m->schedule.prediction, sizeof(m->schedule.prediction));
+  ti_format(m->fingerprint, sizeof(m->fingerprint), "%016llx", (unsigned long long)hash);
+}
+
+/* ------------------------------------------------------------------ exported */
+
+textinv_status textinv_model_open(textinv_model **out, textinv_session *session, const char *path)
+{
+  static atomic_uint_least64_t next_id = 1;
+  ti_error *error = ti_begin(session);
+  char default_path[TI_ERROR_SIZE];
+  textinv_model *m;
+  textinv_status status;
+
+  if (out)
+    *out = NULL;
+  if (!out || !session)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", out ? "session" : "out");
+  if (!path) {
+    if ((status = find_default(default_path, sizeof(default_path), error)) < 0)
+      return status;
+    path = default_path;
+  }
+  m = ti_calloc(1, sizeof(*m));
+  if (!m)
+    return ti_fail_nomem(error, sizeof(*m), "a model");
+  m->id = atomic_fetch_add(&next_id, 1);
+  if ((status = ti_model_dir_open(&m->dir, error, path)) < 0 ||
+      (status = ti_json_bool(&m->dir.index, error, "force_zeros_for_empty_prompt", 0,
+                             &m->zero_empty_negative)) < 0 ||
+      (status = read_schedule(m, error)) < 0 || (status = read_unet(m, error)) < 0 ||
+      (status = read_vae(m, error)) < 0 || (status = read_encoders(m, error)) < 0 ||
+      (status = check_parts(m, error)) < 0 || (status = check_networks(m, session)) < 0) {
+    textinv_model_free(m);
+    return status;
+  }
+  m->size = m->unet.sample_size * ti_vae_scale(&m->vae);
+  set_fingerprint(m);
+  *out = m;
+  return TEXTINV_OK;
+}
+
+void textinv_model_free(textinv_model *model)
+{
+  if (!model)
+    return;
+  for (int i = 0; i < TI_MAX_ENCODERS; i++) {
+    ti_weights_close(&model->encoders[i].weights);
+    textinv_tokenizer_free(model->encoders[i].tokenizer);
+  }
+  ti_weights_close(&model->unet_weights);
+  ti_weights_close(&model->vae_weights);
+  ti_schedule_free(&model->schedule);
+  ti_model_dir_close(&model->dir);
+  ti_free(model);
+}
+
+textinv_status textinv_model_get_info(const textinv_model *model, textinv_model_info *info)
+{
+  static const char *const predictions[] = { "epsilon", "v_prediction", "sample" };
+  textinv_model_info full = { .struct_size = sizeof(full) };
+
+  if (!model || !info)
+    return TEXTINV_E_INVALID;
+  full.path = model->dir.path;
+  full.fingerprint = model->fingerprint;
+  full.prediction = predictions[model->schedule.prediction];
+  full.sampler = ti_sampler_name(model->schedule.sampler);
+  full.num_encoders = (uint32_t)model->num_encoders;
+  for (int i = 0; i < model->num_encoders; i++)
+    full.embedding_dim[i] = (uint32_t)model->encoders[i].config.width;
+  full.context_dim = (uint32_t)model->context_dim;
+  full.pooled_dim = (uint32_t)model->pooled_dim;
+  full.max_tokens = (uint32_t)model->tokens;
+  full.latent_channels = (uint32_t)model->vae.latent_channels;
+  full.latent_scale = (uint32_t)ti_vae_scale(&model->vae);
+  full.size = (uint32_t)model->size;
+  full.train_timesteps = (uint32_t)model->schedule.timesteps;
+  full.parameters = ti_model_parameters(model);
+  return ti_struct_write(info, &full, sizeof(full), MODEL_INFO_MIN);
+}

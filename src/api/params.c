@@ -1,0 +1,50 @@
+/* Sized structs: old callers and new libraries, new callers and old libraries. */
+#include <string.h>
+
+#include "api.h"
+
+static size_t struct_size_of(const void *p)
+{
+  size_t size;
+
+  memcpy(&size, p, sizeof(size));
+  return size;
+}
+
+textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t min, const void *src,
+                              const char *what)
+{
+  const unsigned char *bytes = src;
+
+  if (!src || struct_size_of(src) < min)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s was not initialised: use textinv_%s_init()", what, what);
+  for (size_t i = size; i < struct_size_of(src); i++) {
+    if (bytes[i])
+      return ti_fail(error, TEXTINV_E_VERSION, "%s uses an option newer than this library", what);
+  }
+  memcpy(dst, src, struct_size_of(src) < size ? struct_size_of(src) : size);
+  memcpy(dst, &size, sizeof(size));
+  return TEXTINV_OK;
+}
+
+textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full, size_t min)
+{
+  if (!params || size < min)
+    return TEXTINV_E_INVALID;
+  memset(params, 0, size);
+  memcpy(params, defaults, size < full ? size : full);
+  memcpy(params, &size, sizeof(size));
+  return TEXTINV_OK;
+}
+
+textinv_status ti_struct_write(void *dst, const void *src, size_t size, size_t min)
+{
+  const size_t theirs = dst ? struct_size_of(dst) : 0;
+
+  if (theirs < min)
+    return TEXTINV_E_INVALID;
+  memset((char *)dst + sizeof(size_t), 0, theirs - sizeof(size_t));
+  memcpy((char *)dst + sizeof(size_t), (const char *)src + sizeof(size_t),
+         (theirs < size ? theirs : size) - sizeof(size_t));
+  return TEXTINV_OK;
+}

@@ -1,0 +1,307 @@
+/*
+ * The plans of a session: each network recorded for one size, prepared once, kept while it is used.
+ */
+#include <string.h>
+
+#include "alloc.h"
+#include "api.h"
+
+static ti_val input(ti_tape *t, int n, int h, int w, int c)
+{
+  return ti_input(t, TI_TYPE_F32, n, h, w, c);
+}
+
+static ti_type act(const ti_tape *t)
+{
+  return (ti_type)t->dtype;
+}
+
+/* ids and new rows of one encoder; gives its states */
+static ti_clip_text_outputs text_encoder(ti_net_plan *p, const textinv_model *model, int encoder,
+                                         int learn)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_text_encoder *e = &model->encoders[encoder];
+  const ti_net net = { t, &e->weights };
+  const int xl = ti_model_is_xl(model), pools = xl && encoder == model->num_encoders - 1;
+  const int n = p->key.n;
+
+  p->ids[encoder] = ti_input(t, TI_TYPE_I32, n, 1, model->tokens, 1);
+  p->rows[encoder] = TI_NONE;
+  if (p->key.rows[encoder] > 0) {
+    p->rows[encoder] = input(t, p->key.rows[encoder], 1, 1, e->config.width);
+    if (learn)
+      ti_want_grad(t, p->rows[encoder]);
+  }
+  if (pools)
+    p->eos = ti_input(t, TI_TYPE_I32, n, 1, 1, 1);
+  return ti_clip_text(&net, &e->config, p->ids[encoder], p->rows[encoder], pools ? p->eos : TI_NONE,
+                      xl ? p->key.skip + 1 : p->key.skip, !xl);
+}
+
+static void record_text(ti_net_plan *p, const textinv_model *model)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_clip_text_outputs out = text_encoder(p, model, p->key.encoder, 0);
+
+  p->hidden = ti_cast(t, out.hidden, TI_TYPE_F32);
+  p->pooled = ti_cast(t, out.pooled, TI_TYPE_F32);
+  ti_output(t, p->hidden);
+  ti_output(t, p->pooled);
+}
+
+static void unet_inputs(ti_net_plan *p, const textinv_model *model)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_plan_key *k = &p->key;
+
+  p->latents = input(t, k->n, k->h, k->w, model->unet.in_channels);
+  p->timesteps = input(t, k->n, 1, 1, 1);
+  if (model->unet.text_time)
+    p->size_ids = input(t, k->n, 1, 6, 1);
+}
+
+static ti_val unet(ti_net_plan *p, const textinv_model *model, ti_val context, ti_val pooled)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_net net = { t, &model->unet_weights };
+  const ti_unet_inputs in = { ti_cast(t, p->latents, act(t)), p->timesteps,
+                              ti_cast(t, context, act(t)), ti_cast(t, pooled, act(t)), p->size_ids };
+
+  return ti_unet(&net, &model->unet, &in);
+}
+
+static void record_unet(ti_net_plan *p, const textinv_model *model)
+{
+  ti_tape *t = &p->plan.tape;
+
+  unet_inputs(p, model);
+  p->context = input(t, p->key.n, 1, model->tokens, model->context_dim);
+  if (model->pooled_dim)
+    p->pooled = input(t, p->key.n, 1, 1, model->pooled_dim);
+  p->out = ti_cast(t, unet(p, model, p->context, p->pooled), TI_TYPE_F32);
+  ti_output(t, p->out);
+}
+
+static void record_decode(ti_net_plan *p, const textinv_model *model)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_net net = { t, &model->vae_weights };
+
+  p->latents = input(t, p->key.n, p->key.h, p->key.w, model->vae.latent_channels);
+  p->out = ti_cast(t, ti_vae_decoder(&net, &model->vae, ti_cast(t, p->latents, act(t))), TI_TYPE_F32);
+  ti_output(t, p->out);
+}
+
+static void record_encode(ti_net_plan *p, const textinv_model *model)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_net net = { t, &model->vae_weights };
+  const int scale = ti_vae_scale(&model->vae);
+
+  p->latents = input(t, p->key.n, p->key.h * scale, p->key.w * scale, 3);
+  p->out = ti_cast(t, ti_vae_encoder(&net, &model->vae, ti_cast(t, p->latents, act(t))), TI_TYPE_F32);
+  ti_output(t, p->out);
+}
+
+/* text encoders, UNet, loss, and back to the new rows; recompute of num_of blocks are computed again */
+static void record_train(ti_net_plan *p, const textinv_model *model, int recompute, int num_of)
+{
+  ti_tape *t = &p->plan.tape;
+  ti_val context = TI_NONE, pooled = TI_NONE;
+
+  for (int i = 0; i < model->num_encoders; i++) {
+    const ti_clip_text_outputs text = text_encoder(p, model, i, p->key.learn);
+
+    context = i ? ti_concat(t, context, text.hidden) : text.hidden;
+    pooled = text.pooled;
+  }
+  unet_inputs(p, model);
+  p->target = input(t, p->key.n, p->key.h, p->key.w, model->unet.out_channels);
+  p->out = ti_mse(t, unet(p, model, context, pooled), p->target);
+  ti_output(t, p->out);
+  if (!p->key.learn)
+    return;
+  ti_tape_backward(t, p->out, recompute, num_of);
+  for (int i = 0; i < model->num_encoders; i++) {
+    p->drows[i] = ti_tape_grad(t, p->rows[i]);
+    ti_output(t, p->drows[i]);
+  }
+}
+
+static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_model *model,
+                             const ti_plan_key *key, int recompute, int num_of)
+{
+  ti_tape_init(&p->plan.tape, (ti_dtype)s->dtype, &s->error);
+  p->key = *key;
+  for (int i = 0; i < TI_MAX_ENCODERS; i++)
+    p->ids[i] = p->rows[i] = p->drows[i] = TI_NONE;
+  p->eos = p->hidden = p->pooled = p->latents = p->timesteps = p->context = TI_NONE;
+  p->size_ids = p->target = p->out = TI_NONE;
+  switch (key->kind) {
+  case TI_PLAN_TEXT:
+    record_text(p, model);
+    break;
+  case TI_PLAN_UNET:
+    record_unet(p, model);
+    break;
+  case TI_PLAN_DECODE:
+    record_decode(p, model);
+    break;
+  case TI_PLAN_ENCODE:
+    record_encode(p, model);
+    break;
+  case TI_PLAN_TRAIN:
+    record_train(p, model, recompute, num_of);
+    break;
+  }
+  return ti_tape_status(&p->plan.tape);
+}
+
+size_t ti_activation_budget(const textinv_session *s, const textinv_model *model)
+{
+  const uint64_t weights = ti_model_parameters(model) * ti_dtype_size((ti_dtype)s->dtype);
+
+  if (!s->budget)
+    return SIZE_MAX;
+  return s->budget > weights ? (size_t)(s->budget - weights) : 0;
+}
+
+textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
+                               const ti_plan_key *key)
+{
+  ti_net_plan p;
+  textinv_status status;
+
+  memset(&p, 0, sizeof(p));
+  status = record(&p, s, model, key, 0, 1);
+  if (status >= 0)
+    status = ti_tape_plan(&p.plan.tape);
+  *bytes = p.plan.tape.arena_bytes;
+  ti_plan_free(&p.plan);
+  return status;
+}
+
+/* how much of a training plan is computed again, from nothing to everything: recompute of num_of blocks */
+static const int recompute_levels[][2] = { { 0, 1 }, { 1, 4 }, { 1, 2 }, { 3, 4 }, { 1, 1 } };
+
+static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_model *model,
+                           const ti_plan_key *key)
+{
+  const size_t budget = ti_activation_budget(s, model);
+  const int levels = key->learn ? 5 : 1;
+  size_t need = 0;
+  textinv_status status;
+
+  for (int i = 0; i < levels; i++) {
+    ti_plan_free(&p->plan);
+    if ((status = record(p, s, model, key, recompute_levels[i][0], recompute_levels[i][1])) < 0 ||
+        (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
+      return status;
+    need = ti_plan_bytes(&p->plan);
+    if (need <= budget) {
+      if (i)
+        ti_log(s, TEXTINV_LOG_INFO, "%d of %d blocks are computed again: activations take %zu bytes",
+               recompute_levels[i][0], recompute_levels[i][1], need);
+      return TEXTINV_OK;
+    }
+  }
+  return ti_fail(&s->error, TEXTINV_E_NOMEM,
+                 "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
+                 "raise the budget or lower batch or size", need, budget,
+                 (unsigned long long)s->budget);
+}
+
+static void drop(textinv_session *s, int i)
+{
+  if (!s->plans[i])
+    return;
+  ti_plan_free(&s->plans[i]->plan);
+  ti_free(s->plans[i]);
+  s->plans[i] = NULL;
+}
+
+void ti_session_drop_plans(textinv_session *s)
+{
+  for (int i = 0; i < TI_MAX_PLANS; i++)
+    drop(s, i);
+}
+
+static int same_key(const ti_plan_key *a, const ti_plan_key *b)
+{
+  return a->model == b->model && a->kind == b->kind && a->n == b->n && a->h == b->h && a->w == b->w &&
+         !memcmp(a->rows, b->rows, sizeof(a->rows)) && a->skip == b->skip &&
+         a->encoder == b->encoder && a->learn == b->learn;
+}
+
+textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_model *model,
+                           const ti_plan_key *key)
+{
+  ti_plan_key full = *key;
+  ti_net_plan *p;
+  textinv_status status;
+  int slot = 0;
+
+  *out = NULL;
+  full.model = model->id;
+  for (int i = 0; i < TI_MAX_PLANS; i++) {
+    if (s->plans[i] && same_key(&s->plans[i]->key, &full)) {
+      s->plans[i]->used = ++s->clock;
+      *out = s->plans[i];
+      return TEXTINV_OK;
+    }
+    /* a free slot, else the one not used for longest */
+    if (s->plans[slot] && (!s->plans[i] || s->plans[i]->used < s->plans[slot]->used))
+      slot = i;
+  }
+  drop(s, slot);
+  p = ti_calloc(1, sizeof(*p));
+  if (!p)
+    return ti_fail_nomem(&s->error, sizeof(*p), "a plan");
+  status = make(p, s, model, &full);
+  if (status >= 0)
+    status = ti_arena_reserve(&s->arena, &s->error, ti_plan_bytes(&p->plan));
+  if (status < 0) {
+    ti_plan_free(&p->plan);
+    ti_free(p);
+    return status;
+  }
+  p->used = ++s->clock;
+  s->plans[slot] = p;
+  *out = p;
+  return TEXTINV_OK;
+}
+
+textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan)
+{
+  const uint64_t bytes = ti_plan_bytes(&plan->plan);
+
+  if (bytes > s->peak_bytes)
+    s->peak_bytes = bytes;
+  return ti_plan_run(&plan->plan, &s->arena, &s->cancel);
+}
+
+void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v)
+{
+  return ti_plan_data(&plan->plan, &s->arena, v);
+}
+
+void ti_to_nhwc(ti_dtype dtype, void *nhwc, const float *chw, int c, int h, int w)
+{
+  const size_t hw = (size_t)h * (size_t)w;
+
+  for (size_t i = 0; i < hw; i++) {
+    for (int k = 0; k < c; k++)
+      ti_store(dtype, nhwc, i * (size_t)c + (size_t)k, chw[(size_t)k * hw + i]);
+  }
+}
+
+void ti_from_nhwc(float *chw, ti_dtype dtype, const void *nhwc, int c, int h, int w)
+{
+  const size_t hw = (size_t)h * (size_t)w;
+
+  for (size_t i = 0; i < hw; i++) {
+    for (int k = 0; k < c; k++)
+      chw[(size_t)k * hw + i] = ti_load(dtype, nhwc, i * (size_t)c + (size_t)k);
+  }
+}

@@ -1,0 +1,85 @@
+/* Tokenizers: the model's own, and those opened alone. */
+#include <string.h>
+
+#include "alloc.h"
+#include "api.h"
+
+const textinv_tokenizer *textinv_model_tokenizer(const textinv_model *model, uint32_t encoder)
+{
+  if (!model || encoder >= (uint32_t)model->num_encoders)
+    return NULL;
+  return model->encoders[encoder].tokenizer;
+}
+
+textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *session, const char *path)
+{
+  ti_error *error = ti_begin(session);
+  textinv_tokenizer *t;
+  textinv_status status;
+
+  if (out)
+    *out = NULL;
+  if (!out || !session || !path)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", !out ? "out" : !session ? "session" : "path");
+  t = ti_calloc(1, sizeof(*t));
+  if (!t)
+    return ti_fail_nomem(error, sizeof(*t), "a tokenizer");
+  if ((status = ti_clip_bpe_open(&t->bpe, error, path)) < 0) {
+    ti_free(t);
+    return status;
+  }
+  *out = t;
+  return TEXTINV_OK;
+}
+
+void textinv_tokenizer_free(textinv_tokenizer *tokenizer)
+{
+  if (!tokenizer)
+    return;
+  ti_clip_bpe_free(tokenizer->bpe);
+  ti_free(tokenizer);
+}
+
+uint32_t textinv_tokenizer_size(const textinv_tokenizer *tokenizer)
+{
+  return tokenizer ? ti_clip_bpe_size(tokenizer->bpe) : 0;
+}
+
+const char *textinv_tokenizer_token(const textinv_tokenizer *tokenizer, uint32_t id)
+{
+  return tokenizer ? ti_clip_bpe_token(tokenizer->bpe, id) : NULL;
+}
+
+textinv_status textinv_tokenizer_encode(textinv_session *session, uint32_t *ids, size_t capacity,
+                                        size_t *count, const textinv_tokenizer *tokenizer,
+                                        const textinv_embeddings *embeddings, const char *text)
+{
+  ti_error *error = ti_begin(session);
+  const size_t num_words = embeddings ? embeddings->count : 0;
+  ti_prompt_word *words = NULL;
+  uint32_t *all = NULL, next;
+  textinv_status status;
+
+  if (!session || !count || !tokenizer || !text || (!ids && capacity))
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session     ? "session"
+                   : !count     ? "count"
+                   : !tokenizer ? "tokenizer"
+                   : !text      ? "text"
+                                : "ids");
+  *count = 0;
+  words = ti_calloc(num_words, sizeof(*words));
+  if (!words)
+    return ti_fail_nomem(error, num_words * sizeof(*words), "words");
+  next = ti_clip_bpe_size(tokenizer->bpe);
+  for (size_t i = 0; i < num_words; i++) {
+    words[i] = (ti_prompt_word){ embeddings->words[i].name, next, (uint32_t)embeddings->words[i].vectors };
+    next += words[i].num_vectors;
+  }
+  status = ti_prompt_encode(tokenizer->bpe, error, words, num_words, text, &all, count);
+  if (status >= 0 && ids)
+    memcpy(ids, all, (*count < capacity ? *count : capacity) * sizeof(*ids));
+  ti_free(all);
+  ti_free(words);
+  return status;
+}

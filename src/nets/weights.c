@@ -1,0 +1,165 @@
+/* The weights of one network, and the calls that fetch them by name. */
+#include "weights.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "format.h"
+
+static int is_float(const ti_tensor *tensor)
+{
+  return tensor->dtype <= TI_FILE_BF16;
+}
+
+static textinv_status check_tensor(const ti_tensor_set *set, ti_error *error, const ti_tensor *tensor)
+{
+  const char *path = ti_tensor_set_path(set, tensor);
+
+  if (!is_float(tensor))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: %s is %s; weights are F32, F16 or BF16", path,
+                   tensor->name, tensor->dtype_name);
+  if (tensor->rank < 1 || tensor->rank > 4)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s: %s has %d dimensions, 1 to 4 are expected", path,
+                   tensor->name, tensor->rank);
+  for (int i = 0; i < tensor->rank; i++) {
+    if (tensor->dims[i] < 1 || tensor->dims[i] > INT_MAX / 16)
+      return ti_fail(error, TEXTINV_E_SHAPE, "%s: dimension %d of %s is %llu", path, i,
+                     tensor->name, (unsigned long long)tensor->dims[i]);
+  }
+  return TEXTINV_OK;
+}
+
+/* buffers that some versions saved beside the weights */
+static int is_buffer(const char *name)
+{
+  const size_t len = strlen(name);
+  static const char ids[] = "position_ids";
+
+  return len >= sizeof(ids) - 1 && !strcmp(name + len - (sizeof(ids) - 1), ids);
+}
+
+textinv_status ti_weights_open(ti_weights *out, ti_error *error, const ti_model_dir *dir,
+                               const char *component, const char *prefix)
+{
+  textinv_status status;
+
+  memset(out, 0, sizeof(*out));
+  if ((status = ti_model_dir_weights(dir, error, component, &out->set)) < 0)
+    return status;
+  const size_t total = ti_tensor_set_count(out->set);
+
+  out->items = ti_calloc(total, sizeof(*out->items));
+  if (!out->items) {
+    status = ti_fail_nomem(error, total * sizeof(*out->items), component);
+    goto fail;
+  }
+  out->prefix = "";
+  for (size_t i = 0; i < total; i++) {
+    const ti_tensor *tensor = ti_tensor_set_tensor(out->set, i);
+    ti_weight *w = &out->items[out->count];
+
+    if (is_buffer(tensor->name))
+      continue;
+    if ((status = check_tensor(out->set, error, tensor)) < 0)
+      goto fail;
+    w->name = tensor->name;
+    w->data = tensor->data;
+    w->count = (size_t)tensor->count;
+    w->rank = tensor->rank;
+    for (int k = 0; k < tensor->rank; k++)
+      w->dims[k] = (int)tensor->dims[k];
+    w->dtype = (ti_dtype)tensor->dtype;
+    out->count++;
+    out->parameters += tensor->count;
+    if (prefix && !strncmp(tensor->name, prefix, strlen(prefix)))
+      out->prefix = prefix;
+  }
+  return TEXTINV_OK;
+fail:
+  ti_weights_close(out);
+  return status;
+}
+
+void ti_weights_close(ti_weights *w)
+{
+  for (size_t i = 0; i < w->count; i++)
+    ti_weight_drop(&w->items[i]);
+  ti_free(w->items);
+  ti_tensor_set_free(w->set);
+  memset(w, 0, sizeof(*w));
+}
+
+ti_weight *ti_weights_find(const ti_weights *w, const char *name)
+{
+  size_t low = 0, high = w->count;
+
+  while (low < high) {
+    const size_t mid = low + (high - low) / 2;
+    const int order = strcmp(name, w->items[mid].name);
+
+    if (!order)
+      return &w->items[mid];
+    if (order < 0)
+      high = mid;
+    else
+      low = mid + 1;
+  }
+  return NULL;
+}
+
+ti_weight *ti_net_optional(const ti_net *net, const char *prefix, const char *suffix)
+{
+  char name[TI_NAME_SIZE];
+  const char *dot = *prefix && *suffix ? "." : "";
+  ti_weight *w;
+
+  ti_format(name, sizeof(name), "%s%s%s%s", net->w->prefix, prefix, dot, suffix);
+  w = ti_weights_find(net->w, name);
+  if (!w && *net->w->prefix) { /* the projection lies outside the prefix */
+    ti_format(name, sizeof(name), "%s%s%s", prefix, dot, suffix);
+    w = ti_weights_find(net->w, name);
+  }
+  return w;
+}
+
+ti_weight *ti_net_weight(const ti_net *net, const char *prefix, const char *suffix)
+{
+  ti_weight *w = ti_net_optional(net, prefix, suffix);
+
+  if (!w && net->t->status >= 0) {
+    const char *path = net->w->count ? ti_tensor_set_path(net->w->set, ti_tensor_set_tensor(net->w->set, 0))
+                                     : "weights";
+
+    ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_FORMAT, "%s: tensor %s%s%s%s is missing", path,
+                                 net->w->prefix, prefix, *prefix ? "." : "", suffix));
+  }
+  return w;
+}
+
+ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bias, ti_val residual)
+{
+  ti_weight *w = ti_net_weight(net, prefix, "weight");
+  ti_weight *b = has_bias ? ti_net_weight(net, prefix, "bias") : NULL;
+
+  return ti_linear(net->t, x, w, b, residual);
+}
+
+ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual)
+{
+  return ti_conv2d_same(net->t, x, ti_net_weight(net, prefix, "weight"),
+                        ti_net_weight(net, prefix, "bias"), residual);
+}
+
+ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, int groups, double eps,
+                        int silu)
+{
+  return ti_groupnorm(net->t, x, ti_net_weight(net, prefix, "weight"),
+                      ti_net_weight(net, prefix, "bias"), groups, eps, silu);
+}
+
+ti_val ti_net_layernorm(const ti_net *net, const char *prefix, ti_val x, double eps)
+{
+  return ti_layernorm(net->t, x, ti_net_weight(net, prefix, "weight"),
+                      ti_net_weight(net, prefix, "bias"), eps);
+}

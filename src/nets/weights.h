@@ -1,0 +1,47 @@
+/* The weights of one network, by the names that its builder asks for. */
+#ifndef TI_WEIGHTS_H
+#define TI_WEIGHTS_H
+
+#include "model_dir.h"
+#include "tape.h"
+
+typedef struct ti_weights {
+  ti_tensor_set *set;  /* the mapped files */
+  ti_weight *items;    /* in the order of names */
+  size_t count;
+  const char *prefix;  /* that every name in the file has and builders leave out: "text_model." or "" */
+  uint64_t parameters; /* values in all */
+} ti_weights;
+
+/*
+ * Open DIR/component. Integer tensors (position ids) are left out; f64 is refused. With prefix, names in the file may
+ * have it or not.
+ */
+textinv_status ti_weights_open(ti_weights *out, ti_error *error, const ti_model_dir *dir,
+                               const char *component, const char *prefix);
+void ti_weights_close(ti_weights *w); /* safe on a zeroed struct */
+
+/* NULL when absent */
+ti_weight *ti_weights_find(const ti_weights *w, const char *name);
+
+/* what a builder works with */
+typedef struct ti_net {
+  ti_tape *t;
+  const ti_weights *w;
+} ti_net;
+
+enum { TI_NAME_SIZE = 160 };
+
+/* the tensor PREFIX.SUFFIX; fails the tape when it is missing */
+ti_weight *ti_net_weight(const ti_net *net, const char *prefix, const char *suffix);
+/* the same, NULL when it is missing */
+ti_weight *ti_net_optional(const ti_net *net, const char *prefix, const char *suffix);
+
+/* prefix.weight and prefix.bias; the bias may be missing where optional_bias */
+ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bias, ti_val residual);
+ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual);
+ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, int groups, double eps,
+                        int silu);
+ti_val ti_net_layernorm(const ti_net *net, const char *prefix, ti_val x, double eps);
+
+#endif /* TI_WEIGHTS_H */
