@@ -27,6 +27,7 @@ int colour_of(const float rgb[3])
   h *= 60;
   if (h < 0) h += 360;
   float s = chroma / hi;
+  if ((h < 14 || h >= 350) && hi < 0.62f && s < 0.58f) return COLOUR_BROWN;
   if (h < 14 || h >= 342) return hi > 0.75f && s < 0.55f ? COLOUR_PINK : hi < 0.35f && h > 4 && h < 20 ? COLOUR_BROWN : COLOUR_RED;
   if (h < 42) return hi < 0.62f || s < 0.5f ? COLOUR_BROWN : COLOUR_ORANGE;
   if (h < 68) return hi < 0.48f ? COLOUR_BROWN : COLOUR_YELLOW;

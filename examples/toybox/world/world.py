@@ -172,6 +172,7 @@ class World:
         for i, s in enumerate(self.header["sprites"]):
             add(s["noun"], DRAWING if s["art"] == "drawing" else EMOJI, i, s["core"] and s["noun"] in self.things)
         self.nouns = sorted(self.things)
+        self.members = {name: sorted(n for n in nouns if n in self.things) for name, nouns in grammar.CLASSES.items()}
         self.core = [n in core for n in self.nouns]
         self.solid = [n for n in self.nouns if MESH in self.things[n] or FAMILY in self.things[n]]
 
@@ -447,8 +448,10 @@ class World:
         return self._render(specs, size)[0]
 
     def render_caption_spec(self, noun, scene, style, seed, size):
-        """One picture of a seen noun in a scene and style: [size, size, 3]."""
+        """One picture of a seen noun, or of a class such as "toy", in a scene and style: [size, size, 3]."""
         r = Rng(seed, fnv(f"{noun}|{scene}|{style}"))
+        if noun not in self.things:
+            noun = r.pick(self.members[noun])
         kind, thing = self._thing(r, noun, style=style)
         look = 0 if kind in (EMOJI, DRAWING) or (kind == MESH and r.chance(0.5)) else r.next() | 1
         spec = self._view(r, kind, thing, look, scene, style, self._azimuth(r), r.uniform(0.62, 0.8), r.uniform(0.1, 0.4))
