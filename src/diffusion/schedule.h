@@ -19,8 +19,18 @@ typedef struct ti_schedule {
   double clip_sample_range;
   int has_set_alpha_to_one, set_alpha_to_one; /* absent: true for DDIM, false for PNDM */
   int skip_prk_steps;
-  textinv_sampler sampler; /* of _class_name */
-  /* further keys that samplers need (final_sigmas_type, use_karras_sigmas, thresholding, ...) may be added */
+  textinv_sampler sampler; /* of _class_name; DDIM for DDPM, which is a class for training */
+
+  /* what single samplers take from the file */
+  float *alphas_cumprod_plain; /* [timesteps], as if rescale_betas_zero_snr were false (PNDM) */
+  int rescale_zero_snr;        /* alphas_cumprod ends with 0 */
+  int cosine;                  /* beta_schedule is squaredcos_cap_v2 */
+  int use_karras_sigmas;       /* Euler's; the two DPM++ 2M samplers decide for themselves */
+  double sigma_min, sigma_max; /* ends of the Karras sigmas, 0: those of the schedule */
+  int final_sigma_min;         /* final_sigmas_type: 1 sigma_min, 0 zero */
+  int solver_order, solver_heun, lower_order_final, euler_at_final; /* DPM++ */
+  double lambda_min_clipped;
+  const char *unsupported[7];  /* by TEXTINV_SAMPLER_*: the key that the sampler cannot honour, or NULL */
 } ti_schedule;
 
 /* _class_name, beta_schedule, prediction_type, timestep_spacing must be known; otherwise UNSUPPORTED lists them */

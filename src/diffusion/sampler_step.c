@@ -1,0 +1,218 @@
+/*
+ * One step of each sampler. x is the sample, m the model's output, a = alphas_cumprod, b = 1 - a;
+ * x0 is the picture and eps the noise that m stands for. Scalars are floats, as in diffusers.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "sampler_state.h"
+
+static float alpha_at(const ti_sampler *s, int t)
+{
+  if (t < 0)
+    return s->final_alpha;
+  return s->alphas[t < s->train_timesteps ? t : s->train_timesteps - 1];
+}
+
+/* Song et al. 2020, equation 12 with eta 0: x' = sqrt(a') x0 + sqrt(1 - a') eps */
+void ti_ddim_step(ti_sampler *s, int i, float *latents, const float *model_output)
+{
+  const int t = (int)s->timesteps[s->begin + i];
+  const float a = alpha_at(s, t), a_prev = alpha_at(s, t - s->train_timesteps / s->steps);
+  const float sqrt_a = sqrtf(a), sqrt_b = sqrtf(1.0f - a);
+  const float sqrt_a_prev = sqrtf(a_prev), sqrt_b_prev = sqrtf(1.0f - a_prev);
+
+  for (size_t j = 0; j < s->count; j++) {
+    const float x = latents[j], m = model_output[j];
+    float x0, eps;
+
+    switch (s->prediction) {
+    case TI_PREDICT_V:
+      x0 = sqrt_a * x - sqrt_b * m;
+      eps = sqrt_a * m + sqrt_b * x;
+      break;
+    case TI_PREDICT_SAMPLE:
+      x0 = m;
+      eps = (x - sqrt_a * x0) / sqrt_b;
+      break;
+    default:
+      x0 = (x - sqrt_b * m) / sqrt_a;
+      eps = m;
+      break;
+    }
+    if (s->clip)
+      x0 = x0 < -s->clip_range ? -s->clip_range : x0 > s->clip_range ? s->clip_range : x0;
+    latents[j] = sqrt_a_prev * x0 + sqrt_b_prev * eps;
+  }
+}
+
+/* ------ PNDM, Liu et al. 2022: history[0..3] the newest outputs, [4] a sample, [5] a sum */
+
+/* equation 9 from t to t_prev; out may be x or m */
+static void pndm_transfer(const ti_sampler *s, int t, int t_prev, float *out, const float *x,
+                          const float *m)
+{
+  const float a = alpha_at(s, t), a_prev = alpha_at(s, t_prev);
+  const float b = 1.0f - a, b_prev = 1.0f - a_prev;
+  const float sqrt_a = sqrtf(a), sqrt_b = sqrtf(b);
+  const float keep = sqrtf(a_prev / a);
+  const float denominator = a * sqrtf(b_prev) + sqrtf(a * b * a_prev);
+
+  for (size_t j = 0; j < s->count; j++) {
+    float eps = m[j];
+
+    if (s->prediction == TI_PREDICT_V)
+      eps = sqrt_a * m[j] + sqrt_b * x[j];
+    else if (s->prediction == TI_PREDICT_SAMPLE)
+      eps = (x[j] - sqrt_a * m[j]) / sqrt_b;
+    out[j] = keep * x[j] - (a_prev - a) * eps / denominator;
+  }
+}
+
+static void pndm_remember(ti_sampler *s, const float *model_output)
+{
+  float *oldest = s->history[3];
+
+  s->history[3] = s->history[2];
+  s->history[2] = s->history[1];
+  s->history[1] = s->history[0];
+  s->history[0] = oldest;
+  memcpy(oldest, model_output, s->count * sizeof(*oldest));
+  s->num_outputs += s->num_outputs < 4;
+}
+
+/* Runge-Kutta: four evaluations a step, weights 1/6 1/3 1/3 1/6 */
+static void pndm_prk(ti_sampler *s, int i, float *latents, const float *model_output)
+{
+  const int half = s->train_timesteps / s->steps / 2;
+  const int t = (int)s->timesteps[i / 4 * 4];
+  const int t_prev = (int)s->timesteps[s->begin + i] - (i % 2 ? 0 : half);
+  const float weight = i % 4 == 0 || i % 4 == 3 ? (float)(1.0 / 6) : (float)(1.0 / 3);
+  float *start = s->history[4], *sum = s->history[5];
+
+  if (i % 4 == 0) {
+    memset(sum, 0, s->count * sizeof(*sum));
+    memcpy(start, latents, s->count * sizeof(*start));
+    pndm_remember(s, model_output);
+  }
+  for (size_t j = 0; j < s->count; j++)
+    sum[j] += weight * model_output[j];
+  pndm_transfer(s, t, t_prev, latents, start, i % 4 == 3 ? sum : model_output);
+}
+
+/* linear multistep over the last outputs, the first step done twice */
+static void pndm_plms(ti_sampler *s, int i, float *latents, const float *model_output)
+{
+  const int ratio = s->train_timesteps / s->steps;
+  int t = (int)s->timesteps[s->begin + i], t_prev = t - ratio;
+  float *mix = s->history[5], **h = s->history;
+
+  if (i != 1) {
+    pndm_remember(s, model_output);
+  } else {
+    t_prev = t;
+    t += ratio;
+  }
+  if (i == 0)
+    memcpy(h[4], latents, s->count * sizeof(**h));
+  if (i == 1)
+    memcpy(latents, h[4], s->count * sizeof(**h));
+
+  for (size_t j = 0; j < s->count; j++) {
+    if (i == 0)
+      mix[j] = model_output[j];
+    else if (i == 1)
+      mix[j] = (model_output[j] + h[0][j]) / 2;
+    else if (s->num_outputs == 2)
+      mix[j] = (3 * h[0][j] - h[1][j]) / 2;
+    else if (s->num_outputs == 3)
+      mix[j] = (23 * h[0][j] - 16 * h[1][j] + 5 * h[2][j]) / 12;
+    else
+      mix[j] = (float)(1.0 / 24) *
+               (55 * h[0][j] - 59 * h[1][j] + 37 * h[2][j] - 9 * h[3][j]);
+  }
+  pndm_transfer(s, t, t_prev, latents, latents, mix);
+}
+
+void ti_pndm_step(ti_sampler *s, int i, float *latents, const float *model_output)
+{
+  if (i == 0)
+    s->num_outputs = 0;
+  if (s->prk && i < 12)
+    pndm_prk(s, i, latents, model_output);
+  else
+    pndm_plms(s, i, latents, model_output);
+}
+
+/* ------ Karras et al. 2022, algorithm 2 without churn; with noise the ancestral step of k-diffusion */
+
+void ti_euler_step(ti_sampler *s, int i, float *latents, const float *model_output,
+                   const float *noise)
+{
+  const float sigma = s->sigmas[s->begin + i], to = s->sigmas[s->begin + i + 1];
+  const float square = sigma * sigma, norm = square + 1.0f;
+  const float skip = -sigma / sqrtf(norm);
+  float up = 0, down = to;
+
+  if (s->kind == TEXTINV_SAMPLER_EULER_A) {
+    up = sqrtf(fmaxf(to * to * (square - to * to) / square, 0.0f));
+    down = sqrtf(fmaxf(to * to - up * up, 0.0f));
+  }
+  for (size_t j = 0; j < s->count; j++) {
+    const float x = latents[j], m = model_output[j];
+    float x0;
+
+    if (s->prediction == TI_PREDICT_V)
+      x0 = m * skip + x / norm;
+    else
+      x0 = s->prediction == TI_PREDICT_SAMPLE ? m : x - sigma * m;
+    latents[j] = x + (x - x0) / sigma * (down - sigma);
+    if (noise)
+      latents[j] += noise[j] * up;
+  }
+}
+
+/* ------ DPM-Solver++(2M), Lu et al. 2022, algorithm 2: history[0] the newest x0, [1] the one before */
+
+void ti_dpmpp_step(ti_sampler *s, int i, float *latents, const float *model_output)
+{
+  const int at = s->begin + i, last = at == s->total - 1;
+  const int few = s->lower_order_final && s->total < 15;
+  const int first_order =
+    s->order == 1 || i == 0 || (last && (s->euler_at_final || few || !s->final_sigma_min));
+  const float from = s->sigmas[at], to = s->sigmas[at + 1];
+  const float alpha_s = 1.0f / sqrtf(from * from + 1.0f), sigma_s = from * alpha_s;
+  const float alpha_t = 1.0f / sqrtf(to * to + 1.0f), sigma_t = to * alpha_t;
+  const float lambda_s = logf(alpha_s) - logf(sigma_s);
+  const float h = logf(alpha_t) - logf(sigma_t) - lambda_s; /* infinite when to is 0 */
+  const float step = alpha_t * (expf(-h) - 1.0f), keep = sigma_t / sigma_s;
+  float *x0 = s->history[1], *x0_prev = s->history[0];
+  float slope = 0, weight = 0;
+
+  s->history[0] = x0;
+  s->history[1] = x0_prev;
+  for (size_t j = 0; j < s->count; j++) {
+    const float x = latents[j], m = model_output[j];
+
+    if (s->prediction == TI_PREDICT_V)
+      x0[j] = alpha_s * x - sigma_s * m;
+    else
+      x0[j] = s->prediction == TI_PREDICT_SAMPLE ? m : (x - sigma_s * m) / alpha_s;
+  }
+  if (from == to) /* two equal sigmas: nothing to do between them */
+    return;
+  if (!first_order) {
+    const float before = s->sigmas[at - 1];
+    const float alpha_b = 1.0f / sqrtf(before * before + 1.0f);
+    const float h_before = lambda_s - (logf(alpha_b) - logf(before * alpha_b));
+
+    /* two equal sigmas before this one leave no slope to go by */
+    slope = h_before != 0 ? 1.0f / (h_before / h) : 0.0f;
+    weight = s->heun ? alpha_t * ((expf(-h) - 1.0f) / h + 1.0f) : -0.5f * step;
+  }
+  for (size_t j = 0; j < s->count; j++) {
+    latents[j] = keep * latents[j] - step * x0[j];
+    if (!first_order)
+      latents[j] += weight * (slope * (x0[j] - x0_prev[j]));
+  }
+}

@@ -1,0 +1,385 @@
+/*
+ * Noise schedules. Every number is rounded where torch rounds it, so alphas_cumprod has the bits
+ * that diffusers' schedulers have: linspace is a fused multiply-add from the nearer end, cumprod
+ * sums up in double.
+ */
+#include "schedule.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "alloc.h"
+
+enum { MAX_TIMESTEPS = 100000 };
+
+typedef struct name {
+  const char *name;
+  int value;
+} name;
+
+static const name classes[] = {
+  { "DDIMScheduler", TEXTINV_SAMPLER_DDIM },
+  { "DDPMScheduler", TEXTINV_SAMPLER_DDIM },
+  { "PNDMScheduler", TEXTINV_SAMPLER_PNDM },
+  { "EulerDiscreteScheduler", TEXTINV_SAMPLER_EULER },
+  { "EulerAncestralDiscreteScheduler", TEXTINV_SAMPLER_EULER_A },
+  { "DPMSolverMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M },
+  { NULL, 0 },
+};
+enum { LINEAR, SCALED_LINEAR, SQUAREDCOS };
+static const name beta_schedules[] = {
+  { "linear", LINEAR },
+  { "scaled_linear", SCALED_LINEAR },
+  { "squaredcos_cap_v2", SQUAREDCOS },
+  { NULL, 0 },
+};
+static const name predictions[] = {
+  { "epsilon", TI_PREDICT_EPSILON },
+  { "v_prediction", TI_PREDICT_V },
+  { "sample", TI_PREDICT_SAMPLE },
+  { NULL, 0 },
+};
+static const name spacings[] = {
+  { "leading", TI_SPACING_LEADING },
+  { "trailing", TI_SPACING_TRAILING },
+  { "linspace", TI_SPACING_LINSPACE },
+  { NULL, 0 },
+};
+static const name final_sigmas[] = { { "zero", 0 }, { "sigma_min", 1 }, { NULL, 0 } };
+
+/* one of the names; what is met and all names are in the message */
+static textinv_status read_name(const ti_json *config, ti_error *error, const char *key,
+                                const char *fallback, const name *names, int *out)
+{
+  textinv_status status;
+  const char *met;
+  char known[256];
+  size_t len = 0;
+
+  if ((status = ti_json_string(config, error, key, fallback, &met)) < 0)
+    return status;
+  if (!met)
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"%s\" is missing", config->path, key);
+  for (const name *n = names; n->name; n++) {
+    const size_t more = strlen(n->name);
+
+    if (strcmp(met, n->name) == 0) {
+      *out = n->value;
+      return TEXTINV_OK;
+    }
+    if (len + more + 3 < sizeof(known)) {
+      memcpy(known + len, len > 0 ? ", " : "", len > 0 ? 2 : 0);
+      len += len > 0 ? 2 : 0;
+      memcpy(known + len, n->name, more);
+      len += more;
+    }
+  }
+  known[len] = 0;
+  return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: \"%s\" is \"%s\", expected one of %s",
+                 config->path, key, met, known);
+}
+
+/* ------ betas */
+
+static void linspace(float *out, int count, double first, double last)
+{
+  const float start = (float)first, end = (float)last;
+  const float step = count > 1 ? (end - start) / (float)(count - 1) : 0.0f;
+
+  for (int i = 0; i < count; i++)
+    out[i] = i < count / 2 ? fmaf(step, (float)i, start) : fmaf(-step, (float)(count - 1 - i), end);
+  if (count == 1)
+    out[0] = start;
+}
+
+static double cosine_alpha_bar(double t)
+{
+  const double c = cos((t + 0.008) / 1.008 * 3.14159265358979323846 / 2);
+
+  return c * c;
+}
+
+static void cumprod_of_alphas(float *out, const float *betas, int count)
+{
+  double product = 1.0;
+
+  for (int i = 0; i < count; i++) {
+    product *= 1.0f - betas[i];
+    out[i] = (float)product;
+  }
+}
+
+/* Lin et al. 2023, algorithm 1: shift and scale sqrt(alphas_cumprod) so that it ends with 0 */
+static void rescale_zero_snr(float *betas, float *scratch, int count)
+{
+  float first, last, scale;
+
+  cumprod_of_alphas(scratch, betas, count);
+  for (int i = 0; i < count; i++)
+    scratch[i] = sqrtf(scratch[i]);
+  first = scratch[0];
+  last = scratch[count - 1];
+  scale = first / (first - last);
+  for (int i = 0; i < count; i++) {
+    scratch[i] = (scratch[i] - last) * scale;
+    scratch[i] = scratch[i] * scratch[i];
+  }
+  betas[0] = 1.0f - scratch[0];
+  for (int i = 1; i < count; i++)
+    betas[i] = 1.0f - scratch[i] / scratch[i - 1];
+}
+
+static textinv_status trained_betas(float *betas, ti_error *error, const ti_json *config, int count)
+{
+  double *values = ti_calloc((size_t)count, sizeof(*values));
+  textinv_status status;
+  int met;
+
+  if (!values)
+    return ti_fail_nomem(error, (size_t)count * sizeof(*values), "betas");
+  if ((status = ti_json_floats(config, error, "trained_betas", values, count, &met)) < 0)
+    goto out;
+  if (met != count) {
+    status = ti_fail(error, TEXTINV_E_FORMAT,
+                     "%s: \"trained_betas\" has %d values, expected %d as num_train_timesteps says",
+                     config->path, met, count);
+    goto out;
+  }
+  for (int i = 0; i < count; i++)
+    betas[i] = (float)values[i];
+out:
+  ti_free(values);
+  return status;
+}
+
+static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_json *config)
+{
+  const size_t bytes = (size_t)out->timesteps * sizeof(float);
+  const int count = out->timesteps;
+  float *betas = ti_calloc((size_t)count, sizeof(*betas));
+  double first, last;
+  textinv_status status;
+  int kind;
+
+  out->alphas_cumprod = ti_calloc((size_t)count, sizeof(float));
+  out->alphas_cumprod_plain = ti_calloc((size_t)count, sizeof(float));
+  if (!betas || !out->alphas_cumprod || !out->alphas_cumprod_plain) {
+    status = ti_fail_nomem(error, bytes, "the noise schedule");
+    goto out;
+  }
+  if ((status = read_name(config, error, "beta_schedule", "linear", beta_schedules, &kind)) < 0 ||
+      (status = ti_json_float(config, error, "beta_start", 0.0001, 0, 1, &first)) < 0 ||
+      (status = ti_json_float(config, error, "beta_end", 0.02, 0, 1, &last)) < 0)
+    goto out;
+  out->cosine = kind == SQUAREDCOS;
+
+  if (ti_json_has(config, "trained_betas")) {
+    if ((status = trained_betas(betas, error, config, count)) < 0)
+      goto out;
+  } else if (kind == LINEAR) {
+    linspace(betas, count, first, last);
+  } else if (kind == SCALED_LINEAR) {
+    linspace(betas, count, sqrt(first), sqrt(last));
+    for (int i = 0; i < count; i++)
+      betas[i] = betas[i] * betas[i];
+  } else {
+    for (int i = 0; i < count; i++) {
+      const double a = cosine_alpha_bar((double)i / count);
+      const double b = cosine_alpha_bar((double)(i + 1) / count);
+
+      betas[i] = (float)fmin(1 - b / a, 0.999);
+    }
+  }
+
+  for (int i = 0; i < count; i++) {
+    if (!(betas[i] >= 0 && betas[i] < 1)) {
+      status = ti_fail(error, TEXTINV_E_FORMAT, "%s: beta of timestep %d is %g, expected 0..1",
+                       config->path, i, betas[i]);
+      goto out;
+    }
+  }
+  cumprod_of_alphas(out->alphas_cumprod_plain, betas, count);
+  if (!(out->alphas_cumprod_plain[count - 1] > 0 && out->alphas_cumprod_plain[count - 1] < 1)) {
+    status = ti_fail(error, TEXTINV_E_FORMAT,
+                     "%s: the betas leave a signal of %g at the last timestep, expected one between "
+                     "0 and 1",
+                     config->path, out->alphas_cumprod_plain[count - 1]);
+    goto out;
+  }
+  if (out->rescale_zero_snr) {
+    if (count < 2) {
+      status = ti_fail(error, TEXTINV_E_FORMAT,
+                       "%s: \"rescale_betas_zero_snr\" needs 2 timesteps or more, "
+                       "\"num_train_timesteps\" is %d",
+                       config->path, count);
+      goto out;
+    }
+    rescale_zero_snr(betas, out->alphas_cumprod, count);
+  }
+  cumprod_of_alphas(out->alphas_cumprod, betas, count);
+  /* equal sqrt(alphas) at both ends: nothing to scale by */
+  if (!isfinite(out->alphas_cumprod[count - 1]))
+    status = ti_fail(error, TEXTINV_E_FORMAT,
+                     "%s: the betas cannot be rescaled to a zero signal at the last timestep",
+                     config->path);
+out:
+  ti_free(betas);
+  return status;
+}
+
+/* ------ keys that change what samplers do */
+
+static textinv_status refuse_flag(ti_schedule *out, ti_error *error, const ti_json *config,
+                                  const char *key, unsigned samplers)
+{
+  textinv_status status;
+  int set;
+
+  if ((status = ti_json_bool(config, error, key, 0, &set)) < 0)
+    return status;
+  for (int i = 0; set && i < 7; i++) {
+    if (samplers & (1u << i))
+      out->unsupported[i] = key;
+  }
+  return status;
+}
+
+static textinv_status refuse_other(ti_schedule *out, ti_error *error, const ti_json *config,
+                                   const char *key, const char *known, const char *known2,
+                                   unsigned samplers)
+{
+  textinv_status status;
+  const char *met;
+
+  if ((status = ti_json_string(config, error, key, known, &met)) < 0)
+    return status;
+  for (int i = 0; strcmp(met, known) != 0 && strcmp(met, known2) != 0 && i < 7; i++) {
+    if (samplers & (1u << i))
+      out->unsupported[i] = key;
+  }
+  return status;
+}
+
+static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const ti_json *config)
+{
+  const unsigned ddim = 1u << TEXTINV_SAMPLER_DDIM, euler = 1u << TEXTINV_SAMPLER_EULER;
+  const unsigned dpmpp = 1u << TEXTINV_SAMPLER_DPMPP_2M | 1u << TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
+  const double inf = INFINITY;
+  const char *solver;
+  textinv_status status;
+
+  if ((status = ti_json_bool(config, error, "use_karras_sigmas", 0, &out->use_karras_sigmas)) < 0 ||
+      (status = ti_json_float(config, error, "sigma_min", 0, 0, 1e6, &out->sigma_min)) < 0 ||
+      (status = ti_json_float(config, error, "sigma_max", 0, 0, 1e6, &out->sigma_max)) < 0 ||
+      (status = read_name(config, error, "final_sigmas_type", "zero", final_sigmas,
+                          &out->final_sigma_min)) < 0 ||
+      (status = ti_json_int(config, error, "solver_order", 2, 1, 3, &out->solver_order)) < 0 ||
+      (status = ti_json_bool(config, error, "lower_order_final", 1, &out->lower_order_final)) < 0 ||
+      (status = ti_json_bool(config, error, "euler_at_final", 0, &out->euler_at_final)) < 0 ||
+      (status = ti_json_float(config, error, "lambda_min_clipped", -inf, -inf, inf,
+                              &out->lambda_min_clipped)) < 0 ||
+      (status = ti_json_string(config, error, "solver_type", "midpoint", &solver)) < 0)
+    return status;
+  out->solver_heun = strcmp(solver, "heun") == 0;
+  if (out->solver_order == 3) {
+    out->unsupported[TEXTINV_SAMPLER_DPMPP_2M] = "solver_order";
+    out->unsupported[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "solver_order";
+  }
+
+  if ((status = refuse_flag(out, error, config, "thresholding", ddim | dpmpp)) < 0 ||
+      (status = refuse_flag(out, error, config, "use_exponential_sigmas", euler | dpmpp)) < 0 ||
+      (status = refuse_flag(out, error, config, "use_beta_sigmas", euler | dpmpp)) < 0 ||
+      (status = refuse_flag(out, error, config, "use_lu_lambdas", dpmpp)) < 0 ||
+      (status = refuse_flag(out, error, config, "use_flow_sigmas", dpmpp)) < 0 ||
+      (status = refuse_other(out, error, config, "algorithm_type", "dpmsolver++", "deis", dpmpp)) <
+        0 ||
+      (status = refuse_other(out, error, config, "interpolation_type", "linear", "linear", euler)) <
+        0 ||
+      (out->prediction == TI_PREDICT_V &&
+       (status = refuse_other(out, error, config, "timestep_type", "discrete", "discrete", euler)) <
+         0))
+    return status;
+  if (ti_json_has(config, "variance_type") &&
+      (status = refuse_other(out, error, config, "variance_type", "fixed_small", "fixed_large",
+                             dpmpp)) < 0)
+    return status;
+  return TEXTINV_OK;
+}
+
+textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config)
+{
+  textinv_status status;
+  int value;
+
+  memset(out, 0, sizeof(*out));
+  if ((status = read_name(config, error, "_class_name", NULL, classes, &value)) < 0)
+    goto out;
+  out->sampler = value;
+  if ((status = read_name(config, error, "prediction_type", "epsilon", predictions, &value)) < 0)
+    goto out;
+  out->prediction = (ti_prediction)value;
+  if ((status = read_name(config, error, "timestep_spacing", "leading", spacings, &value)) < 0)
+    goto out;
+  out->spacing = (ti_spacing)value;
+  out->has_spacing = ti_json_has(config, "timestep_spacing");
+  out->has_set_alpha_to_one = ti_json_has(config, "set_alpha_to_one");
+
+  if ((status = ti_json_int(config, error, "num_train_timesteps", 1000, 1, MAX_TIMESTEPS,
+                            &out->timesteps)) < 0 ||
+      (status = ti_json_int(config, error, "steps_offset", 0, 0, out->timesteps - 1,
+                            &out->steps_offset)) < 0 ||
+      (status = ti_json_bool(config, error, "clip_sample", 1, &out->clip_sample)) < 0 ||
+      (status = ti_json_float(config, error, "clip_sample_range", 1.0, 0, 1e6,
+                              &out->clip_sample_range)) < 0 ||
+      (status = ti_json_bool(config, error, "set_alpha_to_one", 1, &out->set_alpha_to_one)) < 0 ||
+      (status = ti_json_bool(config, error, "skip_prk_steps", 0, &out->skip_prk_steps)) < 0 ||
+      (status = ti_json_bool(config, error, "rescale_betas_zero_snr", 0, &out->rescale_zero_snr)) <
+        0 ||
+      (status = read_alphas(out, error, config)) < 0 ||
+      (status = read_sampler_keys(out, error, config)) < 0)
+    goto out;
+
+  if (out->sampler == TEXTINV_SAMPLER_DPMPP_2M && out->use_karras_sigmas)
+    out->sampler = TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
+  if (out->unsupported[out->sampler])
+    status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                     "%s: \"%s\" has a value that asks for what this library does not have",
+                     config->path, out->unsupported[out->sampler]);
+out:
+  if (status < 0)
+    ti_schedule_free(out);
+  return status;
+}
+
+void ti_schedule_free(ti_schedule *schedule)
+{
+  ti_free(schedule->alphas_cumprod);
+  ti_free(schedule->alphas_cumprod_plain);
+  memset(schedule, 0, sizeof(*schedule));
+}
+
+void ti_schedule_add_noise(const ti_schedule *s, int timestep, float *noisy, const float *x,
+                           const float *noise, size_t count)
+{
+  const float a = sqrtf(s->alphas_cumprod[timestep]);
+  const float b = sqrtf(1.0f - s->alphas_cumprod[timestep]);
+
+  for (size_t i = 0; i < count; i++)
+    noisy[i] = a * x[i] + b * noise[i];
+}
+
+void ti_schedule_target(const ti_schedule *s, int timestep, float *target, const float *x,
+                        const float *noise, size_t count)
+{
+  const float a = sqrtf(s->alphas_cumprod[timestep]);
+  const float b = sqrtf(1.0f - s->alphas_cumprod[timestep]);
+
+  for (size_t i = 0; i < count; i++) {
+    switch (s->prediction) {
+    case TI_PREDICT_EPSILON: target[i] = noise[i]; break;
+    case TI_PREDICT_V: target[i] = a * noise[i] - b * x[i]; break;
+    case TI_PREDICT_SAMPLE: target[i] = x[i]; break;
+    }
+  }
+}
