@@ -1,8 +1,9 @@
 """Packs the toybox world: build/toybox/world.pack and ATTRIBUTION, from Debian packages alone.
 
-Meshes and textures come from sweethome3d-furniture, drawings from fonts-noto-color-emoji, texlive-pictures
-(Twemoji) and fonts-symbola, names from unicode-data and unicode-cldr-core. Every source is permissive; a
-hand-made table, names.tsv, says which models are used, what they are called, and which are held out.
+Meshes and textures come from sweethome3d-furniture, drawings from fonts-noto-color-emoji,
+texlive-pictures (Twemoji) and fonts-symbola, names from unicode-data and unicode-cldr-core. Every
+source is permissive. Two hand-made tables say which models and emoji are used and what they are
+called: names.tsv, which also says what is held out, and emoji.tsv.
 """
 
 import argparse
@@ -45,7 +46,11 @@ def read_names(path):
             if line.startswith("#") or not line.strip():
                 continue
             key, noun, core, held = line.rstrip("\n").split("\t")
-            names[key] = {"noun": noun, "core": core == "core", "held": None if held == "-" else held}
+            names[key] = {
+                "noun": noun,
+                "core": core == "core",
+                "held": None if held == "-" else held,
+            }
     return names
 
 
@@ -75,7 +80,9 @@ def parse_materials(text):
             continue
         key = s[0].lower()
         if key == "newmtl":
-            cur = materials.setdefault(" ".join(s[1:]), {"kd": [0.8] * 3, "ks": 0.0, "ns": 20.0, "d": 1.0, "map": None})
+            cur = materials.setdefault(
+                " ".join(s[1:]), {"kd": [0.8] * 3, "ks": 0.0, "ns": 20.0, "d": 1.0, "map": None}
+            )
             continue
         if cur is None:
             continue
@@ -101,7 +108,7 @@ def resolve(index, count):
 
 
 def parse_object(read, path):
-    """Returns positions [t, 3, 3], normals [t, 3, 3], uv [t, 3, 2], material [t], and the materials used."""
+    """Returns positions and normals [t, 3, 3], uv [t, 3, 2], material [t], the materials used."""
     folder = os.path.dirname(path)
     v, vt, vn, corners, mats = [], [], [], [], []
     library, used, index = {}, [], {}
@@ -125,7 +132,13 @@ def parse_object(read, path):
         elif key == "f":
             if cur not in index:
                 index[cur] = len(used)
-                used.append(dict(library.get(cur, {"kd": [0.75] * 3, "ks": 0.0, "ns": 20.0, "d": 1.0, "map": None})))
+                used.append(
+                    dict(
+                        library.get(
+                            cur, {"kd": [0.75] * 3, "ks": 0.0, "ns": 20.0, "d": 1.0, "map": None}
+                        )
+                    )
+                )
             poly = []
             for a in s[1:]:
                 b = a.split("/")
@@ -140,13 +153,17 @@ def parse_object(read, path):
     p = v[c[:, :, 0]]
     uv = np.array(vt or [(0, 0)], np.float32)[np.maximum(c[:, :, 1], 0)] * (c[:, :, 1:2] >= 0)
     face = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
-    n = np.where(c[:, :, 2:3] >= 0, np.array(vn or [(0, 1, 0)], np.float32)[np.maximum(c[:, :, 2], 0)], face[:, None])
+    n = np.where(
+        c[:, :, 2:3] >= 0,
+        np.array(vn or [(0, 1, 0)], np.float32)[np.maximum(c[:, :, 2], 0)],
+        face[:, None],
+    )
     n /= np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-9)
     return p, n.astype(np.float32), uv.astype(np.float32), np.array(mats, np.int32), used
 
 
 def simplify(p, n, uv, m, cells):
-    """Merges the corners that fall into one cell of a grid and point the same way; drops the empty triangles."""
+    """Merges the corners that fall into one cell of a grid; drops the triangles that vanish."""
     flat = p.reshape(-1, 3)
     lo, hi = flat.min(0), flat.max(0)
     q = np.floor((flat - lo) / max((hi - lo).max(), 1e-9) * cells).astype(np.int64)
@@ -194,30 +211,47 @@ def load_model(task):
     centre = (lo + hi) / 2
     centre[1] = lo[1]
     p = (p - centre) / np.linalg.norm(hi - lo)
-    uv -= np.floor(uv.min(1, keepdims=True))
-    corner = np.concatenate([
-        np.round(p.reshape(-1, 3) * 32000).astype(np.int16).view(np.uint8).reshape(-1, 6),
-        np.round(n.reshape(-1, 3) * 127).astype(np.int8).view(np.uint8).reshape(-1, 3),
-        uv.reshape(-1, 2).astype(np.float16).view(np.uint8).reshape(-1, 4)], 1)
+    uv = np.clip(uv - np.floor(uv.min(1, keepdims=True)), 0, 1000)
+    corner = np.concatenate(
+        [
+            np.round(p.reshape(-1, 3) * 32000).astype(np.int16).view(np.uint8).reshape(-1, 6),
+            np.round(n.reshape(-1, 3) * 127).astype(np.int8).view(np.uint8).reshape(-1, 3),
+            uv.reshape(-1, 2).astype(np.float16).view(np.uint8).reshape(-1, 4),
+        ],
+        1,
+    )
     unique, inverse = np.unique(corner, axis=0, return_inverse=True)
-    return key, unique, inverse.astype(np.uint32).reshape(-1), m.astype(np.uint8), materials, textures
+    return (
+        key,
+        unique,
+        inverse.astype(np.uint32).reshape(-1),
+        m.astype(np.uint8),
+        materials,
+        textures,
+    )
 
 
 # --- emoji
 
 
 def find_twemoji(hint):
-    """Returns the folder of all-twemojis.pdf, unpacking a downloaded texlive-pictures package when it is not installed."""
+    """Returns the folder of all-twemojis.pdf: texlive-pictures installed, or unpacked from its .deb."""
     rel = "usr/share/texlive/texmf-dist/tex/latex/twemojis"
     for root in ["/", hint]:
         if os.path.exists(os.path.join(root, rel, "all-twemojis.pdf")):
             return os.path.join(root, rel)
     debs = []
     for folder in [hint, tempfile.gettempdir()]:
-        debs += [os.path.join(folder, f) for f in os.listdir(folder) if re.match(r"texlive-pictures_.*\.deb$", f)]
+        debs += [
+            os.path.join(folder, f)
+            for f in os.listdir(folder)
+            if re.match(r"texlive-pictures_.*\.deb$", f)
+        ]
     if not debs:
         subprocess.run(["apt-get", "download", "texlive-pictures"], cwd=hint, check=True)
-        debs = [os.path.join(hint, f) for f in os.listdir(hint) if f.startswith("texlive-pictures_")]
+        debs = [
+            os.path.join(hint, f) for f in os.listdir(hint) if f.startswith("texlive-pictures_")
+        ]
     subprocess.run(["dpkg", "-x", debs[0], hint], check=True)
     return os.path.join(hint, rel)
 
@@ -230,9 +264,19 @@ def twemoji_images(folder, work):
     out = os.path.join(work, "tw")
     os.makedirs(out, exist_ok=True)
     if len(os.listdir(out)) < max(pages.values()):
-        subprocess.run(["pdftocairo", "-png", "-transp", "-scale-to", str(SPRITE_SIDE),
-                        os.path.join(folder, "all-twemojis.pdf"), os.path.join(out, "p")], check=True,
-                       stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [
+                "pdftocairo",
+                "-png",
+                "-transp",
+                "-scale-to",
+                str(SPRITE_SIDE),
+                os.path.join(folder, "all-twemojis.pdf"),
+                os.path.join(out, "p"),
+            ],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
     files = {int(re.search(r"-(\d+)\.png", f)[1]): os.path.join(out, f) for f in os.listdir(out)}
     return {cp: files[page] for cp, page in pages.items() if page in files}
 
@@ -251,7 +295,7 @@ def square(image, side=SPRITE_SIDE):
 
 
 def emoji_names():
-    """Returns code point -> noun for the emoji that show one thing, by emoji-test.txt, CLDR and emoji.tsv."""
+    """Returns code point -> (noun, core), by emoji-test.txt, CLDR and emoji.tsv."""
     short = {}
     with open(ANNOTATIONS, encoding="utf-8") as f:
         for m in re.finditer(r'<annotation cp="(.+?)" type="tts">(.+?)</annotation>', f.read()):
@@ -321,20 +365,29 @@ def emoji_sprites(work):
 
 
 def write_attribution(path, models, emoji_count):
-    lines = ["The toybox world is made of the following works. All were reduced in size, simplified, and renamed.", ""]
+    lines = [
+        "The toybox world is made of the following works, all reduced, simplified and renamed.",
+        "",
+    ]
     for catalogue in CATALOGUES:
         mine = sorted((k, e) for k, e in models.items() if k.startswith(catalogue + "/"))
         if not mine:
             continue
         licence = LICENCES.get(catalogue, "CC-BY 3.0")
-        lines.append(f"{catalogue} catalogue of Sweet Home 3D (Debian package sweethome3d-furniture), {licence}")
-        lines += [f"  {k.split('/')[1]}: {e['name']}, by {e.get('creator', catalogue)}" for k, e in mine] + [""]
+        lines.append(
+            f"{catalogue}, a catalogue of the Debian package sweethome3d-furniture, {licence}"
+        )
+        lines += [
+            f"  {k.split('/')[1]}: {e['name']}, by {e.get('creator', catalogue)}" for k, e in mine
+        ] + [""]
     lines += [
         f"Emoji ({emoji_count} sprites)",
-        "  Noto Color Emoji (Debian package fonts-noto-color-emoji): Google, SIL OFL 1.1 and Apache 2.0",
-        "  Twemoji (in the Debian package texlive-pictures): Twitter and contributors, CC-BY 4.0",
-        "  Symbola (Debian package fonts-symbola): George Douros, free for any use",
-        "  names: Unicode, Inc. (Debian packages unicode-data and unicode-cldr-core), Unicode licence", ""]
+        "  Noto Color Emoji (fonts-noto-color-emoji): Google, SIL OFL 1.1 and Apache 2.0",
+        "  Twemoji (texlive-pictures): Twitter and contributors, CC-BY 4.0",
+        "  Symbola (fonts-symbola): George Douros, free for any use",
+        "  names: Unicode, Inc. (unicode-data, unicode-cldr-core), Unicode licence",
+        "",
+    ]
     with open(path, "w") as f:
         f.write("\n".join(lines))
 
@@ -368,21 +421,40 @@ def main():
         return offset
 
     with Pool(args.processes) as pool:
-        for key, vertices, index, m, materials, textures in pool.imap(load_model, tasks, chunksize=4):
+        for key, vertices, index, m, materials, textures in pool.imap(
+            load_model, tasks, chunksize=4
+        ):
             packed = []
             for q, t in zip(materials, textures):
-                packed.append({"kd": [round(x, 4) for x in q["kd"]], "ks": round(q["ks"], 3), "ns": round(q["ns"], 1),
-                               "d": round(q["d"], 3)})
+                packed.append(
+                    {
+                        "kd": [round(x, 4) for x in q["kd"]],
+                        "ks": round(q["ks"], 3),
+                        "ns": round(q["ns"], 1),
+                        "d": round(q["d"], 3),
+                    }
+                )
                 if t is not None:
                     packed[-1].update(texture=add(t), w=t.shape[1], h=t.shape[0])
             wide = len(vertices) > 65535
-            header["meshes"].append({
-                "key": key, **names[key], "vertices": len(vertices), "triangles": len(m), "wide": wide,
-                "v": add(vertices), "i": add(index if wide else index.astype(np.uint16)), "m": add(m),
-                "materials": packed})
+            header["meshes"].append(
+                {
+                    "key": key,
+                    **names[key],
+                    "vertices": len(vertices),
+                    "triangles": len(m),
+                    "wide": wide,
+                    "v": add(vertices),
+                    "i": add(index if wide else index.astype(np.uint16)),
+                    "m": add(m),
+                    "materials": packed,
+                }
+            )
     for noun, art, core, cp, image in emoji_sprites(args.work):
         drawn = image[..., 3] if art == "drawing" else image
-        header["sprites"].append({"noun": noun, "art": art, "core": core, "cp": cp, "offset": add(drawn)})
+        header["sprites"].append(
+            {"noun": noun, "art": art, "core": core, "cp": cp, "offset": add(drawn)}
+        )
     header["sprite_side"] = SPRITE_SIDE
     text = json.dumps(header, separators=(",", ":")).encode()
     with open(args.out + ".tmp", "wb") as f:
@@ -391,8 +463,11 @@ def main():
     shutil.move(args.out + ".tmp", args.out)
     write_attribution(os.path.join(HERE, "ATTRIBUTION"), entries, len(header["sprites"]))
     triangles = sum(m["triangles"] for m in header["meshes"])
-    print(f"{args.out}: {len(header['meshes'])} meshes, {triangles} triangles, {len(header['sprites'])} sprites, "
-          f"{os.path.getsize(args.out) / 1e6:.1f} MB")
+    print(
+        f"{args.out}: {len(header['meshes'])} meshes, {triangles} triangles, "
+        f"{len(header['sprites'])} sprites, "
+        f"{os.path.getsize(args.out) / 1e6:.1f} MB"
+    )
 
 
 if __name__ == "__main__":

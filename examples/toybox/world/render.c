@@ -1,500 +1,9 @@
-/*
- * draws a batch of jobs: objects by a z-buffer with supersampling, on a painted scene, through a style
- *
- * An object has unit diagonal and stands on y = 0. The camera looks at it from the side and the projected box is
- * fitted to a given part of the frame; the shadow is the object flattened onto the floor along the light.
- */
-#include "world.h"
+/* draws a batch of jobs: objects on a painted scene, through a style */
+#include "raster.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PI 3.14159265f
-#define CAMERA 2.4f
-
-typedef struct {
-  const mesh *m;
-  material materials[64];
-  int materials_count;
-  float azimuth;
-  float scale[3], offset[3];
-  int first;                  /* of its vertices among the screen's */
-} actor;
-
-typedef struct {
-  float *screen;              /* [vertices, 3]: x, y, 1/z */
-  float *flat;                /* [vertices, 3]: the same of the shadow */
-  int vertices_cap;
-  int32_t *ids;               /* [s, s], triangle + 1; bit 30 for the second actor */
-  float *zbuf;
-  float *big, *edge_big;      /* [s, s, 4], [s, s] */
-  float *shadow, *blur;
-  int side_cap;
-  builder build[2];
-  mesh meshes[2];
-  plate p;
-  float *ink;
-  int plate_cap;
-} scratch;
-
-static const float card_p[12] = {-0.5f, 0, 0, 0.5f, 0, 0, 0.5f, 1, 0, -0.5f, 1, 0};
-static const float card_n[12] = {0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1};
-static const float card_uv[8] = {0, 0, 1, 0, 1, 1, 0, 1};
-static const uint32_t card_index[6] = {0, 1, 2, 0, 2, 3};
-static const uint8_t card_mat[2] = {0, 0};
-
-static int reserve(scratch *s, int vertices, int side, int size)
-{
-  if (vertices > s->vertices_cap) {
-    free(s->screen);
-    free(s->flat);
-    s->screen = malloc((size_t)vertices * 3 * sizeof(float));
-    s->flat = malloc((size_t)vertices * 3 * sizeof(float));
-    s->vertices_cap = s->screen && s->flat ? vertices : 0;
-    if (!s->vertices_cap) return 0;
-  }
-  if (side > s->side_cap) {
-    size_t n = (size_t)side * side;
-    free(s->ids);
-    free(s->zbuf);
-    free(s->big);
-    free(s->edge_big);
-    s->ids = malloc(n * sizeof(int32_t));
-    s->zbuf = malloc(n * sizeof(float));
-    s->big = malloc(n * 4 * sizeof(float));
-    s->edge_big = malloc(n * sizeof(float));
-    s->side_cap = s->ids && s->zbuf && s->big && s->edge_big ? side : 0;
-    if (!s->side_cap) return 0;
-  }
-  if (size > s->plate_cap) {
-    size_t n = (size_t)size * size;
-    float **all[9] = {&s->p.rgb, &s->p.edge, &s->p.mask, &s->p.tmp, &s->p.tmp2, &s->ink, &s->shadow, &s->blur, NULL};
-    s->plate_cap = size;
-    for (int i = 0; all[i]; i++) {
-      free(*all[i]);
-      *all[i] = malloc(n * 4 * sizeof(float));
-      if (!*all[i]) s->plate_cap = 0;
-    }
-    if (!s->plate_cap) return 0;
-  }
-  return 1;
-}
-
-static void scratch_free(scratch *s)
-{
-  float *all[14] = {s->screen, s->flat, s->zbuf, s->big, s->edge_big, s->p.rgb, s->p.edge, s->p.mask, s->p.tmp, s->p.tmp2, s->ink, s->shadow, s->blur, NULL};
-  for (int i = 0; i < 13; i++) free(all[i]);
-  free(s->ids);
-  builder_free(&s->build[0]);
-  builder_free(&s->build[1]);
-}
-
-/* random colours and patterns on the materials, random proportions on the whole */
-static void dress(actor *a, uint64_t look)
-{
-  rng r = rng_of(look, 0xd5e55);
-  float main_colour[3], second[3], third[3];
-  palette_colour(main_colour, below(&r, COLOUR_COUNTS), &r);
-  palette_colour(second, below(&r, COLOUR_COUNTS), &r);
-  palette_colour(third, below(&r, COLOUR_COUNTS), &r);
-  int pattern = below(&r, 5) < 2 ? 1 + below(&r, PATTERN_COUNTS - 1) : PATTERN_PLAIN;
-  float scale = uniform(&r, 9, 18);
-  for (int i = 0; i < a->materials_count; i++) {
-    material *m = &a->materials[i];
-    int pick = i == 0 ? 0 : below(&r, 10);
-    int keep_light = m->texture >= 0 && below(&r, 2);
-    if (pick >= 8) continue;
-    const float *c = pick < 5 ? main_colour : pick < 7 ? second : third;
-    memcpy(m->kd, c, sizeof m->kd);
-    m->alpha = fmaxf(m->alpha, 0.6f);
-    m->tint = keep_light;
-    if (m->texture >= 0 && !keep_light) m->texture = -1 - m->texture - 1;
-    if (pick < 5 && pattern != PATTERN_PLAIN) {
-      m->pattern = pattern;
-      m->pattern_scale = scale;
-      memcpy(m->kd2, second, sizeof m->kd2);
-    }
-  }
-  for (int k = 0; k < 3; k++) a->scale[k] = uniform(&r, 0.85f, 1.18f);
-}
-
-static void normalise(builder *b)
-{
-  float lo[3] = {1e9f, 1e9f, 1e9f}, hi[3] = {-1e9f, -1e9f, -1e9f}, d = 0;
-  for (int i = 0; i < b->vertices * 3; i++) {
-    lo[i % 3] = fminf(lo[i % 3], b->p[i]);
-    hi[i % 3] = fmaxf(hi[i % 3], b->p[i]);
-  }
-  for (int k = 0; k < 3; k++) d += (hi[k] - lo[k]) * (hi[k] - lo[k]);
-  d = 1 / sqrtf(d);
-  for (int i = 0; i < b->vertices * 3; i++) {
-    int k = i % 3;
-    b->p[i] = (b->p[i] - (k == 1 ? lo[1] : (lo[k] + hi[k]) / 2)) * d;
-  }
-}
-
-static int cast(actor *a, scratch *s, const world *w, const job *j, int which)
-{
-  int kind = j->kind[which], object = j->object[which];
-  memset(a, 0, sizeof *a);
-  a->azimuth = j->azimuth[which];
-  a->scale[0] = a->scale[1] = a->scale[2] = 1;
-  if (kind == KIND_MESH) {
-    a->m = &w->meshes[object];
-  } else if (kind == KIND_FAMILY) {
-    builder *b = &s->build[which];
-    family_build(b, object, j->look[which]);
-    if (b->failed) return 0;
-    normalise(b);
-    s->meshes[which] = (mesh){b->p, b->n, b->uv, b->index, b->mat, b->materials, b->vertices, b->triangles, b->materials_count, 0};
-    a->m = &s->meshes[which];
-  } else {
-    s->meshes[which] = (mesh){card_p, card_n, card_uv, card_index, card_mat, NULL, 4, 2, 1, 0};
-    a->m = &s->meshes[which];
-    material *m = &a->materials[0];
-    m->alpha = 1;
-    m->texture = object;
-    m->w = m->h = w->sprite_side;
-    m->unlit = 1;
-    a->materials_count = 1;
-    a->azimuth = 0;
-    return 1;
-  }
-  a->materials_count = a->m->materials_count < 64 ? a->m->materials_count : 64;
-  memcpy(a->materials, a->m->materials, (size_t)a->materials_count * sizeof(material));
-  if (kind == KIND_MESH && j->look[which]) dress(a, j->look[which]);
-  return 1;
-}
-
-typedef struct { float k, u0, v0, cx, cy, ce, se, target; } view;
-
-
-static void project(const view *v, const float *p, float out[3])
-{
-  float y = p[1] - v->target, depth = CAMERA - y * v->se - p[2] * v->ce;
-  if (depth < 0.3f) depth = 0.3f;
-  out[2] = 1 / depth;
-  out[0] = (p[0] * out[2] - v->u0) * v->k + v->cx;
-  out[1] = (-(y * v->ce - p[2] * v->se) * out[2] - v->v0) * v->k + v->cy;
-}
-
-static void placed(const actor *a, float *out, const mesh *m)
-{
-  float ca = cosf(a->azimuth), sa = sinf(a->azimuth);
-  for (int i = 0; i < m->vertices; i++) {
-    const float *p = m->p + i * 3;
-    float x = p[0] * a->scale[0], z = p[2] * a->scale[2];
-    out[i * 3] = ca * x + sa * z + a->offset[0];
-    out[i * 3 + 1] = p[1] * a->scale[1] + a->offset[1];
-    out[i * 3 + 2] = -sa * x + ca * z + a->offset[2];
-  }
-}
-
-static void bounds(const float *p, int n, float lo[3], float hi[3])
-{
-  for (int k = 0; k < 3; k++) {
-    lo[k] = 1e9f;
-    hi[k] = -1e9f;
-  }
-  for (int i = 0; i < n; i++)
-    for (int k = 0; k < 3; k++) {
-      lo[k] = fminf(lo[k], p[i * 3 + k]);
-      hi[k] = fmaxf(hi[k], p[i * 3 + k]);
-    }
-}
-
-static const uint8_t *texel(const uint8_t *base, const material *m, float u, float v)
-{
-  float fu = u - floorf(u), fv = v - floorf(v);
-  int x = (int)(fu * (float)m->w), y = (int)((1 - fv) * (float)m->h);
-  if (x >= m->w) x = m->w - 1;
-  if (y >= m->h) y = m->h - 1;
-  if (y < 0) y = 0;
-  return base + m->texture + ((size_t)y * m->w + x) * 4;
-}
-
-/* fills ids and zbuf; cut-out textures and thin materials are decided here */
-static void raster(scratch *s, const actor *a, int which, const uint8_t *texels, const float *screen, int side, int shadow)
-{
-  static const uint8_t dither[16] = {0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5};
-  const mesh *m = a->m;
-  for (int t = 0; t < m->triangles; t++) {
-    const uint32_t *ix = m->index + (size_t)t * 3;
-    const float *A = screen + ix[0] * 3, *B = screen + ix[1] * 3, *C = screen + ix[2] * 3;
-    float x0 = fminf(A[0], fminf(B[0], C[0])), x1 = fmaxf(A[0], fmaxf(B[0], C[0]));
-    float y0 = fminf(A[1], fminf(B[1], C[1])), y1 = fmaxf(A[1], fmaxf(B[1], C[1]));
-    int ix0 = (int)ceilf(x0 - 0.5f), ix1 = (int)floorf(x1 - 0.5f), iy0 = (int)ceilf(y0 - 0.5f), iy1 = (int)floorf(y1 - 0.5f);
-    if (ix0 < 0) ix0 = 0;
-    if (iy0 < 0) iy0 = 0;
-    if (ix1 >= side) ix1 = side - 1;
-    if (iy1 >= side) iy1 = side - 1;
-    if (ix0 > ix1 || iy0 > iy1) continue;
-    float area = (B[0] - A[0]) * (C[1] - A[1]) - (C[0] - A[0]) * (B[1] - A[1]);
-    if (fabsf(area) < 1e-6f) continue;
-    float ia = 1 / area;
-    int mi = m->mat[t] < a->materials_count ? m->mat[t] : 0;
-    const material *q = &a->materials[mi];
-    int cut = q->texture >= 0, thin = q->alpha < 0.95f;
-    float w0dx = (B[1] - C[1]) * ia, w1dx = (C[1] - A[1]) * ia;
-    for (int y = iy0; y <= iy1; y++) {
-      float px = (float)ix0 + 0.5f, py = (float)y + 0.5f;
-      float w0 = ((B[0] - px) * (C[1] - py) - (C[0] - px) * (B[1] - py)) * ia;
-      float w1 = ((C[0] - px) * (A[1] - py) - (A[0] - px) * (C[1] - py)) * ia;
-      size_t k = (size_t)y * side + ix0;
-      for (int x = ix0; x <= ix1; x++, k++, w0 += w0dx, w1 += w1dx) {
-        float w2 = 1 - w0 - w1;
-        if (w0 < -1e-4f || w1 < -1e-4f || w2 < -1e-4f) continue;
-        float iz = w0 * A[2] + w1 * B[2] + w2 * C[2];
-        if (iz <= s->zbuf[k]) continue;
-        if (thin && q->alpha * 16 <= dither[(y & 3) * 4 + (x & 3)]) continue;
-        if (cut) {
-          const float *ua = m->uv + ix[0] * 2, *ub = m->uv + ix[1] * 2, *uc = m->uv + ix[2] * 2;
-          float q0 = w0 * A[2] / iz, q1 = w1 * B[2] / iz, q2 = w2 * C[2] / iz;
-          if (texel(texels, q, q0 * ua[0] + q1 * ub[0] + q2 * uc[0], q0 * ua[1] + q1 * ub[1] + q2 * uc[1])[3] < 110) continue;
-        }
-        s->zbuf[k] = iz;
-        s->ids[k] = shadow ? 1 : (t + 1) | (which << 30);
-      }
-    }
-  }
-}
-
-static int pattern_at(const material *m, const float *p)
-{
-  float s = m->pattern_scale, x = p[0] * s, y = p[1] * s, z = p[2] * s;
-  switch (m->pattern) {
-  case PATTERN_STRIPES: return (int)floorf(y) & 1;
-  case PATTERN_CHECKS: return ((int)floorf(x) + (int)floorf(y) + (int)floorf(z)) & 1;
-  case PATTERN_DOTS: {
-    x -= floorf(x) + 0.5f;
-    y -= floorf(y) + 0.5f;
-    z -= floorf(z) + 0.5f;
-    return x * x + y * y + z * z < 0.16f;
-  }
-  default: {
-    float f = (x + z) * 0.5f - floorf((x + z) * 0.5f);
-    return (int)floorf(y + 1.2f * fabsf(2 * f - 1)) & 1;
-  }
-  }
-}
-
-static void shade(scratch *s, const actor *actors, const world *w, const lighting *l, int side, float brightness, report *out)
-{
-  float total = 0;
-  for (int y = 0; y < side; y++)
-    for (int x = 0; x < side; x++) {
-      size_t k = (size_t)y * side + x;
-      float *px = s->big + k * 4;
-      int id = s->ids[k];
-      if (!id) {
-        px[0] = px[1] = px[2] = px[3] = 0;
-        continue;
-      }
-      int which = id >> 30, t = (id & 0x3fffffff) - 1;
-      const actor *a = &actors[which];
-      const mesh *m = a->m;
-      const uint32_t *ix = m->index + (size_t)t * 3;
-      const float *A = s->screen + (a->first + (int)ix[0]) * 3, *B = s->screen + (a->first + (int)ix[1]) * 3, *C = s->screen + (a->first + (int)ix[2]) * 3;
-      float area = (B[0] - A[0]) * (C[1] - A[1]) - (C[0] - A[0]) * (B[1] - A[1]), fx = (float)x + 0.5f, fy = (float)y + 0.5f;
-      float w0 = ((B[0] - fx) * (C[1] - fy) - (C[0] - fx) * (B[1] - fy)) / area;
-      float w1 = ((C[0] - fx) * (A[1] - fy) - (A[0] - fx) * (C[1] - fy)) / area, w2 = 1 - w0 - w1;
-      float iz = w0 * A[2] + w1 * B[2] + w2 * C[2];
-      float q[3] = {w0 * A[2] / iz, w1 * B[2] / iz, w2 * C[2] / iz};
-      int mi = m->mat[t] < a->materials_count ? m->mat[t] : 0;
-      const material *mat = &a->materials[mi];
-      float n[3] = {0, 0, 0}, p[3] = {0, 0, 0}, u = 0, v = 0;
-      for (int i = 0; i < 3; i++) {
-        const float *pn = m->n + ix[i] * 3, *pp = m->p + ix[i] * 3, *pu = m->uv + ix[i] * 2;
-        for (int c = 0; c < 3; c++) {
-          n[c] += q[i] * pn[c];
-          p[c] += q[i] * pp[c];
-        }
-        u += q[i] * pu[0];
-        v += q[i] * pu[1];
-      }
-      float kd[3] = {mat->kd[0], mat->kd[1], mat->kd[2]};
-      if (mat->texture >= 0) {
-        const uint8_t *e = texel(mat->unlit ? w->sprites : w->texels, mat, u, v);
-        float tex[3] = {(float)e[0] / 255, (float)e[1] / 255, (float)e[2] / 255};
-        float g = mat->tint ? 0.35f + 0.9f * luma(tex) : 0;
-        for (int c = 0; c < 3; c++) kd[c] = mat->tint ? kd[c] * g : tex[c];
-      }
-      if (mat->pattern && pattern_at(mat, p)) memcpy(kd, mat->kd2, sizeof kd);
-      if (!mat->unlit)
-        for (int c = 0; c < 3; c++) kd[c] = 0.04f + 0.93f * kd[c];
-      if (mat->unlit) {
-        for (int c = 0; c < 3; c++) px[c] = kd[c] * clamp(0.35f + 0.65f * (l->sun[c] * 0.75f + l->ambient[c]), 0.3f, 1) * brightness;
-        px[3] = 1;
-      } else {
-        float ca = cosf(a->azimuth), sa = sinf(a->azimuth);
-        for (int c = 0; c < 3; c++) n[c] /= a->scale[c];
-        float nx = ca * n[0] + sa * n[2], ny = n[1], nz = -sa * n[0] + ca * n[2], nl = 1 / sqrtf(nx * nx + ny * ny + nz * nz + 1e-12f);
-        nx *= nl;
-        ny *= nl;
-        nz *= nl;
-        if (nz * 0.97f + ny * 0.25f < 0) {
-          nx = -nx;
-          ny = -ny;
-          nz = -nz;
-        }
-        float d = nx * l->light.x + ny * l->light.y + nz * l->light.z, up = 0.5f + 0.5f * ny;
-        float hx = l->light.x, hy = l->light.y + 0.25f, hz = l->light.z + 0.97f, hl = 1 / sqrtf(hx * hx + hy * hy + hz * hz);
-        float h = (nx * hx + ny * hy + nz * hz) * hl, spec = 0;
-        if (d < 0) d = 0;
-        else if (h > 0 && mat->ks > 0.01f) spec = clamp(mat->ks, 0, 0.5f) * powf(h, clamp(mat->ns, 8, 90));
-        float low = 0.72f + 0.28f * smooth(0, 0.2f, p[1]);
-        for (int c = 0; c < 3; c++)
-          px[c] = (kd[c] * (l->ambient[c] * (0.55f + 0.45f * up) * low + l->sun[c] * d) + spec * l->sun[c]) * brightness;
-        px[3] = 1;
-      }
-      if (which == 0) {
-        float white[3];
-        for (int c = 0; c < 3; c++) white[c] = clamp(px[c] / (brightness * (0.75f * l->ambient[c] + 0.62f * l->sun[c])), 0, 1);
-        out->colours[colour_of(white)] += 1;
-        out->patterns[mat->pattern] += 1;
-        total += 1;
-        float u0 = fx / (float)side, v0 = fy / (float)side;
-        out->box[0] = fminf(out->box[0], u0);
-        out->box[1] = fminf(out->box[1], v0);
-        out->box[2] = fmaxf(out->box[2], u0);
-        out->box[3] = fmaxf(out->box[3], v0);
-      }
-    }
-  out->coverage = total / ((float)side * (float)side);
-  if (total > 0) {
-    for (int i = 0; i < COLOUR_COUNTS; i++) out->colours[i] /= total;
-    for (int i = 0; i < PATTERN_COUNTS; i++) out->patterns[i] /= total;
-  }
-}
-
-/* lines where the depth jumps or the surface turns */
-static void outline(scratch *s, const actor *actors, int side)
-{
-  (void)actors;
-  for (int y = 0; y < side; y++)
-    for (int x = 0; x < side; x++) {
-      size_t k = (size_t)y * side + x;
-      float e = 0, z = s->zbuf[k];
-      const float *c = s->big + k * 4;
-      for (int d = 0; d < 2; d++) {
-        int nx = x + !d, ny = y + d;
-        if (nx >= side || ny >= side) continue;
-        size_t q = (size_t)ny * side + nx;
-        if ((s->ids[k] != 0) != (s->ids[q] != 0)) e = 1;
-        else if (s->ids[k]) {
-          float dz = fabsf(1 / z - 1 / s->zbuf[q]);
-          e = fmaxf(e, smooth(0.02f, 0.05f, dz));
-          const float *o = s->big + q * 4;
-          float dl = fabsf(c[0] - o[0]) + fabsf(c[1] - o[1]) + fabsf(c[2] - o[2]);
-          e = fmaxf(e, 0.8f * smooth(0.35f, 0.8f, dl));
-        }
-      }
-      s->edge_big[k] = e;
-    }
-}
-
-static void box_blur(float *img, float *tmp, int w, int radius)
-{
-  for (int pass = 0; pass < 2; pass++)
-    for (int axis = 0; axis < 2; axis++) {
-      for (int y = 0; y < w; y++) {
-        float sum = 0;
-        int step = axis ? w : 1, base = axis ? y : y * w;
-        for (int x = -radius; x <= radius; x++) sum += img[base + (x < 0 ? 0 : x >= w ? w - 1 : x) * step];
-        for (int x = 0; x < w; x++) {
-          tmp[base + x * step] = sum / (float)(2 * radius + 1);
-          int in = x + radius + 1, out = x - radius;
-          sum += img[base + (in >= w ? w - 1 : in) * step] - img[base + (out < 0 ? 0 : out) * step];
-        }
-      }
-      memcpy(img, tmp, (size_t)w * w * sizeof *img);
-    }
-}
-
-static int draw_objects(scratch *s, const world *w, const job *j, const lighting *l, actor *actors, int count, int ss, report *out)
-{
-  int size = j->size, side = size * ss, vertices = 0;
-  for (int i = 0; i < count; i++) {
-    actors[i].first = vertices;
-    vertices += actors[i].m->vertices;
-  }
-  if (!reserve(s, vertices, side, size)) return 0;
-  float lo[3], hi[3];
-  for (int i = 0; i < count; i++) placed(&actors[i], s->screen + actors[i].first * 3, actors[i].m);
-  if (count == 2) {
-    float lo2[3], hi2[3];
-    bounds(s->screen, actors[0].m->vertices, lo, hi);
-    bounds(s->screen + actors[1].first * 3, actors[1].m->vertices, lo2, hi2);
-    actor *b = &actors[1];
-    if (j->relation == RELATION_NEXT_TO) {
-      b->offset[0] = hi[0] - lo2[0] + 0.06f;
-    } else {
-      /* the first stands on the second, which is shrunk to a pedestal of the same width */
-      float k = 1.1f * (hi[0] - lo[0]) / fmaxf(hi2[0] - lo2[0], 0.05f);
-      k = clamp(k, 0.5f, 1.6f);
-      for (int c = 0; c < 3; c++) b->scale[c] *= k;
-      actors[0].offset[1] = hi2[1] * k;
-    }
-    for (int i = 0; i < count; i++) placed(&actors[i], s->screen + actors[i].first * 3, actors[i].m);
-  }
-  bounds(s->screen, vertices, lo, hi);
-  for (int i = 0; i < vertices; i++) s->screen[i * 3] -= (lo[0] + hi[0]) / 2;
-  for (int i = 0; i < vertices; i++) {
-    float *p = s->screen + i * 3, *f = s->flat + i * 3;
-    f[0] = p[0] - l->light.x * p[1] / l->light.y;
-    f[1] = 0.0005f * p[1];
-    f[2] = p[2] - l->light.z * p[1] / l->light.y;
-  }
-  view v = {1, 0, 0, 0, 0, cosf(j->elevation), sinf(j->elevation), (hi[1] - lo[1]) / 2};
-  float x0 = 1e9f, x1 = -1e9f, y0 = 1e9f, y1 = -1e9f;
-  for (int i = 0; i < vertices; i++) {
-    float *p = s->screen + i * 3, q[3];
-    project(&v, p, q);
-    memcpy(p, q, sizeof q);
-    x0 = fminf(x0, q[0]);
-    x1 = fmaxf(x1, q[0]);
-    y0 = fminf(y0, q[1]);
-    y1 = fmaxf(y1, q[1]);
-  }
-  float extent = fmaxf(fmaxf(x1 - x0, y1 - y0), 1e-6f), k = j->fit * (float)side / extent;
-  float bottom = l->floating ? 0.5f + 0.5f * k * (y1 - y0) / (float)side : fminf(0.93f, 0.5f + 0.5f * k * (y1 - y0) / (float)side + 0.12f);
-  v.k = k;
-  v.u0 = (x0 + x1) / 2;
-  v.v0 = y1;
-  v.cx = (float)side * (0.5f + j->shift);
-  v.cy = (float)side * bottom;
-  for (int i = 0; i < vertices; i++) {
-    float *p = s->screen + i * 3, *f = s->flat + i * 3, q[3];
-    p[0] = (p[0] - v.u0) * k + v.cx;
-    p[1] = (p[1] - v.v0) * k + v.cy;
-    project(&v, f, q);
-    memcpy(f, q, sizeof q);
-  }
-  size_t n = (size_t)side * side;
-  if (!l->floating && l->shadow > 0) {
-    /* the shadow is soft, so one sample a pixel does */
-    for (int i = 0; i < vertices; i++) {
-      s->flat[i * 3] /= (float)ss;
-      s->flat[i * 3 + 1] /= (float)ss;
-    }
-    memset(s->ids, 0, (size_t)size * size * sizeof(int32_t));
-    memset(s->zbuf, 0, (size_t)size * size * sizeof(float));
-    for (int i = 0; i < count; i++)
-      raster(s, &actors[i], i, actors[i].materials[0].unlit ? w->sprites : w->texels, s->flat + actors[i].first * 3, size, 1);
-    for (int i = 0; i < size * size; i++) s->shadow[i] = s->ids[i] ? 1.0f : 0.0f;
-    box_blur(s->shadow, s->blur, size, size / 64 > 0 ? size / 64 : 1);
-  } else {
-    memset(s->shadow, 0, (size_t)size * size * sizeof(float));
-  }
-  memset(s->ids, 0, n * sizeof(int32_t));
-  memset(s->zbuf, 0, n * sizeof(float));
-  for (int i = 0; i < count; i++)
-    raster(s, &actors[i], i, actors[i].materials[0].unlit ? w->sprites : w->texels, s->screen + actors[i].first * 3, side, 0);
-  shade(s, actors, w, l, side, j->brightness, out);
-  outline(s, actors, side);
-  return 1;
-}
 
 static void compose(scratch *s, const job *j, const lighting *l, int ss)
 {
@@ -503,16 +12,18 @@ static void compose(scratch *s, const job *j, const lighting *l, int ss)
   plate *p = &s->p;
   for (int y = 0; y < w; y++)
     for (int x = 0; x < w; x++) {
-      float c[4] = {0, 0, 0, 0}, e = 0;
+      float c[4] = { 0, 0, 0, 0 }, e = 0;
       for (int v = 0; v < ss; v++)
         for (int u = 0; u < ss; u++) {
           size_t q = (size_t)(y * ss + v) * side + x * ss + u;
-          for (int i = 0; i < 4; i++) c[i] += s->big[q * 4 + i];
+          for (int i = 0; i < 4; i++)
+            c[i] += s->big[q * 4 + i];
           e += s->edge_big[q];
         }
       size_t k = (size_t)y * w + x;
       float a = c[3] * inv, dark = 1 - l->shadow * s->shadow[k];
-      for (int i = 0; i < 3; i++) p->rgb[k * 3 + i] = clamp(p->rgb[k * 3 + i] * dark * (1 - a) + c[i] * inv, 0, 1);
+      for (int i = 0; i < 3; i++)
+        p->rgb[k * 3 + i] = clamp(p->rgb[k * 3 + i] * dark * (1 - a) + c[i] * inv, 0, 1);
       p->mask[k] = a;
       p->edge[k] = clamp(e * inv * (float)ss * 0.9f, 0, 1);
     }
@@ -525,16 +36,20 @@ static void sprite_ink(float *ink, const uint8_t *mask, int side, int w, float f
     for (int x = 0; x < w; x++) {
       float a = 0;
       for (int i = 0; i < ss * ss; i++) {
-        float u = (((float)x + ((float)(i % ss) + 0.5f) / (float)ss) / (float)w - 0.5f - shift) / fit + 0.5f;
-        float v = (((float)y + ((float)(i / ss) + 0.5f) / (float)ss) / (float)w - 0.5f) / fit + 0.5f;
-        if (u < 0 || v < 0 || u >= 1 || v >= 1) continue;
+        float u =
+            (((float)x + ((float)(i % ss) + 0.5f) / (float)ss) / (float)w - 0.5f - shift) / fit +
+            0.5f;
+        float v =
+            (((float)y + ((float)(i / ss) + 0.5f) / (float)ss) / (float)w - 0.5f) / fit + 0.5f;
+        if (u < 0 || v < 0 || u >= 1 || v >= 1)
+          continue;
         a += (float)mask[(int)(v * (float)side) * side + (int)(u * (float)side)];
       }
       ink[y * w + x] = a / (255.0f * (float)(ss * ss));
     }
 }
 
-static void draw(scratch *s, const world *w, const job *j, uint8_t *out, report *rep)
+static int draw(scratch *s, const world *w, const job *j, uint8_t *out, report *rep)
 {
   lighting l;
   memset(rep, 0, sizeof *rep);
@@ -548,28 +63,36 @@ static void draw(scratch *s, const world *w, const job *j, uint8_t *out, report 
   p->r = rng_of(j->seed, 3);
   p->seed = (uint32_t)splitmix(j->seed ^ 77);
   if (j->kind[0] == KIND_DRAWING) {
-    if (!reserve(s, 4, j->size * ss, j->size)) return;
+    if (!scratch_reserve(s, 4, j->size * ss, j->size))
+      return 0;
     sprite_ink(s->ink, w->sprites + j->object[0], w->sprite_side, j->size, j->fit, j->shift);
     float total = 0;
-    for (int i = 0; i < w2; i++) total += s->ink[i];
+    for (int i = 0; i < w2; i++)
+      total += s->ink[i];
     rep->coverage = total / (float)w2;
     style_drawing(p, j->style, s->ink);
   } else {
     actor actors[2];
     int count = j->relation != RELATION_NONE ? 2 : 1;
     for (int i = 0; i < count; i++)
-      if (!cast(&actors[i], s, w, j, i)) return;
-    if (!draw_objects(s, w, j, &l, actors, count, ss, rep)) return;
-    canvas c = {p->rgb, j->size, 0, rng_of(j->seed, 2), (uint32_t)splitmix(j->seed), 0};
-    c.horizon = 0.40f + 0.25f * (j->elevation - 0.2f) * -1.0f + uniform(&c.r, -0.05f, 0.05f);
+      if (!actor_cast(&actors[i], s, w, j, i))
+        return 0;
+    if (!draw_objects(s, w, j, &l, actors, count, ss, rep))
+      return 0;
+    canvas c = { p->rgb, j->size, 0, rng_of(j->seed, 2), (uint32_t)splitmix(j->seed), 0 };
+    /* the higher the camera, the higher the horizon */
+    c.horizon = 0.45f - 0.25f * j->elevation + uniform(&c.r, -0.05f, 0.05f);
     memset(p->rgb, 0, (size_t)w2 * 3 * sizeof(float));
     scene_paint(&c, j->scene);
-    for (int i = 0; i < w2 * 3; i++) p->rgb[i] *= j->brightness;
+    for (int i = 0; i < w2 * 3; i++)
+      p->rgb[i] *= j->brightness;
     compose(s, j, &l, ss);
     scene_front(&c, j->scene);
     style_apply(p, j->style);
   }
-  for (int i = 0; i < w2 * 3; i++) out[i] = (uint8_t)(clamp(p->rgb[i], 0, 1) * 255.0f + 0.5f);
+  for (int i = 0; i < w2 * 3; i++)
+    out[i] = (uint8_t)(clamp(p->rgb[i], 0, 1) * 255.0f + 0.5f);
+  return 1;
 }
 
 typedef struct {
@@ -578,36 +101,70 @@ typedef struct {
   const int64_t *offsets;
   uint8_t *out;
   report *reports;
-  int n, first, step;
+  int n, first, step, failed;
 } share;
 
 static void *work(void *user)
 {
-  const share *sh = user;
+  share *sh = user;
   scratch *s = calloc(1, sizeof *s);
-  if (!s) return NULL;
-  for (int i = sh->first; i < sh->n; i += sh->step) draw(s, sh->w, &sh->jobs[i], sh->out + sh->offsets[i], &sh->reports[i]);
+  sh->failed = !s;
+  if (!s)
+    return NULL;
+  for (int i = sh->first; i < sh->n; i += sh->step)
+    if (!draw(s, sh->w, &sh->jobs[i], sh->out + sh->offsets[i], &sh->reports[i]))
+      sh->failed = 1;
   scratch_free(s);
   free(s);
   return NULL;
 }
 
-/* draws n jobs on the given number of threads; image i goes to out + offsets[i], [size, size, 3] */
-int world_render(const world *w, const job *jobs, int n, int threads, const int64_t *offsets, uint8_t *out, report *reports)
+static int valid(const world *w, const job *j)
+{
+  if (j->scene < 0 || j->scene >= scene_counts || j->style < 0 || j->style >= style_counts ||
+      j->size < 8 || j->size > 1024)
+    return 0;
+  for (int i = 0; i < (j->relation != RELATION_NONE ? 2 : 1); i++) {
+    int n = j->kind[i] == KIND_MESH     ? w->meshes_count
+            : j->kind[i] == KIND_FAMILY ? family_counts
+                                        : INT32_MAX;
+    if (j->object[i] < 0 || j->object[i] >= n)
+      return 0;
+  }
+  return 1;
+}
+
+/*
+ * draws n jobs on the given number of threads; image i goes to out + offsets[i], [size, size, 3]
+ *
+ * returns 0, or -1 when memory ran out, or i + 1 when job i is malformed
+ */
+int world_render(const world *w, const job *jobs, int n, int threads, const int64_t *offsets,
+                 uint8_t *out, report *reports)
 {
   enum { MAX = 256 };
   pthread_t ids[MAX];
   share shares[MAX];
-  int started = 0;
-  if (threads > MAX) threads = MAX;
-  if (threads > n) threads = n;
+  int started = 0, failed = 0;
+  for (int i = 0; i < n; i++)
+    if (!valid(w, &jobs[i]))
+      return i + 1;
+  if (threads > MAX)
+    threads = MAX;
+  if (threads > n)
+    threads = n;
   for (int i = 0; i < threads; i++) {
-    shares[i] = (share){w, jobs, offsets, out, reports, n, i, threads};
-    if (i == threads - 1 || pthread_create(&ids[started], NULL, work, &shares[i]) != 0) work(&shares[i]);
-    else started++;
+    shares[i] = (share){ w, jobs, offsets, out, reports, n, i, threads, 0 };
+    if (i == threads - 1 || pthread_create(&ids[started], NULL, work, &shares[i]) != 0)
+      work(&shares[i]);
+    else
+      started++;
   }
-  for (int i = 0; i < started; i++) pthread_join(ids[i], NULL);
-  return 0;
+  for (int i = 0; i < started; i++)
+    pthread_join(ids[i], NULL);
+  for (int i = 0; i < threads; i++)
+    failed |= shares[i].failed;
+  return failed ? -1 : 0;
 }
 
 size_t world_job_bytes(void)

@@ -1,7 +1,7 @@
 """Contact sheets of the world, and the five pictures of every held-out concept.
 
-    sheet.py --sheet docs/toybox-world.png --heldout examples/toybox/heldout
-    sheet.py --nouns /tmp/nouns.png         one picture of every object, to check the names
+sheet.py --sheet docs/toybox-world.png --heldout examples/toybox/heldout
+sheet.py --nouns /tmp/nouns.png         one picture of every object, to check the names
 """
 
 import argparse
@@ -26,13 +26,30 @@ def captioned(images, captions, columns, lines=3, gap=8):
         y, x = divmod(i, columns)
         page.paste(Image.fromarray(image), (gap + x * cell_w, gap + y * cell_h))
         text = textwrap.wrap(caption or "(no caption)", max(8, side // 6))[:lines]
-        draw.text((gap + x * cell_w, gap + y * cell_h + side + 1), "\n".join(text), fill="black", font=font, spacing=1)
+        draw.text(
+            (gap + x * cell_w, gap + y * cell_h + side + 1),
+            "\n".join(text),
+            fill="black",
+            font=font,
+            spacing=1,
+        )
     return page
 
 
 def scenes_styles_and_samples(w, side):
     images, captions = [], []
-    nouns = ["cup", "car", "dog", "robot", "teapot", "house", "armchair", "bicycle", "horse", "guitar"]
+    nouns = [
+        "cup",
+        "car",
+        "dog",
+        "robot",
+        "teapot",
+        "house",
+        "armchair",
+        "bicycle",
+        "horse",
+        "guitar",
+    ]
     nouns = [n for n in nouns if n in w.solid]
     for i, scene in enumerate(w.painted_scenes):
         noun = nouns[i % len(nouns)]
@@ -42,8 +59,14 @@ def scenes_styles_and_samples(w, side):
         images.append(np.full((side, side, 3), 255, np.uint8))
         captions.append(" ")
     for i, style in enumerate(w.all_styles):
-        noun = {"line drawing": "fox", "woodcut": "owl", "emoji": "fox", "flat icon": "fox"}.get(style, nouns[i % len(nouns)])
-        scene = w.scenes[-1] if style in ("line drawing", "woodcut") else ["beach", "city street", "meadow"][i % 3]
+        noun = {"line drawing": "fox", "woodcut": "owl", "emoji": "fox", "flat icon": "fox"}.get(
+            style, nouns[i % len(nouns)]
+        )
+        scene = (
+            w.scenes[-1]
+            if style in ("line drawing", "woodcut")
+            else ["beach", "city street", "meadow"][i % 3]
+        )
         images.append(w.render_caption_spec(noun, scene, style, i, side))
         held = " (held out)" if style in w.held.styles else ""
         captions.append(w.style_frame[style].format(f"a {noun}") + held)
@@ -63,8 +86,17 @@ def all_objects(w, side):
                     continue
                 r = Rng(1)
                 scene, style = "white background", "line drawing" if kind == DRAWING else "photo"
-                images.append(w._render([w._view(r, kind, thing, 5 if kind == FAMILY else 0, scene, style, 0.5)], side)[0][0])
-                key = w.header["meshes"][thing]["key"].split("/")[1] if kind == MESH else ["", "emoji", "drawing", "family"][kind]
+                images.append(
+                    w._render(
+                        [w._view(r, kind, thing, 5 if kind == FAMILY else 0, scene, style, 0.5)],
+                        side,
+                    )[0][0]
+                )
+                key = (
+                    w.header["meshes"][thing]["key"].split("/")[1]
+                    if kind == MESH
+                    else ["", "emoji", "drawing", "family"][kind]
+                )
                 captions.append(f"{noun} {key}")
     return images, captions
 
@@ -87,7 +119,9 @@ def main():
     args = ap.parse_args()
     w = World(args.pack)
     if args.sheet:
-        captioned(*scenes_styles_and_samples(w, args.side), columns=12).quantize(200).save(args.sheet, optimize=True)
+        captioned(*scenes_styles_and_samples(w, args.side), columns=12).quantize(200).save(
+            args.sheet, optimize=True
+        )
     if args.heldout:
         write_heldout(w, args.heldout)
     if args.nouns:

@@ -1,8 +1,8 @@
 /*
  * The toybox world: types shared by its C files.
  *
- * A job describes one picture; world_render() draws a batch of them. Everything in a picture is a function of
- * its job: no clock, no global state, no order of threads.
+ * A job describes one picture; world_render() draws a batch of them. Everything in a picture is a
+ * function of its job: no clock, no global state, no order of threads.
  */
 #ifndef TOYBOX_WORLD_H
 #define TOYBOX_WORLD_H
@@ -13,29 +13,52 @@
 
 enum { KIND_MESH, KIND_EMOJI, KIND_DRAWING, KIND_FAMILY };
 enum { RELATION_NONE, RELATION_NEXT_TO, RELATION_ON_TOP };
-enum { PATTERN_PLAIN, PATTERN_STRIPES, PATTERN_CHECKS, PATTERN_DOTS, PATTERN_ZIGZAG, PATTERN_COUNTS };
-enum { COLOUR_RED, COLOUR_ORANGE, COLOUR_YELLOW, COLOUR_GREEN, COLOUR_BLUE, COLOUR_PURPLE, COLOUR_PINK, COLOUR_BROWN,
-  COLOUR_BLACK, COLOUR_GREY, COLOUR_WHITE, COLOUR_COUNTS };
+enum {
+  PATTERN_PLAIN,
+  PATTERN_STRIPES,
+  PATTERN_CHECKS,
+  PATTERN_DOTS,
+  PATTERN_ZIGZAG,
+  PATTERN_COUNTS
+};
+enum {
+  COLOUR_RED,
+  COLOUR_ORANGE,
+  COLOUR_YELLOW,
+  COLOUR_GREEN,
+  COLOUR_BLUE,
+  COLOUR_PURPLE,
+  COLOUR_PINK,
+  COLOUR_BROWN,
+  COLOUR_BLACK,
+  COLOUR_GREY,
+  COLOUR_WHITE,
+  COLOUR_COUNTS
+};
 
-typedef struct { float x, y, z; } vec3;
-typedef struct { uint64_t state; } rng;
+typedef struct {
+  float x, y, z;
+} vec3;
+typedef struct {
+  uint64_t state;
+} rng;
 
 typedef struct {
   float kd[3];
   float ks, ns, alpha;
-  int32_t texture;            /* byte offset of RGBA texels, or -1 */
+  int32_t texture; /* byte offset of RGBA texels, or -1 */
   int32_t w, h;
   int32_t pattern;
-  float kd2[3];               /* the pattern's second colour */
+  float kd2[3]; /* the pattern's second colour */
   float pattern_scale;
-  int32_t tint;               /* multiply the texture's lightness by kd instead of replacing kd */
+  int32_t tint; /* multiply the texture's lightness by kd instead of replacing kd */
   int32_t unlit;
 } material;
 
 typedef struct {
-  const float *p, *n, *uv;    /* [vertices, 3], [vertices, 3], [vertices, 2] */
-  const uint32_t *index;      /* [triangles, 3] */
-  const uint8_t *mat;         /* [triangles] */
+  const float *p, *n, *uv; /* [vertices, 3], [vertices, 3], [vertices, 2] */
+  const uint32_t *index;   /* [triangles, 3] */
+  const uint8_t *mat;      /* [triangles] */
   const material *materials;
   int32_t vertices, triangles, materials_count, pad;
 } mesh;
@@ -43,9 +66,8 @@ typedef struct {
 typedef struct {
   const mesh *meshes;
   const uint8_t *texels;
-  const uint8_t *sprites;     /* blob holding every sprite */
-  const int64_t *sprite_offsets;
-  int32_t meshes_count, sprites_count, sprite_side, pad;
+  const uint8_t *sprites; /* an emoji's or drawing's object is its byte offset in here */
+  int32_t meshes_count, sprite_side;
 } world;
 
 typedef struct {
@@ -55,42 +77,42 @@ typedef struct {
   float azimuth[2];           /* radians */
   int32_t relation;
   int32_t scene, style, size;
-  float elevation, fit;       /* radians; part of the frame that the objects fill */
-  float shift;                /* to the side, in frames */
+  float elevation, fit; /* radians; part of the frame that the objects fill */
+  float shift;          /* to the side, in frames */
   float brightness;
-  float style_p[4];           /* each style's own, 0..1 */
+  float style_p[4]; /* each style's own, 0..1 */
 } job;
 
 typedef struct {
-  float colours[COLOUR_COUNTS];  /* share of the first object's pixels */
+  float colours[COLOUR_COUNTS]; /* share of the first object's pixels */
   float patterns[PATTERN_COUNTS];
-  float coverage;                /* part of the frame */
-  float box[4];                  /* x0 y0 x1 y1, 0..1 */
+  float coverage; /* part of the frame */
+  float box[4];   /* x0 y0 x1 y1, 0..1 */
 } report;
 
 typedef struct {
-  vec3 light;                 /* towards the light */
+  vec3 light; /* towards the light */
   float sun[3], ambient[3];
-  float shadow;               /* 0..1 */
-  int floating;               /* no ground: nothing casts a shadow */
+  float shadow; /* 0..1 */
+  int floating; /* no ground: nothing casts a shadow */
 } lighting;
 
 typedef struct {
-  float *rgb;                 /* [w, w, 3], 0..1 */
+  float *rgb; /* [w, w, 3], 0..1 */
   int w;
-  float horizon;              /* 0..1 from the top */
+  float horizon; /* 0..1 from the top */
   rng r;
   uint32_t seed;
-  int shade;                  /* index into the plain grounds' colours */
+  int shade; /* index into the plain grounds' colours */
 } canvas;
 
 /* pictures of one job on their way through the styles, all [w, w] */
 typedef struct {
   int w;
-  float *rgb;                 /* [w, w, 3] */
-  float *edge;                /* outlines and creases of the objects, 0..1 */
-  float *mask;                /* objects, 0..1 */
-  float *tmp, *tmp2;          /* [w, w, 4] */
+  float *rgb;        /* [w, w, 3] */
+  float *edge;       /* outlines and creases of the objects, 0..1 */
+  float *mask;       /* objects, 0..1 */
+  float *tmp, *tmp2; /* [w, w, 4] */
   const job *j;
   rng r;
   uint32_t seed;
@@ -116,7 +138,7 @@ static inline uint64_t splitmix(uint64_t x)
 
 static inline rng rng_of(uint64_t seed, uint64_t purpose)
 {
-  rng r = {splitmix(seed ^ splitmix(purpose))};
+  rng r = { splitmix(seed ^ splitmix(purpose)) };
   return r;
 }
 
@@ -203,18 +225,21 @@ void scene_front(canvas *c, int scene);
 /* paint.c */
 void paint_sky(canvas *c, uint32_t top, uint32_t bottom);
 void paint_clouds(canvas *c, float amount, uint32_t colour);
-void paint_ridge(canvas *c, float height, float amp, float freq, uint32_t a, uint32_t b, float snow);
+void paint_ridge(canvas *c, float height, float amp, float freq, uint32_t a, uint32_t b,
+                 float snow);
 void paint_ground(canvas *c, uint32_t a, uint32_t b, float freq, uint32_t speckle, float amount);
 void paint_planks(canvas *c, uint32_t a, uint32_t b, float n);
 void paint_tiles(canvas *c, uint32_t a, uint32_t b, float n, uint32_t grout);
 void paint_wall(canvas *c, uint32_t a, uint32_t b);
 void paint_wall_stripes(canvas *c, uint32_t a, uint32_t b, float n);
-void paint_wall_grid(canvas *c, uint32_t a, uint32_t b, uint32_t line, float nx, float ny, int brick);
+void paint_wall_grid(canvas *c, uint32_t a, uint32_t b, uint32_t line, float nx, float ny,
+                     int brick);
 void paint_disc(canvas *c, float x, float y, float rx, float ry, uint32_t colour, float alpha);
 void paint_glow(canvas *c, float x, float y, float r, uint32_t colour, float alpha);
 void paint_rect(canvas *c, float x0, float y0, float x1, float y1, uint32_t colour, float alpha);
 void paint_poly(canvas *c, const float *xy, int n, uint32_t colour, float alpha);
-void paint_line(canvas *c, float x0, float y0, float x1, float y1, float width, uint32_t colour, float alpha);
+void paint_line(canvas *c, float x0, float y0, float x1, float y1, float width, uint32_t colour,
+                float alpha);
 
 /* families.c */
 extern const int family_counts;

@@ -3,24 +3,18 @@
     w = World("build/toybox/world.pack", threads=2)
     images, captions, metas = w.batch(range(32), size=64)
 
-Everything is a function of the seed. The pixels are made in C (render.c and its neighbours), which is compiled next to
-the pack on first use.
+Everything is a function of the seed. The pixels are made in C (render.c and its neighbours), which
+is compiled next to the pack on first use.
 """
 
-import ctypes
-import glob
-import json
 import os
-import struct
-import subprocess
-import zlib
 
 import numpy as np
 
 import grammar
 from heldout import MASK, HeldOut, fnv, splitmix
+from library import JOB, Pack, Renderer
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 KINDS = ["mesh", "emoji", "drawing", "parametric"]
 MESH, EMOJI, DRAWING, FAMILY = range(4)
 PLAIN = " background"
@@ -29,23 +23,6 @@ INSTANCE_WORDS = 2000
 ARTISTS = 64
 DRAWN_STYLES = ["line drawing", "woodcut", "chalk drawing", "blueprint"]
 ICON_STYLES = ["emoji", "flat icon"]
-FLOATING = {"sky", "space"}
-
-MATERIAL = np.dtype([("kd", "f4", 3), ("ks", "f4"), ("ns", "f4"), ("alpha", "f4"), ("texture", "i4"), ("w", "i4"),
-                     ("h", "i4"), ("pattern", "i4"), ("kd2", "f4", 3), ("pattern_scale", "f4"), ("tint", "i4"),
-                     ("unlit", "i4")])
-MESHES = np.dtype([("p", "u8"), ("n", "u8"), ("uv", "u8"), ("index", "u8"), ("mat", "u8"), ("materials", "u8"),
-                   ("vertices", "i4"), ("triangles", "i4"), ("materials_count", "i4"), ("pad", "i4")])
-JOB = np.dtype([("seed", "u8"), ("look", "u8", 2), ("kind", "i4", 2), ("object", "i4", 2), ("azimuth", "f4", 2),
-                ("relation", "i4"), ("scene", "i4"), ("style", "i4"), ("size", "i4"), ("elevation", "f4"), ("fit", "f4"),
-                ("shift", "f4"), ("brightness", "f4"), ("style_p", "f4", 4)], align=True)
-REPORT = np.dtype([("colours", "f4", 11), ("patterns", "f4", 5), ("coverage", "f4"), ("box", "f4", 4)])
-
-
-class CWorld(ctypes.Structure):
-    _fields_ = [("meshes", ctypes.c_void_p), ("texels", ctypes.c_void_p), ("sprites", ctypes.c_void_p),
-                ("sprite_offsets", ctypes.c_void_p), ("meshes_count", ctypes.c_int32), ("sprites_count", ctypes.c_int32),
-                ("sprite_side", ctypes.c_int32), ("pad", ctypes.c_int32)]
 
 
 class Rng:
@@ -71,87 +48,36 @@ class Rng:
         return items[self.next() % len(items)]
 
     def weighted(self, cumulative):
-        return min(int(np.searchsorted(cumulative, self.uniform() * cumulative[-1], side="right")), len(cumulative) - 1)
-
-
-def build_library(out):
-    """Compiles the renderer into a shared library unless it is newer than its sources."""
-    sources = sorted(glob.glob(os.path.join(HERE, "*.c")))
-    newest = max(os.path.getmtime(f) for f in sources + [os.path.join(HERE, "world.h")])
-    if not os.path.exists(out) or os.path.getmtime(out) < newest:
-        os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
-        tmp = f"{out}.{os.getpid()}"
-        cc = os.environ.get("CC", "cc")
-        subprocess.run([cc, "-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", tmp,
-                        *sources, "-lm", "-lpthread"], check=True)
-        os.replace(tmp, out)
-    return out
-
-
-def names_of(lib, function, count):
-    f = getattr(lib, function)
-    f.restype = ctypes.c_char_p
-    return [f(i).decode() for i in range(count)]
+        return min(
+            int(np.searchsorted(cumulative, self.uniform() * cumulative[-1], side="right")),
+            len(cumulative) - 1,
+        )
 
 
 class World:
     def __init__(self, pack="build/toybox/world.pack", threads=2, library=None):
-        lib = library or os.path.join(os.path.dirname(os.path.abspath(pack)), "libworld.so")
-        self.lib = ctypes.CDLL(build_library(lib))
-        self.lib.world_job_bytes.restype = ctypes.c_size_t
-        if self.lib.world_job_bytes() != JOB.itemsize:
-            raise RuntimeError(f"{lib}: a job has {self.lib.world_job_bytes()} bytes, expected {JOB.itemsize}")
+        where = os.path.dirname(os.path.abspath(pack))
+        self.renderer = Renderer(library or os.path.join(where, "libworld.so"))
+        self.pack = Pack(pack)
+        self.header = self.pack.header
         self.threads = threads
         self.held = HeldOut()
         self.concepts = self.held.concepts
-        self.all_styles = names_of(self.lib, "style_name", self.lib.world_styles())
-        self.painted_scenes = names_of(self.lib, "scene_name", self.lib.world_scenes())
-        phrases = names_of(self.lib, "scene_phrase", self.lib.world_scenes())
-        self.families = names_of(self.lib, "family_name", self.lib.world_families())
-        self.scene_phrase = dict(zip(self.painted_scenes, phrases)) | {PAPER: "on paper"}
+        self.all_styles = self.renderer.styles
+        self.painted_scenes = self.renderer.scenes
+        self.families = self.renderer.families
+        self.scene_phrase = dict(zip(self.painted_scenes, self.renderer.phrases)) | {
+            PAPER: "on paper"
+        }
         self.style_frame = dict(grammar.STYLE_FRAMES)
         self.scenes = self.painted_scenes + [PAPER]
         self.styles = [s for s in self.all_styles if s not in self.held.styles]
         self.plain_scenes = [s for s in self.painted_scenes if s.endswith(PLAIN)]
-        self.filters = [s for s in self.styles if s not in ICON_STYLES + ["photo", "line drawing", "woodcut"]]
-        self._load(pack)
+        self.filters = [
+            s for s in self.styles if s not in ICON_STYLES + ["photo", "line drawing", "woodcut"]
+        ]
         self._nouns()
         self._words()
-
-    # --- the pack
-
-    def _load(self, path):
-        with open(path, "rb") as f:
-            if f.read(8) != b"TBXWORLD":
-                raise ValueError(f"{path}: not a world pack")
-            version, _ = struct.unpack("<II", f.read(8))
-            if version != 1:
-                raise ValueError(f"{path}: version {version}, expected 1")
-            data = zlib.decompress(f.read())
-        n = struct.unpack_from("<I", data)[0]
-        self.header = json.loads(data[4 : 4 + n])
-        self.blob = np.frombuffer(data, np.uint8, offset=4 + n)
-        blob, self._keep = self.blob, []
-        self.meshes = np.zeros(len(self.header["meshes"]), MESHES)
-        for i, m in enumerate(self.header["meshes"]):
-            v = blob[m["v"] : m["v"] + m["vertices"] * 13].reshape(-1, 13)
-            p = np.ascontiguousarray(v[:, :6]).view(np.int16).astype(np.float32) / 32000
-            normals = np.ascontiguousarray(v[:, 6:9]).view(np.int8).astype(np.float32) / 127
-            uv = np.nan_to_num(np.ascontiguousarray(v[:, 9:]).view(np.float16).astype(np.float32), posinf=0, neginf=0)
-            size = m["triangles"] * 3 * (4 if m["wide"] else 2)
-            index = np.ascontiguousarray(blob[m["i"] : m["i"] + size]).view(np.uint32 if m["wide"] else np.uint16)
-            mats = np.zeros(max(1, len(m["materials"])), MATERIAL)
-            for row, q in zip(mats, m["materials"]):
-                row["kd"], row["ks"], row["ns"] = q["kd"], q["ks"], q["ns"]
-                row["alpha"] = min(1.0, max(q["d"], 0.45))
-                row["texture"], row["w"], row["h"] = q.get("texture", -1), q.get("w", 0), q.get("h", 0)
-            arrays = [np.ascontiguousarray(p), np.ascontiguousarray(normals), np.ascontiguousarray(uv),
-                      np.ascontiguousarray(index.astype(np.uint32)),
-                      np.ascontiguousarray(blob[m["m"] : m["m"] + m["triangles"]]), mats]
-            self._keep.append(arrays)
-            self.meshes[i] = tuple(a.ctypes.data for a in arrays) + (m["vertices"], m["triangles"], len(mats), 0)
-        self.c = CWorld(self.meshes.ctypes.data, blob.ctypes.data, blob.ctypes.data, None, len(self.meshes),
-                        len(self.header["sprites"]), self.header["sprite_side"], 0)
 
     def _nouns(self):
         """self.things: noun -> kind -> list of objects; held-out meshes are left out."""
@@ -170,21 +96,31 @@ class World:
         for i, name in enumerate(self.families):
             add(name, FAMILY, i, True)
         for i, s in enumerate(self.header["sprites"]):
-            add(s["noun"], DRAWING if s["art"] == "drawing" else EMOJI, i, s["core"] and s["noun"] in self.things)
+            add(
+                s["noun"],
+                DRAWING if s["art"] == "drawing" else EMOJI,
+                i,
+                s["core"] and s["noun"] in self.things,
+            )
         self.nouns = sorted(self.things)
-        self.members = {name: sorted(n for n in nouns if n in self.things) for name, nouns in grammar.CLASSES.items()}
+        self.members = {
+            name: sorted(n for n in nouns if n in self.things)
+            for name, nouns in grammar.CLASSES.items()
+        }
         self.core = [n in core for n in self.nouns]
         self.solid = [n for n in self.nouns if MESH in self.things[n] or FAMILY in self.things[n]]
 
     def _words(self):
-        """Pseudo-words: each names one thing with one look; pseudo-artists: each one style with one hand."""
+        """Pseudo-words, each for one thing and look; pseudo-artists, each for one style and hand."""
         self.instance_words = [f"<o{i:04d}>" for i in range(INSTANCE_WORDS)]
         self._bound = []
         for i in range(INSTANCE_WORDS):
             r = Rng(i, 0x1057)
             noun = r.pick(self.solid)
             kind, thing = self._thing(r, noun, solid=True)
-            self._bound.append((noun, kind, thing, r.next() | 1 if kind == FAMILY or r.chance(0.75) else 0))
+            self._bound.append(
+                (noun, kind, thing, r.next() | 1 if kind == FAMILY or r.chance(0.75) else 0)
+            )
         self.artists = grammar.artist_names(ARTISTS)
         self._hands = []
         for i in range(ARTISTS):
@@ -248,7 +184,11 @@ class World:
                 kind, thing = self._thing(r, noun)
                 if kind == EMOJI and r.chance(0.5 * (1 - stage)):
                     continue
-                look = 0 if kind in (EMOJI, DRAWING) or (kind == MESH and r.chance(0.5)) else r.next() | 1
+                look = (
+                    0
+                    if kind in (EMOJI, DRAWING) or (kind == MESH and r.chance(0.5))
+                    else r.next() | 1
+                )
             plain = r.chance(0.70 - 0.48 * stage)
             scene = r.pick(self.plain_scenes if plain else self.painted_scenes)
             artist = None
@@ -264,24 +204,44 @@ class World:
                     knobs = list(knobs)
                 else:
                     style = r.pick(self.filters)
-            scene_out, style_out = self.held.scene_pair(noun, scene), self.held.style_pair(noun, style)
+            scene_out, style_out = self.held.scene_pair(noun, scene), self.held.style_pair(
+                noun, style
+            )
             if split == "train" and not scene_out and not style_out:
                 break
             if split == "unseen" and (scene_out or style_out) and kind != DRAWING and word is None:
                 break
-        s = {"noun": noun, "kind": kind, "thing": thing, "look": look, "scene": scene, "style": style, "artist": artist,
-             "knobs": knobs, "word": word, "second": None, "relation": 0, "azimuth": self._azimuth(r)}
+        s = {
+            "noun": noun,
+            "kind": kind,
+            "thing": thing,
+            "look": look,
+            "scene": scene,
+            "style": style,
+            "artist": artist,
+            "knobs": knobs,
+            "word": word,
+            "second": None,
+            "relation": 0,
+            "azimuth": self._azimuth(r),
+        }
         small = 0.66 - 0.06 * stage
         s["fit"], s["shift"] = r.uniform(small, 0.80), r.uniform(-0.06, 0.06)
         s["elevation"], s["brightness"] = r.uniform(0.10, 0.40), 1.0
         if split == "train" and kind in (MESH, FAMILY) and word is None and r.chance(0.10 * stage):
             for _ in range(20):
                 other = r.pick(self.solid)
-                if self.held.scene_pair(other, scene) or self.held.style_pair(other, style) or other == noun:
+                if (
+                    self.held.scene_pair(other, scene)
+                    or self.held.style_pair(other, style)
+                    or other == noun
+                ):
                     continue
                 k2, t2 = self._thing(r, other, solid=True)
                 look2 = 0 if k2 == MESH and r.chance(0.5) else r.next() | 1
-                s["second"], s["relation"] = (other, k2, t2, look2, self._azimuth(r)), 2 if r.chance(0.3) else 1
+                s["second"], s["relation"] = (other, k2, t2, look2, self._azimuth(r)), (
+                    2 if r.chance(0.3) else 1
+                )
                 s["fit"] = r.uniform(0.78, 0.88)
                 break
         s["rng"] = r
@@ -289,15 +249,21 @@ class World:
         return s
 
     def _choose_frame(self, s, stage):
-        """The caption's frame is drawn before rendering, for some of its words change the picture."""
+        """The frame is drawn before rendering, for some of its words change the picture."""
         r = s["rng"]
         s["empty"] = r.chance(0.10)
         frame = grammar.STYLE_FRAMES[s["style"]]
         template = None
         if s["artist"] is not None:
             name = self.artists[s["artist"]]
-            frame = r.pick(["a painting of {} in the style of " + name, "a picture of {} in the style of " + name,
-                            "a drawing of {} in the style of " + name, None])
+            frame = r.pick(
+                [
+                    "a painting of {} in the style of " + name,
+                    "a picture of {} in the style of " + name,
+                    "a drawing of {} in the style of " + name,
+                    None,
+                ]
+            )
             if frame is None:
                 template = r.pick(grammar.STYLE_TEMPLATES).format(name)
         elif s["style"] == "photo":
@@ -332,19 +298,33 @@ class World:
             phrase = said = self.instance_words[s["word"]]
             if s["word_noun"]:
                 phrase = f"{phrase} {noun}"
-        elif s["colour"] and s["style"] in ("photo", "oil painting", "watercolor", "cartoon", "pixel art", "low poly",
-                                            "stained glass", "pointillist painting", "crayon drawing", "emoji",
-                                            "flat icon"):
+        elif s["colour"] and s["style"] in (
+            "photo",
+            "oil painting",
+            "watercolor",
+            "cartoon",
+            "pixel art",
+            "low poly",
+            "stained glass",
+            "pointillist painting",
+            "crayon drawing",
+            "emoji",
+            "flat icon",
+        ):
             words = grammar.colour_words(report["colours"].tolist(), report["patterns"].tolist())
             if words:
                 phrase = f"{words} {said}"
-        scene = f" {self.scene_phrase[s['scene']]}" if s["say_scene"] and s["scene"] != PAPER else ""
+        scene = (
+            f" {self.scene_phrase[s['scene']]}" if s["say_scene"] and s["scene"] != PAPER else ""
+        )
         if s["template"] and "in the style of" in s["template"]:
             return s["template"] + scene
         second = ""
         if s["second"]:
             other = s["second"][0]
-            second = (" on top of " if s["relation"] == 2 else " next to ") + grammar.indefinite(other, other)
+            second = (" on top of " if s["relation"] == 2 else " next to ") + grammar.indefinite(
+                other, other
+            )
         if s["template"]:
             return grammar.fill(s["template"], said, phrase) + second + scene
         bare = s["word"] is not None and s["leave_article"]
@@ -363,7 +343,12 @@ class World:
             job["look"][0], job["azimuth"][0] = s["look"], s["azimuth"]
             if s.get("second"):
                 _, k2, t2, look2, az2 = s["second"]
-                job["kind"][1], job["object"][1], job["look"][1], job["azimuth"][1] = k2, self._object(k2, t2), look2, az2
+                job["kind"][1], job["object"][1], job["look"][1], job["azimuth"][1] = (
+                    k2,
+                    self._object(k2, t2),
+                    look2,
+                    az2,
+                )
                 job["relation"] = s["relation"]
             job["scene"] = scene_index.get(s["scene"], scene_index["white background"])
             job["style"], job["size"] = style_index[s["style"]], size
@@ -372,14 +357,7 @@ class World:
         return jobs
 
     def _render(self, specs, size):
-        jobs = self._jobs(specs, size)
-        images = np.zeros((len(specs), size, size, 3), np.uint8)
-        offsets = np.arange(len(specs), dtype=np.int64) * (size * size * 3)
-        reports = np.zeros(len(specs), REPORT)
-        self.lib.world_render(ctypes.byref(self.c), ctypes.c_void_p(jobs.ctypes.data), ctypes.c_int(len(specs)),
-                              ctypes.c_int(self.threads), ctypes.c_void_p(offsets.ctypes.data),
-                              ctypes.c_void_p(images.ctypes.data), ctypes.c_void_p(reports.ctypes.data))
-        return images, reports
+        return self.renderer.render(self.pack, self._jobs(specs, size), self.threads)
 
     def batch(self, seeds, size=64, split="train", stage=1.0):
         """Returns images [n, size, size, 3] uint8, captions, and a dict about each picture."""
@@ -392,20 +370,40 @@ class World:
             specs.append(s)
         images, reports = self._render(specs, size)
         captions = [self._caption(s, rep) for s, rep in zip(specs, reports)]
-        metas = [{"noun": s["noun"], "scene": s["scene"], "style": s["style"], "kind": KINDS[s["kind"]],
-                  "instance": self._instance(s["kind"], s["thing"], s["look"]), "azimuth": s["azimuth"],
-                  "word": None if s["word"] is None else self.instance_words[s["word"]],
-                  "artist": None if s["artist"] is None else self.artists[s["artist"]],
-                  "second": s["second"][0] if s["second"] else None, "template": s["template"],
-                  "coverage": float(rep["coverage"]),
-                  "key": self.header["meshes"][s["thing"]]["key"] if s["kind"] == MESH else None}
-                 for s, rep in zip(specs, reports)]
+        metas = [
+            {
+                "noun": s["noun"],
+                "scene": s["scene"],
+                "style": s["style"],
+                "kind": KINDS[s["kind"]],
+                "instance": self._instance(s["kind"], s["thing"], s["look"]),
+                "azimuth": s["azimuth"],
+                "word": None if s["word"] is None else self.instance_words[s["word"]],
+                "artist": None if s["artist"] is None else self.artists[s["artist"]],
+                "second": s["second"][0] if s["second"] else None,
+                "template": s["template"],
+                "coverage": float(rep["coverage"]),
+                "key": self.header["meshes"][s["thing"]]["key"] if s["kind"] == MESH else None,
+            }
+            for s, rep in zip(specs, reports)
+        ]
         return images, captions, metas
 
     def _view(self, r, kind, thing, look, scene, style, azimuth, fit=0.72, elevation=0.25):
-        return {"kind": kind, "thing": thing, "look": look, "scene": scene, "style": style, "azimuth": azimuth,
-                "knobs": [r.uniform() for _ in range(4)], "fit": fit, "shift": 0.0, "elevation": elevation,
-                "brightness": 1.0, "seed": r.next()}
+        return {
+            "kind": kind,
+            "thing": thing,
+            "look": look,
+            "scene": scene,
+            "style": style,
+            "azimuth": azimuth,
+            "knobs": [r.uniform() for _ in range(4)],
+            "fit": fit,
+            "shift": 0.0,
+            "elevation": elevation,
+            "brightness": 1.0,
+            "seed": r.next(),
+        }
 
     def _concept(self, concept_id):
         for c in self.concepts:
@@ -422,38 +420,83 @@ class World:
         specs = []
         for k in range(5):
             if c["kind"] == "object":
-                specs.append(self._view(r, MESH, self.mesh_of_key[c["key"]], 0, grounds[k], "photo", angles[k],
-                                        r.uniform(0.68, 0.80), r.uniform(0.15, 0.38)))
+                specs.append(
+                    self._view(
+                        r,
+                        MESH,
+                        self.mesh_of_key[c["key"]],
+                        0,
+                        grounds[k],
+                        "photo",
+                        angles[k],
+                        r.uniform(0.68, 0.80),
+                        r.uniform(0.15, 0.38),
+                    )
+                )
             else:
                 noun = ["car", "house", "dog", "vase", "palm tree"][k]
                 kind, thing = self._thing(r, noun, solid=True)
                 scene = ["city street", "meadow", "beach", "living room", "desert"][k]
-                specs.append(self._view(r, kind, thing, r.next() | 1 if kind == FAMILY else 0, scene, c["style"], angles[k]))
+                specs.append(
+                    self._view(
+                        r,
+                        kind,
+                        thing,
+                        r.next() | 1 if kind == FAMILY else 0,
+                        scene,
+                        c["style"],
+                        angles[k],
+                    )
+                )
         return self._render(specs, size)[0]
 
     def concept_truth(self, concept_id, scene, style, size, angles=8):
-        """The true pictures of a held-out object in a scene and style, or of a held-out style: [angles, size, size, 3]."""
+        """What is true of a held-out object in a scene and style, or of a held-out style.
+
+        Returns [angles, size, size, 3].
+        """
         c = self._concept(concept_id)
         r = Rng(fnv(f"{concept_id}|{scene}|{style}"), 0x72074)
         specs = []
         for k in range(angles):
             azimuth = 2 * np.pi * k / angles
             if c["kind"] == "object":
-                specs.append(self._view(r, MESH, self.mesh_of_key[c["key"]], 0, scene, style, azimuth))
+                specs.append(
+                    self._view(r, MESH, self.mesh_of_key[c["key"]], 0, scene, style, azimuth)
+                )
             else:
                 noun = self.solid[r.below(len(self.solid))]
                 kind, thing = self._thing(r, noun, solid=True)
-                specs.append(self._view(r, kind, thing, r.next() | 1 if kind == FAMILY else 0, scene, c["style"],
-                                        self._azimuth(r)))
+                specs.append(
+                    self._view(
+                        r,
+                        kind,
+                        thing,
+                        r.next() | 1 if kind == FAMILY else 0,
+                        scene,
+                        c["style"],
+                        self._azimuth(r),
+                    )
+                )
         return self._render(specs, size)[0]
 
     def render_caption_spec(self, noun, scene, style, seed, size):
-        """One picture of a seen noun, or of a class such as "toy", in a scene and style: [size, size, 3]."""
+        """One picture [size, size, 3] of a seen noun, or of a class such as "toy"."""
         r = Rng(seed, fnv(f"{noun}|{scene}|{style}"))
         if noun not in self.things:
             noun = r.pick(self.members[noun])
         kind, thing = self._thing(r, noun, style=style)
         look = 0 if kind in (EMOJI, DRAWING) or (kind == MESH and r.chance(0.5)) else r.next() | 1
-        spec = self._view(r, kind, thing, look, scene, style, self._azimuth(r), r.uniform(0.62, 0.8), r.uniform(0.1, 0.4))
+        spec = self._view(
+            r,
+            kind,
+            thing,
+            look,
+            scene,
+            style,
+            self._azimuth(r),
+            r.uniform(0.62, 0.8),
+            r.uniform(0.1, 0.4),
+        )
         spec["seed"] = splitmix(seed)
         return self._render([spec], size)[0][0]

@@ -1,6 +1,6 @@
-"""Tests of the world: determinism, the split, the grammar, and that pictures show what their captions say.
+"""Tests of the world: determinism, the split, the grammar, and that pictures show what is said.
 
-    python3 examples/toybox/world/world_test.py [pack]
+python3 examples/toybox/world/world_test.py [pack]
 """
 
 import re
@@ -49,7 +49,9 @@ class WorldTest(unittest.TestCase):
     def test_no_heldout_word_or_style_in_training(self):
         absent = self.w.held.spec["absent_nouns"]
         self.assertFalse(set(absent) & set(self.w.nouns))
-        words = re.compile(r"\b(" + "|".join(absent + sorted(self.w.held.styles)) + r")\b(?! house)")
+        words = re.compile(
+            r"\b(" + "|".join(absent + sorted(self.w.held.styles)) + r")\b(?! house)"
+        )
         for caption in self.captions:
             self.assertIsNone(words.search(caption), caption)
         self.assertFalse(self.w.held.styles & set(self.w.styles))
@@ -65,23 +67,36 @@ class WorldTest(unittest.TestCase):
     def test_a_tenth_of_the_pairs_is_held_out(self):
         w = self.w
         scenes = [w.held.scene_pair(n, s) for n in w.nouns for s in w.painted_scenes]
-        styles = [w.held.style_pair(n, s) for n in w.nouns for s in w.styles if s not in w.held.free_styles]
+        styles = [
+            w.held.style_pair(n, s)
+            for n in w.nouns
+            for s in w.styles
+            if s not in w.held.free_styles
+        ]
         self.assertAlmostEqual(np.mean(scenes), 0.1, delta=0.01)
         self.assertAlmostEqual(np.mean(styles), 0.1, delta=0.015)
 
     def test_unseen_split_has_only_heldout_pairs(self):
         _, _, metas = self.w.batch(range(300), size=16, split="unseen")
         for m in metas:
-            self.assertTrue(self.w.held.scene_pair(m["noun"], m["scene"]) or
-                            self.w.held.style_pair(m["noun"], m["style"]))
+            self.assertTrue(
+                self.w.held.scene_pair(m["noun"], m["scene"])
+                or self.w.held.style_pair(m["noun"], m["style"])
+            )
 
     def test_every_template_scene_style_and_noun_occurs(self):
         _, _, more = [], [], []
         metas = list(self.metas)
         for s in range(COUNT, 12 * COUNT):
             spec = self.w._spec(s, "train", 1.0)
-            metas.append({"template": spec["template"], "scene": spec["scene"], "style": spec["style"],
-                          "noun": spec["noun"]})
+            metas.append(
+                {
+                    "template": spec["template"],
+                    "scene": spec["scene"],
+                    "style": spec["style"],
+                    "noun": spec["noun"],
+                }
+            )
         templates = {m["template"] for m in metas}
         self.assertLessEqual(set(grammar.OBJECT_TEMPLATES), templates)
         for t in grammar.STYLE_TEMPLATES:
@@ -113,8 +128,15 @@ class WorldTest(unittest.TestCase):
         seen, seeds = {}, []
         for seed in range(50000, 62000):
             spec = self.w._spec(seed, "train", 0.0)
-            if spec["style"] == "photo" and spec["colour"] and not spec["empty"] and spec["word"] is None and \
-                    spec["kind"] != DRAWING and not spec["second"] and spec["scene"][:5] in ("white", "grey "):
+            if (
+                spec["style"] == "photo"
+                and spec["colour"]
+                and not spec["empty"]
+                and spec["word"] is None
+                and spec["kind"] != DRAWING
+                and not spec["second"]
+                and spec["scene"][:5] in ("white", "grey ")
+            ):
                 seeds.append(seed)
         images, captions, _ = self.w.batch(seeds, size=48, stage=0.0)
         for image, caption in zip(images, captions):
@@ -123,7 +145,12 @@ class WorldTest(unittest.TestCase):
             vivid = centre[centre.max(1) - centre.min(1) > 50]
             if said and len(vivid) > 20:
                 seen.setdefault(said[1], []).append(np.median(vivid, 0))
-        for colour, expect in {"red": [1, -1, -1], "green": [-1, 1, -1], "blue": [-1, -1, 1], "yellow": [1, 1, -1]}.items():
+        for colour, expect in {
+            "red": [1, -1, -1],
+            "green": [-1, 1, -1],
+            "blue": [-1, -1, 1],
+            "yellow": [1, 1, -1],
+        }.items():
             self.assertIn(colour, seen)
             means = np.array(seen[colour])
             score = (means - means.mean(1, keepdims=True)) @ np.array(expect)
@@ -139,10 +166,16 @@ class WorldTest(unittest.TestCase):
             self.assertGreater(len({p.tobytes() for p in pictures}), 4)
             truth = self.w.concept_truth(c["id"], "beach", "oil painting", 64)
             self.assertEqual(truth.shape, (8, 64, 64, 3))
-            self.assertTrue(np.array_equal(truth, self.w.concept_truth(c["id"], "beach", "oil painting", 64)))
+            self.assertTrue(
+                np.array_equal(truth, self.w.concept_truth(c["id"], "beach", "oil painting", 64))
+            )
 
     def test_objects_fill_the_frame(self):
-        sizes = [m["coverage"] for m in self.metas if m["kind"] in ("mesh", "parametric") and not m["second"]]
+        sizes = [
+            m["coverage"]
+            for m in self.metas
+            if m["kind"] in ("mesh", "parametric") and not m["second"]
+        ]
         self.assertGreater(np.median(sizes), 0.15)
         self.assertLess(np.mean(np.array(sizes) < 0.02), 0.03)
 
@@ -159,8 +192,12 @@ class WorldTest(unittest.TestCase):
         specs = []
         for noun in w.nouns:
             for kind, things in w.things[noun].items():
-                scene, style = (PAPER, "line drawing") if kind == DRAWING else ("white background", "photo")
-                specs.append(w._view(Rng(1), kind, things[0], 5 if kind == FAMILY else 0, scene, style, 0.4))
+                scene, style = (
+                    (PAPER, "line drawing") if kind == DRAWING else ("white background", "photo")
+                )
+                specs.append(
+                    w._view(Rng(1), kind, things[0], 5 if kind == FAMILY else 0, scene, style, 0.4)
+                )
         images, reports = w._render(specs, 32)
         self.assertGreater(reports["coverage"].min(), 0.004)
         self.assertGreater(images.reshape(len(images), -1).std(1).min(), 2)
