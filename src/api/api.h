@@ -142,6 +142,12 @@ struct textinv_embeddings {
 };
 
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
+/* words of from take the place of those of the same name in e, or are added; all or none */
+textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
+                                     const textinv_embeddings *from);
+/* vectors of a word in one encoder, checked and copied; the word is added when it is new */
+textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, const char *word,
+                                      int encoder, int vectors, int dim, const float *rows);
 
 /* the new words as one encoder of a model sees them */
 typedef struct ti_row_table {
@@ -205,12 +211,31 @@ typedef struct ti_adamw {
 void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v, const float *gradient,
                    size_t count);
 
+textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a);
+
 struct textinv_optimizer {
   ti_adamw adamw;
   uint64_t steps;
   size_t count; /* values of all words */
   float *m, *v;
 };
+
+/* samples of one pass, made by the caller */
+typedef struct ti_samples {
+  int n, h, w;                           /* of the latents */
+  const int32_t *ids[TI_MAX_ENCODERS];   /* [n, tokens] */
+  const int32_t *eos;                    /* [n], of the last encoder */
+  const float *size_ids;                 /* SDXL: [n, 6] */
+  const float *noisy, *target;           /* [n, c, h, w] */
+  const float *timesteps;                /* [n] */
+} ti_samples;
+
+/* loss and, where gradient is not NULL, d loss / d rows [num_rows, dim] of each encoder */
+textinv_status ti_train_pass(textinv_session *s, const textinv_model *model, const ti_row_table *tables,
+                             const ti_samples *samples, float *loss, float *const *gradient);
+/* rows of each encoder to the layout of textinv_loss(): word by word, encoder by encoder */
+void ti_gradient_of_rows(float *out, const textinv_embeddings *embeddings, const ti_row_table *tables,
+                         float *const *rows);
 
 /* one checkpoint: words with their moments, and texts that must agree when it is resumed */
 typedef struct ti_checkpoint_info {

@@ -115,8 +115,8 @@ static textinv_status check_rows(ti_error *error, const char *word, int dim, con
   return TEXTINV_OK;
 }
 
-static textinv_status set_rows(textinv_embeddings *e, ti_error *error, const char *word, int encoder,
-                               int vectors, int dim, const float *rows)
+textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, const char *word,
+                                      int encoder, int vectors, int dim, const float *rows)
 {
   const size_t count = (size_t)vectors * (size_t)dim;
   ti_word *w = ti_embeddings_find(e, word);
@@ -144,6 +144,40 @@ static textinv_status set_rows(textinv_embeddings *e, ti_error *error, const cha
   return TEXTINV_OK;
 }
 
+textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
+                                     const textinv_embeddings *from)
+{
+  textinv_embeddings next = { NULL, 0, 0 };
+  textinv_status status = TEXTINV_OK;
+
+  for (int pass = 0; pass < 2; pass++) {
+    const textinv_embeddings *source = pass ? from : e;
+
+    for (size_t i = 0; i < source->count; i++) {
+      const ti_word *w = &source->words[i];
+      const ti_word *kept = pass ? w : ti_embeddings_find(from, w->name);
+
+      if (!kept)
+        kept = w;
+      for (int k = 0; k < TI_MAX_ENCODERS && status >= 0; k++) {
+        if (kept->dim[k])
+          status = ti_embeddings_set_rows(&next, error, kept->name, k, kept->vectors, kept->dim[k],
+                                          kept->rows[k]);
+      }
+    }
+  }
+  if (status >= 0) {
+    const textinv_embeddings old = *e;
+
+    *e = next;
+    next = old;
+  }
+  for (size_t i = 0; i < next.count; i++)
+    free_word(&next.words[i]);
+  ti_free(next.words);
+  return status;
+}
+
 textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddings *embeddings,
                                       const char *word, uint32_t encoder, uint32_t num_vectors,
                                       uint32_t dim, const float *rows)
@@ -161,7 +195,7 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
     return ti_fail(error, TEXTINV_E_INVALID,
                    "encoder %u, %u vectors of %u; encoder 0 or 1, 1 to %d vectors of 1 to 65536 are "
                    "possible", encoder, num_vectors, dim, TI_MAX_VECTORS);
-  return set_rows(embeddings, error, word, (int)encoder, (int)num_vectors, (int)dim, rows);
+  return ti_embeddings_set_rows(embeddings, error, word, (int)encoder, (int)num_vectors, (int)dim, rows);
 }
 
 /* ------------------------------------------------------------------ initializers */
@@ -280,7 +314,7 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
       break;
     }
     fill_rows(rows, table, (int)num_vectors, ids[i], num_ids[i], seed, i);
-    if ((status = set_rows(embeddings, error, word, i, (int)num_vectors, table->dims[1], rows)) < 0)
+    if ((status = ti_embeddings_set_rows(embeddings, error, word, i, (int)num_vectors, table->dims[1], rows)) < 0)
       break;
   }
   if (status < 0 && ti_embeddings_find(embeddings, word))
@@ -450,7 +484,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
       status = ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors; at most %d are possible", path,
                        entry->num_vectors, TI_MAX_VECTORS);
     else
-      status = set_rows(embeddings, error, name, encoder, entry->num_vectors, entry->dim, entry->rows);
+      status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors, entry->dim, entry->rows);
   }
   while (status < 0 && embeddings->count > before)
     remove_at(embeddings, embeddings->count - 1);

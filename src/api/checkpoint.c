@@ -1,0 +1,261 @@
+/*
+ * Checkpoints: a safetensors file with the words' rows and moments, and as metadata what the run was. The random
+ * state is a function of the seed and the step, so nothing else is needed to go on exactly.
+ */
+#include <string.h>
+
+#include "alloc.h"
+#include "api.h"
+#include "format.h"
+#include "safetensors.h"
+
+static const char VERSION[] = "1";
+
+enum { STATE_VALUES = 6, KINDS = 3 };
+static const char *const kinds[KINDS] = { "rows", "m", "v" };
+
+static uint64_t fnv(uint64_t hash, const void *bytes, size_t size)
+{
+  const unsigned char *p = bytes;
+
+  for (size_t i = 0; i < size; i++)
+    hash = (hash ^ p[i]) * 0x100000001b3u;
+  return hash;
+}
+
+/* of what the file says, in a fixed order */
+static uint64_t checksum(const textinv_embeddings *e, const float *m, const float *v, const float *state,
+                         uint64_t step, const char *settings)
+{
+  uint64_t hash = 0xcbf29ce484222325u;
+  size_t at = 0;
+
+  for (size_t i = 0; i < e->count; i++) {
+    const ti_word *w = &e->words[i];
+
+    hash = fnv(hash, w->name, strlen(w->name) + 1);
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+
+      if (!count)
+        continue;
+      hash = fnv(hash, w->rows[k], count * sizeof(float));
+      hash = fnv(hash, m + at, count * sizeof(float));
+      hash = fnv(hash, v + at, count * sizeof(float));
+      at += count;
+    }
+  }
+  hash = fnv(hash, state, STATE_VALUES * sizeof(*state));
+  hash = fnv(hash, &step, sizeof(step));
+  return fnv(hash, settings, strlen(settings));
+}
+
+static ti_tensor tensor(char *name, size_t name_size, const char *kind, int encoder, const ti_word *w,
+                        const float *values)
+{
+  const size_t count = (size_t)w->vectors * (size_t)w->dim[encoder];
+
+  ti_format(name, name_size, "%s.%d.%s", kind, encoder, w->name);
+  return (ti_tensor){ .name = name, .dtype = TI_FILE_F32, .dtype_name = "F32", .rank = 2,
+                      .dims = { (uint64_t)w->vectors, (uint64_t)w->dim[encoder] }, .count = count,
+                      .data = values, .bytes = count * sizeof(float) };
+}
+
+textinv_status ti_checkpoint_write(ti_error *error, const char *path, const textinv_embeddings *e,
+                                   const float *m, const float *v, const ti_adamw *adamw,
+                                   const ti_checkpoint_info *info)
+{
+  const float state[STATE_VALUES] = { adamw->learning_rate, adamw->beta1,        adamw->beta2,
+                                      adamw->epsilon,       adamw->weight_decay, info->loss_average };
+  const size_t max_tensors = e->count * TI_MAX_ENCODERS * KINDS + 1, name_size = 300;
+  ti_tensor *tensors = ti_calloc(max_tensors, sizeof(*tensors));
+  char *names = ti_calloc(max_tensors, name_size), *words = ti_calloc(e->count + 1, 257), *end = words;
+  char step[24], sum[17];
+  size_t count = 0, at = 0;
+  textinv_status status;
+
+  if (!tensors || !names || !words) {
+    status = ti_fail_nomem(error, max_tensors * name_size, "a checkpoint");
+    goto out;
+  }
+  for (size_t i = 0; i < e->count; i++) {
+    const ti_word *w = &e->words[i];
+
+    end += ti_format(end, 257, "%s%s", i ? " " : "", w->name);
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      const float *values[KINDS] = { w->rows[k], m + at, v + at };
+
+      for (int kind = 0; w->dim[k] && kind < KINDS; kind++, count++)
+        tensors[count] = tensor(names + count * name_size, name_size, kinds[kind], k, w, values[kind]);
+      at += (size_t)w->vectors * (size_t)w->dim[k];
+    }
+  }
+  tensors[count++] = (ti_tensor){ .name = "state", .dtype = TI_FILE_F32, .dtype_name = "F32", .rank = 1,
+                                  .dims = { STATE_VALUES }, .count = STATE_VALUES, .data = state,
+                                  .bytes = sizeof(state) };
+  ti_format(step, sizeof(step), "%llu", (unsigned long long)info->step);
+  ti_format(sum, sizeof(sum), "%016llx",
+            (unsigned long long)checksum(e, m, v, state, info->step, info->settings));
+  const ti_key_value metadata[] = { { "textinv_checkpoint", VERSION }, { "words", words }, { "step", step },
+                                    { "settings", info->settings },    { "checksum", sum } };
+
+  status = ti_safetensors_write(error, path, tensors, count, metadata,
+                                sizeof(metadata) / sizeof(*metadata));
+out:
+  ti_free(tensors);
+  ti_free(names);
+  ti_free(words);
+  return status;
+}
+
+/* the values of "kind.encoder.word"; NULL without a message when there is none */
+static const ti_tensor *find(const ti_safetensors *file, const char *kind, int encoder, const char *word)
+{
+  char name[300];
+
+  ti_format(name, sizeof(name), "%s.%d.%s", kind, encoder, word);
+  return ti_safetensors_find(file, name);
+}
+
+static int is_rows(const ti_tensor *t)
+{
+  return t && t->dtype == TI_FILE_F32 && t->rank == 2 && t->dims[0] >= 1 && t->dims[0] <= TI_MAX_VECTORS &&
+         t->dims[1] >= 1 && t->dims[1] <= 65536;
+}
+
+/* rows of one word into the set, its moments behind those of the words before it */
+static textinv_status read_word(ti_error *error, const char *path, const ti_safetensors *file, const char *word,
+                                textinv_embeddings *e, float **m, float **v, size_t *count)
+{
+  int found = 0;
+
+  for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+    const ti_tensor *t[KINDS];
+    float *rows, *grown;
+    textinv_status status;
+
+    for (int kind = 0; kind < KINDS; kind++)
+      t[kind] = find(file, kinds[kind], k, word);
+    if (!t[0])
+      continue;
+    for (int kind = 0; kind < KINDS; kind++) {
+      if (!is_rows(t[kind]) || t[kind]->bytes != t[0]->bytes)
+        return ti_fail(error, TEXTINV_E_FORMAT, "%s: tensor %s.%d.%s is missing or of another shape", path,
+                       kinds[kind], k, word);
+    }
+    found = 1;
+    rows = ti_calloc((size_t)t[0]->count, sizeof(*rows));
+    if (!rows)
+      return ti_fail_nomem(error, t[0]->bytes, "vectors");
+    memcpy(rows, t[0]->data, t[0]->bytes);
+    status = ti_embeddings_set_rows(e, error, word, k, (int)t[0]->dims[0], (int)t[0]->dims[1], rows);
+    ti_free(rows);
+    if (status < 0)
+      return status;
+    for (int kind = 1; kind < KINDS; kind++) {
+      float **moments = kind == 1 ? m : v;
+
+      grown = ti_realloc_array(*moments, *count + (size_t)t[0]->count, sizeof(*grown));
+      if (!grown)
+        return ti_fail_nomem(error, (*count + (size_t)t[0]->count) * sizeof(*grown), "moments");
+      *moments = grown;
+      memcpy(grown + *count, t[kind]->data, t[kind]->bytes);
+    }
+    *count += (size_t)t[0]->count;
+  }
+  return found ? TEXTINV_OK
+               : ti_fail(error, TEXTINV_E_FORMAT, "%s: tensor rows.0.%s is missing", path, word);
+}
+
+static textinv_status read_words(ti_error *error, const char *path, const ti_safetensors *file,
+                                 const char *words, textinv_embeddings *e, float **m, float **v)
+{
+  size_t count = 0;
+
+  while (*words) {
+    const size_t len = strcspn(words, " ");
+    char word[257];
+    textinv_status status;
+
+    if (len < 1 || len > 255)
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: metadata \"words\" is damaged", path);
+    ti_format(word, sizeof(word), "%.*s", (int)len, words);
+    if (ti_embeddings_find(e, word))
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: word \"%s\" stands twice", path, word);
+    if ((status = read_word(error, path, file, word, e, m, v, &count)) < 0)
+      return status;
+    words += len + (words[len] == ' ');
+  }
+  return count ? TEXTINV_OK : ti_fail(error, TEXTINV_E_FORMAT, "%s holds no words", path);
+}
+
+static int read_step(const char *text, uint64_t *step)
+{
+  *step = 0;
+  if (!text || !*text || strlen(text) > 18)
+    return -1;
+  for (; *text; text++) {
+    if (*text < '0' || *text > '9')
+      return -1;
+    *step = *step * 10 + (uint64_t)(*text - '0');
+  }
+  return 0;
+}
+
+textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e, float **m,
+                                  float **v, ti_adamw *adamw, ti_checkpoint_info *info)
+{
+  ti_safetensors *file = NULL;
+  const ti_tensor *state;
+  const char *version, *words, *settings, *sum;
+  float values[STATE_VALUES];
+  char expected[17];
+  textinv_status status;
+
+  *m = *v = NULL;
+  memset(info, 0, sizeof(*info));
+  if ((status = ti_safetensors_open(&file, error, path)) < 0)
+    return status;
+  version = ti_safetensors_metadata(file, "textinv_checkpoint");
+  words = ti_safetensors_metadata(file, "words");
+  settings = ti_safetensors_metadata(file, "settings");
+  sum = ti_safetensors_metadata(file, "checksum");
+  state = ti_safetensors_find(file, "state");
+  if (!version) {
+    status = ti_fail(error, TEXTINV_E_FORMAT, "%s is no checkpoint: metadata \"textinv_checkpoint\" is missing",
+                     path);
+    goto out;
+  }
+  if (strcmp(version, VERSION)) {
+    status = ti_fail(error, TEXTINV_E_VERSION, "%s is a checkpoint of version %s; this library reads %s", path,
+                     version, VERSION);
+    goto out;
+  }
+  if (!words || !settings || !sum || !state || state->dtype != TI_FILE_F32 || state->count != STATE_VALUES ||
+      read_step(ti_safetensors_metadata(file, "step"), &info->step) ||
+      strlen(settings) >= sizeof(info->settings)) {
+    status = ti_fail(error, TEXTINV_E_FORMAT,
+                     "%s: words, settings, checksum, step or state of the checkpoint is missing or damaged",
+                     path);
+    goto out;
+  }
+  memcpy(values, state->data, sizeof(values));
+  *adamw = (ti_adamw){ values[0], values[1], values[2], values[3], values[4] };
+  info->loss_average = values[5];
+  strcpy(info->settings, settings);
+  if ((status = read_words(error, path, file, words, e, m, v)) < 0)
+    goto out;
+  ti_format(expected, sizeof(expected), "%016llx",
+            (unsigned long long)checksum(e, *m, *v, values, info->step, info->settings));
+  if (strcmp(sum, expected))
+    status = ti_fail(error, TEXTINV_E_FORMAT, "%s is damaged: checksum %.16s where %s is written", path,
+                     expected, sum);
+out:
+  ti_safetensors_close(file);
+  if (status < 0) {
+    ti_free(*m);
+    ti_free(*v);
+    *m = *v = NULL;
+  }
+  return status;
+}

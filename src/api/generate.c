@@ -1,0 +1,399 @@
+/* Pictures of a prompt: text, noise, sampler with guidance, decoder. */
+#include <math.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "api.h"
+#include "format.h"
+
+static const textinv_generate_params generate_defaults = {
+  .struct_size = sizeof(textinv_generate_params),
+  .negative_prompt = "",
+  .images = 1,
+  .steps = 30,
+  .guidance_scale = 7.5f,
+  .strength = 0.8f,
+};
+static const size_t GENERATE_PARAMS_MIN = sizeof(textinv_generate_params);
+
+textinv_status textinv_generate_params_init(textinv_generate_params *params, size_t size)
+{
+  return ti_params_init(params, size, &generate_defaults, sizeof(generate_defaults), GENERATE_PARAMS_MIN);
+}
+
+typedef struct job {
+  textinv_session *s;
+  const textinv_model *model;
+  const textinv_embeddings *embeddings;
+  textinv_generate_params p;
+  textinv_images *images;
+  int h, w, batch; /* of the latents; pictures at once */
+  int guided;
+  size_t chw, context_size;
+  float *context;  /* [2 batch, tokens, context_dim]: without, then with the prompt */
+  float *pooled;   /* [2 batch, pooled_dim] */
+  float *latents, *noise, *doubled, *output; /* [batch, c, h, w]; the last two [2 batch, c, h, w] */
+  ti_torch_rng *torch; /* [batch] */
+  float *init_mean, *init_deviation; /* of init_image */
+  double began;
+} job;
+
+static textinv_status check(job *j, ti_error *error)
+{
+  textinv_generate_params *p = &j->p;
+  const uint32_t scale = (uint32_t)ti_vae_scale(&j->model->vae);
+  uint32_t w = p->width / scale, h = p->height / scale;
+  textinv_status status;
+
+  if (!p->prompt)
+    return ti_fail(error, TEXTINV_E_INVALID, "prompt is NULL");
+  if (p->images < 1 || p->images > 1024)
+    return ti_fail(error, TEXTINV_E_INVALID, "images is %u; 1 to 1024 are possible", p->images);
+  if (p->batch > 1024)
+    return ti_fail(error, TEXTINV_E_INVALID, "batch is %u; 0 to 1024 are possible", p->batch);
+  if (p->steps < 1 || p->steps > 1000 || p->steps > (uint32_t)j->model->schedule.timesteps)
+    return ti_fail(error, TEXTINV_E_INVALID, "steps is %u; 1 to %d are possible", p->steps,
+                   j->model->schedule.timesteps < 1000 ? j->model->schedule.timesteps : 1000);
+  if (!(p->guidance_scale >= 0.0f && p->guidance_scale <= 1000.0f))
+    return ti_fail(error, TEXTINV_E_INVALID, "guidance_scale is %g; 0 to 1000 are possible",
+                   (double)p->guidance_scale);
+  if (p->sampler < TEXTINV_SAMPLER_DEFAULT || p->sampler > TEXTINV_SAMPLER_DPMPP_2M_KARRAS)
+    return ti_fail(error, TEXTINV_E_INVALID, "sampler is %d; 0 to %d are possible", (int)p->sampler,
+                   TEXTINV_SAMPLER_DPMPP_2M_KARRAS);
+  if (p->rng < TEXTINV_RNG_TORCH_CPU || p->rng > TEXTINV_RNG_TORCH_CPU_SCALAR)
+    return ti_fail(error, TEXTINV_E_INVALID, "rng is %d; 0 to %d are possible", (int)p->rng,
+                   TEXTINV_RNG_TORCH_CPU_SCALAR);
+  if (!(p->strength >= 0.0f && p->strength <= 1.0f))
+    return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; 0 to 1 is possible", (double)p->strength);
+  if (p->width % scale || p->height % scale)
+    return ti_fail(error, TEXTINV_E_INVALID, "a picture of %u x %u; its sides must be multiples of %u",
+                   p->width, p->height, scale << (j->model->unet.blocks - 1));
+  if ((status = ti_check_clip_skip(error, j->model, p->clip_skip)) < 0 ||
+      (status = ti_check_latents(error, j->model, 1, &w, &h)) < 0)
+    return status;
+  j->w = (int)w;
+  j->h = (int)h;
+  j->guided = p->guidance_scale != 1.0f;
+  return TEXTINV_OK;
+}
+
+/* as many pictures at once as the budget allows, at most 4: more gain nothing on a CPU */
+static textinv_status choose_batch(job *j)
+{
+  const size_t budget = ti_activation_budget(j->s, j->model);
+  const uint32_t want = j->p.batch ? j->p.batch : 4;
+  size_t bytes;
+  textinv_status status;
+
+  for (j->batch = (int)(want < j->p.images ? want : j->p.images); j->batch > 1; j->batch--) {
+    const ti_plan_key key = { .kind = TI_PLAN_UNET, .n = j->batch << j->guided, .h = j->h, .w = j->w };
+
+    if (budget == SIZE_MAX || j->p.batch)
+      break;
+    if ((status = ti_plan_measure(&bytes, j->s, j->model, &key)) < 0)
+      return status;
+    if (bytes <= budget)
+      break;
+  }
+  return TEXTINV_OK;
+}
+
+static textinv_status allocate(job *j)
+{
+  const textinv_model *m = j->model;
+  const size_t doubled = (size_t)j->batch << j->guided;
+  const int scale = ti_vae_scale(&m->vae);
+
+  j->chw = (size_t)m->unet.in_channels * (size_t)j->h * (size_t)j->w;
+  j->context_size = (size_t)m->tokens * (size_t)m->context_dim;
+  j->context = ti_calloc(doubled * j->context_size, sizeof(float));
+  j->pooled = ti_calloc(doubled * (size_t)m->pooled_dim, sizeof(float));
+  j->latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
+  j->noise = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
+  j->doubled = ti_calloc(doubled * j->chw, sizeof(float));
+  j->output = ti_calloc(doubled * j->chw, sizeof(float));
+  j->torch = ti_calloc((size_t)j->batch, sizeof(*j->torch));
+  j->init_mean = ti_calloc(j->chw, sizeof(float));
+  j->init_deviation = ti_calloc(j->chw, sizeof(float));
+  if (!j->context || !j->pooled || !j->latents || !j->noise || !j->doubled || !j->output || !j->torch ||
+      !j->init_mean || !j->init_deviation)
+    return ti_fail_nomem(&j->s->error, doubled * j->context_size * sizeof(float), "latents and context");
+  return ti_images_new(&j->images, &j->s->error, (int)j->p.images, j->w * scale, j->h * scale);
+}
+
+static void release(job *j)
+{
+  ti_free(j->context);
+  ti_free(j->pooled);
+  ti_free(j->latents);
+  ti_free(j->noise);
+  ti_free(j->doubled);
+  ti_free(j->output);
+  ti_free(j->torch);
+  ti_free(j->init_mean);
+  ti_free(j->init_deviation);
+  textinv_images_free(j->images);
+}
+
+/* contexts of both halves: [0, batch) without the prompt when guided, the rest with it */
+static textinv_status encode_prompts(job *j)
+{
+  const textinv_model *m = j->model;
+  const size_t pooled = (size_t)m->pooled_dim, first = j->guided ? (size_t)j->batch : 0;
+  const char *negative = j->p.negative_prompt ? j->p.negative_prompt : "";
+  size_t truncated;
+  textinv_status status;
+
+  status = ti_encode_text(j->s, m, j->embeddings, j->p.prompt, (int)j->p.clip_skip,
+                          j->context + first * j->context_size, j->pooled + first * pooled, &truncated);
+  if (status < 0)
+    return status;
+  /* SDXL was trained with zeros for "no text" */
+  if (j->guided && !(m->zero_empty_negative && !*negative)) {
+    status = ti_encode_text(j->s, m, j->embeddings, negative, (int)j->p.clip_skip, j->context, j->pooled,
+                            &truncated);
+    if (status < 0)
+      return status;
+  }
+  for (int half = 0; half <= j->guided; half++) {
+    const size_t from = (size_t)half * (size_t)j->batch;
+
+    for (size_t i = from + 1; i < from + (size_t)j->batch; i++) {
+      memcpy(j->context + i * j->context_size, j->context + from * j->context_size,
+             j->context_size * sizeof(float));
+      memcpy(j->pooled + i * pooled, j->pooled + from * pooled, pooled * sizeof(float));
+    }
+  }
+  return TEXTINV_OK;
+}
+
+/* fresh noise for each picture; draw counts the draws so far */
+static void draw_noise(job *j, int first, int count, int draw)
+{
+  for (int i = 0; i < count; i++) {
+    float *noise = j->noise + (size_t)i * j->chw;
+
+    if (j->p.rng == TEXTINV_RNG_NATIVE) {
+      const ti_draw_key key = { j->p.seed + (uint64_t)(first + i), TI_DRAW_SAMPLER, (uint32_t)draw, 0 };
+
+      ti_draw_normal(&key, noise, j->chw);
+    } else {
+      ti_torch_randn(&j->torch[i], noise, j->chw);
+    }
+  }
+}
+
+static textinv_status encode_init(job *j)
+{
+  const textinv_images *init = j->p.init_image;
+  const ti_image in = { init->width, init->height, init->pixels };
+  ti_image fitted = { 0, 0, NULL };
+  textinv_status status = ti_image_resize(&fitted, &j->s->error, &in, 0, 0, in.width, in.height,
+                                          j->images->width, j->images->height);
+
+  if (status < 0)
+    return status;
+  status = ti_encode_pixels(j->s, j->model, fitted.pixels, fitted.width, fitted.height, j->init_mean,
+                            j->init_deviation);
+  ti_image_free(&fitted);
+  return status;
+}
+
+/* latents to start from; returns the number of noise draws made */
+static int start(job *j, const ti_sampler *sampler, int first, int count)
+{
+  const size_t total = (size_t)count * j->chw;
+
+  for (int i = 0; i < count; i++)
+    ti_torch_rng_seed(&j->torch[i], j->p.seed + (uint64_t)(first + i),
+                      j->p.rng == TEXTINV_RNG_TORCH_CPU_SCALAR);
+  if (!j->p.init_image) {
+    const float sigma = ti_sampler_init_sigma(sampler);
+
+    draw_noise(j, first, count, 0);
+    for (size_t i = 0; i < total; i++)
+      j->latents[i] = j->noise[i] * sigma;
+    return 1;
+  }
+  /* a sample of the picture's latents, then noised */
+  draw_noise(j, first, count, 0);
+  for (size_t i = 0; i < total; i++)
+    j->doubled[i] = j->init_mean[i % j->chw] + j->init_deviation[i % j->chw] * j->noise[i];
+  draw_noise(j, first, count, 1);
+  ti_sampler_add_noise(sampler, j->latents, j->doubled, j->noise);
+  return 2;
+}
+
+static textinv_status report(job *j, const char *phase, int step, int steps)
+{
+  const double seconds = ti_seconds() - j->began;
+  const textinv_progress progress = {
+    .struct_size = sizeof(progress), .phase = phase, .step = (uint32_t)step, .steps = (uint32_t)steps,
+    .seconds = seconds, .eta = step ? seconds / step * (steps - step) : 0.0
+  };
+
+  if (j->p.progress && j->p.progress(j->p.progress_user, &progress))
+    return ti_fail(&j->s->error, TEXTINV_E_CANCELLED, "stopped at step %d of %d", step, steps);
+  return TEXTINV_OK;
+}
+
+/* the model's output with guidance, in j->output[0 .. count) */
+static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int count)
+{
+  const size_t total = (size_t)count * j->chw;
+  const size_t skipped = (size_t)(j->batch - count); /* unused places at the end of a half */
+  textinv_status status;
+
+  ti_sampler_scale_input(sampler, i, j->doubled, j->latents);
+  if (j->guided)
+    memcpy(j->doubled + total, j->doubled, total * sizeof(float));
+  /* contexts lie at [0, batch) and [batch, 2 batch): a smaller last batch moves the second half down */
+  if (j->guided && skipped) {
+    memmove(j->context + (size_t)count * j->context_size, j->context + (size_t)j->batch * j->context_size,
+            (size_t)count * j->context_size * sizeof(float));
+    memmove(j->pooled + (size_t)count * (size_t)j->model->pooled_dim,
+            j->pooled + (size_t)j->batch * (size_t)j->model->pooled_dim,
+            (size_t)count * (size_t)j->model->pooled_dim * sizeof(float));
+    j->batch = count;
+  }
+  status = ti_predict(j->s, j->model, count << j->guided, j->h, j->w, j->doubled,
+                      ti_sampler_timestep(sampler, i), j->context, j->pooled, NULL, j->output);
+  if (status < 0 || !j->guided)
+    return status;
+  for (size_t k = 0; k < total; k++)
+    j->output[k] += j->p.guidance_scale * (j->output[total + k] - j->output[k]);
+  return TEXTINV_OK;
+}
+
+static textinv_status check_finite(job *j, size_t count)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (!isfinite(j->latents[i]))
+      return ti_fail(&j->s->error, TEXTINV_E_NONFINITE,
+                     "the latents became %g: check the embeddings, or use f32 instead of bf16",
+                     (double)j->latents[i]);
+  }
+  return TEXTINV_OK;
+}
+
+static const char *rng_name(textinv_rng rng)
+{
+  return rng == TEXTINV_RNG_NATIVE ? "native" : rng == TEXTINV_RNG_TORCH_CPU ? "CPU" : "CPU scalar";
+}
+
+/* the text that A1111 and its relatives read back */
+static textinv_status describe(job *j, int i)
+{
+  const char *negative = j->p.negative_prompt ? j->p.negative_prompt : "";
+  const textinv_sampler kind = j->p.sampler ? j->p.sampler : j->model->schedule.sampler;
+  const char *folder = strrchr(j->model->dir.path, '/');
+  const size_t size = strlen(j->p.prompt) + strlen(negative) + strlen(j->model->dir.path) + 512;
+  char *text = ti_calloc(size, 1), *end;
+
+  if (!text)
+    return ti_fail_nomem(&j->s->error, size, "the parameters text");
+  end = text + ti_format(text, size, "%s\n", j->p.prompt);
+  if (*negative)
+    end += ti_format(end, size - (size_t)(end - text), "Negative prompt: %s\n", negative);
+  end += ti_format(end, size - (size_t)(end - text),
+                   "Steps: %u, Sampler: %s, CFG scale: %g, Seed: %llu, Size: %dx%d, Model hash: %.10s, "
+                   "Model: %s, ", j->p.steps, ti_sampler_a1111_name(kind), (double)j->p.guidance_scale,
+                   (unsigned long long)(j->p.seed + (uint64_t)i), j->images->width, j->images->height,
+                   j->model->fingerprint, folder && folder[1] ? folder + 1 : j->model->dir.path);
+  if (j->p.init_image)
+    end += ti_format(end, size - (size_t)(end - text), "Denoising strength: %g, ", (double)j->p.strength);
+  if (j->p.clip_skip)
+    end += ti_format(end, size - (size_t)(end - text), "Clip skip: %u, ", j->p.clip_skip + 1);
+  ti_format(end, size - (size_t)(end - text), "RNG: %s, Version: libtextinv %d.%d.%d",
+            rng_name(j->p.rng), TEXTINV_VERSION_MAJOR, TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
+  j->images->texts[i] = text;
+  return TEXTINV_OK;
+}
+
+static textinv_status decode(job *j, int first, int count)
+{
+  const size_t values = (size_t)j->images->width * (size_t)j->images->height * 3;
+  float *picture = ti_calloc(values, sizeof(*picture));
+  textinv_status status = TEXTINV_OK;
+
+  if (!picture)
+    return ti_fail_nomem(&j->s->error, values * sizeof(*picture), "a picture");
+  for (int i = 0; i < count && status >= 0; i++) {
+    status = ti_decode_one(j->s, j->model, j->latents + (size_t)i * j->chw, j->h, j->w, picture);
+    if (status < 0)
+      break;
+    ti_values_to_pixels(j->images->pixels + (size_t)(first + i) * values, picture, j->images->width,
+                        j->images->height);
+    j->images->seeds[first + i] = j->p.seed + (uint64_t)(first + i);
+    status = describe(j, first + i);
+  }
+  ti_free(picture);
+  return status;
+}
+
+/* pictures first .. first + count - 1 */
+static textinv_status draw(job *j, int first, int count)
+{
+  const size_t total = (size_t)count * j->chw;
+  ti_sampler *sampler = NULL;
+  textinv_status status;
+  int draws;
+
+  status = ti_sampler_new(&sampler, &j->s->error, &j->model->schedule, j->p.sampler, (int)j->p.steps,
+                          j->p.init_image ? (double)j->p.strength : 1.0, total);
+  if (status < 0)
+    return status;
+  draws = start(j, sampler, first, count);
+  const int steps = ti_sampler_evaluations(sampler);
+  const int batches = ((int)j->p.images + j->batch - 1) / j->batch, done = first / j->batch;
+
+  for (int i = 0; i < steps; i++) {
+    const int fresh = ti_sampler_needs_noise(sampler, i);
+
+    if ((status = evaluate(j, sampler, i, count)) < 0)
+      goto out;
+    if (fresh)
+      draw_noise(j, first, count, draws++);
+    ti_sampler_step(sampler, i, j->latents, j->output, fresh ? j->noise : NULL);
+    if ((status = report(j, "sample", done * steps + i + 1, batches * steps)) < 0)
+      goto out;
+  }
+  if ((status = check_finite(j, total)) < 0)
+    goto out;
+  status = decode(j, first, count);
+out:
+  ti_sampler_free(sampler);
+  return status;
+}
+
+textinv_status textinv_generate(textinv_images **out, textinv_session *session, const textinv_model *model,
+                                const textinv_embeddings *embeddings, const textinv_generate_params *params)
+{
+  ti_error *error = ti_begin(session);
+  job j = { .s = session, .model = model, .embeddings = embeddings, .p = generate_defaults };
+  textinv_status status;
+
+  if (out)
+    *out = NULL;
+  if (!out || !session || !model)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", !out ? "out" : !session ? "session" : "model");
+  if ((status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params, "generate_params")) < 0 ||
+      (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 || (status = allocate(&j)) < 0)
+    goto out;
+  j.began = ti_seconds();
+  if ((status = encode_prompts(&j)) < 0 || (j.p.init_image && (status = encode_init(&j)) < 0))
+    goto out;
+  const int batch = j.batch;
+
+  for (int i = 0; i < (int)j.p.images; i += batch) {
+    const int left = (int)j.p.images - i;
+
+    if ((status = draw(&j, i, left < batch ? left : batch)) < 0)
+      goto out;
+  }
+  *out = j.images;
+  j.images = NULL;
+out:
+  release(&j);
+  return ti_session_end(session, status);
+}

@@ -1,0 +1,222 @@
+/* AdamW on the new rows. */
+#include <math.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "api.h"
+
+/*
+ * Loshchilov and Hutter 2019, in the order of torch.optim.AdamW:
+ *   w -= lr wd w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+ *   w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
+ */
+void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v, const float *gradient,
+                   size_t count)
+{
+  const double correction1 = 1.0 - pow((double)a->beta1, (double)step);
+  const double correction2 = 1.0 - pow((double)a->beta2, (double)step);
+  const float size = (float)((double)a->learning_rate / correction1), root = (float)sqrt(correction2);
+  const float decay = (float)(1.0 - (double)a->learning_rate * (double)a->weight_decay);
+
+  for (size_t i = 0; i < count; i++) {
+    const float g = gradient[i];
+
+    m[i] += (g - m[i]) * (1.0f - a->beta1);
+    v[i] = v[i] * a->beta2 + (1.0f - a->beta2) * g * g;
+    rows[i] = rows[i] * decay - size * (m[i] / (sqrtf(v[i]) / root + a->epsilon));
+  }
+}
+
+static const textinv_optimizer_params optimizer_defaults = {
+  .struct_size = sizeof(textinv_optimizer_params),
+  .learning_rate = 5e-3f,
+  .beta1 = 0.9f,
+  .beta2 = 0.999f,
+  .epsilon = 1e-8f,
+};
+static const size_t OPTIMIZER_PARAMS_MIN = sizeof(textinv_optimizer_params);
+
+textinv_status textinv_optimizer_params_init(textinv_optimizer_params *params, size_t size)
+{
+  return ti_params_init(params, size, &optimizer_defaults, sizeof(optimizer_defaults), OPTIMIZER_PARAMS_MIN);
+}
+
+textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a)
+{
+  if (!(a->learning_rate > 0.0f && a->learning_rate <= 1e3f))
+    return ti_fail(error, TEXTINV_E_INVALID, "learning_rate is %g; above 0 to 1000 is possible",
+                   (double)a->learning_rate);
+  if (!(a->beta1 >= 0.0f && a->beta1 < 1.0f) || !(a->beta2 >= 0.0f && a->beta2 < 1.0f))
+    return ti_fail(error, TEXTINV_E_INVALID, "beta1 is %g, beta2 %g; 0 to below 1 is possible",
+                   (double)a->beta1, (double)a->beta2);
+  if (!(a->epsilon > 0.0f && a->epsilon <= 1.0f))
+    return ti_fail(error, TEXTINV_E_INVALID, "epsilon is %g; above 0 to 1 is possible", (double)a->epsilon);
+  if (!(a->weight_decay >= 0.0f && a->weight_decay <= 1e3f))
+    return ti_fail(error, TEXTINV_E_INVALID, "weight_decay is %g; 0 to 1000 is possible",
+                   (double)a->weight_decay);
+  return TEXTINV_OK;
+}
+
+static textinv_status allocate(textinv_optimizer **out, ti_error *error, size_t count)
+{
+  textinv_optimizer *o = ti_calloc(1, sizeof(*o));
+
+  if (!o)
+    return ti_fail_nomem(error, sizeof(*o), "an optimizer");
+  o->count = count;
+  o->m = ti_calloc(count, sizeof(*o->m));
+  o->v = ti_calloc(count, sizeof(*o->v));
+  if (!o->m || !o->v) {
+    textinv_optimizer_free(o);
+    return ti_fail_nomem(error, 2 * count * sizeof(float), "moments");
+  }
+  *out = o;
+  return TEXTINV_OK;
+}
+
+textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *session,
+                                     const textinv_embeddings *embeddings,
+                                     const textinv_optimizer_params *params)
+{
+  ti_error *error = ti_begin(session);
+  textinv_optimizer_params p = optimizer_defaults;
+  textinv_status status;
+
+  if (out)
+    *out = NULL;
+  if (!out || !session || !embeddings)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !out ? "out" : !session ? "session" : "embeddings");
+  if (params && (status = ti_params_read(error, &p, sizeof(p), OPTIMIZER_PARAMS_MIN, params,
+                                         "optimizer_params")) < 0)
+    return status;
+  const ti_adamw adamw = { p.learning_rate, p.beta1, p.beta2, p.epsilon, p.weight_decay };
+
+  if ((status = ti_check_adamw(error, &adamw)) < 0)
+    return status;
+  if (!embeddings->count)
+    return ti_fail(error, TEXTINV_E_INVALID, "there are no words to optimise");
+  if ((status = allocate(out, error, textinv_embeddings_num_values(embeddings))) < 0)
+    return status;
+  (*out)->adamw = adamw;
+  return TEXTINV_OK;
+}
+
+void textinv_optimizer_free(textinv_optimizer *optimizer)
+{
+  if (!optimizer)
+    return;
+  ti_free(optimizer->m);
+  ti_free(optimizer->v);
+  ti_free(optimizer);
+}
+
+uint64_t textinv_optimizer_steps(const textinv_optimizer *optimizer)
+{
+  return optimizer ? optimizer->steps : 0;
+}
+
+textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer, float learning_rate)
+{
+  ti_error *error = ti_begin(NULL);
+
+  if (!optimizer)
+    return ti_fail(error, TEXTINV_E_INVALID, "optimizer is NULL");
+  ti_adamw a = optimizer->adamw;
+  textinv_status status;
+
+  a.learning_rate = learning_rate;
+  if ((status = ti_check_adamw(error, &a)) >= 0)
+    optimizer->adamw = a;
+  return status;
+}
+
+textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimizer *optimizer,
+                                      textinv_embeddings *embeddings, const float *gradient,
+                                      size_t num_values)
+{
+  ti_error *error = ti_begin(session);
+  size_t at = 0;
+
+  if (!session || !optimizer || !embeddings || !gradient)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session      ? "session"
+                   : !optimizer  ? "optimizer"
+                   : !embeddings ? "embeddings"
+                                 : "gradient");
+  if (num_values != optimizer->count || num_values != textinv_embeddings_num_values(embeddings))
+    return ti_fail(error, TEXTINV_E_SHAPE,
+                   "the gradient has %zu values, the optimizer %zu, the embeddings %zu", num_values,
+                   optimizer->count, textinv_embeddings_num_values(embeddings));
+  for (size_t i = 0; i < num_values; i++) {
+    if (!isfinite(gradient[i]))
+      return ti_fail(error, TEXTINV_E_NONFINITE, "the gradient holds %g at %zu", (double)gradient[i], i);
+  }
+  optimizer->steps++;
+  for (size_t i = 0; i < embeddings->count; i++) {
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      const size_t count = (size_t)embeddings->words[i].vectors * (size_t)embeddings->words[i].dim[k];
+
+      ti_adamw_step(&optimizer->adamw, optimizer->steps, embeddings->words[i].rows[k], optimizer->m + at,
+                    optimizer->v + at, gradient + at, count);
+      at += count;
+    }
+  }
+  return TEXTINV_OK;
+}
+
+textinv_status textinv_optimizer_save(textinv_session *session, const textinv_optimizer *optimizer,
+                                      const textinv_embeddings *embeddings, const char *path)
+{
+  ti_error *error = ti_begin(session);
+
+  if (!session || !optimizer || !embeddings || !path)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !session      ? "session"
+                   : !optimizer  ? "optimizer"
+                   : !embeddings ? "embeddings"
+                                 : "path");
+  if (optimizer->count != textinv_embeddings_num_values(embeddings))
+    return ti_fail(error, TEXTINV_E_SHAPE, "the optimizer has %zu values, the embeddings %zu",
+                   optimizer->count, textinv_embeddings_num_values(embeddings));
+  const ti_checkpoint_info info = { .step = optimizer->steps };
+
+  return ti_checkpoint_write(error, path, embeddings, optimizer->m, optimizer->v, &optimizer->adamw, &info);
+}
+
+textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *session,
+                                      textinv_embeddings *embeddings, const char *path)
+{
+  ti_error *error = ti_begin(session);
+  textinv_embeddings *loaded = NULL;
+  textinv_optimizer *o = NULL;
+  ti_checkpoint_info info;
+  textinv_status status;
+
+  if (out)
+    *out = NULL;
+  if (!out || !session || !embeddings || !path)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !out         ? "out"
+                   : !session   ? "session"
+                   : embeddings ? "path"
+                                : "embeddings");
+  loaded = ti_calloc(1, sizeof(*loaded));
+  o = ti_calloc(1, sizeof(*o));
+  if (!loaded || !o) {
+    status = ti_fail_nomem(error, sizeof(*o), "an optimizer");
+    goto out;
+  }
+  if ((status = ti_checkpoint_read(error, path, loaded, &o->m, &o->v, &o->adamw, &info)) < 0)
+    goto out;
+  o->steps = info.step;
+  o->count = textinv_embeddings_num_values(loaded);
+  if ((status = ti_embeddings_replace(embeddings, error, loaded)) < 0)
+    goto out;
+  *out = o;
+  o = NULL;
+out:
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(loaded);
+  return status;
+}

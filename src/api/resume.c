@@ -1,0 +1,160 @@
+/* The checkpoints of a run. */
+#include "resume.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "alloc.h"
+#include "format.h"
+
+static const char PREFIX[] = "checkpoint-", SUFFIX[] = ".safetensors";
+
+void ti_checkpoint_path(char *out, size_t size, const char *folder, uint64_t step)
+{
+  ti_format(out, size, "%s/%s%08llu%s", folder, PREFIX, (unsigned long long)step, SUFFIX);
+}
+
+/* the step of a checkpoint's file name; 0 when it is none */
+static uint64_t step_of(const char *name)
+{
+  const size_t prefix = sizeof(PREFIX) - 1;
+  uint64_t step = 0;
+  int digits = 0;
+
+  if (strncmp(name, PREFIX, prefix))
+    return 0;
+  for (name += prefix; *name >= '0' && *name <= '9' && digits < 18; name++, digits++)
+    step = step * 10 + (uint64_t)(*name - '0');
+  return digits >= 8 && !strcmp(name, SUFFIX) ? step : 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+  const uint64_t p = *(const uint64_t *)a, q = *(const uint64_t *)b;
+
+  return p < q ? 1 : p > q ? -1 : 0;
+}
+
+/* steps of the checkpoints in folder, newest first; ti_free() */
+static textinv_status list(ti_error *error, const char *folder, uint64_t **steps, size_t *count)
+{
+  DIR *dir = opendir(folder);
+  struct dirent *entry;
+  size_t room = 0;
+
+  *steps = NULL;
+  *count = 0;
+  if (!dir)
+    return ti_fail_errno(error, errno, folder, "cannot be listed");
+  while ((entry = readdir(dir))) {
+    const uint64_t step = step_of(entry->d_name);
+
+    if (!step)
+      continue;
+    if (*count == room) {
+      uint64_t *grown = ti_realloc_array(*steps, room = room ? room * 2 : 16, sizeof(*grown));
+
+      if (!grown) {
+        closedir(dir);
+        ti_free(*steps);
+        *steps = NULL;
+        return ti_fail_nomem(error, room * sizeof(*grown), "checkpoints");
+      }
+      *steps = grown;
+    }
+    (*steps)[(*count)++] = step;
+  }
+  closedir(dir);
+  if (*count)
+    qsort(*steps, *count, sizeof(**steps), newest_first);
+  return TEXTINV_OK;
+}
+
+/* whether a checkpoint can be read whole */
+static textinv_status probe(ti_error *error, const char *path)
+{
+  textinv_embeddings *e = ti_calloc(1, sizeof(*e));
+  float *m = NULL, *v = NULL;
+  ti_adamw adamw;
+  ti_checkpoint_info info;
+  textinv_status status;
+
+  if (!e)
+    return ti_fail_nomem(error, sizeof(*e), "a checkpoint");
+  status = ti_checkpoint_read(error, path, e, &m, &v, &adamw, &info);
+  ti_free(m);
+  ti_free(v);
+  textinv_embeddings_free(e);
+  return status;
+}
+
+textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size, int *found)
+{
+  uint64_t *steps;
+  size_t count;
+  textinv_status status = list(&s->error, folder, &steps, &count);
+
+  *found = 0;
+  if (status < 0)
+    return status;
+  for (size_t i = 0; i < count && !*found; i++) {
+    ti_error error = { "" };
+
+    ti_checkpoint_path(path, size, folder, steps[i]);
+    status = probe(&error, path);
+    if (status >= 0) {
+      *found = 1;
+    } else if (status == TEXTINV_E_NOMEM) {
+      s->error = error;
+      break;
+    } else {
+      ti_log(s, TEXTINV_LOG_WARNING, "%s; the one before it is used", error.text);
+      status = TEXTINV_OK;
+    }
+  }
+  ti_free(steps);
+  return status;
+}
+
+void ti_checkpoint_prune(textinv_session *s, const char *folder, uint32_t keep)
+{
+  uint64_t *steps;
+  size_t count;
+  ti_error error = { "" };
+  char path[TI_PATH_SIZE];
+
+  if (!keep || list(&error, folder, &steps, &count) < 0)
+    return;
+  for (size_t i = keep; i < count; i++) {
+    ti_checkpoint_path(path, sizeof(path), folder, steps[i]);
+    if (unlink(path))
+      ti_log(s, TEXTINV_LOG_WARNING, "%s cannot be removed", path);
+  }
+  ti_free(steps);
+}
+
+/* length of "key=value" at p */
+static size_t entry_length(const char *p)
+{
+  return strcspn(p, ";");
+}
+
+textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved, const char *ours)
+{
+  while (*saved || *ours) {
+    const size_t a = entry_length(saved), b = entry_length(ours);
+
+    if (a != b || strncmp(saved, ours, a))
+      return ti_fail(error, TEXTINV_E_CONFLICT,
+                     "%s was made with %.*s; this run has %.*s: use the same options, or another output folder",
+                     path, (int)a, a ? saved : "nothing", (int)b, b ? ours : "nothing");
+    saved += a + (saved[a] == ';');
+    ours += b + (ours[b] == ';');
+    saved += *saved == ' ';
+    ours += *ours == ' ';
+  }
+  return TEXTINV_OK;
+}
