@@ -1,0 +1,364 @@
+/* The engine on a network that uses every kind of path: gradients, recomputation, plan, cancel. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "exec.h"
+
+enum { N = 2, H = 4, W = 4, C = 8, TOKENS = 5, ROWS = 2, VOCAB = 7, MAX_WEIGHTS = 64 };
+
+static ti_weight weights[MAX_WEIGHTS];
+static int num_weights;
+static ti_error error;
+
+static ti_weight *weight(int rank, const int *dims)
+{
+  ti_weight *w = &weights[num_weights];
+  size_t count = 1;
+  float *data;
+
+  assert_true(num_weights < MAX_WEIGHTS);
+  for (int i = 0; i < rank; i++)
+    count *= (size_t)dims[i];
+  data = malloc(count * sizeof(*data));
+  assert_non_null(data);
+  for (size_t i = 0; i < count; i++)
+    data[i] = test_uniform() * (rank == 1 ? 0.5f : 0.3f) + (rank == 1 ? 0.6f : 0.0f);
+  *w = (ti_weight){ .name = "weight", .data = data, .count = count, .rank = rank, .dtype = TI_F32 };
+  memcpy(w->dims, dims, (size_t)rank * sizeof(*dims));
+  num_weights++;
+  return w;
+}
+
+#define WEIGHT(...) weight(sizeof((int[]){ __VA_ARGS__ }) / sizeof(int), (int[]){ __VA_ARGS__ })
+
+typedef struct net {
+  ti_val x, rows, ids, t, index, target, loss;
+  int forward_records; /* before the backward pass */
+} net;
+
+/* deterministic weights: the same network at every call */
+static net record(ti_tape *t, int recompute, int num_of)
+{
+  net n;
+  ti_val h, context, time, skip, pooled;
+  const int same[4] = { 1, 1, 1, 1 };
+
+  test_seed(5);
+  for (int i = 0; i < num_weights; i++) {
+    ti_weight_drop(&weights[i]);
+    free((void *)(uintptr_t)weights[i].data);
+  }
+  num_weights = 0;
+  n.x = ti_input(t, TI_TYPE_F32, N, H, W, 4);
+  n.rows = ti_want_grad(t, ti_input(t, TI_TYPE_F32, ROWS, 1, 1, C));
+  n.ids = ti_input(t, TI_TYPE_I32, N, 1, TOKENS, 1);
+  n.t = ti_input(t, TI_TYPE_F32, N, 1, 1, 1);
+  n.index = ti_input(t, TI_TYPE_I32, N, 1, 1, 1);
+  n.target = ti_input(t, TI_TYPE_F32, N, H, W, 4);
+
+  ti_block_begin(t);
+  context = ti_embedding(t, n.ids, n.rows, WEIGHT(VOCAB, C), WEIGHT(TOKENS, C));
+  h = ti_layernorm(t, context, WEIGHT(C), WEIGHT(C), 1e-5);
+  h = ti_attention(t, ti_linear(t, h, WEIGHT(C, C), WEIGHT(C), TI_NONE), h, h, 2, 1);
+  context = ti_activate(t, ti_linear(t, h, WEIGHT(C, C), WEIGHT(C), context), TI_QUICK_GELU);
+  ti_block_end(t);
+  pooled = ti_linear(t, ti_gather(t, context, n.index), WEIGHT(C, C), NULL, TI_NONE);
+
+  time = ti_activate(t, ti_timestep(t, n.t, C, 1, 0.0), TI_SILU);
+  h = ti_conv2d_same(t, n.x, WEIGHT(C, 4, 3, 3), WEIGHT(C), TI_NONE);
+  h = ti_add_channels(t, h, time);
+  skip = h;
+  ti_block_begin(t);
+  h = ti_groupnorm(t, h, WEIGHT(C), WEIGHT(C), 2, 1e-5, 1);
+  h = ti_attention(t, ti_linear(t, h, WEIGHT(C, C), NULL, TI_NONE), context, context, 2, 0);
+  h = ti_add_channels(t, ti_linear(t, h, WEIGHT(C, C), WEIGHT(C), skip), pooled);
+  h = ti_geglu(t, ti_linear(t, h, WEIGHT(2 * C, C), WEIGHT(2 * C), TI_NONE));
+  ti_block_end(t);
+  ti_block_begin(t);
+  h = ti_conv2d(t, h, WEIGHT(C, C, 3, 3), WEIGHT(C), 2, same, 1, TI_NONE);
+  h = ti_groupnorm(t, ti_reshape(t, h, N, 1, H * W / 4, C), WEIGHT(C), WEIGHT(C), 4, 1e-5, 1);
+  h = ti_reshape(t, h, N, H / 2, W / 2, C);
+  h = ti_add(t, ti_activate(t, h, TI_GELU), h);
+  h = ti_conv2d(t, h, WEIGHT(C, C, 3, 3), WEIGHT(C), 1, same, 2, TI_NONE);
+  ti_block_end(t);
+  h = ti_concat(t, h, skip);
+  h = ti_upsample(t, h);
+  h = ti_conv2d(t, h, WEIGHT(4, 2 * C, 3, 3), WEIGHT(4), 2, same, 1, TI_NONE);
+  n.loss = ti_mse(t, h, n.target);
+  ti_output(t, n.loss);
+  n.forward_records = t->num_records;
+  if (num_of > 0) {
+    assert_int_equal(ti_tape_backward(t, n.loss, recompute, num_of), TEXTINV_OK);
+    ti_output(t, ti_tape_grad(t, n.rows));
+  }
+  if (ti_tape_status(t) < 0)
+    fail_msg("%s", error.text);
+  return n;
+}
+
+static void fill(const ti_plan *plan, const ti_arena *arena, const net *n, const float *rows)
+{
+  float *x = ti_plan_data(plan, arena, n->x), *target = ti_plan_data(plan, arena, n->target);
+  float *t = ti_plan_data(plan, arena, n->t);
+  int32_t *ids = ti_plan_data(plan, arena, n->ids), *index = ti_plan_data(plan, arena, n->index);
+
+  test_seed(9);
+  for (int i = 0; i < N * H * W * 4; i++) {
+    x[i] = test_normal();
+    target[i] = test_normal();
+  }
+  for (int i = 0; i < N; i++) {
+    t[i] = (float)(100 * i + 7);
+    index[i] = i + 2;
+  }
+  for (int i = 0; i < N * TOKENS; i++)
+    ids[i] = i % 3 ? test_below(VOCAB) : VOCAB + i % ROWS;
+  memcpy(ti_plan_data(plan, arena, n->rows), rows, ROWS * C * sizeof(*rows));
+}
+
+typedef struct result {
+  float loss, gradient[ROWS * C];
+  size_t bytes;
+} result;
+
+static result run(const float *rows, int recompute, int num_of)
+{
+  ti_kernels kernels;
+  ti_plan plan;
+  ti_arena arena = { NULL, 0 };
+  result r;
+  net n;
+
+  memset(&plan, 0, sizeof(plan));
+  memset(&r, 0, sizeof(r));
+  ti_kernels_init_cpu(&kernels);
+  ti_tape_init(&plan.tape, TI_F32, &error);
+  n = record(&plan.tape, recompute, num_of);
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, 2), TEXTINV_OK);
+  r.bytes = ti_plan_bytes(&plan);
+  assert_int_equal(ti_arena_reserve(&arena, &error, r.bytes), TEXTINV_OK);
+  memset(arena.data, 0xff, arena.bytes); /* NaN: a value read before it is written shows */
+  fill(&plan, &arena, &n, rows);
+  assert_int_equal(ti_plan_run(&plan, &arena, NULL), TEXTINV_OK);
+  r.loss = *(float *)ti_plan_data(&plan, &arena, n.loss);
+  if (num_of > 0)
+    memcpy(r.gradient, ti_plan_data(&plan, &arena, ti_tape_grad(&plan.tape, n.rows)), sizeof(r.gradient));
+  ti_plan_free(&plan);
+  ti_arena_free(&arena);
+  return r;
+}
+
+static void make_rows(float *rows)
+{
+  test_seed(3);
+  for (int i = 0; i < ROWS * C; i++)
+    rows[i] = test_normal();
+}
+
+static void gradient_matches_differences(void **state)
+{
+  float rows[ROWS * C];
+  double difference = 0.0, norm = 0.0;
+
+  (void)state;
+  make_rows(rows);
+  const result r = run(rows, 0, 1);
+
+  for (int i = 0; i < ROWS * C; i++) {
+    const float h = 4e-3f, keep = rows[i];
+
+    rows[i] = keep + h;
+    const double up = run(rows, 0, 0).loss;
+    rows[i] = keep - h;
+    const double down = run(rows, 0, 0).loss;
+    rows[i] = keep;
+    const double d = (up - down) / (2.0 * h) - r.gradient[i];
+
+    difference += d * d;
+    norm += (double)r.gradient[i] * r.gradient[i];
+  }
+  assert_true(norm > 0.0);
+  if (sqrt(difference / norm) > 5e-3)
+    fail_msg("relative error %g", sqrt(difference / norm));
+}
+
+static void recomputation_changes_nothing_but_memory(void **state)
+{
+  static const int levels[][2] = { { 1, 4 }, { 1, 2 }, { 3, 4 }, { 1, 1 } };
+  float rows[ROWS * C];
+
+  (void)state;
+  make_rows(rows);
+  const result whole = run(rows, 0, 1);
+
+  for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++) {
+    const result r = run(rows, levels[i][0], levels[i][1]);
+
+    assert_memory_equal(r.gradient, whole.gradient, sizeof(r.gradient));
+    assert_true(r.loss == whole.loss);
+    assert_true(r.bytes <= whole.bytes);
+  }
+}
+
+static void nothing_before_the_rows_is_differentiated(void **state)
+{
+  ti_tape t;
+  int convolutions = 0;
+
+  (void)state;
+  ti_tape_init(&t, TI_F32, &error);
+  const net n = record(&t, 0, 1);
+
+  for (int i = n.forward_records; i < t.num_records; i++)
+    convolutions += t.records[i].op == TI_OP_CONV2D_BWD;
+  assert_int_equal(convolutions, 3); /* not the first, which sees x alone */
+  assert_int_equal(ti_tape_grad(&t, n.x), TI_NONE);
+  assert_int_equal(ti_tape_grad(&t, n.t), TI_NONE);
+  ti_tape_free(&t);
+}
+
+static void unused_records_are_dropped(void **state)
+{
+  ti_tape t;
+
+  (void)state;
+  ti_tape_init(&t, TI_F32, &error);
+  const net n = record(&t, 0, 0);
+  const int before = t.num_records;
+
+  ti_activate(&t, n.x, TI_SILU);
+  assert_int_equal(t.num_records, before + 1);
+  assert_int_equal(ti_tape_plan(&t), TEXTINV_OK);
+  assert_int_equal(t.num_records, before);
+  ti_tape_free(&t);
+}
+
+/* no two values that live at the same time share bytes, unless an operation works in place */
+static void values_do_not_overlap(void **state)
+{
+  ti_tape t;
+
+  (void)state;
+  ti_tape_init(&t, TI_F32, &error);
+  record(&t, 1, 2);
+  assert_int_equal(ti_tape_plan(&t), TEXTINV_OK);
+  for (int i = 0; i < t.num_records; i++) {
+    const ti_record *r = &t.records[i];
+
+    for (int a = 0; a < TI_MAX_OUT; a++) {
+      for (int b = a + 1; b < TI_MAX_OUT + TI_MAX_IN; b++) {
+        const ti_val p = r->out[a], q = b < TI_MAX_OUT ? r->out[b] : r->in[b - TI_MAX_OUT];
+
+        if (p == TI_NONE || q == TI_NONE || t.values[p].offset == t.values[q].offset)
+          continue;
+        assert_true(t.values[p].offset + t.values[p].bytes <= t.values[q].offset ||
+                    t.values[q].offset + t.values[q].bytes <= t.values[p].offset);
+      }
+    }
+  }
+  ti_tape_free(&t);
+}
+
+static long resident_pages(void)
+{
+  long total = 0, resident = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+
+  assert_non_null(f);
+  assert_int_equal(fscanf(f, "%ld %ld", &total, &resident), 2);
+  fclose(f);
+  return resident;
+}
+
+/* a plan of 200 MB takes 200 MB */
+static void peak_is_what_the_process_uses(void **state)
+{
+  ti_kernels kernels;
+  ti_plan plan;
+  ti_arena arena = { NULL, 0 };
+  ti_val x, y;
+
+  (void)state;
+  memset(&plan, 0, sizeof(plan));
+  ti_kernels_init_cpu(&kernels);
+  ti_tape_init(&plan.tape, TI_F32, &error);
+  x = ti_input(&plan.tape, TI_TYPE_F32, 1, 512, 512, 64);
+  y = ti_concat(&plan.tape, ti_activate(&plan.tape, x, TI_SILU), ti_activate(&plan.tape, x, TI_GELU));
+  ti_output(&plan.tape, ti_activate(&plan.tape, y, TI_SILU));
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, 2), TEXTINV_OK);
+  assert_true(plan.tape.arena_bytes == 4u * 512 * 512 * 64 * 4); /* a, b and their concat, in place after */
+
+  const long before = resident_pages();
+
+  assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
+  memset(ti_plan_data(&plan, &arena, x), 0, 512u * 512 * 64 * 4);
+  assert_int_equal(ti_plan_run(&plan, &arena, NULL), TEXTINV_OK);
+  const double used = (double)(resident_pages() - before) * (double)sysconf(_SC_PAGESIZE);
+
+  assert_true(used < 1.05 * (double)ti_plan_bytes(&plan) + (4 << 20));
+  assert_true(used > 0.95 * (double)ti_plan_bytes(&plan));
+  ti_plan_free(&plan);
+  ti_arena_free(&arena);
+}
+
+static void cancel_stops_a_run(void **state)
+{
+  ti_kernels kernels;
+  ti_plan plan;
+  ti_arena arena = { NULL, 0 };
+  atomic_int cancel = 1;
+  float rows[ROWS * C] = { 0.0f };
+
+  (void)state;
+  memset(&plan, 0, sizeof(plan));
+  ti_kernels_init_cpu(&kernels);
+  ti_tape_init(&plan.tape, TI_F32, &error);
+  const net n = record(&plan.tape, 0, 1);
+
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+  assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
+  fill(&plan, &arena, &n, rows);
+  assert_int_equal(ti_plan_run(&plan, &arena, &cancel), TEXTINV_E_CANCELLED);
+  ti_plan_free(&plan);
+  ti_arena_free(&arena);
+}
+
+static void a_wrong_shape_kills_the_tape(void **state)
+{
+  ti_tape t;
+  ti_val x;
+
+  (void)state;
+  ti_tape_init(&t, TI_F32, &error);
+  x = ti_input(&t, TI_TYPE_F32, 1, 4, 4, 5);
+  assert_int_equal(ti_conv2d_same(&t, x, WEIGHT(8, 4, 3, 3), NULL, TI_NONE), TI_NONE);
+  assert_int_equal(ti_tape_status(&t), TEXTINV_E_SHAPE);
+  assert_non_null(strstr(error.text, "input channels: 4 where 5 is needed"));
+  assert_int_equal(ti_activate(&t, x, TI_SILU), TI_NONE);
+  ti_tape_free(&t);
+  ti_tape_init(&t, TI_F32, &error);
+  assert_int_equal(ti_input(&t, TI_TYPE_F32, 1 << 20, 1 << 20, 1 << 20, 1 << 20), TI_NONE);
+  assert_int_equal(ti_tape_status(&t), TEXTINV_E_LIMIT);
+  ti_tape_free(&t);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(gradient_matches_differences),
+    cmocka_unit_test(recomputation_changes_nothing_but_memory),
+    cmocka_unit_test(nothing_before_the_rows_is_differentiated),
+    cmocka_unit_test(unused_records_are_dropped),
+    cmocka_unit_test(values_do_not_overlap),
+    cmocka_unit_test(peak_is_what_the_process_uses),
+    cmocka_unit_test(cancel_stops_a_run),
+    cmocka_unit_test(a_wrong_shape_kills_the_tape),
+  };
+
+  return cmocka_run_group_tests_name("tape", tests, NULL, NULL);
+}
