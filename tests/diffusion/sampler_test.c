@@ -1,0 +1,419 @@
+/* schedules and samplers against diffusers (tests/golden/samplers.py), and what they refuse */
+#include "sampler.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "safetensors.h"
+#include "testing.h"
+
+enum { COUNT = 8 };
+
+static ti_safetensors *golden;
+
+static const float *values(const char *name, size_t *count)
+{
+  const ti_tensor *t = ti_safetensors_find(golden, name);
+
+  assert_non_null(t);
+  assert_int_equal(t->dtype, TI_FILE_F32);
+  *count = t->count;
+  return t->data;
+}
+
+static void read_schedule(ti_schedule *schedule, const char *text)
+{
+  ti_error error;
+  ti_json json;
+
+  assert_int_equal(ti_json_parse(&json, &error, "scheduler_config.json", text, strlen(text)), 0);
+  if (ti_schedule_read(schedule, &error, &json) < 0)
+    fail_msg("%s\n%s", error.text, text);
+  ti_json_close(&json);
+}
+
+static textinv_sampler kind_of(const char *name)
+{
+  for (textinv_sampler kind = TEXTINV_SAMPLER_DEFAULT; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
+       kind++)
+    if (strcmp(name, ti_sampler_name(kind)) == 0)
+      return kind;
+  fail_msg("no sampler %s", name);
+  return 0;
+}
+
+static double relative_error(const float *a, const float *b)
+{
+  double difference = 0, norm = 0;
+
+  for (int i = 0; i < COUNT; i++) {
+    difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    norm += (double)b[i] * b[i];
+  }
+  return sqrt(difference / norm);
+}
+
+static double run_case(const char *name, const float *pool)
+{
+  char key[64], what[200];
+  const char *text, *kind;
+  const float *timesteps, *latents, *sigma;
+  float x[COUNT], input[COUNT], output[COUNT];
+  size_t count, evaluations;
+  ti_schedule schedule;
+  ti_sampler *sampler;
+  ti_json json;
+  ti_error error;
+  double strength, worst = 0;
+  int steps;
+
+  snprintf(key, sizeof(key), "%s.config", name);
+  read_schedule(&schedule, ti_safetensors_metadata(golden, key));
+  snprintf(key, sizeof(key), "%s.case", name);
+  text = ti_safetensors_metadata(golden, key);
+  snprintf(what, sizeof(what), "%s %s", name, text);
+  assert_int_equal(ti_json_parse(&json, &error, key, text, strlen(text)), 0);
+  assert_int_equal(ti_json_string(&json, &error, "kind", NULL, &kind), 0);
+  assert_int_equal(ti_json_int(&json, &error, "steps", 0, 1, 1000, &steps), 0);
+  assert_int_equal(ti_json_float(&json, &error, "strength", 0, 0, 1, &strength), 0);
+  if (ti_sampler_new(&sampler, &error, &schedule, kind_of(kind), steps, strength, COUNT) < 0)
+    fail_msg("%s: %s", what, error.text);
+  ti_schedule_free(&schedule);
+  ti_json_close(&json);
+
+  snprintf(key, sizeof(key), "%s.timesteps", name);
+  timesteps = values(key, &evaluations);
+  if (ti_sampler_evaluations(sampler) != (int)evaluations)
+    fail_msg("%s: %d evaluations", what, ti_sampler_evaluations(sampler));
+  for (size_t i = 0; i < evaluations; i++)
+    if (!(fabsf(ti_sampler_timestep(sampler, (int)i) - timesteps[i]) <= 1e-3f))
+      fail_msg("%s: timestep %zu is %g, expected %g", what, i, ti_sampler_timestep(sampler, (int)i),
+               timesteps[i]);
+  snprintf(key, sizeof(key), "%s.init_sigma", name);
+  sigma = values(key, &count);
+  if (!(fabsf(ti_sampler_init_sigma(sampler) - *sigma) <= 1e-6f * *sigma))
+    fail_msg("%s: init sigma %.9g, expected %.9g", what, ti_sampler_init_sigma(sampler), *sigma);
+
+  snprintf(key, sizeof(key), "%s.latents", name);
+  latents = values(key, &count);
+  assert_int_equal(count, (evaluations + 1) * COUNT);
+  if (strength < 1) {
+    ti_sampler_add_noise(sampler, x, pool, pool + COUNT);
+  } else {
+    for (int j = 0; j < COUNT; j++)
+      x[j] = pool[COUNT + j] * ti_sampler_init_sigma(sampler);
+  }
+  for (size_t i = 0; i <= evaluations; i++) {
+    const double distance = relative_error(x, latents + i * COUNT);
+
+    if (!(distance < 1e-5))
+      fail_msg("%s: after %zu steps off by %g", what, i, distance);
+    worst = fmax(worst, distance);
+    if (i == evaluations)
+      break;
+    ti_sampler_scale_input(sampler, (int)i, input, x);
+    for (int j = 0; j < COUNT; j++)
+      output[j] = pool[(2 + i) % 64 * COUNT + j] + 0.1f * input[j];
+    ti_sampler_step(sampler, (int)i, x, output,
+                    ti_sampler_needs_noise(sampler, (int)i) ? pool + (17 + i) % 64 * COUNT : NULL);
+  }
+  ti_sampler_free(sampler);
+  return worst;
+}
+
+static void equal_to_diffusers(void **state)
+{
+  size_t count;
+  const float *pool = values("pool", &count);
+  double worst = 0;
+  int cases = 0;
+
+  (void)state;
+  for (;; cases++) {
+    char key[64];
+
+    snprintf(key, sizeof(key), "%03d.case", cases);
+    if (!ti_safetensors_metadata(golden, key))
+      break;
+    key[3] = 0;
+    worst = fmax(worst, run_case(key, pool));
+  }
+  assert_true(cases > 200);
+  print_message("%d cases, largest relative error %.2g\n", cases, worst);
+}
+
+static void schedules_have_torchs_bits(void **state)
+{
+  static const char *const names[] = { "sd", "linear", "cosine", "zero_snr", "short" };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+    char key[64];
+    const float *expected;
+    ti_schedule schedule;
+    size_t count, off = 0;
+    /* torch's square root is MKL's where that is built in, and that one is not always the nearest */
+    const int exact = strcmp(names[i], "zero_snr") != 0;
+
+    snprintf(key, sizeof(key), "schedule.%s", names[i]);
+    expected = values(key, &count);
+    read_schedule(&schedule, ti_safetensors_metadata(golden, key));
+    assert_int_equal(schedule.timesteps, count);
+    for (size_t t = 0; t < count; t++) {
+      const float difference = fabsf(schedule.alphas_cumprod[t] - expected[t]);
+
+      off += !(difference <= (exact ? 0 : 1e-6f * expected[t]));
+    }
+    if (off > 0)
+      fail_msg("%s: %zu of %zu differ", names[i], off, count);
+    ti_schedule_free(&schedule);
+  }
+}
+
+static void noise_and_targets(void **state)
+{
+  static const char *const kinds[] = { "epsilon", "v_prediction", "sample" };
+  const float x[2] = { 0.5f, -1.25f }, noise[2] = { 1.5f, 0.25f };
+
+  (void)state;
+  for (int k = 0; k < 3; k++) {
+    char text[200];
+    float noisy[2], target[2];
+    ti_schedule s;
+
+    snprintf(text, sizeof(text),
+             "{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"scaled_linear\", "
+             "\"prediction_type\": \"%s\"}",
+             kinds[k]);
+    read_schedule(&s, text);
+    ti_schedule_add_noise(&s, 500, noisy, x, noise, 2);
+    ti_schedule_target(&s, 500, target, x, noise, 2);
+    for (int i = 0; i < 2; i++) {
+      const double a = sqrt(s.alphas_cumprod[500]), b = sqrt(1.0 - s.alphas_cumprod[500]);
+      const double expected[3] = { noise[i], a * noise[i] - b * x[i], x[i] };
+
+      assert_true(fabs(noisy[i] - (a * x[i] + b * noise[i])) < 1e-6);
+      assert_true(fabs(target[i] - expected[k]) < 1e-6);
+    }
+    ti_schedule_free(&s);
+  }
+}
+
+/* a run from the start gives the same again: nothing is left of the one before */
+static void samplers_start_anew(void **state)
+{
+  (void)state;
+  for (textinv_sampler kind = 1; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+    float x[2][COUNT], out[COUNT];
+    ti_schedule schedule;
+    ti_sampler *sampler;
+    ti_error error;
+
+    read_schedule(&schedule, "{\"_class_name\": \"DDIMScheduler\", \"clip_sample\": false}");
+    assert_int_equal(ti_sampler_new(&sampler, &error, &schedule, kind, 7, 1, COUNT), 0);
+    for (int run = 0; run < 2; run++) {
+      for (int j = 0; j < COUNT; j++)
+        x[run][j] = (float)(j - 3) * ti_sampler_init_sigma(sampler);
+      for (int i = 0; i < ti_sampler_evaluations(sampler); i++) {
+        ti_sampler_scale_input(sampler, i, out, x[run]);
+        ti_sampler_step(sampler, i, x[run], out, x[run]);
+      }
+    }
+    assert_memory_equal(x[0], x[1], sizeof(x[0]));
+    ti_sampler_free(sampler);
+    ti_schedule_free(&schedule);
+  }
+}
+
+/* text of a config, status and a part of the message */
+static void refuses_configs(void **state)
+{
+  static const struct {
+    const char *text;
+    textinv_status status;
+    const char *part;
+  } cases[] = {
+    { "{}", TEXTINV_E_FORMAT, "_class_name" },
+    { "{\"_class_name\": 3}", TEXTINV_E_FORMAT, "_class_name" },
+    { "{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\"}", TEXTINV_E_UNSUPPORTED,
+      "EulerAncestralDiscreteScheduler, DPMSolverMultistepScheduler" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"sigmoid\"}", TEXTINV_E_UNSUPPORTED,
+      "\"beta_schedule\" is \"sigmoid\", expected one of linear, scaled_linear" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"prediction_type\": \"flow\"}", TEXTINV_E_UNSUPPORTED,
+      "v_prediction" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": \"even\"}", TEXTINV_E_UNSUPPORTED,
+      "trailing" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"thresholding\": true}", TEXTINV_E_UNSUPPORTED,
+      "thresholding" },
+    { "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"dpmsolver\"}",
+      TEXTINV_E_UNSUPPORTED, "algorithm_type" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 2000000000}", TEXTINV_E_LIMIT,
+      "num_train_timesteps" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 0}", TEXTINV_E_LIMIT,
+      "num_train_timesteps" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"steps_offset\": 1000}", TEXTINV_E_LIMIT,
+      "steps_offset" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"beta_end\": 1.5}", TEXTINV_E_LIMIT, "beta_end" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"beta_start\": -1}", TEXTINV_E_LIMIT, "beta_start" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"beta_start\": 0, \"beta_end\": 0}", TEXTINV_E_FORMAT,
+      "signal" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"beta_start\": 0.9, \"beta_end\": 0.99}",
+      TEXTINV_E_FORMAT, "signal" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"trained_betas\": [0.1, 0.2]}", TEXTINV_E_FORMAT,
+      "trained_betas" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 2, \"trained_betas\": [0.1, "
+      "7]}",
+      TEXTINV_E_FORMAT, "beta of timestep 1 is 7" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 1, "
+      "\"rescale_betas_zero_snr\": true}",
+      TEXTINV_E_FORMAT, "rescale_betas_zero_snr" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    ti_schedule schedule;
+    ti_error error = { "" };
+    ti_json json;
+    textinv_status status;
+
+    assert_int_equal(ti_json_parse(&json, &error, "s.json", cases[i].text, strlen(cases[i].text)),
+                     0);
+    status = ti_schedule_read(&schedule, &error, &json);
+    if (status != cases[i].status || !strstr(error.text, cases[i].part) ||
+        strncmp(error.text, "s.json: ", 8) != 0)
+      fail_msg("%s: %d, %s", cases[i].text, status, error.text);
+    assert_null(schedule.alphas_cumprod);
+    ti_json_close(&json);
+  }
+}
+
+static void refuses_steps(void **state)
+{
+  static const struct {
+    const char *more;
+    textinv_sampler kind;
+    int steps;
+    double strength;
+    textinv_status status;
+    const char *part;
+  } cases[] = {
+    { "", TEXTINV_SAMPLER_DDIM, 0, 1, TEXTINV_E_INVALID, "steps is 0" },
+    { "", TEXTINV_SAMPLER_DDIM, 1001, 1, TEXTINV_E_INVALID, "steps is 1001" },
+    { "", TEXTINV_SAMPLER_EULER, 10, 0, TEXTINV_E_INVALID, "strength is 0" },
+    { "", TEXTINV_SAMPLER_EULER, 10, 1.5, TEXTINV_E_INVALID, "strength is 1.5" },
+    { "", TEXTINV_SAMPLER_EULER, 10, NAN, TEXTINV_E_INVALID, "strength" },
+    { "", TEXTINV_SAMPLER_EULER, 10, 0.05, TEXTINV_E_INVALID, "less than one step" },
+    { "", 7, 10, 1, TEXTINV_E_INVALID, "sampler is 7" },
+    { "", -1, 10, 1, TEXTINV_E_INVALID, "sampler is -1" },
+    { "", TEXTINV_SAMPLER_PNDM, 3, 1, TEXTINV_E_INVALID, "steps is 3" },
+    { ", \"steps_offset\": 1", TEXTINV_SAMPLER_DDIM, 1000, 1, TEXTINV_E_INVALID, "steps is 1000" },
+    { ", \"timestep_spacing\": \"leading\"", TEXTINV_SAMPLER_DPMPP_2M, 1000, 1, TEXTINV_E_INVALID,
+      "steps is 1000" },
+    { ", \"use_beta_sigmas\": true", TEXTINV_SAMPLER_EULER, 10, 1, TEXTINV_E_UNSUPPORTED,
+      "use_beta_sigmas" },
+    { ", \"rescale_betas_zero_snr\": true, \"timestep_spacing\": \"trailing\"",
+      TEXTINV_SAMPLER_DDIM, 10, 1, TEXTINV_E_UNSUPPORTED, "v_prediction" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    char text[300];
+    ti_schedule schedule;
+    ti_sampler *sampler;
+    ti_error error = { "" };
+    textinv_status status;
+
+    snprintf(text, sizeof(text), "{\"_class_name\": \"DDIMScheduler\"%s}", cases[i].more);
+    read_schedule(&schedule, text);
+    status = ti_sampler_new(&sampler, &error, &schedule, cases[i].kind, cases[i].steps,
+                            cases[i].strength, COUNT);
+    if (status != cases[i].status || !strstr(error.text, cases[i].part))
+      fail_msg("case %zu: %d, %s", i, status, error.text);
+    assert_null(sampler);
+    ti_schedule_free(&schedule);
+  }
+}
+
+/* every number of steps that is let in stays inside the schedule and finite */
+static void all_step_counts(void **state)
+{
+  static const char *const spacings[] = { "leading", "trailing", "linspace" };
+
+  (void)state;
+  for (int k = 0; k < 3; k++) {
+    char text[200];
+    ti_schedule schedule;
+
+    snprintf(text, sizeof(text),
+             "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 130, "
+             "\"timestep_spacing\": \"%s\", \"clip_sample\": false}",
+             spacings[k]);
+    read_schedule(&schedule, text);
+    for (textinv_sampler kind = 1; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+      for (int steps = kind == TEXTINV_SAMPLER_PNDM ? 4 : 1; steps <= 128; steps++) {
+        float x[COUNT] = { 1, -1, 2, -2, 0.5f, -0.5f, 3, -3 }, out[COUNT];
+        ti_sampler *sampler;
+        ti_error error;
+
+        if (ti_sampler_new(&sampler, &error, &schedule, kind, steps, 1, COUNT) < 0)
+          fail_msg("%s %s %d: %s", spacings[k], ti_sampler_name(kind), steps, error.text);
+        for (int i = 0; i < ti_sampler_evaluations(sampler); i++) {
+          assert_true(ti_sampler_timestep(sampler, i) >= 0);
+          assert_true(ti_sampler_timestep(sampler, i) < 130);
+          ti_sampler_scale_input(sampler, i, out, x);
+          ti_sampler_step(sampler, i, x, out, out);
+        }
+        for (int j = 0; j < COUNT; j++)
+          assert_true(isfinite(x[j]));
+        ti_sampler_free(sampler);
+      }
+    }
+    ti_schedule_free(&schedule);
+  }
+}
+
+static void sampler_names(void **state)
+{
+  (void)state;
+  assert_string_equal(ti_sampler_name(TEXTINV_SAMPLER_DPMPP_2M_KARRAS), "dpmpp_2m_karras");
+  assert_string_equal(ti_sampler_name(99), "unknown");
+  assert_string_equal(ti_sampler_a1111_name(TEXTINV_SAMPLER_EULER_A), "Euler a");
+  assert_string_equal(ti_sampler_a1111_name(TEXTINV_SAMPLER_PNDM), "PLMS");
+}
+
+static int open_golden(void **state)
+{
+  ti_error error = { "" };
+
+  (void)state;
+  if (ti_safetensors_open(&golden, &error, "tests/golden/samplers.safetensors") < 0) {
+    print_error("%s\n", error.text);
+    return -1;
+  }
+  return 0;
+}
+
+static int close_golden(void **state)
+{
+  (void)state;
+  ti_safetensors_close(golden);
+  return 0;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(equal_to_diffusers),
+    cmocka_unit_test(schedules_have_torchs_bits),
+    cmocka_unit_test(noise_and_targets),
+    cmocka_unit_test(samplers_start_anew),
+    cmocka_unit_test(refuses_configs),
+    cmocka_unit_test(refuses_steps),
+    cmocka_unit_test(all_step_counts),
+    cmocka_unit_test(sampler_names),
+  };
+
+  return cmocka_run_group_tests(tests, open_golden, close_golden);
+}

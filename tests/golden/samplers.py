@@ -1,0 +1,136 @@
+"""Sampling as diffusers does it, for many scheduler configs; writes samplers.safetensors beside this script.
+
+Needs torch, diffusers and safetensors (made with diffusers 0.42.1, torch 2.15.0).
+
+    metadata NNN.config   scheduler_config.json      NNN.case  kind, steps and strength
+    NNN.timesteps         [evaluations]
+    NNN.init_sigma        [1]
+    NNN.latents           [1 + evaluations, 8]: what the loop starts from and has after every step
+    schedule.NAME         alphas_cumprod, with metadata schedule.NAME its config
+    pool                  [64, 8]: row 0 the picture, row 1 the noise; the model says row (2 + i) % 64 plus a tenth
+                          of its scaled input, and the noise of step i is row (17 + i) % 64
+"""
+import json
+import pathlib
+
+import diffusers
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+COUNT = 8
+KINDS = {
+    "ddim": ("DDIMScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": False}),
+    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+}
+SD = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+SD1 = dict(SD, _class_name="PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1,
+           clip_sample=False, trained_betas=None)
+SD21 = dict(SD1, _class_name="DDIMScheduler", prediction_type="v_prediction")
+SDXL = dict(SD1, _class_name="EulerDiscreteScheduler", timestep_spacing="leading", interpolation_type="linear",
+            use_karras_sigmas=False, sample_max_value=1.0, rescale_betas_zero_snr=False)
+
+pool = torch.randn(64, COUNT, generator=torch.Generator().manual_seed(11))
+tensors, metadata = {"pool": pool.numpy()}, {}
+
+
+def make(config, kind):
+    name, extra = KINDS[kind]
+    return getattr(diffusers, name).from_config(config, **extra)
+
+
+def run(scheduler, kind, steps, strength):
+    scheduler.set_timesteps(steps)
+    timesteps = scheduler.timesteps
+    if hasattr(scheduler, "set_begin_index"):  # without it a first timestep that comes twice is skipped
+        scheduler.set_begin_index(0)
+    if strength < 1:  # as StableDiffusionImg2ImgPipeline.get_timesteps
+        begin = max(steps - min(int(steps * strength), steps), 0)
+        timesteps = timesteps[begin:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
+        x = scheduler.add_noise(pool[0:1], pool[1:2], timesteps[:1])
+    else:
+        x = pool[1:2] * scheduler.init_noise_sigma
+    rows = [x]
+    for i, t in enumerate(timesteps):
+        out = pool[(2 + i) % 64][None] + 0.1 * scheduler.scale_model_input(x, t)
+        extra = {}
+        if kind == "euler_a":  # its step draws the noise by itself
+            noise = pool[(17 + i) % 64][None]
+            module = diffusers.schedulers.scheduling_euler_ancestral_discrete
+            module.randn_tensor = lambda *args, **kwargs: noise
+        x = scheduler.step(out, t, x, **extra).prev_sample
+        rows.append(x)
+    return timesteps, torch.cat(rows)
+
+
+def case(config, kind, steps, strength=1.0):
+    name = f"{len(metadata) // 2:03d}"
+    scheduler = make({k: v for k, v in config.items()}, kind)
+    timesteps, latents = run(scheduler, kind, steps, strength)
+    assert torch.isfinite(latents).all(), (config, kind, steps)
+    metadata[f"{name}.config"] = json.dumps(config)
+    metadata[f"{name}.case"] = json.dumps({"kind": kind, "steps": steps, "strength": strength})
+    tensors[f"{name}.timesteps"] = timesteps.numpy().astype(np.float32)
+    tensors[f"{name}.init_sigma"] = np.array([float(scheduler.init_noise_sigma)], np.float32)
+    tensors[f"{name}.latents"] = latents.numpy().astype(np.float32)
+
+
+bare = {"_class_name": "DDIMScheduler"}
+for kind in KINDS:
+    for config in (SD1, SD21, SDXL, bare):
+        case(config, kind, 10)
+        case(config, kind, 7, 0.6)
+    for spacing in ("leading", "trailing", "linspace"):
+        for prediction in ("epsilon", "v_prediction", "sample"):
+            if prediction == "sample" and kind in ("pndm", "euler_a"):
+                continue  # diffusers has none
+            config = dict(SD1, timestep_spacing=spacing, prediction_type=prediction)
+            case(config, kind, 6)
+            case(config, kind, 17, 0.35)
+        case(dict(SD1, timestep_spacing=spacing, steps_offset=0), kind, 30, 0.2)
+    case(dict(SD1, beta_schedule="linear", num_train_timesteps=400), kind, 8)
+    case(dict(SD1, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"), kind, 8)
+    case(dict(SD1, rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing"), kind, 9)
+    case(dict(SD1, trained_betas=[0.01 * (i + 1) for i in range(30)], num_train_timesteps=30), kind, 5)
+    case(dict(SD1, clip_sample=True, clip_sample_range=0.7, set_alpha_to_one=True), kind, 6)
+    case(SD1, kind, 4)
+    case(dict(SD1, timestep_spacing="trailing"), kind, 1)
+for steps in (4, 9):
+    for strength in (1.0, 0.5):
+        case(dict(SD1, skip_prk_steps=False), "pndm", steps, strength)
+case(dict(SD1, skip_prk_steps=False, prediction_type="v_prediction", timestep_spacing="linspace"), "pndm", 6)
+for kind in ("euler", "dpmpp_2m_karras"):
+    case(dict(SDXL, use_karras_sigmas=True), kind, 12)
+    case(dict(SDXL, use_karras_sigmas=True, sigma_min=0.05, sigma_max=12.5), kind, 12)
+    case(dict(SDXL, use_karras_sigmas=True, final_sigmas_type="sigma_min", timestep_spacing="linspace"), kind, 7)
+for kind in ("dpmpp_2m", "dpmpp_2m_karras"):
+    dpm = json.loads(diffusers.DPMSolverMultistepScheduler(**SD).to_json_string())  # has an -Infinity
+    case(dpm, kind, 8)
+    case(dict(dpm, solver_type="heun"), kind, 8)
+    case(dict(dpm, solver_order=1), kind, 8)
+    case(dict(dpm, final_sigmas_type="sigma_min"), kind, 16)
+    case(dict(dpm, final_sigmas_type="sigma_min", lower_order_final=False), kind, 5)
+    case(dict(dpm, final_sigmas_type="sigma_min", euler_at_final=True), kind, 17, 0.5)
+    case(dict(dpm, beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1), kind, 8)
+
+schedules = {
+    "sd": SD1,
+    "linear": bare,
+    "cosine": dict(bare, beta_schedule="squaredcos_cap_v2"),
+    "zero_snr": dict(SD1, _class_name="DDIMScheduler", rescale_betas_zero_snr=True),
+    "short": dict(SD1, num_train_timesteps=77),
+}
+for name, config in schedules.items():
+    tensors[f"schedule.{name}"] = make(config, "ddim").alphas_cumprod.numpy()
+    metadata[f"schedule.{name}"] = json.dumps(config)
+
+path = pathlib.Path(__file__).with_name("samplers.safetensors")
+metadata["made with"] = f"diffusers {diffusers.__version__}, torch {torch.__version__}"
+save_file(tensors, path, metadata)
+print(path, path.stat().st_size, "bytes,", sum(k.endswith(".case") for k in metadata), "cases")
