@@ -50,11 +50,41 @@ static textinv_status check_size(ti_error *error, const char *name, const char *
   return TEXTINV_OK;
 }
 
+/*
+ * A copy of text with null for every Infinity or -Infinity outside strings: Python writes them
+ * where a number has no limit ("lambda_min_clipped" of schedulers), which is what the absent key
+ * stands for. NULL when there is none, or no memory for it.
+ */
+static char *without_infinities(const char *text, size_t size)
+{
+  static const char word[] = "Infinity";
+  const size_t len = sizeof(word) - 1;
+  char *copy = NULL;
+  int in_string = 0;
+
+  for (size_t i = 0; i < size; i++) {
+    if (text[i] == '"')
+      in_string = !in_string;
+    else if (in_string && text[i] == '\\')
+      i++;
+    else if (!in_string && size - i >= len && memcmp(text + i, word, len) == 0) {
+      if (!copy && !(copy = ti_strndup(text, size)))
+        return NULL;
+      if (i > 0 && copy[i - 1] == '-')
+        copy[i - 1] = ' ';
+      memcpy(copy + i, "null    ", len);
+      i += len - 1;
+    }
+  }
+  return copy;
+}
+
 textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, const char *text,
                              size_t size)
 {
   textinv_status status;
   json_error_t why;
+  char *plain;
 
   memset(out, 0, sizeof(*out));
   if (size > MAX_BYTES)
@@ -65,7 +95,9 @@ textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, co
   out->path = ti_strdup(name);
   if (!out->path)
     return ti_fail_nomem(error, strlen(name) + 1, name);
-  out->root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+  plain = without_infinities(text, size);
+  out->root = json_loadb(plain ? plain : text, size, JSON_REJECT_DUPLICATES, &why);
+  ti_free(plain);
   if (!out->root) {
     status = json_error_code(&why) == json_error_out_of_memory
                  ? ti_fail_nomem(error, size, name)
