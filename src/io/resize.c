@@ -1,7 +1,8 @@
 /*
  * Bicubic resampling as Pillow does it: the filter (a = -0.5) is stretched by the scale when the
  * picture shrinks, weights are rounded to 22 bits, and the picture is rounded to 8 bits between
- * the horizontal and the vertical pass.
+ * the two passes. The horizontal one comes first, unless the picture loses more than twice as many
+ * rows as columns: found by trying Pillow 13 on 6000 sizes; before, it always did.
  *
  *   y[i] = sum_k w[i, k] x[first[i] + k],   sum_k w[i, k] = 1
  */
@@ -126,15 +127,67 @@ static void resample_columns(uint8_t *out, int height, const uint8_t *in, size_t
   }
 }
 
+/* a view of rows of RGB pixels */
+typedef struct view {
+  const uint8_t *pixels;
+  size_t stride; /* bytes from row to row */
+  int width, height;
+} view;
+
+static textinv_status resize_width(uint8_t *out, ti_error *error, const view *in, int width)
+{
+  weights w = { 0 };
+  const textinv_status status = weights_new(&w, error, in->width, width);
+
+  if (status >= 0)
+    resample_rows(out, width, in->pixels, in->stride, in->height, &w);
+  weights_free(&w);
+  return status;
+}
+
+static textinv_status resize_height(uint8_t *out, ti_error *error, const view *in, int height)
+{
+  const size_t row_bytes = 3 * (size_t)in->width;
+  weights w = { 0 };
+  textinv_status status = weights_new(&w, error, in->height, height);
+  int *sums = status < 0 ? NULL : ti_calloc(row_bytes, sizeof(*sums));
+
+  if (sums)
+    resample_columns(out, height, in->pixels, in->stride, row_bytes, &w, sums);
+  else if (status >= 0)
+    status = ti_fail_nomem(error, row_bytes * sizeof(*sums), "a resize");
+  ti_free(sums);
+  weights_free(&w);
+  return status;
+}
+
+/* both passes, with the picture between them in a buffer of its own */
+static textinv_status resize_both(ti_image *out, ti_error *error, const view *in)
+{
+  const int rows_first =
+      out->height < in->height && in->height - out->height > 2 * (in->width - out->width);
+  const int width = rows_first ? in->width : out->width;
+  const int height = rows_first ? out->height : in->height;
+  textinv_status status;
+  uint8_t *pixels = ti_realloc_array(NULL, 3 * (size_t)width, (size_t)height);
+  const view between = { pixels, 3 * (size_t)width, width, height };
+
+  if (!pixels)
+    return ti_fail_nomem(error, 3 * (size_t)width * (size_t)height, "a resize");
+  status = rows_first ? resize_height(pixels, error, in, height)
+                      : resize_width(pixels, error, in, width);
+  if (status >= 0)
+    status = rows_first ? resize_width(out->pixels, error, &between, out->width)
+                        : resize_height(out->pixels, error, &between, out->height);
+  ti_free(pixels);
+  return status;
+}
+
 textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *in, int left,
                                int top, int box_w, int box_h, int width, int height)
 {
   textinv_status status;
-  weights across = { 0 }, down = { 0 };
-  const uint8_t *from;
-  size_t stride;
-  uint8_t *between = NULL;
-  int *sums = NULL;
+  view box;
 
   memset(out, 0, sizeof(*out));
   if (left < 0 || top < 0 || box_w < 1 || box_h < 1 || box_w > in->width - left ||
@@ -149,38 +202,21 @@ textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *i
       (status = ti_image_alloc(out, error, "resize", width, height)) < 0)
     return status;
 
-  from = in->pixels + 3 * ((size_t)top * (size_t)in->width + (size_t)left);
-  stride = 3 * (size_t)in->width;
-  if (width != box_w) {
-    if ((status = weights_new(&across, error, box_w, width)) < 0)
-      goto out;
-    between = ti_realloc_array(NULL, 3 * (size_t)width, (size_t)box_h);
-    if (!between) {
-      status = ti_fail_nomem(error, 3 * (size_t)width * (size_t)box_h, "a resize");
-      goto out;
-    }
-    resample_rows(between, width, from, stride, box_h, &across);
-    from = between;
-    stride = 3 * (size_t)width;
-  }
-  if (height != box_h) {
-    if ((status = weights_new(&down, error, box_h, height)) < 0)
-      goto out;
-    sums = ti_calloc(3 * (size_t)width, sizeof(*sums));
-    if (!sums) {
-      status = ti_fail_nomem(error, 3 * (size_t)width * sizeof(*sums), "a resize");
-      goto out;
-    }
-    resample_columns(out->pixels, height, from, stride, 3 * (size_t)width, &down, sums);
+  box.stride = 3 * (size_t)in->width;
+  box.pixels = in->pixels + (size_t)top * box.stride + 3 * (size_t)left;
+  box.width = box_w;
+  box.height = box_h;
+  if (width != box_w && height != box_h) {
+    status = resize_both(out, error, &box);
+  } else if (width != box_w) {
+    status = resize_width(out->pixels, error, &box, width);
+  } else if (height != box_h) {
+    status = resize_height(out->pixels, error, &box, height);
   } else {
-    for (int y = 0; y < height; y++, from += stride)
-      memcpy(out->pixels + 3 * (size_t)y * (size_t)width, from, 3 * (size_t)width);
+    for (int y = 0; y < height; y++)
+      memcpy(out->pixels + 3 * (size_t)y * (size_t)width, box.pixels + (size_t)y * box.stride,
+             3 * (size_t)width);
   }
-out:
-  ti_free(sums);
-  ti_free(between);
-  weights_free(&across);
-  weights_free(&down);
   if (status < 0)
     ti_image_free(out);
   return status;
