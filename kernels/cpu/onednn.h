@@ -1,0 +1,73 @@
+/*
+ * What the oneDNN overrides share. onednn_compat.c holds every difference between oneDNN 2 and 3;
+ * onednn.c holds the record that runs a primitive.
+ */
+#ifndef TI_ONEDNN_H
+#define TI_ONEDNN_H
+
+#include "prepared.h"
+
+/* the prepare entries; they exist only where TI_ONEDNN is defined */
+textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                        size_t *scratch_bytes, ti_weight *w,
+                                        const ti_conv2d_shape *s, int has_residual, int backward);
+textinv_status ti_onednn_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                        size_t *scratch_bytes, ti_weight *w,
+                                        const ti_linear_shape *s, int has_residual, int backward);
+
+#ifdef TI_ONEDNN
+
+#include <dnnl.h>
+
+/* ------ onednn_compat.c */
+#if DNNL_VERSION_MAJOR >= 3
+typedef const_dnnl_memory_desc_t ti_md;
+#else
+typedef const dnnl_memory_desc_t *ti_md;
+#endif
+
+/* a convolution as oneDNN wants it */
+typedef struct ti_dnnl_conv {
+  ti_md src, weights, bias, dst; /* bias NULL = none */
+  dnnl_dims_t strides, pad_begin, pad_end;
+} ti_dnnl_conv;
+
+ti_md ti_md_new(int rank, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag);
+void ti_md_free(ti_md md); /* accepts NULL */
+
+/* text that names the layout; -1 when it has no plain description */
+int ti_md_name(char *out, size_t size, const char *prefix, ti_md md);
+
+dnnl_status_t ti_dnnl_conv_fwd(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
+                               const ti_dnnl_conv *c, dnnl_primitive_attr_t attr);
+dnnl_status_t ti_dnnl_conv_bwd(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
+                               const ti_dnnl_conv *c, dnnl_primitive_attr_t attr);
+dnnl_status_t ti_dnnl_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, ti_md src,
+                             ti_md weights, ti_md bias, ti_md dst, dnnl_primitive_attr_t attr);
+dnnl_status_t ti_dnnl_append_sum(dnnl_post_ops_t ops);
+
+/* ------ onednn.c */
+dnnl_engine_t ti_dnnl_engine(void); /* of the process; NULL when oneDNN has none */
+
+/* user scratchpad, and the sum of what dst holds when has_residual */
+dnnl_primitive_attr_t ti_dnnl_attr(int has_residual);
+
+dnnl_data_type_t ti_dnnl_type(ti_dtype dtype); /* dnnl_data_type_undef when there is none */
+
+typedef struct ti_dnnl_record ti_dnnl_record;
+
+/*
+ * A record that runs pd (taken over, also on failure). weights are w in the layout that pd asks for,
+ * reordered from plain, the layout of the file; prefix begins the name of the packed form.
+ * *out = NULL without an error when oneDNN cannot do it after all.
+ */
+textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scratch_bytes,
+                                  dnnl_primitive_desc_t pd, int backward, ti_dtype dtype,
+                                  ti_weight *w, ti_md plain, const char *prefix);
+
+/* y = conv(up(x)) through a buffer in scratch: before the primitive forward, after it backward */
+void ti_dnnl_record_upsample(ti_dnnl_record *r, size_t *scratch_bytes, const ti_upsample_shape *s);
+
+#endif /* TI_ONEDNN */
+
+#endif /* TI_ONEDNN_H */

@@ -1,0 +1,133 @@
+/* Convolution: the reference's gradient, and the overrides. */
+#include "harness.h"
+
+#include <omp.h>
+
+/* n, h, w, cin, cout, kernel, stride, pads top left bottom right, up, residual, bias */
+typedef struct conv_case {
+  int n, h, w, cin, cout, k, stride, pad[4], up, residual, bias;
+} conv_case;
+
+static const conv_case cases[] = {
+  { 1, 1, 1, 1, 1, 1, 1, { 0, 0, 0, 0 }, 1, 0, 0 },
+  { 1, 1, 1, 3, 5, 3, 1, { 1, 1, 1, 1 }, 1, 0, 1 },
+  { 2, 5, 7, 3, 33, 3, 1, { 1, 1, 1, 1 }, 1, 1, 1 },
+  { 1, 9, 6, 17, 31, 3, 2, { 1, 1, 1, 1 }, 1, 0, 1 },
+  { 1, 8, 8, 32, 32, 3, 2, { 0, 0, 1, 1 }, 1, 0, 1 },  /* the VAE encoder's */
+  { 1, 8, 8, 4, 64, 3, 1, { 1, 1, 1, 1 }, 1, 0, 1 },   /* conv_in */
+  { 1, 16, 16, 64, 4, 3, 1, { 1, 1, 1, 1 }, 1, 0, 1 }, /* conv_out */
+  { 2, 16, 16, 64, 64, 3, 1, { 1, 1, 1, 1 }, 1, 1, 1 },
+  { 1, 13, 18, 80, 48, 3, 1, { 1, 1, 1, 1 }, 1, 1, 0 },
+  { 1, 16, 16, 96, 64, 1, 1, { 0, 0, 0, 0 }, 1, 1, 1 },
+  { 1, 8, 8, 64, 64, 3, 1, { 1, 1, 1, 1 }, 2, 0, 1 },
+  { 2, 3, 5, 19, 7, 3, 1, { 1, 1, 1, 1 }, 2, 1, 1 },
+  { 1, 16, 16, 32, 32, 3, 2, { 1, 1, 1, 1 }, 1, 0, 1 },
+  { 1, 4, 4, 320, 320, 3, 1, { 1, 1, 1, 1 }, 1, 0, 1 },
+  { 1, 32, 32, 40, 40, 3, 1, { 1, 1, 1, 1 }, 1, 0, 1 },
+};
+
+enum { X, W, BIAS, RESIDUAL };
+
+/* one direction with a prepared record where there is one */
+static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype, void **out,
+                          void **in, int backward)
+{
+  const ti_conv2d_shape *s = o->shape;
+  const size_t count = o->in[W].count, size = ti_dtype_size(dtype);
+  /* as in a file: anywhere */
+  char *file = malloc(count * size + 1);
+  ti_weight w = { .name = "w", .data = file + 1, .count = count, .rank = 4,
+                  .dims = { s->cout, s->cin, s->kh, s->kw }, .dtype = dtype };
+  void *prepared = NULL;
+  const void *plain = NULL;
+  size_t scratch = 0;
+  textinv_status status = TEXTINV_OK;
+
+  assert_non_null(file);
+  memcpy(file + 1, in[W], count * size);
+  omp_set_num_threads(e->threads);
+  if (k->conv2d_prepare)
+    status = k->conv2d_prepare(e, dtype, &prepared, &scratch, &w, s, !!in[RESIDUAL], backward);
+  if (status >= 0 && !prepared)
+    status = ti_weight_plain(e->error, &plain, &w, dtype);
+  assert_int_equal(status, TEXTINV_OK);
+  scratch_new(e, scratch);
+  e->prepared = prepared;
+  status = backward ? k->conv2d_bwd(e, dtype, out[0], in[X], plain, s)
+                    : k->conv2d_fwd(e, dtype, out[0], in[X], plain, in[BIAS], in[RESIDUAL], s);
+  test_buffer_free(e->scratch);
+  if (prepared)
+    k->release(prepared);
+  ti_weight_drop(&w);
+  free(file);
+  return status;
+}
+
+static textinv_status run_fwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
+                              void **out, void **in)
+{
+  return run(o, k, e, dtype, out, in, 0);
+}
+
+static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
+                              void **out, void **in)
+{
+  return run(o, k, e, dtype, out, in, 1);
+}
+
+static void describe(const conv_case *c, ti_conv2d_shape *s, op *fwd, op *bwd)
+{
+  *s = (ti_conv2d_shape){ .n = c->n, .h = c->h, .w = c->w, .cin = c->cin, .cout = c->cout,
+                          .kh = c->k, .kw = c->k, .stride = c->stride, .pad_top = c->pad[0],
+                          .pad_left = c->pad[1], .pad_bottom = c->pad[2], .pad_right = c->pad[3],
+                          .up = c->up };
+  s->oh = (s->h * s->up + s->pad_top + s->pad_bottom - s->kh) / s->stride + 1;
+  s->ow = (s->w * s->up + s->pad_left + s->pad_right - s->kw) / s->stride + 1;
+
+  const size_t x = (size_t)s->n * s->h * s->w * s->cin, y = (size_t)s->n * s->oh * s->ow * s->cout;
+  const size_t w = (size_t)s->cout * s->cin * s->kh * s->kw;
+  const float w_scale = 1.0f / sqrtf((float)(s->cin * s->kh * s->kw));
+
+  *fwd = (op){ .name = "conv2d fwd", .run = run_fwd, .shape = s, .f32_bound = 1e-5,
+               .in = { [X] = { STORED, x, 1, 0 }, [W] = { STORED, w, w_scale, 0 },
+                       [BIAS] = { c->bias ? FLOAT : NONE, s->cout, 1, 0 },
+                       [RESIDUAL] = { c->residual ? STORED : NONE, y, 1, 0 } },
+               .out = { { STORED, y, 0, 0 } } };
+  *bwd = (op){ .name = "conv2d bwd", .run = run_bwd, .shape = s, .f32_bound = 1e-5,
+               .in = { [X] = { STORED, y, 1, 0 }, [W] = { STORED, w, w_scale, 0 } },
+               .out = { { STORED, x, 0, 0 } } };
+}
+
+static void test_gradient(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    ti_conv2d_shape s;
+    op fwd, bwd;
+
+    describe(&cases[i], &s, &fwd, &bwd);
+    if (fwd.in[W].count < 20000)
+      check_gradient(&fwd, X, &bwd, X, 0, (const int[]){ W, W, -1 });
+  }
+}
+
+static void test_overrides(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    ti_conv2d_shape s;
+    op fwd, bwd;
+
+    describe(&cases[i], &s, &fwd, &bwd);
+    check_overrides(&fwd);
+    check_overrides(&bwd);
+  }
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = { cmocka_unit_test(test_gradient),
+                                      cmocka_unit_test(test_overrides) };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
