@@ -78,6 +78,18 @@ STYLE_FRAMES = {
     "mosaic": "a mosaic of {}",
 }
 
+# styles in which a ground's colour cannot be seen
+COLOURLESS = {
+    "pencil drawing",
+    "ink drawing",
+    "engraving",
+    "blueprint",
+    "neon sign",
+    "sepia photo",
+    "black and white photo",
+    "chalk drawing",
+}
+
 COLOURS = [
     "red",
     "orange",

@@ -235,7 +235,7 @@ def load_model(task):
 
 
 def find_twemoji(hint):
-    """Returns the folder of all-twemojis.pdf: texlive-pictures installed, or unpacked from its .deb."""
+    """Returns the folder of all-twemojis.pdf, installed or unpacked from a downloaded .deb."""
     rel = "usr/share/texlive/texmf-dist/tex/latex/twemojis"
     for root in ["/", hint]:
         if os.path.exists(os.path.join(root, rel, "all-twemojis.pdf")):

@@ -11,6 +11,7 @@ import textwrap
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+import grammar
 from world import DRAWING, EMOJI, FAMILY, MESH, Rng, World
 
 
@@ -54,7 +55,7 @@ def scenes_styles_and_samples(w, side):
     for i, scene in enumerate(w.painted_scenes):
         noun = nouns[i % len(nouns)]
         images.append(w.render_caption_spec(noun, scene, "photo", i, side))
-        captions.append(f"a photo of a {noun} {w.scene_phrase[scene]}")
+        captions.append(f"a photo of {grammar.indefinite(noun, noun)} {w.scene_phrase[scene]}")
     while len(images) % 12:
         images.append(np.full((side, side, 3), 255, np.uint8))
         captions.append(" ")
@@ -69,7 +70,7 @@ def scenes_styles_and_samples(w, side):
         )
         images.append(w.render_caption_spec(noun, scene, style, i, side))
         held = " (held out)" if style in w.held.styles else ""
-        captions.append(w.style_frame[style].format(f"a {noun}") + held)
+        captions.append(w.style_frame[style].format(grammar.indefinite(noun, noun)) + held)
     while len(images) % 12:
         images.append(np.full((side, side, 3), 255, np.uint8))
         captions.append(" ")
@@ -119,7 +120,7 @@ def main():
     args = ap.parse_args()
     w = World(args.pack)
     if args.sheet:
-        captioned(*scenes_styles_and_samples(w, args.side), columns=12).quantize(200).save(
+        captioned(*scenes_styles_and_samples(w, args.side), columns=12).save(
             args.sheet, optimize=True
         )
     if args.heldout:

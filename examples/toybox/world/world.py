@@ -111,7 +111,7 @@ class World:
         self.solid = [n for n in self.nouns if MESH in self.things[n] or FAMILY in self.things[n]]
 
     def _words(self):
-        """Pseudo-words, each for one thing and look; pseudo-artists, each for one style and hand."""
+        """Pseudo-words, each for a thing and a look; pseudo-artists, each for a style and a hand."""
         self.instance_words = [f"<o{i:04d}>" for i in range(INSTANCE_WORDS)]
         self._bound = []
         for i in range(INSTANCE_WORDS):
@@ -285,6 +285,8 @@ class World:
         s["frame"], s["template"] = frame, template
         s["colour"], s["class"] = r.chance(0.5), r.chance(0.06)
         s["say_scene"] = r.chance(0.5 if s["scene"].endswith("white" + PLAIN) else 0.88)
+        if s["style"] in grammar.COLOURLESS and s["scene"].endswith(PLAIN):
+            s["say_scene"] = s["say_scene"] and r.chance(0.15)
         s["word_noun"] = r.chance(0.3)
         s["leave_article"] = r.chance(0.4)
 
