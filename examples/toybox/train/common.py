@@ -1,0 +1,207 @@
+"""What every stage shares: where state lives, how it resumes, its clock, average and curve."""
+
+import concurrent.futures
+import copy
+import csv
+import os
+import time
+
+import torch
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+
+
+def state_dir(size, *names):
+  path = os.path.join(os.environ.get("TOYBOX_STATE", os.path.join(ROOT, "build", "toybox")),
+                      size, *names)
+  os.makedirs(path, exist_ok=True)
+  return path
+
+
+CPU_WORKERS = int(os.environ.get("TOYBOX_THREADS", "2"))
+
+
+def set_up():
+  torch.set_num_threads(CPU_WORKERS)
+  torch.manual_seed(0)
+  if torch.cuda.is_available():
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    return torch.device("cuda")
+  torch.set_flush_denormal(True)
+  return torch.device("cpu")
+
+
+def autocast(device):
+  """bf16 on a GPU; CPUs without bf16 instructions are three times faster in f32"""
+  return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def save(value, path):
+  torch.save(value, path + ".part")
+  os.replace(path + ".part", path)
+
+
+class Average:
+  """an exponential moving average of the weights, with a horizon that grows at first"""
+
+  def __init__(self, nets, decay=0.9995):
+    self.nets = [copy.deepcopy(n).eval().requires_grad_(False) for n in nets]
+    self.decay = decay
+
+  @torch.no_grad()
+  def update(self, nets, step):
+    decay = min(self.decay, (step + 1) / (step + 20))
+    for mine, theirs in zip(self.nets, nets):
+      torch._foreach_lerp_(list(mine.parameters()), [p.data for p in theirs.parameters()],
+                           1 - decay)
+
+
+class Run:
+  """
+  One stage of training: step counter, clock, optimiser, average, best checkpoint, curve.
+
+  The learning rate warms up, stays, and decays over the last part of the minutes asked for
+  (warm-up, stable, decay). The state before the decay is kept as stable.pt: a later run goes on
+  from there, so the length of the whole need not be known when it starts. cool = 0 never decays.
+  """
+
+  def __init__(self, folder, nets, minutes, rate, cool=0.25, warm_steps=200, decay=0.9995,
+               weight_decay=0.01, betas=(0.9, 0.99), device=None, every_seconds=120):
+    self.folder, self.nets, self.rate, self.cool = folder, nets, rate, cool
+    self.warm_steps, self.every_seconds = warm_steps, every_seconds
+    self.parameters = [p for n in nets for p in n.parameters() if p.requires_grad]
+    self.optimizer = torch.optim.AdamW(self.parameters, rate, betas=betas,
+                                       weight_decay=weight_decay, fused=True)
+    self.average = Average(nets, decay)
+    self.step = self.samples = 0
+    self.seconds = 0.0
+    self.best = float("inf")
+    self.decayed = 1.0          # how far the learning rate has come down, 1 to 0
+    self.device = device or torch.device("cpu")
+    self.workers = 1 if self.device.type == "cuda" else CPU_WORKERS
+    self.pool = concurrent.futures.ThreadPoolExecutor(
+      self.workers, initializer=torch.set_num_threads, initargs=(1,))
+    self._load()
+    self.began = self.saved = time.time()
+    self.minutes = minutes
+    self.seconds_before = self.seconds
+    self.stable_kept = self.decayed < 1.0
+
+  def _path(self, name):
+    return os.path.join(self.folder, name)
+
+  def _load(self):
+    last, stable = self._path("last.pt"), self._path("stable.pt")
+    if not os.path.exists(last):
+      self._load_start()
+      return
+    state = torch.load(last, map_location=self.device, weights_only=True)
+    if state["decayed"] < 0.1 and os.path.exists(stable):   # a finished run: go on before its decay
+      best = state["best"]
+      state = torch.load(stable, map_location=self.device, weights_only=True)
+      state["best"] = best
+    for mine, theirs in zip(self.nets, state["nets"]):
+      mine.load_state_dict(theirs)
+    for mine, theirs in zip(self.average.nets, state["average"]):
+      mine.load_state_dict(theirs)
+    self.optimizer.load_state_dict(state["optimizer"])
+    for name in ("step", "samples", "seconds", "best", "decayed"):
+      setattr(self, name, state[name])
+    print(f"resumed at step {self.step}, {self.samples} samples, {self.seconds / 60:.1f} minutes",
+          flush=True)
+
+  def _load_start(self):
+    """start.pt: averaged weights alone, f16, as gpu.py brings them home"""
+    if not os.path.exists(self._path("start.pt")):
+      return
+    state = torch.load(self._path("start.pt"), map_location=self.device, weights_only=True)
+    for net, average, theirs in zip(self.nets, self.average.nets, state["average"]):
+      net.load_state_dict(theirs)
+      average.load_state_dict(theirs)
+    for name in ("step", "samples", "seconds"):
+      setattr(self, name, state[name])
+
+  def keep(self, name="last.pt"):
+    save(dict(nets=[n.state_dict() for n in self.nets],
+              average=[n.state_dict() for n in self.average.nets],
+              optimizer=self.optimizer.state_dict(), step=self.step, samples=self.samples,
+              seconds=self.seconds, best=self.best, decayed=self.decayed), self._path(name))
+
+  def keep_best(self, value):
+    """the averaged weights, when validation has never been better"""
+    if value < self.best:
+      self.best = value
+      save([n.state_dict() for n in self.average.nets], self._path("best.pt"))
+      return True
+    return False
+
+  @property
+  def fraction(self):
+    return (time.time() - self.began) / (60 * self.minutes)
+
+  def going(self):
+    """sets the learning rate; false when time is up, with the state saved"""
+    self.seconds = self.seconds_before + time.time() - self.began
+    fraction = self.fraction
+    if self.cool and fraction > 1 - self.cool and not self.stable_kept:
+      self.keep("stable.pt")
+      self.stable_kept = True
+    if self.cool:
+      self.decayed = min(self.decayed, max(0.0, (1 - fraction) / self.cool))
+    if fraction >= 1:
+      self.keep()
+      return False
+    if time.time() - self.saved > self.every_seconds:
+      self.keep()
+      self.saved = time.time()
+    rate = self.rate * min(1, (self.step + 1) / self.warm_steps) * max(self.decayed, 0.02)
+    for group in self.optimizer.param_groups:
+      group["lr"] = rate
+    return True
+
+  def update(self, loss_of, *batch, clip=1.0):
+    """
+    One step on loss_of(*batch), a mean over the batch; returns the loss. On a CPU every core takes
+    a share of the batch with one thread: on a machine that others use too, this is several times
+    faster than threads that wait for each other in every operation.
+    """
+    count = len(batch[0])
+    shares = [[x[i * count // self.workers:(i + 1) * count // self.workers] for x in batch]
+              for i in range(self.workers)]
+
+    def work(share):
+      loss = loss_of(*share)
+      return loss.detach(), torch.autograd.grad(loss, self.parameters)
+
+    if self.workers == 1:
+      loss, gradients = work(shares[0])
+    else:
+      losses, all_gradients = zip(*self.pool.map(work, shares))
+      loss, gradients = torch.stack(losses).mean(), list(all_gradients[0])
+      for more in all_gradients[1:]:
+        torch._foreach_add_(gradients, more)
+      torch._foreach_div_(gradients, self.workers)
+    for parameter, gradient in zip(self.parameters, gradients):
+      parameter.grad = gradient
+    torch.nn.utils.clip_grad_norm_(self.parameters, clip)
+    self.optimizer.step()
+    self.optimizer.zero_grad(set_to_none=True)
+    self.step += 1
+    self.samples += count
+    self.average.update(self.nets, self.step)
+    return loss
+
+  def curve(self, **values):
+    """a line of curve.csv, which is what gets committed"""
+    path = self._path("curve.csv")
+    row = dict(step=self.step, samples=self.samples, minutes=round(self.seconds / 60, 2),
+               **{k: round(float(v), 5) for k, v in values.items()})
+    new = not os.path.exists(path)
+    with open(path, "a", newline="") as f:
+      writer = csv.DictWriter(f, row.keys(), lineterminator="\n")
+      if new:
+        writer.writeheader()
+      writer.writerow(row)
+    speed = (self.seconds - self.seconds_before)
+    print(" ".join(f"{k} {v}" for k, v in row.items()), f"run {speed / 60:.1f} min", flush=True)

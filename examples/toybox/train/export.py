@@ -1,0 +1,114 @@
+"""
+Puts the trained parts together as a diffusers folder in f16.
+
+    python export.py --size first --out models/toybox [--weights best|last]
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import textwrap
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image, ImageDraw
+
+import common
+import data
+import tokenizer as tokens
+from config import SIZES, build_scheduler, build_text, build_unet, build_vae
+
+logging.getLogger("diffusers").setLevel(logging.ERROR)
+
+
+def read_weights(folder, name):
+  """the averaged weights of a stage: its best checkpoint, or where it stands"""
+  state = torch.load(os.path.join(folder, name + ".pt"), map_location="cpu", weights_only=True)
+  return state["average"] if isinstance(state, dict) else state
+
+
+def load_vae(size, weights="best"):
+  """the frozen autoencoder, its scaling factor measured on validation pictures"""
+  folder = common.state_dir(size, "vae")
+  vae = build_vae(size)
+  vae.load_state_dict(read_weights(folder, weights)[0])
+  vae.eval().requires_grad_(False)
+  path = os.path.join(folder, "scale.json")
+  if not os.path.exists(path):
+    images = data.pictures(size, data.shards(size, validation=True)[0])[:512]
+    with torch.no_grad():
+      z = torch.cat([vae.encode(data.to_tensor(images[i:i + 64])).latent_dist.mode()
+                     for i in range(0, 512, 64)])
+    with open(path, "w") as f:
+      json.dump(dict(scaling_factor=round(1 / z.std().item(), 5)), f)
+  with open(path) as f:
+    vae.register_to_config(**json.load(f))
+  return vae
+
+
+def pipeline(size, vae, unet, text, tokenizer):
+  pipe = StableDiffusionPipeline(
+    vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=build_scheduler(),
+    safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+  pipe.set_progress_bar_config(disable=True)
+  return pipe
+
+
+def generate(pipe, prompts, steps=25, guidance=4.0, seed=1, batch=32):
+  """uint8 [n, side, side, 3]"""
+  generator = torch.Generator().manual_seed(seed)
+  out = []
+  for at in range(0, len(prompts), batch):
+    images = pipe(list(prompts[at:at + batch]), num_inference_steps=steps,
+                  guidance_scale=guidance, generator=generator, output_type="np").images
+    out.append((images * 255).round().astype(np.uint8))
+  return np.concatenate(out)
+
+
+def grid(images, captions, path, columns=8, cell=128):
+  """pictures with their captions below"""
+  rows, text = -(-len(images) // columns), 34
+  sheet = Image.new("RGB", (columns * (cell + 8), rows * (cell + text)), "white")
+  draw = ImageDraw.Draw(sheet)
+  for i, (image, caption) in enumerate(zip(images, captions)):
+    x, y = i % columns * (cell + 8) + 4, i // columns * (cell + text) + 2
+    sheet.paste(Image.fromarray(image).resize((cell, cell), Image.BICUBIC), (x, y))
+    for line, words in enumerate(textwrap.wrap(caption, 22)[:3]):
+      draw.text((x, y + cell + 10 * line), words, fill="black")
+  sheet.save(path)
+
+
+def sheet(pipe, captions, path, **options):
+  grid(generate(pipe, captions, **options), captions, path)
+
+
+def load_pipeline(size, weights="best"):
+  tokenizer = tokens.load(common.state_dir(size, "tokenizer"))
+  unet, text = build_unet(size), build_text(size, tokenizer)
+  state = read_weights(common.state_dir(size, "unet"), weights)
+  unet.load_state_dict(state[0])
+  text.load_state_dict(state[1])
+  return pipeline(size, load_vae(size), unet.eval(), text.eval(), tokenizer)
+
+
+def write(size, pipe, out):
+  pipe.to(torch.float16).save_pretrained(out, safe_serialization=True)
+  folder = common.state_dir(size, "tokenizer")
+  shutil.rmtree(os.path.join(out, "tokenizer"))
+  os.makedirs(os.path.join(out, "tokenizer"))
+  for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
+    shutil.copy(os.path.join(folder, name), os.path.join(out, "tokenizer", name))
+
+
+if __name__ == "__main__":
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
+  parser.add_argument("--size", default="first", choices=SIZES)
+  parser.add_argument("--out", default=os.path.join(common.ROOT, "models", "toybox"))
+  parser.add_argument("--weights", default="best", choices=("best", "last"))
+  a = parser.parse_args()
+  write(a.size, load_pipeline(a.size, a.weights), a.out)
+  total = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(a.out) for f in fs)
+  print(f"{a.out}: {total / 1e6:.1f} MB")

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Trains the toybox model, or goes on with it: every stage picks up where it stands.
+#   examples/toybox/train/train.sh [minutes for the UNet]        size "first", two CPU cores
+# State is kept in build/toybox; a stage that has its weights is not run again.
+set -e
+cd "$(dirname "$0")"
+size=${TOYBOX_SIZE:-first}
+minutes=${1:-90}
+python=${PYTHON:-python3}
+root=$(cd ../../.. && pwd)
+state=${TOYBOX_STATE:-$root/build/toybox}/$size
+
+$python data.py --size "$size" --shards "${TOYBOX_SHARDS:-10}"
+[ -f "$state/tokenizer/vocab.json" ] || $python tokenizer.py --size "$size"
+[ -f "$state/vae/best.pt" ] || $python vae.py --size "$size" --minutes "${TOYBOX_VAE_MINUTES:-25}"
+$python unet.py --size "$size" --minutes "$minutes"
+$python export.py --size "$size" --out "${TOYBOX_OUT:-$root/models/toybox}"

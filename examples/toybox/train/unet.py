@@ -1,0 +1,152 @@
+"""
+Trains the UNet and the text encoder together, on latents of the rendered shards.
+
+    python unet.py --size first --minutes 90
+
+v-prediction; timesteps are drawn where objects form (a normal in log SNR, with a uniform part);
+one caption in ten is empty, for classifier-free guidance; weights are averaged. Shards that
+appear in the data folder while it trains are encoded and taken in.
+"""
+
+import argparse
+import os
+
+import numpy as np
+import torch
+
+import common
+import data
+import export
+import tokenizer as tokens
+from config import SIZES, build_scheduler, build_text, build_unet
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
+parser.add_argument("--size", default="first", choices=SIZES)
+parser.add_argument("--minutes", type=float, default=90)
+parser.add_argument("--batch", type=int, default=32)
+parser.add_argument("--rate", type=float, default=5e-4)
+parser.add_argument("--cool", type=float, default=0.25)
+parser.add_argument("--shard-every", type=int, default=250, help="steps between new shards")
+parser.add_argument("--most-shards", type=int, default=400, help="the newest so many are kept")
+parser.add_argument("--check-minutes", type=float, default=5)
+parser.add_argument("--sheet-minutes", type=float, default=10)
+a = parser.parse_args()
+
+device = common.set_up()
+folder = common.state_dir(a.size, "unet")
+tokenizer = tokens.load(common.state_dir(a.size, "tokenizer"))
+vae = export.load_vae(a.size).to(device, memory_format=torch.channels_last)
+unet = build_unet(a.size).to(device, memory_format=torch.channels_last)
+text = build_text(a.size, tokenizer).to(device)
+run = common.Run(folder, [unet, text], a.minutes, a.rate, a.cool, decay=0.9995, device=device)
+scheduler = build_scheduler()
+alphas = scheduler.alphas_cumprod.to(device)
+log_snr = (alphas.clamp(1e-8) / (1 - alphas)).log()
+
+
+@torch.no_grad()
+def encode_shard(shard):
+  """latents f16 and token ids of a shard; latents are cached beside the pictures"""
+  path = data.shard_path(a.size, shard, "latents.npy")
+  captions, labels = data.texts(a.size, shard)
+  if os.path.exists(path):
+    z = torch.from_numpy(np.load(path))
+  else:
+    images, parts = data.pictures(a.size, shard), []
+    for at in range(0, len(images), 64):
+      x = data.to_tensor(images[at:at + 64], device)
+      parts.append(vae.encode(x).latent_dist.mode().half().cpu())
+    z = torch.cat(parts)
+    with open(path + ".part", "wb") as f:
+      np.save(f, z.numpy())
+    os.replace(path + ".part", path)
+  return z, tokens.encode(tokenizer, captions).to(torch.int16)
+
+
+class Latents:
+  """every shard encoded so far; take() adds one that is new"""
+
+  def __init__(self):
+    self.shards = {}
+
+  def take(self, count=1):
+    for shard in data.shards(a.size):
+      if shard in self.shards:
+        continue
+      if count == 0:
+        return
+      self.shards[shard] = encode_shard(shard)
+      if len(self.shards) > a.most_shards:
+        self.shards.pop(min(self.shards))
+      count -= 1
+
+  def batch(self, step, count):
+    rng = np.random.default_rng([12, step])
+    known = sorted(self.shards)
+    which = rng.integers(0, len(known), count)
+    at = rng.integers(0, data.SHARD, count)
+    z = torch.stack([self.shards[known[w]][0][i] for w, i in zip(which, at)])
+    ids = torch.stack([self.shards[known[w]][1][i] for w, i in zip(which, at)])
+    return z.to(device).float() * vae.config.scaling_factor, ids.to(device).long()
+
+
+def draw_timesteps(count, generator=None):
+  """three in four from N(-0.7, 2) in log SNR, the rest uniform"""
+  t = torch.randint(0, 1000, (count,), generator=generator)
+  wanted = torch.randn(count, generator=generator) * 2.0 - 0.7
+  near = torch.searchsorted(-log_snr.cpu().contiguous(), -wanted).clamp(max=999)
+  return torch.where(torch.rand(count, generator=generator) < 0.75, near, t).to(device)
+
+
+def loss_of(unet, text, z, ids, t, noise):
+  alpha = alphas[t].view(-1, 1, 1, 1)
+  noisy = alpha.sqrt() * z + (1 - alpha).sqrt() * noise
+  target = alpha.sqrt() * noise - (1 - alpha).sqrt() * z
+  with common.autocast(device):
+    context = text(input_ids=ids).last_hidden_state
+    out = unet(noisy.contiguous(memory_format=torch.channels_last), t, context).sample
+  return ((out.float() - target) ** 2).mean()
+
+
+latents = Latents()
+latents.take(2)
+if not latents.shards:
+  raise SystemExit("no shards yet: run data.py")
+held = encode_shard(data.shards(a.size, validation=True)[0])
+fixed = torch.Generator().manual_seed(3)
+held_z = held[0][:512].to(device).float() * vae.config.scaling_factor
+held_ids = held[1][:512].to(device).long()
+held_t = draw_timesteps(512, fixed)
+held_noise = torch.randn(held_z.shape, generator=fixed).to(device)
+
+
+@torch.no_grad()
+def validate():
+  nets = run.average.nets
+  losses = [loss_of(*nets, held_z[i:i + 64], held_ids[i:i + 64], held_t[i:i + 64],
+                    held_noise[i:i + 64]) for i in range(0, 512, 64)]
+  return torch.stack(losses).mean()
+
+
+losses, checked, drawn = [], run.seconds, run.seconds
+while run.going():
+  if run.step % a.shard_every == 0:
+    latents.take()
+  z, ids = latents.batch(run.step, a.batch)
+  losses.append(run.update(lambda *batch: loss_of(unet, text, *batch), z, ids,
+                           draw_timesteps(len(z)), torch.randn_like(z)))
+  if run.seconds - checked > 60 * a.check_minutes:
+    checked = run.seconds
+    value = validate()
+    run.curve(loss=torch.stack(losses).mean(), validation=value, shards=len(latents.shards))
+    run.keep_best(value.item())
+    losses = []
+  if run.seconds - drawn > 60 * a.sheet_minutes:
+    drawn = run.seconds
+    pipe = export.pipeline(a.size, vae, *run.average.nets, tokenizer)
+    captions = data.texts(a.size, data.shards(a.size, validation=True)[0])[0][:24]
+    export.sheet(pipe, captions, os.path.join(folder, f"samples-{int(run.seconds / 60):05d}.png"))
+value = validate()
+run.curve(loss=torch.stack(losses).mean() if losses else 0, validation=value,
+          shards=len(latents.shards))
+run.keep_best(value.item())

