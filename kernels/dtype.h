@@ -6,6 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* the values of textinv_dtype */
 typedef enum { TI_F32 = 0, TI_F16 = 1, TI_BF16 = 2 } ti_dtype;
 
@@ -104,5 +108,9 @@ static inline void ti_store(ti_dtype dtype, void *p, size_t i, float f)
 
 /* count values of x_dtype into y_dtype; the buffers do not overlap */
 void ti_convert(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* TI_DTYPE_H */

@@ -26,6 +26,7 @@ extern "C" {
 /* where a kernel runs */
 typedef struct ti_exec {
   void       *stream;   /* CUDA: cudaStream_t; CPU: NULL */
+  void       *device;   /* CUDA: the ti_cuda of cuda/plugin.h; CPU: NULL */
   int         threads;  /* CPU: OpenMP threads to use, >= 1 */
   const void *prepared; /* what the record's prepare entry made, or NULL */
   void       *scratch;  /* CPU: scratch_bytes aligned to 64, shared by all records, dead between them */
@@ -145,7 +146,11 @@ typedef struct ti_kernels {
                                    ti_weight *w, const ti_linear_shape *s, int has_residual, int backward);
   void (*release)(void *prepared);
 
+  /* optional: *out = w as plain values of dtype where kernels can read them; NULL = ti_weight_plain() */
+  textinv_status (*weight_plain)(ti_exec *e, const void **out, ti_weight *w, ti_dtype dtype);
+
   /* scratch that an entry needs beyond what prepare asked for; NULL = none */
+  size_t (*groupnorm_scratch)(const ti_groupnorm_shape *s);
   size_t (*attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads, int backward);
 
   /* bias and residual may be NULL; y may be the same buffer as residual */

@@ -4,6 +4,10 @@
 
 #include "textinv/textinv.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define TI_ERROR_SIZE 512
 
 /* one line, "" when nothing failed */
@@ -22,5 +26,9 @@ textinv_status ti_fail_nomem(ti_error *e, size_t bytes, const char *what);
 
 /* "PATH: WHAT: text of errno", TEXTINV_E_NOT_FOUND for ENOENT, else TEXTINV_E_IO */
 textinv_status ti_fail_errno(ti_error *e, int error_number, const char *path, const char *what);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* TI_ERROR_H */

@@ -57,6 +57,13 @@ static int is_matrix(ti_op op)
   return op == TI_OP_CONV2D || op == TI_OP_CONV2D_BWD || op == TI_OP_LINEAR || op == TI_OP_LINEAR_BWD;
 }
 
+static textinv_status plain_weight(const ti_kernels *k, ti_exec *e, const void **out, ti_weight *w,
+                                   ti_dtype dtype)
+{
+  return k->weight_plain ? k->weight_plain(e, out, w, dtype)
+                         : ti_weight_plain(e->error, out, w, dtype);
+}
+
 static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
 {
   const ti_kernels *k = plan->kernels;
@@ -84,6 +91,11 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
       scratch = k->attention_scratch(dtype, &r->s.attention, plan->threads,
                                      r->op == TI_OP_ATTENTION_BWD);
     break;
+  case TI_OP_GROUPNORM:
+  case TI_OP_GROUPNORM_BWD:
+    if (k->groupnorm_scratch)
+      scratch = k->groupnorm_scratch(&r->s.groupnorm);
+    break;
   default:
     break;
   }
@@ -96,11 +108,11 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
 
     if (r->op == TI_OP_EMBEDDING_BWD)
       return TEXTINV_OK;
-    status = ti_weight_plain(e->error, &r->weight_data, r->weight, plain ? dtype : TI_F32);
+    status = plain_weight(k, e, &r->weight_data, r->weight, plain ? dtype : TI_F32);
   }
   if (status >= 0 && r->bias)
-    status = ti_weight_plain(e->error, &r->bias_data, r->bias,
-                             r->op == TI_OP_EMBEDDING ? dtype : TI_F32);
+    status = plain_weight(k, e, &r->bias_data, r->bias,
+                          r->op == TI_OP_EMBEDDING ? dtype : TI_F32);
   return status;
 }
 
