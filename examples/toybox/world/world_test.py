@@ -85,7 +85,6 @@ class WorldTest(unittest.TestCase):
             )
 
     def test_every_template_scene_style_and_noun_occurs(self):
-        _, _, more = [], [], []
         metas = list(self.metas)
         for s in range(COUNT, 12 * COUNT):
             spec = self.w._spec(s, "train", 1.0)
