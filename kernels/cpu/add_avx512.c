@@ -1,0 +1,127 @@
+/* Sums and the gradient of upsampling with AVX-512; the formulas are in add.c and upsample.c. */
+#include "avx512.h"
+
+#include "simd_avx512.h"
+
+#ifdef TI_HAVE_AVX512
+
+enum { CHUNK = 1 << 13, BLOCK = 128 }; /* values, channels that a worker takes at once */
+
+TI_AVX512_INLINE void add_worker(ti_dtype dtype, void *y, const void *a, const void *b,
+                                 size_t y_at, size_t b_at, size_t count)
+{
+  for (size_t i = 0; i < count; i += TI_LANES) {
+    const __mmask16 m = ti_mask(count - i < TI_LANES ? count - i : TI_LANES);
+
+    ti_store_mask(dtype, y, y_at + i, m,
+                  _mm512_add_ps(ti_load_mask(dtype, a, y_at + i, m),
+                                ti_load_mask(dtype, b, b_at + i, m)));
+  }
+}
+
+/* y[y_at...] = a[y_at...] + b[b_at...] */
+static TI_AVX512 void add_range(ti_dtype dtype, void *y, const void *a, const void *b, size_t y_at,
+                                size_t b_at, size_t count)
+{
+  TI_DISPATCH(dtype, add_worker, y, a, b, y_at, b_at, count);
+}
+
+/* sums over rows of up to BLOCK neighbouring channels; 64 rows in float, those sums in double */
+TI_AVX512_INLINE void sum_worker(ti_dtype dtype, void *dv, const void *dy, size_t to, size_t from,
+                                 size_t rows, size_t stride, size_t count)
+{
+  for (size_t i = 0; i < count; i += TI_LANES) {
+    const __mmask16 m = ti_mask(count - i < TI_LANES ? count - i : TI_LANES);
+    __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
+
+    for (size_t r = 0; r < rows;) {
+      const size_t end = rows - r < 64 ? rows : r + 64;
+      __m512 sum = _mm512_setzero_ps();
+
+      for (; r < end; r++)
+        sum = _mm512_add_ps(sum, ti_load_mask(dtype, dy, from + r * stride + i, m));
+      low = _mm512_add_pd(low, _mm512_cvtps_pd(_mm512_castps512_ps256(sum)));
+      high = _mm512_add_pd(high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(sum, 1)));
+    }
+    ti_store_mask(dtype, dv, to + i, m,
+                  _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)),
+                                     _mm512_cvtpd_ps(high), 1));
+  }
+}
+
+static TI_AVX512 void sum_rows(ti_dtype dtype, void *dv, const void *dy, size_t to, size_t from,
+                               size_t rows, size_t stride, size_t count)
+{
+  TI_DISPATCH(dtype, sum_worker, dv, dy, to, from, rows, stride, count);
+}
+
+/* one pixel: dx[to...] = the four of dy */
+TI_AVX512_INLINE void pixel_worker(ti_dtype dtype, void *dx, const void *dy, size_t to, size_t from,
+                                   size_t row, size_t c)
+{
+  for (size_t i = 0; i < c; i += TI_LANES) {
+    const __mmask16 m = ti_mask(c - i < TI_LANES ? c - i : TI_LANES);
+    const __m512 top = _mm512_add_ps(ti_load_mask(dtype, dy, from + i, m),
+                                     ti_load_mask(dtype, dy, from + c + i, m));
+    const __m512 bottom = _mm512_add_ps(ti_load_mask(dtype, dy, from + row + i, m),
+                                        ti_load_mask(dtype, dy, from + row + c + i, m));
+
+    ti_store_mask(dtype, dx, to + i, m, _mm512_add_ps(top, bottom));
+  }
+}
+
+static TI_AVX512 void sum_pixels(ti_dtype dtype, void *dx, const void *dy, const ti_upsample_shape *s,
+                                 size_t r)
+{
+  const size_t c = s->c, row = 2 * s->w * c;
+
+  for (int x = 0; x < s->w; x++)
+    TI_DISPATCH(dtype, pixel_worker, dx, dy, (r * s->w + x) * c, 2 * r * row + 2 * x * c, row, c);
+}
+
+textinv_status ti_avx512_add(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
+                             size_t count)
+{
+#pragma omp parallel for num_threads(e->threads)
+  for (size_t i = 0; i < count; i += CHUNK)
+    add_range(dtype, y, a, b, i, i, count - i < CHUNK ? count - i : CHUNK);
+  return TEXTINV_OK;
+}
+
+textinv_status ti_avx512_add_channels_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
+                                          const void *v, const ti_add_channels_shape *s)
+{
+  const size_t c = s->c;
+
+#pragma omp parallel for num_threads(e->threads)
+  for (int r = 0; r < s->n * s->hw; r++)
+    add_range(dtype, y, x, v, r * c, r / s->hw * c, c);
+  return TEXTINV_OK;
+}
+
+textinv_status ti_avx512_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, const void *dy,
+                                          const ti_add_channels_shape *s)
+{
+  const size_t c = s->c, hw = s->hw;
+  const int blocks = (s->c + BLOCK - 1) / BLOCK;
+
+#pragma omp parallel for num_threads(e->threads)
+  for (int i = 0; i < s->n * blocks; i++) {
+    const size_t n = i / blocks, from = (size_t)(i % blocks) * BLOCK;
+
+    sum_rows(dtype, dv, dy, n * c + from, n * hw * c + from, hw, c,
+             c - from < BLOCK ? c - from : BLOCK);
+  }
+  return TEXTINV_OK;
+}
+
+textinv_status ti_avx512_upsample_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                      const ti_upsample_shape *s)
+{
+#pragma omp parallel for num_threads(e->threads)
+  for (int r = 0; r < s->n * s->h; r++)
+    sum_pixels(dtype, dx, dy, s, r);
+  return TEXTINV_OK;
+}
+
+#endif /* TI_HAVE_AVX512 */

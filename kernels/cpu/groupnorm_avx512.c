@@ -1,0 +1,285 @@
+/*
+ * Group normalisation with AVX-512; the formulas are in groupnorm.c.
+ *
+ * A worker takes a few whole groups of one sample, so many that their channels fill vectors: the
+ * passes run down the rows with the channels side by side, and the block stays in the second cache.
+ * Sums are kept by channel, 32 rows in float and those sums in double, so that the bits do not depend on threads.
+ */
+#include "avx512.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "simd_avx512.h"
+
+#ifdef TI_HAVE_AVX512
+
+enum { MAX_CHANNELS = 512, ROWS = 32 };
+
+/* rows of x, from channel c0, of one sample and one worker's groups */
+typedef struct block {
+  size_t from, hw, stride;
+  int channels, per;
+} block;
+
+/* per channel: y = xhat weight + bias with xhat = (x - b) a */
+typedef struct channels {
+  _Alignas(64) float a[MAX_CHANNELS], b[MAX_CHANNELS];
+  _Alignas(64) float weight[MAX_CHANNELS], bias[MAX_CHANNELS];
+  _Alignas(64) double sum[MAX_CHANNELS], sum2[MAX_CHANNELS];
+} channels;
+
+TI_AVX512_INLINE __mmask16 mask_at(const block *k, int c)
+{
+  return ti_mask(k->channels - c < TI_LANES ? k->channels - c : TI_LANES);
+}
+
+TI_AVX512_INLINE void add_double(double *sum, __m512 x)
+{
+  _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum),
+                                      _mm512_cvtps_pd(_mm512_castps512_ps256(x))));
+  _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8),
+                                          _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))));
+}
+
+/* sum += x, or += (x - b)^2 with square */
+TI_AVX512_INLINE void moments_worker(ti_dtype dtype, channels *ch, const void *x, const block *k,
+                                     int square)
+{
+  for (size_t r = 0; r < k->hw;) {
+    const size_t first = r, end = k->hw - r < ROWS ? k->hw : r + ROWS;
+
+    for (int c = 0; c < k->channels; c += TI_LANES) {
+      const __mmask16 m = mask_at(k, c);
+      const __m512 b = _mm512_load_ps(ch->b + c);
+      __m512 sum = _mm512_setzero_ps();
+
+      for (r = first; r < end; r++) {
+        const __m512 v = ti_load_mask(dtype, x, k->from + r * k->stride + c, m);
+        const __m512 d = _mm512_maskz_sub_ps(m, v, b);
+
+        sum = square ? _mm512_fmadd_ps(d, d, sum) : _mm512_add_ps(sum, v);
+      }
+      add_double(ch->sum + c, sum);
+    }
+  }
+}
+
+TI_AVX512_INLINE __m512 normalised(const channels *ch, int c, __m512 x)
+{
+  return _mm512_mul_ps(_mm512_sub_ps(x, _mm512_load_ps(ch->b + c)), _mm512_load_ps(ch->a + c));
+}
+
+TI_AVX512_INLINE __m512 affine(const channels *ch, int c, __m512 xhat)
+{
+  return _mm512_fmadd_ps(xhat, _mm512_load_ps(ch->weight + c), _mm512_load_ps(ch->bias + c));
+}
+
+TI_AVX512_INLINE void apply_worker(ti_dtype dtype, void *y, const channels *ch, const void *x,
+                                   const block *k, int silu)
+{
+  for (size_t r = 0; r < k->hw; r++) {
+    for (int c = 0; c < k->channels; c += TI_LANES) {
+      const __mmask16 m = mask_at(k, c);
+      const size_t at = k->from + r * k->stride + c;
+      __m512 z = affine(ch, c, normalised(ch, c, ti_load_mask(dtype, x, at, m)));
+
+      if (silu)
+        z = _mm512_mul_ps(z, ti_sigmoid(z));
+      ti_store_mask(dtype, y, at, m, z);
+    }
+  }
+}
+
+/* gradient of xhat */
+TI_AVX512_INLINE __m512 inner_gradient(const channels *ch, int c, __m512 dy, __m512 xhat, int silu)
+{
+  const __m512 g = _mm512_mul_ps(dy, _mm512_load_ps(ch->weight + c));
+  const __m512 one = _mm512_set1_ps(1.0f);
+
+  if (!silu)
+    return g;
+
+  const __m512 z = affine(ch, c, xhat), s = ti_sigmoid(z);
+
+  return _mm512_mul_ps(g, _mm512_mul_ps(s, _mm512_fmadd_ps(z, _mm512_sub_ps(one, s), one)));
+}
+
+/* sum += g, sum2 += g xhat */
+TI_AVX512_INLINE void gradient_sums_worker(ti_dtype dtype, channels *ch, const void *dy,
+                                           const void *x, const block *k, int silu)
+{
+  for (size_t r = 0; r < k->hw;) {
+    const size_t first = r, end = k->hw - r < ROWS ? k->hw : r + ROWS;
+
+    for (int c = 0; c < k->channels; c += TI_LANES) {
+      const __mmask16 m = mask_at(k, c);
+      __m512 g_sum = _mm512_setzero_ps(), gx_sum = _mm512_setzero_ps();
+
+      for (r = first; r < end; r++) {
+        const size_t at = k->from + r * k->stride + c;
+        const __m512 xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
+        const __m512 g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
+
+        g_sum = _mm512_add_ps(g_sum, g);
+        gx_sum = _mm512_fmadd_ps(g, xhat, gx_sum);
+      }
+      add_double(ch->sum + c, g_sum);
+      add_double(ch->sum2 + c, gx_sum);
+    }
+  }
+}
+
+/* dx = a (g - g_avg - xhat gx_avg); the averages are repeated for each channel */
+TI_AVX512_INLINE void gradient_worker(ti_dtype dtype, void *dx, const channels *ch,
+                                      const float *g_avg, const float *gx_avg, const void *dy,
+                                      const void *x, const block *k, int silu)
+{
+  for (size_t r = 0; r < k->hw; r++) {
+    for (int c = 0; c < k->channels; c += TI_LANES) {
+      const __mmask16 m = mask_at(k, c);
+      const size_t at = k->from + r * k->stride + c;
+      const __m512 xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
+      const __m512 g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
+      const __m512 d = _mm512_sub_ps(_mm512_sub_ps(g, _mm512_load_ps(g_avg + c)),
+                                     _mm512_mul_ps(xhat, _mm512_load_ps(gx_avg + c)));
+
+      ti_store_mask(dtype, dx, at, m, _mm512_mul_ps(d, _mm512_load_ps(ch->a + c)));
+    }
+  }
+}
+
+static double group_sum(const double *by_channel, const block *k, int group)
+{
+  double sum = 0.0;
+
+  for (int i = 0; i < k->per; i++)
+    sum += by_channel[group * k->per + i];
+  return sum;
+}
+
+static void set_channels(channels *ch, const block *k, int group, float a, float b)
+{
+  for (int c = group * k->per; c < (group + 1) * k->per; c++) {
+    ch->a[c] = a;
+    ch->b[c] = b;
+  }
+}
+
+static TI_AVX512 void fwd_block(ti_dtype dtype, void *y, float *mean, float *rstd, const void *x,
+                                const float *weight, const float *bias, const block *k,
+                                const ti_groupnorm_shape *s)
+{
+  const int groups = k->channels / k->per;
+  const double count = (double)k->hw * k->per;
+  channels ch = { .a = { 0 } };
+
+  memcpy(ch.weight, weight, k->channels * sizeof(float));
+  memcpy(ch.bias, bias, k->channels * sizeof(float));
+  TI_DISPATCH(dtype, moments_worker, &ch, x, k, 0);
+  for (int g = 0; g < groups; g++) {
+    mean[g] = (float)(group_sum(ch.sum, k, g) / count);
+    set_channels(&ch, k, g, 0.0f, mean[g]);
+  }
+  /* a second pass: E[x^2] - mean^2 cancels when |mean| is large */
+  memset(ch.sum, 0, sizeof(ch.sum));
+  TI_DISPATCH(dtype, moments_worker, &ch, x, k, 1);
+  for (int g = 0; g < groups; g++) {
+    rstd[g] = (float)(1.0 / sqrt(group_sum(ch.sum, k, g) / count + s->eps));
+    set_channels(&ch, k, g, rstd[g], mean[g]);
+  }
+  if (s->silu)
+    TI_DISPATCH(dtype, apply_worker, y, &ch, x, k, 1);
+  else
+    TI_DISPATCH(dtype, apply_worker, y, &ch, x, k, 0);
+}
+
+static TI_AVX512 void bwd_block(ti_dtype dtype, void *dx, const void *dy, const void *x,
+                                const float *mean, const float *rstd, const float *weight,
+                                const float *bias, const block *k, int silu)
+{
+  const int groups = k->channels / k->per;
+  const double count = (double)k->hw * k->per;
+  _Alignas(64) float g_avg[MAX_CHANNELS] = { 0 }, gx_avg[MAX_CHANNELS] = { 0 };
+  channels ch = { .a = { 0 } };
+
+  memcpy(ch.weight, weight, k->channels * sizeof(float));
+  memcpy(ch.bias, bias, k->channels * sizeof(float));
+  for (int g = 0; g < groups; g++)
+    set_channels(&ch, k, g, rstd[g], mean[g]);
+  if (silu)
+    TI_DISPATCH(dtype, gradient_sums_worker, &ch, dy, x, k, 1);
+  else
+    TI_DISPATCH(dtype, gradient_sums_worker, &ch, dy, x, k, 0);
+  for (int c = 0; c < k->channels; c++) {
+    g_avg[c] = (float)(group_sum(ch.sum, k, c / k->per) / count);
+    gx_avg[c] = (float)(group_sum(ch.sum2, k, c / k->per) / count);
+  }
+  if (silu)
+    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, k, 1);
+  else
+    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, k, 0);
+}
+
+/* groups of one worker: whole vectors where that is possible, and at least a cache line pair */
+static int groups_at_once(const ti_groupnorm_shape *s)
+{
+  const int per = s->c / s->groups;
+  int count = 1;
+
+  while ((count * per < 64 || count * per % TI_LANES) && 2 * count * per <= MAX_CHANNELS &&
+         2 * count <= s->groups)
+    count *= 2;
+  return count;
+}
+
+static block block_of(const ti_groupnorm_shape *s, int at_once, int blocks, int i, int *first)
+{
+  const int per = s->c / s->groups, g = i % blocks * at_once;
+  const int count = s->groups - g < at_once ? s->groups - g : at_once;
+
+  *first = i / blocks * s->groups + g;
+  return (block){ .from = (size_t)(i / blocks) * s->hw * s->c + (size_t)g * per, .hw = s->hw,
+                  .stride = s->c, .channels = count * per, .per = per };
+}
+
+textinv_status ti_avx512_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
+                                       const void *x, const float *weight, const float *bias,
+                                       const ti_groupnorm_shape *s)
+{
+  const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
+
+  if (s->c / s->groups > MAX_CHANNELS)
+    return ti_cpu_groupnorm_fwd(e, dtype, y, mean, rstd, x, weight, bias, s);
+#pragma omp parallel for num_threads(e->threads)
+  for (int i = 0; i < s->n * blocks; i++) {
+    int first;
+    const block k = block_of(s, at_once, blocks, i, &first);
+    const size_t c0 = (size_t)(first % s->groups) * k.per;
+
+    fwd_block(dtype, y, mean + first, rstd + first, x, weight + c0, bias + c0, &k, s);
+  }
+  return TEXTINV_OK;
+}
+
+textinv_status ti_avx512_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                       const void *x, const float *mean, const float *rstd,
+                                       const float *weight, const float *bias,
+                                       const ti_groupnorm_shape *s)
+{
+  const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
+
+  if (s->c / s->groups > MAX_CHANNELS)
+    return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias, s);
+#pragma omp parallel for num_threads(e->threads)
+  for (int i = 0; i < s->n * blocks; i++) {
+    int first;
+    const block k = block_of(s, at_once, blocks, i, &first);
+    const size_t c0 = (size_t)(first % s->groups) * k.per;
+
+    bwd_block(dtype, dx, dy, x, mean + first, rstd + first, weight + c0, bias + c0, &k, s->silu);
+  }
+  return TEXTINV_OK;
+}
+
+#endif /* TI_HAVE_AVX512 */
