@@ -28,8 +28,13 @@ NOTO = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 SYMBOLA = "/usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf"
 EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 ANNOTATIONS = "/usr/share/unicode/cldr/common/annotations/en.xml"
-CATALOGUES = ["BlendSwap-CC-0", "BlendSwap-CC-BY", "KatorLegaz", "Reallusion", "Scopia"]
-LICENCES = {"BlendSwap-CC-0": "CC0 1.0"}
+LICENCES = {
+    "BlendSwap-CC-0": "CC0",
+    "BlendSwap-CC-BY": "CC-BY 3.0",
+    "KatorLegaz": "CC-BY 3.0 US",
+    "Reallusion": "CC-BY 3.0 US",
+    "Scopia": "CC-BY 3.0",
+}
 MAGIC = b"TBXWORLD"
 TEXTURE_SIDE = 96
 SPRITE_SIDE = 96
@@ -369,13 +374,12 @@ def write_attribution(path, models, emoji_count):
         "The toybox world is made of the following works, all reduced, simplified and renamed.",
         "",
     ]
-    for catalogue in CATALOGUES:
+    for catalogue in LICENCES:
         mine = sorted((k, e) for k, e in models.items() if k.startswith(catalogue + "/"))
         if not mine:
             continue
-        licence = LICENCES.get(catalogue, "CC-BY 3.0")
         lines.append(
-            f"{catalogue}, a catalogue of the Debian package sweethome3d-furniture, {licence}"
+            f"{catalogue}, a catalogue of the Debian package sweethome3d-furniture, {LICENCES[catalogue]}"
         )
         lines += [
             f"  {k.split('/')[1]}: {e['name']}, by {e.get('creator', catalogue)}" for k, e in mine
@@ -401,7 +405,7 @@ def main():
     os.makedirs(args.work, exist_ok=True)
     names = read_names(os.path.join(HERE, "names.tsv"))
     tasks, entries = [], {}
-    for catalogue in CATALOGUES:
+    for catalogue in LICENCES:
         path = os.path.join(FURNITURE, catalogue + ".sh3f")
         with zipfile.ZipFile(path) as z:
             found = read_catalogue(z, catalogue)

@@ -268,7 +268,7 @@ class Sampler:
         elif text.startswith("a bright"):
             s["brightness"] = r.uniform(1.25, 1.4)
         s["frame"], s["template"] = frame, template
-        s["colour"], s["class"] = r.chance(0.5), r.chance(0.06)
+        s["colour"], s["class"] = r.chance(0.5), r.chance(0.10)
         s["say_scene"] = r.chance(0.5 if s["scene"].endswith("white" + PLAIN) else 0.88)
         if s["style"] in grammar.COLOURLESS and s["scene"].endswith(PLAIN):
             s["say_scene"] = s["say_scene"] and r.chance(0.15)
