@@ -37,6 +37,7 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBNAME := libtextinv.so.$(VERSION)
 TESTS   := $(sort $(wildcard tests/*/*_test.c))
 TESTBIN := $(TESTS:%.c=$(BUILD)/%)
+TESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c)) # what tests share
 
 .PHONY: all lib help clean
 .DEFAULT_GOAL := all
@@ -73,7 +74,7 @@ $(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) lib/libtextinv.so
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -Llib -ltextinv -Wl,-rpath,'$$ORIGIN/../../lib:$$ORIGIN/../lib' -lm
 
 # --- tests: every tests/*/NAME_test.c is one cmocka program
-$(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/testing.o $(BUILD)/libtextinv.a
+$(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(TESTLIB) $(BUILD)/libtextinv.a
 	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 $(BUILD)/tests/%.o: ALL_CFLAGS += -Itests -Wno-missing-prototypes
 

@@ -758,7 +758,7 @@ typedef struct textinv_generate_params {
   uint32_t              height;          /* pixels, multiple of latent_scale; 0 = the model's size */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */
-  float                 strength;        /* with init_image, 0..1: share of the steps (default 0.8) */
+  float                 strength;        /* with init_image: share of the steps, above 0 to 1 (default 0.8) */
   uint32_t              clip_skip;       /* layers of the text encoder left out, 0..11 (default 0) */
   textinv_progress_fn   progress;        /* after every step; may be NULL */
   void                 *progress_user;   /* passed to progress */

@@ -63,8 +63,8 @@ static textinv_status check(job *j, ti_error *error)
   if (p->rng < TEXTINV_RNG_TORCH_CPU || p->rng > TEXTINV_RNG_TORCH_CPU_SCALAR)
     return ti_fail(error, TEXTINV_E_INVALID, "rng is %d; 0 to %d are possible", (int)p->rng,
                    TEXTINV_RNG_TORCH_CPU_SCALAR);
-  if (!(p->strength >= 0.0f && p->strength <= 1.0f))
-    return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; 0 to 1 is possible", (double)p->strength);
+  if (!(p->strength > 0.0f && p->strength <= 1.0f))
+    return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible", (double)p->strength);
   if (p->width % scale || p->height % scale)
     return ti_fail(error, TEXTINV_E_INVALID, "a picture of %u x %u; its sides must be multiples of %u",
                    p->width, p->height, scale << (j->model->unet.blocks - 1));

@@ -278,14 +278,15 @@ static void describe(run *r)
   ti_format_float(lr, r->adamw.learning_rate);
   ti_format_float(decay, r->adamw.weight_decay);
   end += ti_format(end, (size_t)(limit - end),
-                   "model=%s; words=%016llx; pictures and prompts=%016llx; dtype=%d; seed=%llu; batch=%u; "
-                   "accumulate=%u; learning rate=%s; weight decay=%s; flip=%g; schedule=%s",
-                   r->model->fingerprint, (unsigned long long)words, (unsigned long long)r->data.hash,
-                   (int)r->s->dtype, (unsigned long long)r->p.seed, r->p.batch, r->p.accumulate, lr, decay,
-                   (double)r->p.flip, schedules[r->p.lr_schedule]);
-  end += ti_format(end, (size_t)(limit - end), "; warmup=%u", r->p.lr_warmup);
+                   "model=%s; words=%016llx; dtype=%d; seed=%llu; batch=%u; accumulate=%u; learning rate=%s; "
+                   "weight decay=%s; schedule=%s; warmup=%u; resolution=%u; crop scale=%g; flip=%g; ",
+                   r->model->fingerprint, (unsigned long long)words, (int)r->s->dtype,
+                   (unsigned long long)r->p.seed, r->p.batch, r->p.accumulate, lr, decay,
+                   schedules[r->p.lr_schedule], r->p.lr_warmup, r->p.resolution, (double)r->p.crop_scale,
+                   (double)r->p.flip);
   if (r->p.lr_schedule != TEXTINV_LR_CONSTANT)
-    ti_format(end, (size_t)(limit - end), "; steps=%u", r->p.steps);
+    end += ti_format(end, (size_t)(limit - end), "steps=%u; ", r->p.steps);
+  ti_format(end, (size_t)(limit - end), "pictures and prompts=%016llx", (unsigned long long)r->data.hash);
 }
 
 /* ------------------------------------------------------------------ checkpoints */

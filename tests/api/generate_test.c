@@ -1,0 +1,311 @@
+/* Pictures: the same seed gives the same picture however it is asked for, and nonsense is refused. */
+#include "testing_api.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "tiny_model.h"
+
+enum { BYTES = TINY_SIZE * TINY_SIZE * 3, LATENTS = 4 * 8 * 8 };
+
+static textinv_model *model;
+
+static textinv_generate_params params(void)
+{
+  textinv_generate_params p;
+
+  must(textinv_generate_params_init(&p, sizeof(p)));
+  p.prompt = "a photo of toy";
+  p.steps = 5;
+  p.seed = 42;
+  return p;
+}
+
+static textinv_images *draw(const textinv_generate_params *p)
+{
+  textinv_images *images;
+
+  must(textinv_generate(&images, session, model, NULL, p));
+  return images;
+}
+
+static void batches_do_not_matter(void **state)
+{
+  textinv_generate_params p = params();
+  textinv_images *together, *one_by_one;
+
+  (void)state;
+  for (textinv_sampler kind = TEXTINV_SAMPLER_DEFAULT; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+    p.sampler = kind;
+    p.images = 5;
+    p.batch = 3; /* and a rest of two */
+    together = draw(&p);
+    assert_int_equal(textinv_images_count(together), 5);
+    p.batch = 1;
+    one_by_one = draw(&p);
+    for (uint32_t i = 0; i < 5; i++) {
+      const uint8_t *a = textinv_images_pixels(together, i), *b = textinv_images_pixels(one_by_one, i);
+
+      assert_true(textinv_images_seed(together, i) == 42 + i);
+      for (int k = 0; k < BYTES; k++)
+        assert_true(abs(a[k] - b[k]) <= 1);
+    }
+    /* picture 2 alone, by its own seed */
+    p.images = 1;
+    p.seed = 44;
+    textinv_images *alone = draw(&p);
+
+    assert_memory_equal(textinv_images_pixels(alone, 0), textinv_images_pixels(one_by_one, 2), BYTES);
+    p.seed = 42;
+    textinv_images_free(alone);
+    textinv_images_free(together);
+    textinv_images_free(one_by_one);
+  }
+}
+
+static double distance(textinv_images *a, textinv_images *b)
+{
+  const uint8_t *p = textinv_images_pixels(a, 0), *q = textinv_images_pixels(b, 0);
+  double sum = 0.0;
+
+  for (int i = 0; i < BYTES; i++)
+    sum += abs(p[i] - q[i]);
+  return sum / BYTES;
+}
+
+static void options_change_the_picture(void **state)
+{
+  textinv_generate_params p = params();
+  textinv_images *plain = draw(&p), *other;
+
+  (void)state;
+#define CHANGES(change)                    \
+  do {                                     \
+    p = params();                          \
+    change;                                \
+    other = draw(&p);                      \
+    assert_true(distance(plain, other) > 0.0); \
+    textinv_images_free(other);            \
+  } while (0)
+  CHANGES(p.seed = 43);
+  CHANGES(p.prompt = "of toy");
+  CHANGES(p.negative_prompt = "photo");
+  CHANGES(p.guidance_scale = 1.0f);
+  CHANGES(p.guidance_scale = 3.0f);
+  CHANGES(p.steps = 6);
+  CHANGES(p.sampler = TEXTINV_SAMPLER_EULER);
+  CHANGES(p.rng = TEXTINV_RNG_NATIVE);
+  CHANGES(p.clip_skip = 1);
+  p = params();
+  other = draw(&p);
+  assert_true(distance(plain, other) == 0.0);
+  textinv_images_free(other);
+  textinv_images_free(plain);
+}
+
+static void a_picture_to_start_from(void **state)
+{
+  textinv_generate_params p = params();
+  textinv_images *init = draw(&p), *weak, *strong, *whole;
+
+  (void)state;
+  p.init_image = init;
+  p.seed = 7;
+  p.steps = 20;
+  p.strength = 0.1f;
+  weak = draw(&p);
+  p.strength = 0.9f;
+  strong = draw(&p);
+  /* one step of 20 hardly moves it */
+  p.strength = 0.05f;
+  whole = draw(&p);
+  assert_true(distance(whole, weak) < distance(whole, strong));
+  textinv_images_free(init);
+  textinv_images_free(weak);
+  textinv_images_free(strong);
+  textinv_images_free(whole);
+}
+
+static void sizes_and_parameters(void **state)
+{
+  textinv_generate_params p = params();
+  textinv_images *images;
+
+  (void)state;
+  p.width = 24;
+  p.height = 32;
+  p.negative_prompt = "red";
+  p.sampler = TEXTINV_SAMPLER_EULER_A;
+  images = draw(&p);
+  assert_int_equal(textinv_images_width(images), 24);
+  assert_int_equal(textinv_images_height(images), 32);
+  const char *text = textinv_images_parameters(images, 0);
+
+  assert_non_null(strstr(text, "a photo of toy\nNegative prompt: red\nSteps: 5, Sampler: Euler a, CFG scale: 7.5, "
+                               "Seed: 42, Size: 24x32, Model hash: "));
+  assert_non_null(strstr(text, "RNG: CPU"));
+  textinv_images_free(images);
+}
+
+static void nonsense_is_refused(void **state)
+{
+  textinv_generate_params p;
+  textinv_images *images;
+
+  (void)state;
+#define REFUSED(change, part)                                                                    \
+  do {                                                                                           \
+    p = params();                                                                                \
+    change;                                                                                      \
+    refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID, part);       \
+    assert_null(images);                                                                         \
+  } while (0)
+  REFUSED(p.prompt = NULL, "prompt is NULL");
+  REFUSED(p.images = 0, "images is 0");
+  REFUSED(p.steps = 0, "steps is 0");
+  REFUSED(p.steps = 1001, "steps is 1001");
+  REFUSED(p.width = 13, "multiples of 4");
+  REFUSED(p.width = 14, "multiples of 4");
+  REFUSED(p.height = 8192, "latents of 8 x 4096");
+  REFUSED(p.guidance_scale = NAN, "guidance_scale is nan");
+  REFUSED(p.strength = 1.5f, "strength is 1.5");
+  REFUSED(p.sampler = 99, "sampler is 99");
+  REFUSED(p.rng = -1, "rng is -1");
+  REFUSED(p.clip_skip = 2, "clip_skip is 2; 0 to 1 are possible");
+  p = params();
+  p.struct_size = 4;
+  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID, "was not initialised");
+  refused(textinv_generate(&images, session, model, NULL, NULL), TEXTINV_E_INVALID, "was not initialised");
+  refused(textinv_generate(&images, session, NULL, NULL, &p), TEXTINV_E_INVALID, "model is NULL");
+}
+
+static int32_t stop(void *user, const textinv_progress *progress)
+{
+  ++*(int *)user;
+  return progress->step == 2;
+}
+
+static void a_callback_stops_it(void **state)
+{
+  textinv_generate_params p = params();
+  textinv_images *images;
+  int calls = 0;
+
+  (void)state;
+  p.progress = stop;
+  p.progress_user = &calls;
+  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_CANCELLED, "stopped at step 2 of 5");
+  assert_int_equal(calls, 2);
+  textinv_session_cancel(session);
+  p.progress = NULL;
+  assert_int_equal(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_CANCELLED);
+  images = draw(&p); /* the flag is cleared */
+  textinv_images_free(images);
+}
+
+/* a host's own sampler: DDIM by hand from the single steps gives the library's picture */
+static void steps_one_by_one(void **state)
+{
+  enum { CONTEXT = TINY_TOKENS * TINY_WIDTH };
+  float context[2 * CONTEXT], latents[2 * LATENTS], noise[2 * LATENTS], values[BYTES];
+  textinv_predict_params p;
+  textinv_images *images;
+
+  (void)state;
+  must(textinv_encode_prompt(session, context, CONTEXT, NULL, 0, NULL, model, NULL, "", 0));
+  must(textinv_encode_prompt(session, context + CONTEXT, CONTEXT, NULL, 0, NULL, model, NULL, "a photo", 0));
+  test_seed(1);
+  for (int i = 0; i < LATENTS; i++)
+    latents[i] = latents[LATENTS + i] = test_normal();
+  must(textinv_predict_params_init(&p, sizeof(p)));
+  p.batch = 2;
+  p.latents = latents;
+  p.context = context;
+  p.timestep = 500.0f;
+  must(textinv_predict_noise(session, noise, 2 * LATENTS, model, &p));
+  /* one sample alone is one of the batch */
+  float alone[LATENTS];
+
+  p.batch = 1;
+  p.context = context + CONTEXT;
+  must(textinv_predict_noise(session, alone, LATENTS, model, &p));
+  assert_true(test_relative_error(TI_F32, alone, noise + LATENTS, LATENTS) < 1e-5);
+  assert_true(test_relative_error(TI_F32, noise, noise + LATENTS, LATENTS) > 1e-6);
+  p.timestep = 1000.0f;
+  refused(textinv_predict_noise(session, noise, LATENTS, model, &p), TEXTINV_E_INVALID, "timestep is 1000");
+  p.timestep = 500.0f;
+  refused(textinv_predict_noise(session, noise, 5, model, &p), TEXTINV_E_SHAPE, "256 are needed");
+
+  must(textinv_decode_latents(session, &images, values, BYTES, model, latents, 1, 8, 8));
+  for (int i = 0; i < BYTES / 3; i++) {
+    const float v = fminf(fmaxf(values[i] * 0.5f + 0.5f, 0.0f), 1.0f) * 255.0f;
+
+    assert_true(fabsf(v - textinv_images_pixels(images, 0)[3 * i]) <= 0.5001f);
+  }
+  textinv_images_free(images);
+}
+
+static void long_prompts_are_reported(void **state)
+{
+  float context[TINY_TOKENS * TINY_WIDTH];
+  size_t truncated = 7;
+
+  (void)state;
+  must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model, NULL,
+                             "toy toy toy toy toy toy toy toy toy toy toy toy", 0));
+  assert_int_equal(truncated, 2);
+  must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model, NULL, "toy", 0));
+  assert_int_equal(truncated, 0);
+}
+
+static void bf16_is_close(void **state)
+{
+  textinv_generate_params p = params();
+  textinv_images *exact = draw(&p), *images;
+  textinv_session_params sp;
+  textinv_session *bf16;
+
+  (void)state;
+  must(textinv_session_params_init(&sp, sizeof(sp)));
+  sp.dtype = TEXTINV_BF16;
+  must(textinv_session_new(&bf16, &sp));
+  assert_int_equal(textinv_generate(&images, bf16, model, NULL, &p), TEXTINV_OK);
+  assert_true(distance(exact, images) < 8.0);
+  textinv_images_free(images);
+  textinv_session_free(bf16);
+  textinv_images_free(exact);
+}
+
+static int open_all(void **state)
+{
+  (void)state;
+  if (textinv_session_new(&session, NULL) < 0)
+    return -1;
+  must(textinv_model_open(&model, session, tiny_model()));
+  return 0;
+}
+
+static int close_all(void **state)
+{
+  (void)state;
+  textinv_model_free(model);
+  textinv_session_free(session);
+  return 0;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(batches_do_not_matter),
+    cmocka_unit_test(options_change_the_picture),
+    cmocka_unit_test(a_picture_to_start_from),
+    cmocka_unit_test(sizes_and_parameters),
+    cmocka_unit_test(nonsense_is_refused),
+    cmocka_unit_test(a_callback_stops_it),
+    cmocka_unit_test(steps_one_by_one),
+    cmocka_unit_test(long_prompts_are_reported),
+    cmocka_unit_test(bf16_is_close),
+  };
+
+  return cmocka_run_group_tests_name("generate", tests, open_all, close_all);
+}

@@ -1,0 +1,465 @@
+/* Inversion end to end on a tiny model: it learns, resumes exactly, refuses, and leaves the model alone. */
+#include "testing_api.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "tiny_model.h"
+
+static textinv_model *model;
+static const char *pictures;
+
+static textinv_concept concept(const char *word)
+{
+  textinv_concept c;
+
+  must(textinv_concept_init(&c, sizeof(c)));
+  c.placeholder = word;
+  c.initializer = "toy";
+  c.images_path = pictures;
+  return c;
+}
+
+static textinv_invert_params params(const textinv_concept *c, size_t count)
+{
+  textinv_invert_params p;
+
+  must(textinv_invert_params_init(&p, sizeof(p)));
+  p.concepts = c;
+  p.num_concepts = count;
+  p.steps = 12;
+  p.batch = 2;
+  p.seed = 5;
+  return p;
+}
+
+static textinv_embeddings *new_words(void)
+{
+  textinv_embeddings *e;
+
+  must(textinv_embeddings_new(&e, session));
+  return e;
+}
+
+/* an uninterrupted run's rows of "<toy>" */
+static void run(float *rows, const textinv_invert_params *p)
+{
+  textinv_embeddings *e = new_words();
+
+  must(textinv_invert(session, model, e, p, NULL));
+  memcpy(rows, textinv_embeddings_rows(e, "<toy>", 0), TINY_WIDTH * sizeof(*rows));
+  textinv_embeddings_free(e);
+}
+
+static const char *fresh_folder(const char *name)
+{
+  const char *path = test_path(name);
+
+  assert_int_equal(mkdir(path, 0755), 0);
+  return path;
+}
+
+static int files_in(const char *folder)
+{
+  DIR *dir = opendir(folder);
+  int count = 0;
+
+  assert_non_null(dir);
+  for (struct dirent *entry; (entry = readdir(dir));)
+    count += *entry->d_name != '.';
+  closedir(dir);
+  return count;
+}
+
+/* ------------------------------------------------------------------ */
+
+static uint64_t hash_weights(void)
+{
+  const ti_weights *all[] = { &model->unet_weights, &model->vae_weights, &model->encoders[0].weights };
+  uint64_t hash = 0xcbf29ce484222325u;
+
+  for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++) {
+    for (size_t i = 0; i < all[k]->count; i++) {
+      const unsigned char *p = all[k]->items[i].data;
+
+      for (size_t b = 0; b < all[k]->items[i].count * 4; b++)
+        hash = (hash ^ p[b]) * 0x100000001b3u;
+    }
+  }
+  return hash;
+}
+
+static float fixed_loss(const textinv_embeddings *e)
+{
+  enum { COUNT = 4 * 8 * 8, BATCH = 4 };
+  static float latents[BATCH * COUNT], noise[BATCH * COUNT];
+  const char *prompts[BATCH] = { "a photo of <toy>", "a photo of <toy>", "my <toy>", "<toy>" };
+  uint32_t timesteps[BATCH] = { 100, 350, 600, 900 };
+  textinv_loss_params p;
+  textinv_images *images;
+  float loss;
+  char path[600];
+
+  for (int i = 0; i < BATCH; i++) {
+    snprintf(path, sizeof(path), "%s/%d.png", pictures, i % 3);
+    must(textinv_image_read(&images, session, path));
+    must(textinv_images_resize(session, images, TINY_SIZE, TINY_SIZE));
+    must(textinv_encode_image(session, latents + i * COUNT, NULL, COUNT, model, images, 0));
+    textinv_images_free(images);
+  }
+  test_seed(21);
+  for (int i = 0; i < BATCH * COUNT; i++)
+    noise[i] = test_normal();
+  must(textinv_loss_params_init(&p, sizeof(p)));
+  p.batch = BATCH;
+  p.latents = latents;
+  p.noise = noise;
+  p.timesteps = timesteps;
+  p.prompts = prompts;
+  must(textinv_loss(session, &loss, NULL, 0, model, e, &p));
+  return loss;
+}
+
+static void it_learns_and_the_model_stays(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  const uint64_t before = hash_weights();
+  float other[TINY_WIDTH * TINY_TOKENS], again[TINY_WIDTH * TINY_TOKENS];
+
+  (void)state;
+  must(textinv_encode_prompt(session, other, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, NULL, "a photo of toy", 0));
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_embeddings_add(session, e, model, "<other>", 1, "photo", 0));
+  const float loss = fixed_loss(e);
+  float kept[TINY_WIDTH];
+
+  memcpy(kept, textinv_embeddings_rows(e, "<other>", 0), sizeof(kept));
+  p.steps = 60;
+  p.learning_rate = 0.02f;
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_true(fixed_loss(e) < loss);
+  assert_int_equal(report.steps, 60);
+  assert_int_equal(report.num_pictures, 3);
+  assert_int_equal(report.skipped, 0);
+  assert_true(report.peak_bytes > 0 && report.seconds > 0.0);
+
+  assert_true(hash_weights() == before);
+  must(textinv_encode_prompt(session, again, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, e, "a photo of toy", 0));
+  assert_memory_equal(other, again, sizeof(other));
+  assert_memory_equal(kept, textinv_embeddings_rows(e, "<other>", 0), sizeof(kept));
+  textinv_embeddings_free(e);
+}
+
+static int32_t stop_at_7(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  return !strcmp(progress->phase, "train") && progress->step == 7;
+}
+
+static void resumed_runs_end_with_the_same_bytes(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  float whole[TINY_WIDTH], resumed[TINY_WIDTH];
+  textinv_embeddings *e;
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  const char *folder = fresh_folder("resume");
+
+  (void)state;
+  p.accumulate = 2;
+  p.crop_scale = 0.8f;
+  run(whole, &p);
+
+  p.output_dir = folder;
+  p.resume = "latest"; /* nothing there yet: starts anew */
+  p.checkpoint_every = 3;
+  p.progress = stop_at_7;
+  e = new_words();
+  assert_int_equal(textinv_invert(session, model, e, &p, &report), TEXTINV_E_CANCELLED);
+  assert_int_equal(report.steps, 7);
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 2); /* checkpoint_keep */
+
+  p.progress = NULL;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 7);
+  assert_int_equal(report.steps, 12);
+  memcpy(resumed, textinv_embeddings_rows(e, "<toy>", 0), sizeof(resumed));
+  textinv_embeddings_free(e);
+  assert_memory_equal(whole, resumed, sizeof(whole));
+
+  /* a damaged newest checkpoint: the one before it is used */
+  char path[700];
+  FILE *f;
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000010.safetensors", folder);
+  f = fopen(path, "w");
+  assert_non_null(f);
+  fputs("half a file", f);
+  fclose(f);
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 9);
+  assert_memory_equal(whole, textinv_embeddings_rows(e, "<toy>", 0), sizeof(whole));
+  textinv_embeddings_free(e);
+
+  /* another run's checkpoint is refused, and the difference named */
+  p.seed = 6;
+  e = new_words();
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT, "made with seed=5; this run has seed=6");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_embeddings_free(e);
+}
+
+static void threads_and_recomputation_do_not_matter(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  const textinv_invert_params p = params(&c, 1);
+  textinv_session_params sp;
+  textinv_session *keep = session;
+  float rows[TINY_WIDTH], other[TINY_WIDTH];
+
+  (void)state;
+  run(rows, &p);
+  must(textinv_session_params_init(&sp, sizeof(sp)));
+  sp.threads = 1;
+  must(textinv_session_new(&session, &sp));
+  run(other, &p);
+  const uint64_t peak = textinv_session_peak_bytes(session);
+
+  textinv_session_free(session);
+  for (int i = 0; i < TINY_WIDTH; i++)
+    assert_true(fabsf(rows[i] - other[i]) <= 1e-4f * fabsf(rows[i]) + 1e-6f);
+
+  /* a budget below the peak: parts are computed again, the result stays */
+  sp.memory_budget = ti_model_parameters(model) * 4 + peak * 9 / 10;
+  must(textinv_session_new(&session, &sp));
+  run(rows, &p);
+  assert_true(textinv_session_peak_bytes(session) <= peak * 9 / 10);
+  assert_memory_equal(rows, other, sizeof(rows));
+  textinv_session_free(session);
+
+  sp.memory_budget = ti_model_parameters(model) * 4 + 1000;
+  must(textinv_session_new(&session, &sp));
+  textinv_embeddings *e = new_words();
+
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOMEM, "memory budget: activations need");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = keep;
+}
+
+static void several_words_in_one_run(void **state)
+{
+  textinv_concept c[2] = { concept("<toy>"), concept("<red>") };
+  textinv_invert_params p = params(c, 2);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  c[0].num_vectors = 3;
+  c[1].property = TEXTINV_PROPERTY_STYLE;
+  c[1].initializer = NULL;
+  must(textinv_invert(session, model, e, &p, NULL));
+  assert_int_equal(textinv_embeddings_vectors(e, "<toy>"), 3);
+  assert_int_equal(textinv_embeddings_vectors(e, "<red>"), 1);
+  textinv_embeddings_free(e);
+}
+
+static void captions_are_used_and_checked(void **state)
+{
+  textinv_concept c = concept("<toy>");
+  const textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  char path[600];
+
+  (void)state;
+  c.images_path = tiny_pictures("captioned", 2, 20, 30);
+  c.captions = 1;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOT_FOUND, "0.txt");
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof(path), "%s/%d.txt", c.images_path, i);
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(i ? "a photo of nothing\n" : " a photo of <toy>\n", f);
+    fclose(f);
+  }
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_INVALID,
+          "1.txt: \"a photo of nothing\" does not hold the placeholder \"<toy>\"");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  FILE *f = fopen(path, "w");
+
+  assert_non_null(f);
+  fputs("<toy>", f);
+  fclose(f);
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+}
+
+static void nonsense_is_refused_before_any_work(void **state)
+{
+  textinv_concept c = concept("<toy>");
+  const textinv_concept good = c;
+  textinv_embeddings *e = new_words();
+  textinv_invert_params p;
+  const char *no_braces[] = { "a photo" };
+
+  (void)state;
+#define REFUSED(change, status, part)                         \
+  do {                                                        \
+    c = good;                                                 \
+    p = params(&c, 1);                                        \
+    change;                                                   \
+    refused(textinv_invert(session, model, e, &p, NULL), status, part); \
+    assert_int_equal(textinv_embeddings_count(e), 0);         \
+  } while (0)
+  REFUSED(p.steps = 0, TEXTINV_E_INVALID, "steps is 0");
+  REFUSED(p.batch = 0, TEXTINV_E_INVALID, "batch is 0");
+  REFUSED(p.learning_rate = NAN, TEXTINV_E_INVALID, "learning_rate is nan");
+  REFUSED(p.learning_rate = -1.0f, TEXTINV_E_INVALID, "learning_rate is -1");
+  REFUSED(p.resolution = 7, TEXTINV_E_INVALID, "a multiple of 4 is needed");
+  REFUSED(p.flip = 2.0f, TEXTINV_E_INVALID, "flip is 2");
+  REFUSED(p.crop_scale = 0.1f, TEXTINV_E_INVALID, "crop_scale is 0.1");
+  REFUSED(p.num_concepts = 0, TEXTINV_E_INVALID, "0 concepts");
+  REFUSED(p.checkpoint_every = 5, TEXTINV_E_INVALID, "checkpoint_every needs output_dir");
+  REFUSED(p.preview_every = 5, TEXTINV_E_INVALID, "preview_every needs");
+  REFUSED((p.output_dir = "/nowhere", p.checkpoint_every = 1), TEXTINV_E_NOT_FOUND, "/nowhere");
+  REFUSED(c.placeholder = "two words", TEXTINV_E_INVALID, "white space");
+  REFUSED(c.placeholder = "", TEXTINV_E_INVALID, "empty");
+  REFUSED(c.placeholder = "photo", TEXTINV_E_CONFLICT, "in the vocabulary already");
+  REFUSED(c.num_vectors = 33, TEXTINV_E_INVALID, "33 vectors");
+  REFUSED(c.num_vectors = 11, TEXTINV_E_LIMIT, "do not fit into a prompt of 12 tokens");
+  REFUSED(c.images_path = "/nowhere", TEXTINV_E_NOT_FOUND, "/nowhere");
+  REFUSED(c.images_path = NULL, TEXTINV_E_INVALID, "neither images_path nor pictures");
+  REFUSED(c.property = 9, TEXTINV_E_INVALID, "property of \"<toy>\" is 9");
+  REFUSED((c.prompts = no_braces, c.num_prompts = 1), TEXTINV_E_INVALID, "has no \"{}\"");
+  refused(textinv_invert(session, NULL, e, &p, NULL), TEXTINV_E_INVALID, "model is NULL");
+  textinv_embeddings_free(e);
+}
+
+static void infinite_losses_stop_with_finite_rows(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  float rows[TINY_WIDTH];
+
+  (void)state;
+  for (int i = 0; i < TINY_WIDTH; i++)
+    rows[i] = 3e38f;
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_NONFINITE, "was not finite for 8 steps");
+  assert_int_equal(report.skipped, 8);
+  assert_memory_equal(rows, textinv_embeddings_rows(e, "<toy>", 0), sizeof(rows));
+  textinv_embeddings_free(e);
+}
+
+static int32_t count_previews(void *user, uint32_t step, textinv_images *images)
+{
+  int *count = user;
+
+  assert_int_equal(step % 4, 0);
+  assert_int_equal(textinv_images_width(images), TINY_SIZE);
+  ++*count;
+  return 0;
+}
+
+static void previews_do_not_disturb(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  float plain[TINY_WIDTH], with[TINY_WIDTH];
+  int count = 0;
+
+  (void)state;
+  run(plain, &p);
+  p.preview_prompt = "a photo of <toy>";
+  p.preview_every = 4;
+  p.preview_steps = 3;
+  p.preview = count_previews;
+  p.preview_user = &count;
+  run(with, &p);
+  assert_int_equal(count, 3);
+  assert_memory_equal(plain, with, sizeof(plain));
+}
+
+static void a_loop_of_ones_own(void **state)
+{
+  textinv_embeddings *e = new_words(), *copy = new_words();
+  textinv_optimizer *o, *loaded;
+  float gradient[TINY_WIDTH], rows[TINY_WIDTH];
+  char path[512];
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  for (int i = 0; i < TINY_WIDTH; i++)
+    gradient[i] = i % 2 ? 1.0f : -2.0f;
+  memcpy(rows, textinv_embeddings_rows(e, "<toy>", 0), sizeof(rows));
+  must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
+  for (int i = 0; i < TINY_WIDTH; i++) /* the first step of AdamW is the rate, against the sign */
+    assert_true(fabsf(textinv_embeddings_rows(e, "<toy>", 0)[i] - (rows[i] + (i % 2 ? -5e-3f : 5e-3f))) < 1e-6f);
+  refused(textinv_optimizer_step(session, o, e, gradient, 3), TEXTINV_E_SHAPE, "3 values");
+  gradient[3] = INFINITY;
+  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE, "inf at 3");
+  gradient[3] = 0.5f;
+
+  snprintf(path, sizeof(path), "%s", test_path("own.safetensors"));
+  must(textinv_optimizer_save(session, o, e, path));
+  must(textinv_optimizer_load(&loaded, session, copy, path));
+  assert_true(textinv_optimizer_steps(loaded) == 1);
+  must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
+  must(textinv_optimizer_step(session, loaded, copy, gradient, TINY_WIDTH));
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0), textinv_embeddings_rows(copy, "<toy>", 0),
+                      sizeof(rows));
+  textinv_optimizer_free(o);
+  textinv_optimizer_free(loaded);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(copy);
+}
+
+static int open_all(void **state)
+{
+  (void)state;
+  if (textinv_session_new(&session, NULL) < 0)
+    return -1;
+  must(textinv_model_open(&model, session, tiny_model()));
+  pictures = tiny_pictures("pictures", 3, 24, 20);
+  return 0;
+}
+
+static int close_all(void **state)
+{
+  (void)state;
+  textinv_model_free(model);
+  textinv_session_free(session);
+  return 0;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(it_learns_and_the_model_stays),
+    cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
+    cmocka_unit_test(threads_and_recomputation_do_not_matter),
+    cmocka_unit_test(several_words_in_one_run),
+    cmocka_unit_test(captions_are_used_and_checked),
+    cmocka_unit_test(nonsense_is_refused_before_any_work),
+    cmocka_unit_test(infinite_losses_stop_with_finite_rows),
+    cmocka_unit_test(previews_do_not_disturb),
+    cmocka_unit_test(a_loop_of_ones_own),
+  };
+
+  return cmocka_run_group_tests_name("invert", tests, open_all, close_all);
+}

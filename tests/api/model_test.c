@@ -1,0 +1,208 @@
+/* Models: what they say of themselves, and what is refused with file, key, value and expectation. */
+#include "testing_api.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tiny_model.h"
+
+static textinv_model *open_it(const char *folder)
+{
+  textinv_model *model;
+
+  must(textinv_model_open(&model, session, folder));
+  return model;
+}
+
+static void a_model_describes_itself(void **state)
+{
+  textinv_model *model = open_it(tiny_model());
+  textinv_model_info info = { .struct_size = sizeof(info) };
+
+  (void)state;
+  assert_int_equal(textinv_model_get_info(model, &info), TEXTINV_OK);
+  assert_string_equal(info.path, tiny_model());
+  assert_int_equal(strlen(info.fingerprint), 16);
+  assert_string_equal(info.prediction, "epsilon");
+  assert_string_equal(info.sampler, "ddim");
+  assert_int_equal(info.num_encoders, 1);
+  assert_int_equal(info.embedding_dim[0], TINY_WIDTH);
+  assert_int_equal(info.context_dim, TINY_WIDTH);
+  assert_int_equal(info.pooled_dim, 0);
+  assert_int_equal(info.max_tokens, TINY_TOKENS);
+  assert_int_equal(info.latent_channels, 4);
+  assert_int_equal(info.latent_scale, 2);
+  assert_int_equal(info.size, TINY_SIZE);
+  assert_int_equal(info.train_timesteps, 1000);
+  assert_true(info.parameters > 20000 && info.parameters < 200000);
+  assert_int_equal(textinv_model_get_info(NULL, &info), TEXTINV_E_INVALID);
+  info.struct_size = 3;
+  assert_int_equal(textinv_model_get_info(model, &info), TEXTINV_E_INVALID);
+  assert_non_null(textinv_model_tokenizer(model, 0));
+  assert_null(textinv_model_tokenizer(model, 1));
+  textinv_model_free(model);
+}
+
+static void kinds_are_told_by_content(void **state)
+{
+  textinv_kind kind;
+  char path[600];
+
+  (void)state;
+  must(textinv_file_kind(&kind, session, tiny_model()));
+  assert_int_equal(kind, TEXTINV_KIND_MODEL);
+  snprintf(path, sizeof(path), "%s/unet/config.json", tiny_model());
+  must(textinv_file_kind(&kind, session, path));
+  assert_int_equal(kind, TEXTINV_KIND_UNKNOWN);
+  snprintf(path, sizeof(path), "%s/0.png", tiny_pictures("kinds", 1, 8, 8));
+  must(textinv_file_kind(&kind, session, path));
+  assert_int_equal(kind, TEXTINV_KIND_IMAGE);
+  assert_true(textinv_file_kind(&kind, session, "/nowhere") < 0);
+}
+
+typedef struct breakage {
+  const char *file, *old, *new_text;
+  textinv_status status;
+  const char *message;
+} breakage;
+
+static const breakage breakages[] = {
+  { "unet/config.json", "\"sample_size\": 8", "\"sample_size\": 0", TEXTINV_E_LIMIT, "sample_size" },
+  { "unet/config.json", "[8, 16]", "[8, 1e9]", TEXTINV_E_FORMAT, "block_out_channels" },
+  { "unet/config.json", "[8, 16]", "[8, 12]", TEXTINV_E_SHAPE, "conv" },
+  { "unet/config.json", "[8, 16]", "[8, 10]", TEXTINV_E_SHAPE, "norm_num_groups 4 does not divide" },
+  { "unet/config.json", "\"attention_head_dim\": 2", "\"attention_head_dim\": 3", TEXTINV_E_SHAPE, "attention_head_dim 3" },
+  { "unet/config.json", "\"CrossAttnDownBlock2D\"", "\"AttnDownBlock2D\"", TEXTINV_E_UNSUPPORTED,
+    "\"AttnDownBlock2D\"; known are \"DownBlock2D\" and \"CrossAttnDownBlock2D\"" },
+  { "unet/config.json", "{", "{\"act_fn\": \"mish\", ", TEXTINV_E_UNSUPPORTED, "act_fn \"mish\"" },
+  { "unet/config.json", "{", "{\"class_embed_type\": \"timestep\", ", TEXTINV_E_UNSUPPORTED, "class_embed_type" },
+  { "unet/config.json", "\"cross_attention_dim\": 16", "\"cross_attention_dim\": 24", TEXTINV_E_SHAPE,
+    "cross_attention_dim 24; the text encoders give 16" },
+  { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9", TEXTINV_E_UNSUPPORTED, "in_channels 9" },
+  { "unet/config.json", "{", "{\"sample_size\": 8, ", TEXTINV_E_FORMAT, "unet/config.json" },
+  { "unet/config.json", "}", "", TEXTINV_E_FORMAT, "unet/config.json" },
+  { "vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": -4", TEXTINV_E_LIMIT, "latent_channels" },
+  { "vae/config.json", "\"DownEncoderBlock2D\"", "\"AttnDownEncoderBlock2D\"", TEXTINV_E_UNSUPPORTED,
+    "AttnDownEncoderBlock2D" },
+  { "text_encoder/config.json", "\"hidden_size\": 16", "\"hidden_size\": 32", TEXTINV_E_SHAPE, "" },
+  { "text_encoder/config.json", "quick_gelu", "relu", TEXTINV_E_UNSUPPORTED, "hidden_act \"relu\"" },
+  { "text_encoder/config.json", "\"num_attention_heads\": 2", "\"num_attention_heads\": 0", TEXTINV_E_LIMIT,
+    "num_attention_heads" },
+  { "text_encoder/config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", TEXTINV_E_FORMAT,
+    "encoder.layers.2.layer_norm1.weight is missing" },
+  { "text_encoder/config.json", "\"vocab_size\": 520", "\"vocab_size\": 519", TEXTINV_E_SHAPE, "519" },
+  { "scheduler/scheduler_config.json", "scaled_linear", "sigmoid", TEXTINV_E_UNSUPPORTED, "sigmoid" },
+  { "scheduler/scheduler_config.json", "\"epsilon\"", "\"flow\"", TEXTINV_E_UNSUPPORTED, "flow" },
+  { "model_index.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"", TEXTINV_E_UNSUPPORTED,
+    "unet is a UNet3DConditionModel; known is UNet2DConditionModel" },
+};
+
+static void broken_models_are_refused(void **state)
+{
+  int failures = 0;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(breakages) / sizeof(*breakages); i++) {
+    const breakage *b = &breakages[i];
+    char name[32];
+    const char *folder;
+    textinv_model *model;
+    textinv_status status;
+
+    snprintf(name, sizeof(name), "broken-%zu", i);
+    folder = tiny_model_copy(name);
+    tiny_model_edit(folder, b->file, b->old, b->new_text);
+    status = textinv_model_open(&model, session, folder);
+    assert_null(model);
+    if (status != b->status || !strstr(textinv_session_error(session), b->message)) {
+      print_error("%s -> %s: %s \"%s\"; expected %s \"%s\"\n", b->old, b->new_text, textinv_status_name(status),
+                  textinv_session_error(session), textinv_status_name(b->status), b->message);
+      failures++;
+    }
+  }
+  assert_int_equal(failures, 0);
+}
+
+static void missing_files_are_named(void **state)
+{
+  textinv_model *model;
+  char path[600];
+  const char *folder = tiny_model_copy("missing");
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s/vae/diffusion_pytorch_model.safetensors", folder);
+  assert_int_equal(unlink(path), 0);
+  assert_true(textinv_model_open(&model, session, folder) < 0);
+  refused(TEXTINV_OK, TEXTINV_OK, "diffusion_pytorch_model");
+  assert_true(textinv_model_open(&model, session, "/nowhere") < 0);
+  refused(TEXTINV_OK, TEXTINV_OK, "/nowhere");
+}
+
+static void cut_weights_are_refused(void **state)
+{
+  textinv_model *model;
+  char path[600];
+  const char *folder = tiny_model_copy("cut");
+  struct stat st;
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s/unet/diffusion_pytorch_model.safetensors", folder);
+  assert_int_equal(stat(path, &st), 0);
+  for (off_t size = st.st_size - 1; size > 0; size /= 2) {
+    assert_int_equal(truncate(path, size), 0);
+    refused(textinv_model_open(&model, session, folder), TEXTINV_E_FORMAT, "unet/diffusion_pytorch_model.safetensors");
+  }
+}
+
+static void sessions_check_their_options(void **state)
+{
+  textinv_session_params p;
+  textinv_session *s;
+
+  (void)state;
+  assert_int_equal(textinv_session_params_init(&p, sizeof(p)), TEXTINV_OK);
+  assert_int_equal(textinv_session_params_init(NULL, sizeof(p)), TEXTINV_E_INVALID);
+  assert_int_equal(textinv_session_params_init(&p, 3), TEXTINV_E_INVALID);
+  textinv_session_params_init(&p, sizeof(p));
+  p.threads = 100000;
+  assert_int_equal(textinv_session_new(&s, &p), TEXTINV_E_INVALID);
+  assert_non_null(strstr(textinv_session_error(NULL), "threads is 100000"));
+  textinv_session_params_init(&p, sizeof(p));
+  p.dtype = TEXTINV_F16;
+  assert_int_equal(textinv_session_new(&s, &p), TEXTINV_E_UNSUPPORTED);
+  p.dtype = 17;
+  assert_int_equal(textinv_session_new(&s, &p), TEXTINV_E_INVALID);
+  assert_int_equal(textinv_session_new(NULL, NULL), TEXTINV_E_INVALID);
+  assert_string_equal(textinv_status_name(TEXTINV_E_SHAPE), "TEXTINV_E_SHAPE");
+  assert_string_equal(textinv_status_name(-1000), "unknown status");
+  textinv_session_free(NULL);
+  textinv_session_cancel(NULL);
+}
+
+static int open_all(void **state)
+{
+  (void)state;
+  return textinv_session_new(&session, NULL);
+}
+
+static int close_all(void **state)
+{
+  (void)state;
+  textinv_session_free(session);
+  return 0;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_model_describes_itself),
+    cmocka_unit_test(kinds_are_told_by_content),
+    cmocka_unit_test(broken_models_are_refused),
+    cmocka_unit_test(missing_files_are_named),
+    cmocka_unit_test(cut_weights_are_refused),
+    cmocka_unit_test(sessions_check_their_options),
+  };
+
+  return cmocka_run_group_tests_name("model", tests, open_all, close_all);
+}
