@@ -8,13 +8,16 @@
 #include "alloc.h"
 #include "format.h"
 #include "safetensors.h"
+#include "torch_file.h"
 #include "utf8.h"
 
 enum { MAX_SHARDS = 1024, MAX_TENSORS = 65536 };
 
+/* one of the two is set */
 typedef struct shard {
   char *path;
   ti_safetensors *file;
+  ti_torch_file *torch;
 } shard;
 
 typedef struct named_tensor {
@@ -127,9 +130,24 @@ textinv_status ti_model_dir_config(const ti_model_dir *dir, ti_error *error, con
 static textinv_status open_shard(ti_tensor_set *set, ti_error *error, char *path)
 {
   shard *s = set->shards + set->num_shards++;
+  const size_t len = strlen(path);
+  textinv_status status;
 
   s->path = path;
-  return ti_safetensors_open(&s->file, error, path);
+  if (len < 4 || strcmp(path + len - 4, ".bin"))
+    return ti_safetensors_open(&s->file, error, path);
+  status = ti_torch_open(&s->torch, error, path);
+  return status < 0 ? status : ti_torch_load_all(s->torch, error);
+}
+
+static size_t shard_count(const shard *s)
+{
+  return s->torch ? ti_torch_count(s->torch) : ti_safetensors_count(s->file);
+}
+
+static const ti_tensor *shard_tensor(const shard *s, size_t i)
+{
+  return s->torch ? ti_torch_tensor(s->torch, i) : ti_safetensors_tensor(s->file, i);
 }
 
 static int by_name(const void *a, const void *b)
@@ -143,14 +161,14 @@ static textinv_status merge(ti_tensor_set *set, ti_error *error)
   size_t count = 0;
 
   for (size_t i = 0; i < set->num_shards; i++)
-    count += ti_safetensors_count(set->shards[i].file);
+    count += shard_count(set->shards + i);
   set->tensors = ti_calloc(count, sizeof(*set->tensors));
   if (!set->tensors)
     return ti_fail_nomem(error, count * sizeof(*set->tensors), "a list of tensors");
   for (size_t i = 0; i < set->num_shards; i++) {
-    for (size_t k = 0; k < ti_safetensors_count(set->shards[i].file); k++)
+    for (size_t k = 0; k < shard_count(set->shards + i); k++)
       set->tensors[set->count++] =
-          (named_tensor){ ti_safetensors_tensor(set->shards[i].file, k), set->shards[i].path };
+          (named_tensor){ shard_tensor(set->shards + i, k), set->shards[i].path };
   }
   if (count)
     qsort(set->tensors, count, sizeof(*set->tensors), by_name);
@@ -277,48 +295,74 @@ static textinv_status open_single(ti_tensor_set *set, ti_error *error, char *pat
 }
 
 /*
- * Names that weights may have, best first. diffusers says diffusion_pytorch_model, transformers
- * model. The variant of a sharded set was spelt in three ways.
+ * Names that weights may have, best first: safetensors, whole files, no variant. "%s%s" is the stem
+ * with the variant. That of a sharded set was spelt in three ways.
  */
-static const char *const stems[] = { "diffusion_pytorch_model", "model" };
 static const char *const variants[] = { "", ".fp16", ".bf16" };
 static const char *const spellings[] = {
   "%s%s.safetensors",
   "%s.safetensors.index%s.json",
   "%s.safetensors%s.index.json",
   "%s%s.safetensors.index.json",
+  "%s%s.bin",
+  "%s.bin.index%s.json",
+  "%s.bin%s.index.json",
+  "%s%s.bin.index.json",
 };
+
+enum { NUM_VARIANTS = 3, SAFETENSORS_SPELLINGS = 4, NUM_SPELLINGS = 8 };
+
+/* the first of some spellings that is a file; *out = NULL when none is */
+static textinv_status look_for(char **out, ti_error *error, const char *folder, int from, int to)
+{
+  /* as diffusers and transformers call them; the latter has another name for torch files */
+  const char *const stems[] = { "diffusion_pytorch_model",
+                                from < SAFETENSORS_SPELLINGS ? "model" : "pytorch_model" };
+  char name[96];
+
+  *out = NULL;
+  for (int v = 0; v < NUM_VARIANTS; v++) {
+    for (int s = from; s < to; s++) {
+      for (int i = 0; i < 2; i++) {
+        char *path;
+
+        ti_format(name, sizeof(name), spellings[s], stems[i], variants[v]);
+        path = join(folder, name, NULL);
+        if (!path)
+          return no_memory(error, folder);
+        if (is_file(path)) {
+          *out = path;
+          return TEXTINV_OK;
+        }
+        ti_free(path);
+      }
+    }
+  }
+  return TEXTINV_OK;
+}
 
 textinv_status ti_model_dir_weights(const ti_model_dir *dir, ti_error *error, const char *component,
                                     ti_tensor_set **out)
 {
-  textinv_status status = TEXTINV_E_NOT_FOUND;
+  textinv_status status;
   char *folder = join(dir->path, component, NULL), *path = NULL;
   ti_tensor_set *set = ti_calloc(1, sizeof(*set));
-  char name[96];
 
   *out = NULL;
   if (!folder || !set) {
     status = no_memory(error, dir->path);
     goto out;
   }
-  for (int i = 0; i < 3 * 4 * 2; i++) {
-    ti_format(name, sizeof(name), spellings[i / 2 % 4], stems[i % 2], variants[i / 8]);
-    path = join(folder, name, NULL);
-    if (!path) {
-      status = no_memory(error, folder);
-      goto out;
-    }
-    if (is_file(path))
-      break;
-    ti_free(path);
-    path = NULL;
-  }
+  status = look_for(&path, error, folder, 0, SAFETENSORS_SPELLINGS);
+  if (status >= 0 && !path)
+    status = look_for(&path, error, folder, SAFETENSORS_SPELLINGS, NUM_SPELLINGS);
+  if (status < 0)
+    goto out;
   if (!path) {
     status = ti_fail(error, TEXTINV_E_NOT_FOUND,
-                     "%s: no weights; looked for diffusion_pytorch_model.safetensors and "
-                     "model.safetensors, also as .fp16 and .bf16 variants and with "
-                     ".safetensors.index.json",
+                     "%s: no weights; looked for diffusion_pytorch_model.safetensors, "
+                     "model.safetensors, diffusion_pytorch_model.bin and pytorch_model.bin, also as "
+                     ".fp16 and .bf16 variants and in parts with an .index.json",
                      folder);
     goto out;
   }
@@ -379,6 +423,7 @@ void ti_tensor_set_free(ti_tensor_set *set)
     return;
   for (size_t i = 0; i < set->num_shards; i++) {
     ti_safetensors_close(set->shards[i].file);
+    ti_torch_close(set->shards[i].torch);
     ti_free(set->shards[i].path);
   }
   ti_free(set->shards);

@@ -1,0 +1,36 @@
+/* Files of torch.save(): zip archives with a pickle and the storages of its tensors. */
+#ifndef TI_TORCH_FILE_H
+#define TI_TORCH_FILE_H
+
+#include "torch_pickle.h"
+
+typedef struct ti_torch_file ti_torch_file;
+
+int ti_torch_check(const void *bytes, size_t size); /* begins like a file of torch.save() */
+
+textinv_status ti_torch_open(ti_torch_file **out, ti_error *error, const char *path);
+/* the same for bytes in memory, which must outlive it; name stands for the path in messages */
+textinv_status ti_torch_parse(ti_torch_file **out, ti_error *error, const char *name,
+                              const void *bytes, size_t size);
+void ti_torch_close(ti_torch_file *file);
+
+const ti_pickle_value *ti_torch_root(const ti_torch_file *file);
+
+/* the contiguous tensor of a value of kind TENSOR; its data are owned by the file */
+textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *name,
+                             const ti_pickle_value *value, ti_tensor *out);
+
+/* a dict {name: tensor}, or the one under "state_dict": read all; entries that are none are left */
+textinv_status ti_torch_load_all(ti_torch_file *file, ti_error *error);
+size_t ti_torch_count(const ti_torch_file *file);
+const ti_tensor *ti_torch_tensor(const ti_torch_file *file, size_t i);
+
+/*
+ * Write {"string_to_token": {"*": 265}, "string_to_param": {"*": [num_vectors, dim]}, "name": word,
+ * "step": step or None, "sd_checkpoint": None, "sd_checkpoint_name": None} atomically, the layout
+ * of the AUTOMATIC1111 web UI. No member that its loader does not know ("byteorder") is written.
+ */
+textinv_status ti_torch_write_a1111(ti_error *error, const char *path, const char *word,
+                                    long long step, int num_vectors, int dim, const float *rows);
+
+#endif /* TI_TORCH_FILE_H */
