@@ -18,68 +18,156 @@ SANITIZE   ?=
 WERROR     ?= 0
 V          ?= 0
 
+# every core, unless -j says otherwise
+ifeq ($(filter -j% j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+
 # --- how things are built
 PKGS     := libpng libjpeg zlib libzip jansson libutf8proc
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla $(if $(filter 1,$(WERROR)),-Werror)
 SRCDIRS  := src/base src/io src/text src/diffusion src/tape src/nets src/api
 INCLUDES := -Iinclude -Ikernels -Ikernels/cpu $(addprefix -I,$(SRCDIRS))
 BUILD    ?= build/$(notdir $(firstword $(CC)))$(if $(SANITIZE),-san)$(if $(filter 0,$(ONEDNN)),-ref)
-ALL_CFLAGS = -std=c11 -fPIC -fvisibility=hidden -fopenmp -ffp-contract=off -D_GNU_SOURCE -DTEXTINV_BUILD \
-  $(if $(SANITIZE),,-DNDEBUG) $(WARN) $(INCLUDES) $(CFLAGS) $(PKG_CFLAGS) $(SAN_FLAGS) \
-  -DTI_DATADIR='"$(DATADIR)/textinv"' $(if $(filter 0,$(ONEDNN)),,-DTI_ONEDNN)
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+# the prefix map keeps the name of this folder out of the binaries
+COMMON_CFLAGS = -std=c11 -D_GNU_SOURCE -ffile-prefix-map=$(CURDIR)/= $(WARN) $(CFLAGS) $(SAN_FLAGS)
+ALL_CFLAGS = $(COMMON_CFLAGS) -fPIC -fvisibility=hidden -fopenmp -ffp-contract=off -DTEXTINV_BUILD \
+  $(if $(SANITIZE),,-DNDEBUG) $(INCLUDES) $(PKG_CFLAGS) $(if $(filter 0,$(ONEDNN)),,-DTI_ONEDNN)
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 LIBS       = $(shell pkg-config --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-ldnnl) -lpthread -ldl -lm
 Q := $(if $(filter 0,$(V)),@)
+comma := ,
 
 SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(SRCDIRS)) kernels/*.c kernels/cpu/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBNAME := libtextinv.so.$(VERSION)
+SONAME  := libtextinv.so.$(MAJOR)
+CLI     := $(sort $(wildcard examples/cli/*.c))
 TESTS   := $(sort $(wildcard tests/*/*_test.c))
 TESTBIN := $(TESTS:%.c=$(BUILD)/%)
 TESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c)) # what tests share
+CHECKS   = $(TESTBIN) tests/abi/check.sh
+MODEL   := models/toybox
 
-.PHONY: all lib help clean
+.PHONY: all lib build deps deps-ci demo check check-san check-parity store-abi examples \
+        install uninstall help clean
 .DEFAULT_GOAL := all
 
-all: lib $(BUILD)/textinv ## the library and the program
+all: lib $(BUILD)/textinv ## the library and the program (build/cc/textinv)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo 'Variables: PREFIX DESTDIR CC CFLAGS ONEDNN=0 SANITIZE=address,undefined WERROR=1 V=1'
 
-lib: lib/libtextinv.so $(BUILD)/libtextinv.a ## lib/libtextinv.so
+deps: ## install what is missing to build, run and test (Debian, Ubuntu; root or sudo)
+	@scripts/deps.sh
 
-$(BUILD)/%.o: %.c
+deps-ci: # what .ci/run needs beyond that
+	@scripts/deps.sh ci
+
+demo: all ## learn a new object from five pictures, draw it elsewhere: build/demo/sheet.png
+	@scripts/demo.sh $(BUILD)/textinv build/demo
+
+# --- library
+lib: lib/$(LIBNAME) ## lib/libtextinv.so
+
+build: $(BUILD)/$(LIBNAME) $(BUILD)/textinv $(TESTBIN) examples # everything, below build/ alone
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "CC $<")
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+# changed flags compile everything again, a changed PREFIX the one file that knows it
+FLAGS := $(CC) $(CFLAGS) $(LDFLAGS) sanitize:$(SANITIZE) onednn:$(ONEDNN)
+differ = $(filter-out $(1),$(2))$(filter-out $(2),$(1))
+stored = $(shell cat $(BUILD)/$(1) 2>/dev/null)
+$(BUILD)/flags: $(if $(call differ,$(FLAGS),$(call stored,flags)),always) | $(filter deps deps-ci,$(MAKECMDGOALS))
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' >$@
+$(BUILD)/datadir: $(if $(call differ,$(DATADIR),$(call stored,datadir)),always)
+	@mkdir -p $(@D)
+	@echo '$(DATADIR)' >$@
+always:
+.PHONY: always
+$(BUILD)/src/api/model.o: ALL_CFLAGS += -DTI_DATADIR='"$(DATADIR)/textinv"'
+$(BUILD)/src/api/model.o: $(BUILD)/datadir
+
 $(BUILD)/$(LIBNAME): $(OBJECTS) lib/textinv.map
 	$(if $(Q),@echo "LD $@")
-	$(Q)$(CC) -shared -fopenmp $(SAN_FLAGS) $(LDFLAGS) -Wl,-soname,libtextinv.so.$(MAJOR) $(if $(SANITIZE),,-Wl$(comma)-z$(comma)defs) \
-	  -Wl,--version-script=lib/textinv.map -o $@ $(OBJECTS) $(LIBS)
-comma := ,
+	$(Q)$(CC) -shared -fopenmp $(SAN_FLAGS) $(LDFLAGS) -Wl,-soname,$(SONAME) \
+	  $(if $(SANITIZE),,-Wl$(comma)-z$(comma)defs) -Wl,--version-script=lib/textinv.map -o $@ $(OBJECTS) $(LIBS)
+	$(Q)ln -sf $(LIBNAME) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $(BUILD)/libtextinv.so
 
-lib/libtextinv.so: $(BUILD)/$(LIBNAME)
-	$(Q)cp -f $< lib/$(LIBNAME)
-	$(Q)ln -sf $(LIBNAME) lib/libtextinv.so.$(MAJOR)
-	$(Q)ln -sf $(LIBNAME) $@
+lib/$(LIBNAME): $(BUILD)/$(LIBNAME)
+	$(Q)cp -f $< $@
+	$(Q)ln -sf $(LIBNAME) lib/$(SONAME) && ln -sf $(SONAME) lib/libtextinv.so
 
 # the same objects for tests, which may look inside
 $(BUILD)/libtextinv.a: $(OBJECTS)
 	$(Q)rm -f $@; ar rcs $@ $^
 
-CLI := $(sort $(wildcard examples/cli/*.c))
-$(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) lib/libtextinv.so
-	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -Llib -ltextinv -Wl,-rpath,'$$ORIGIN/../../lib:$$ORIGIN/../lib' -lm
+# --- programs, which see the public header alone
+$(BUILD)/examples/%.o: examples/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "CC $<")
+	$(Q)$(CC) $(COMMON_CFLAGS) -Iinclude -MMD -MP -c $< -o $@
+
+# beside the program while it is built, in LIBDIR once it is installed
+RPATH = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/$(shell realpath -m --relative-to=$(BINDIR) $(LIBDIR))'
+$(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME)
+	$(if $(Q),@echo "LD $@")
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -L$(BUILD) -ltextinv $(RPATH) -lm
+
+EXAMPLES := $(patsubst examples/c/%.c,$(BUILD)/examples/c/%,$(wildcard examples/c/*.c))
+examples: $(EXAMPLES) # the programs of examples/c
+$(BUILD)/examples/c/%: $(BUILD)/examples/c/%.o $(BUILD)/$(LIBNAME)
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -ltextinv -Wl,-rpath,'$$ORIGIN/../..'
 
 # --- tests: every tests/*/NAME_test.c is one cmocka program
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(TESTLIB) $(BUILD)/libtextinv.a
 	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 $(BUILD)/tests/%.o: ALL_CFLAGS += -Itests -Wno-missing-prototypes
 
-clean: ## remove what was built
-	rm -rf $(BUILD) lib/libtextinv.so* lib/libtextinv.a
+check: all $(TESTBIN) examples ## every test this machine can run
+	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(CHECKS)
 
--include $(OBJECTS:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d)
+check-san: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(Q)$(MAKE) SANITIZE=address,undefined CFLAGS='-O2 -g' check-san-run
+check-san-run: $(BUILD)/textinv $(TESTBIN) examples
+	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN)
+.PHONY: check-san-run
+
+check-parity: all build/venv/ready ## compare with PyTorch, diffusers and transformers (fetches them from PyPI)
+	@tests/parity/run.sh build/venv/bin/python
+build/venv/ready: tests/parity/requirements.txt
+	python3 -m venv build/venv
+	build/venv/bin/pip install -q -r $<
+	@touch $@
+
+store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline of tests/abi
+	abidw --no-corpus-path --no-comp-dir-path --headers-dir include --out-file lib/libtextinv.abi $<
+
+# --- installation
+install: all ## into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/textinv
+	install -m 755 $(BUILD)/textinv $(DESTDIR)$(BINDIR)/textinv
+	install -m 755 $(BUILD)/$(LIBNAME) $(DESTDIR)$(LIBDIR)/$(LIBNAME)
+	ln -sf $(LIBNAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libtextinv.so
+	install -m 644 include/textinv/*.h $(DESTDIR)$(INCLUDEDIR)/textinv
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	  -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
+	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(DATADIR)/textinv/toybox/{} \;)
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(BINDIR)/textinv $(DESTDIR)$(LIBDIR)/libtextinv.so* $(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/textinv $(DESTDIR)$(DATADIR)/textinv/toybox
+	-rmdir $(DESTDIR)$(DATADIR)/textinv
+
+clean: ## remove what was built
+	rm -rf $(BUILD) $(BUILD)-san build/demo lib/libtextinv.so* lib/libtextinv.a
+
+-include $(OBJECTS:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)
 .SECONDARY:

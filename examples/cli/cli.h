@@ -1,0 +1,58 @@
+/* What the commands share: session and model, signals, checks of paths, messages. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <textinv/textinv.h>
+
+#include "options.h"
+#include "progress.h"
+
+/* first member of the values of every command that opens a session */
+typedef struct cli_common {
+  const char *model; /* NULL = the default model */
+  uint32_t threads;
+  int32_t dtype;
+  uint64_t memory_budget;
+  int32_t quiet, verbose;
+  int32_t progress;
+} cli_common;
+
+/* shared options: of commands that compute, that only read a model, and that need no model */
+extern const cli_option cli_compute_options[], cli_model_options[], cli_talk_options[];
+
+/* defaults of cli_common, those of the library */
+void cli_common_init(cli_common *common);
+
+/* a session; SIGINT and SIGTERM cancel it. CLI_OK, or CLI_FAILED after a message */
+int cli_open_session(textinv_session **out, const char *command, const cli_common *common);
+void cli_close_session(textinv_session *session);
+
+int cli_open_model(textinv_model **out, textinv_session *session, const char *command,
+                   const cli_common *common);
+
+/* add the words of "FILE" or "WORD=FILE" */
+int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
+                       const textinv_model *model, const char *command, const char *text);
+
+/* FILE's folder must exist and be writable, and FILE must not be a folder; CLI_OK, or CLI_FAILED
+ * after a message */
+int cli_check_output(const char *command, const char *option, const char *path);
+/* PATH must be a folder that can be written */
+int cli_check_output_folder(const char *command, const char *option, const char *path);
+/* PATH must be there */
+int cli_check_input(const char *command, const char *option, const char *path);
+/* a required option */
+int cli_require(const char *command, const char *option, int given);
+
+/* the session's error on stderr; returns CLI_FAILED, or CLI_INTERRUPTED for TEXTINV_E_CANCELLED */
+int cli_report(const char *command, textinv_session *session, textinv_status status);
+/* "textinv COMMAND: message" on stderr; returns CLI_FAILED */
+int cli_fail(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* a line on stderr unless --quiet or --progress json */
+void cli_say(const cli_common *common, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+extern const cli_command cli_invert, cli_generate, cli_inspect, cli_convert, cli_tokenize,
+    cli_sheet;
+
+#endif /* CLI_CLI_H */

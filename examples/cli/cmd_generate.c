@@ -1,0 +1,322 @@
+/* textinv generate: draw prompts. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "sheet.h"
+
+static const char name[] = "generate";
+
+typedef struct values {
+  cli_common common;
+  cli_list prompts, embeddings;
+  const char *out, *init_image;
+  int32_t separate;
+  textinv_generate_params p;
+} values;
+
+static const cli_choice samplers[] = { { "default", TEXTINV_SAMPLER_DEFAULT },
+                                       { "ddim", TEXTINV_SAMPLER_DDIM },
+                                       { "pndm", TEXTINV_SAMPLER_PNDM },
+                                       { "euler", TEXTINV_SAMPLER_EULER },
+                                       { "euler_a", TEXTINV_SAMPLER_EULER_A },
+                                       { "dpmpp_2m", TEXTINV_SAMPLER_DPMPP_2M },
+                                       { "dpmpp_2m_karras", TEXTINV_SAMPLER_DPMPP_2M_KARRAS },
+                                       { NULL, 0 } };
+static const cli_choice rngs[] = { { "torch-cpu", TEXTINV_RNG_TORCH_CPU },
+                                   { "native", TEXTINV_RNG_NATIVE },
+                                   { "torch-cpu-scalar", TEXTINV_RNG_TORCH_CPU_SCALAR },
+                                   { NULL, 0 } };
+
+#define AT(member) offsetof(values, member)
+
+static const cli_option options[] = {
+  { "prompt", "TEXT", CLI_LIST, AT(prompts), 0, 0, NULL, 0,
+    "what to draw; repeated: one row for each" },
+  { "embedding", "FILE", CLI_LIST, AT(embeddings), 0, 0, NULL, 0,
+    "learnt words, or WORD=FILE to name one; may repeat" },
+  { "out", "FILE.png", CLI_TEXT, AT(out), 0, 0, NULL, 0, "picture, or contact sheet of several" },
+  { "negative", "TEXT", CLI_TEXT, AT(p.negative_prompt), 0, 0, NULL, 0, "what to keep away from" },
+  { "images", "N", CLI_UINT, AT(p.images), 1, 1024, NULL, 0, "pictures of each prompt" },
+  { "seed", "N", CLI_UINT64, AT(p.seed), 0, 0, NULL, 0, "picture i has the seed N + i" },
+  { "steps", "N", CLI_UINT, AT(p.steps), 1, 1000, NULL, 0, "sampler steps" },
+  { "guidance", "X", CLI_FLOAT, AT(p.guidance_scale), 0, 1000, NULL, 0,
+    "classifier-free guidance, 1 = none" },
+  { "sampler", "NAME", CLI_CHOICE, AT(p.sampler), 0, 0, samplers, CLI_QUIET_DEFAULT, "" },
+  { "width", "N", CLI_UINT, AT(p.width), 0, 16384, NULL, 0, "pixels; 0 = the model's size" },
+  { "height", "N", CLI_UINT, AT(p.height), 0, 16384, NULL, 0, "pixels; 0 = the model's size" },
+  { "init-image", "FILE", CLI_TEXT, AT(init_image), 0, 0, NULL, 0, "start from this picture" },
+  { "strength", "X", CLI_FLOAT, AT(p.strength), 0, 1, NULL, CLI_ABOVE_MIN, "how far from --init-image" },
+  { "separate", NULL, CLI_FLAG, AT(separate), 0, 0, NULL, 0,
+    "FILE-000.png, FILE-001.png, ... in place of a sheet" },
+  { "rng", "KIND", CLI_CHOICE, AT(p.rng), 0, 0, rngs, CLI_RARE, "noise" },
+  { "batch", "N", CLI_UINT, AT(p.batch), 0, 1024, NULL, CLI_RARE,
+    "pictures at once; 0 = as many as fit" },
+  { "clip-skip", "N", CLI_UINT, AT(p.clip_skip), 0, 11, NULL, CLI_RARE,
+    "layers of the text encoder left out" },
+  { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }
+};
+
+static void init(void *p)
+{
+  values *v = p;
+
+  cli_common_init(&v->common);
+  textinv_generate_params_init(&v->p, sizeof(v->p));
+}
+
+typedef struct run {
+  values *v;
+  textinv_session *session;
+  textinv_model *model;
+  textinv_embeddings *embeddings;
+  textinv_images *start;
+  textinv_images **drawn; /* [prompts] */
+  progress_state progress;
+} run;
+
+/* ------------------------------------------------------------------ checks */
+
+static int check(const values *v)
+{
+  int status;
+
+  if ((status = cli_require(name, "prompt", v->prompts.count > 0)) != CLI_OK ||
+      (status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
+      (status = cli_check_output(name, "out", v->out)) != CLI_OK)
+    return status;
+  if (v->prompts.count > 256)
+    return cli_usage(name, "%zu --prompt; at most 256 are expected", v->prompts.count);
+  if (v->init_image)
+    return cli_check_input(name, "init-image", v->init_image);
+  return CLI_OK;
+}
+
+/* a sheet too large for a PNG is refused before anything is drawn */
+static int check_sheet(const run *r)
+{
+  const values *v = r->v;
+  textinv_model_info info = { .struct_size = sizeof(info) };
+  const size_t pictures = v->prompts.count * v->p.images;
+  sheet_cell *cells = calloc(pictures, sizeof(*cells));
+  const sheet_row row = { NULL, cells, pictures };
+  uint64_t width, height;
+
+  if (!cells)
+    return cli_fail(name, "out of memory");
+  textinv_model_get_info(r->model, &info);
+  const sheet s = { NULL,
+                    &row,
+                    1,
+                    sheet_columns(v->p.images),
+                    v->p.width ? v->p.width : info.size,
+                    v->p.height ? v->p.height : info.size };
+
+  sheet_size(&s, &width, &height);
+  free(cells);
+  if (pictures > 1 && !v->separate && (width > 16384 || height > 16384))
+    return cli_usage(
+        name,
+        "--images %u: a sheet of %llu x %llu pixels; at most 16384 a side is expected, "
+        "--separate writes one file a picture",
+        v->p.images, (unsigned long long)width, (unsigned long long)height);
+  return CLI_OK;
+}
+
+/* ------------------------------------------------------------------ output */
+
+/* out.png -> out-007.png; the caller frees it */
+static char *numbered(const char *out, size_t i)
+{
+  const char *slash = strrchr(out, '/'), *dot = strrchr(out, '.');
+  const size_t stem = dot && dot > (slash ? slash + 1 : out) ? (size_t)(dot - out) : strlen(out);
+  const size_t size = strlen(out) + 32;
+  char *path = calloc(size, 1);
+
+  if (path)
+    snprintf(path, size, "%.*s-%03zu%s", (int)stem, out, i, out + stem);
+  return path;
+}
+
+static int save_separate(const run *r)
+{
+  const values *v = r->v;
+  size_t n = 0;
+
+  for (size_t k = 0; k < v->prompts.count; k++) {
+    for (uint32_t i = 0; i < v->p.images; i++, n++) {
+      char *path = numbered(v->out, n);
+      const textinv_status status =
+          path ? textinv_images_save(r->session, r->drawn[k], i, path, NULL) : TEXTINV_E_NOMEM;
+
+      if (status < 0) {
+        free(path);
+        return path ? cli_report(name, r->session, status) : cli_fail(name, "out of memory");
+      }
+      cli_say(&v->common, "wrote %s", path);
+      free(path);
+    }
+  }
+  return CLI_OK;
+}
+
+/* the parameters of the first picture of every prompt */
+static char *sheet_parameters(const run *r)
+{
+  size_t size = 1;
+  char *text, *end;
+
+  for (size_t k = 0; k < r->v->prompts.count; k++)
+    size += strlen(textinv_images_parameters(r->drawn[k], 0)) + 2;
+  if (!(text = end = calloc(size, 1)))
+    return NULL;
+  for (size_t k = 0; k < r->v->prompts.count; k++)
+    end += snprintf(end, size - (size_t)(end - text), "%s%s", k ? "\n\n" : "",
+                    textinv_images_parameters(r->drawn[k], 0));
+  return text;
+}
+
+/* one prompt: its pictures with their seeds; several: a row for each, or one picture for each */
+static textinv_status draw_sheet(const run *r, textinv_images **out)
+{
+  enum { LABEL = 32 };
+  const values *v = r->v;
+  const size_t prompts = v->prompts.count, images = v->p.images, pictures = prompts * images;
+  const int rows = images > 1;
+  sheet_cell *cells = calloc(pictures, sizeof(*cells));
+  sheet_row *titled = calloc(prompts, sizeof(*titled));
+  char(*labels)[LABEL] = calloc(pictures, sizeof(*labels));
+  textinv_status status = TEXTINV_E_NOMEM;
+
+  *out = NULL;
+  if (cells && titled && labels) {
+    for (size_t n = 0; n < pictures; n++) {
+      const size_t k = n / images;
+      const uint32_t i = (uint32_t)(n % images);
+
+      snprintf(labels[n], LABEL, "seed %llu",
+               (unsigned long long)textinv_images_seed(r->drawn[k], i));
+      cells[n] = (sheet_cell){ r->drawn[k], i, rows ? labels[n] : v->prompts.items[k].text };
+      titled[k] = (sheet_row){ v->prompts.items[k].text, &cells[k * images], images };
+    }
+    const sheet_row single = { NULL, cells, pictures };
+    const sheet s = { NULL,
+                      rows ? titled : &single,
+                      rows ? prompts : 1,
+                      sheet_columns(rows ? images : pictures),
+                      textinv_images_width(r->drawn[0]),
+                      textinv_images_height(r->drawn[0]) };
+
+    status = sheet_draw(out, r->session, &s);
+  }
+  free(cells);
+  free(titled);
+  free(labels);
+  return status;
+}
+
+static int save(const run *r)
+{
+  const values *v = r->v;
+  textinv_images *drawn = NULL;
+  char *parameters = NULL;
+  textinv_status status;
+
+  if (v->separate)
+    return save_separate(r);
+  if (v->prompts.count * v->p.images == 1) {
+    status = textinv_images_save(r->session, r->drawn[0], 0, v->out, NULL);
+  } else {
+    if (!(parameters = sheet_parameters(r)))
+      return cli_fail(name, "out of memory");
+    status = draw_sheet(r, &drawn);
+    if (status >= 0)
+      status = textinv_images_save(r->session, drawn, 0, v->out, parameters);
+  }
+  textinv_images_free(drawn);
+  free(parameters);
+  if (status < 0)
+    return cli_report(name, r->session, status);
+  cli_say(&v->common, "wrote %s", v->out);
+  return CLI_OK;
+}
+
+/* ------------------------------------------------------------------ the run */
+
+static int prepare(run *r)
+{
+  values *v = r->v;
+  textinv_status status;
+  int result;
+
+  if ((result = cli_open_session(&r->session, name, &v->common)) != CLI_OK)
+    return result;
+  if (v->init_image && (status = textinv_image_read(&r->start, r->session, v->init_image)) < 0)
+    return cli_report(name, r->session, status);
+  if ((result = cli_open_model(&r->model, r->session, name, &v->common)) != CLI_OK ||
+      (result = check_sheet(r)) != CLI_OK)
+    return result;
+  if ((status = textinv_embeddings_new(&r->embeddings, r->session)) < 0)
+    return cli_report(name, r->session, status);
+  for (size_t i = 0; i < v->embeddings.count; i++) {
+    result =
+        cli_load_embedding(r->session, r->embeddings, r->model, name, v->embeddings.items[i].text);
+    if (result != CLI_OK)
+      return result;
+  }
+  return CLI_OK;
+}
+
+static int draw(run *r)
+{
+  values *v = r->v;
+
+  v->p.init_image = r->start;
+  v->p.progress = progress_update;
+  v->p.progress_user = &r->progress;
+  for (size_t k = 0; k < v->prompts.count; k++) {
+    textinv_status status;
+
+    v->p.prompt = v->prompts.items[k].text;
+    status = textinv_generate(&r->drawn[k], r->session, r->model, r->embeddings, &v->p);
+    progress_end(&r->progress);
+    if (status < 0)
+      return cli_report(name, r->session, status);
+  }
+  return CLI_OK;
+}
+
+static int run_generate(void *p, const cli_arguments *arguments)
+{
+  values *v = p;
+  run r = { .v = v };
+  int result;
+
+  (void)arguments;
+  if ((result = check(v)) != CLI_OK)
+    return result;
+  if (!(r.drawn = calloc(v->prompts.count, sizeof(*r.drawn))))
+    return cli_fail(name, "out of memory");
+  progress_init(&r.progress, v->common.progress, v->common.quiet);
+  if ((result = prepare(&r)) == CLI_OK && (result = draw(&r)) == CLI_OK)
+    result = save(&r);
+  for (size_t k = 0; k < v->prompts.count; k++)
+    textinv_images_free(r.drawn[k]);
+  free(r.drawn);
+  textinv_images_free(r.start);
+  textinv_embeddings_free(r.embeddings);
+  textinv_model_free(r.model);
+  cli_close_session(r.session);
+  return result;
+}
+
+const cli_command cli_generate = {
+  .name = name,
+  .summary = "Draw pictures of a prompt, in which learnt words stand like any other.",
+  .usage = "--prompt TEXT [--embedding FILE] --out FILE.png [options]",
+  .options = options,
+  .shared = cli_compute_options,
+  .size = sizeof(values),
+  .init = init,
+  .run = run_generate
+};

@@ -1,0 +1,175 @@
+/* textinv inspect: what is in an embedding, a checkpoint, a model or a picture. Prints to stdout.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const char name[] = "inspect";
+
+typedef struct values {
+  cli_common common;
+} values;
+
+static const cli_option options[] = { { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL } };
+
+static void init(void *p)
+{
+  cli_common_init(&((values *)p)->common);
+}
+
+/* one line a vector: its norm, its extremes */
+static void print_vectors(const textinv_embeddings *e, const char *word, uint32_t encoder)
+{
+  const uint32_t dim = textinv_embeddings_dim(e, word, encoder);
+  const float *rows = textinv_embeddings_rows(e, word, encoder);
+
+  for (uint32_t i = 0; rows && i < textinv_embeddings_vectors(e, word); i++) {
+    double norm = 0.0, least = INFINITY, most = -INFINITY;
+
+    for (uint32_t j = 0; j < dim; j++) {
+      const double x = (double)rows[(size_t)i * dim + j];
+
+      norm += x * x;
+      least = x < least ? x : least;
+      most = x > most ? x : most;
+    }
+    printf("    vector %u: norm %.4f, values %.4f to %.4f\n", i, sqrt(norm), least, most);
+  }
+}
+
+static void print_words(const textinv_embeddings *e)
+{
+  printf("words: %zu\n", textinv_embeddings_count(e));
+  for (size_t i = 0; i < textinv_embeddings_count(e); i++) {
+    const char *word = textinv_embeddings_word(e, i);
+    const uint32_t vectors = textinv_embeddings_vectors(e, word);
+
+    for (uint32_t encoder = 0; encoder < 2; encoder++) {
+      const uint32_t dim = textinv_embeddings_dim(e, word, encoder);
+
+      if (!dim)
+        continue;
+      printf("  %s: %u vector%s of %u values", word, vectors, vectors == 1 ? "" : "s", dim);
+      if (encoder || textinv_embeddings_dim(e, word, 1))
+        printf(", encoder %u", encoder);
+      putchar('\n');
+      print_vectors(e, word, encoder);
+    }
+  }
+}
+
+static textinv_status print_embedding(textinv_session *session, const char *path)
+{
+  textinv_embeddings *e = NULL;
+  textinv_status status = textinv_embeddings_new(&e, session);
+
+  if (status >= 0 && (status = textinv_embeddings_load(session, e, NULL, path, NULL)) >= 0) {
+    printf("embedding: %s\n", path);
+    print_words(e);
+  }
+  textinv_embeddings_free(e);
+  return status;
+}
+
+static textinv_status print_checkpoint(textinv_session *session, const char *path)
+{
+  textinv_embeddings *e = NULL;
+  textinv_optimizer *optimizer = NULL;
+  textinv_status status = textinv_embeddings_new(&e, session);
+
+  if (status >= 0 && (status = textinv_optimizer_load(&optimizer, session, e, path)) >= 0) {
+    printf("checkpoint: %s\nstep: %" PRIu64 "\n", path, textinv_optimizer_steps(optimizer));
+    print_words(e);
+  }
+  textinv_optimizer_free(optimizer);
+  textinv_embeddings_free(e);
+  return status;
+}
+
+static textinv_status print_model(textinv_session *session, const char *path)
+{
+  textinv_model *model = NULL;
+  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_status status = textinv_model_open(&model, session, path);
+
+  if (status >= 0 && (status = textinv_model_get_info(model, &info)) >= 0) {
+    printf("model: %s\nfingerprint: %s\nparameters: %" PRIu64 "\n", info.path, info.fingerprint,
+           info.parameters);
+    printf("text encoders: %u\n", info.num_encoders);
+    for (uint32_t i = 0; i < info.num_encoders; i++)
+      printf("  encoder %u: vectors of %u values, vocabulary of %u\n", i, info.embedding_dim[i],
+             textinv_tokenizer_size(textinv_model_tokenizer(model, i)));
+    printf("tokens of a prompt: %u\ncontext: %u values", info.max_tokens, info.context_dim);
+    if (info.pooled_dim)
+      printf(", pooled %u", info.pooled_dim);
+    printf("\nlatents: %u channels, one for %u x %u pixels\nsize: %u x %u pixels\n",
+           info.latent_channels, info.latent_scale, info.latent_scale, info.size, info.size);
+    printf("predicts: %s\nschedule: %u timesteps\nsampler: %s\n", info.prediction,
+           info.train_timesteps, info.sampler);
+  }
+  textinv_model_free(model);
+  return status;
+}
+
+static textinv_status print_image(textinv_session *session, const char *path)
+{
+  textinv_images *images = NULL;
+  const textinv_status status = textinv_image_read(&images, session, path);
+
+  if (status >= 0)
+    printf("picture: %s\nsize: %u x %u pixels\n", path, textinv_images_width(images),
+           textinv_images_height(images));
+  textinv_images_free(images);
+  return status;
+}
+
+static int run_inspect(void *p, const cli_arguments *arguments)
+{
+  values *v = p;
+  const char *path = arguments->count ? arguments->items[0] : v->common.model;
+  textinv_session *session = NULL;
+  textinv_kind kind = TEXTINV_KIND_MODEL;
+  textinv_status status = TEXTINV_OK;
+  int result;
+
+  if ((result = cli_open_session(&session, name, &v->common)) != CLI_OK)
+    return result;
+  if (path)
+    status = textinv_file_kind(&kind, session, path);
+  if (status >= 0) {
+    switch (kind) {
+    case TEXTINV_KIND_MODEL:
+      status = print_model(session, path);
+      break;
+    case TEXTINV_KIND_EMBEDDING:
+      status = print_embedding(session, path);
+      break;
+    case TEXTINV_KIND_CHECKPOINT:
+      status = print_checkpoint(session, path);
+      break;
+    case TEXTINV_KIND_IMAGE:
+      status = print_image(session, path);
+      break;
+    default:
+      result = cli_fail(name, "%s: is no model folder, embedding, checkpoint or picture", path);
+    }
+  }
+  if (status < 0)
+    result = cli_report(name, session, status);
+  cli_close_session(session);
+  return result;
+}
+
+const cli_command cli_inspect = { .name = name,
+                                  .summary = "Say what is in an embedding, a checkpoint, a model "
+                                             "folder or a picture; without an argument\n"
+                                             "what the default model is.",
+                                  .usage = "[FILE|DIR]",
+                                  .options = options,
+                                  .shared = cli_model_options,
+                                  .size = sizeof(values),
+                                  .max_arguments = 1,
+                                  .init = init,
+                                  .run = run_inspect };

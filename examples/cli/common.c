@@ -1,0 +1,233 @@
+/* What the commands share. */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------ options */
+
+static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },
+                                     { "bf16", TEXTINV_BF16 },
+                                     { NULL, 0 } };
+
+#define MODEL                                                                                      \
+  {                                                                                                \
+    "model", "DIR", CLI_TEXT, offsetof(cli_common, model), 0, 0, NULL, 0,                          \
+        "diffusers folder of the model; without: the default model"                                \
+  }
+#define TALK                                                                                       \
+  { "progress",       "KIND",   CLI_CHOICE, offsetof(cli_common, progress), 0, 0,                  \
+    progress_choices, CLI_RARE, "" },                                                              \
+      { "quiet", NULL, CLI_FLAG, offsetof(cli_common, quiet),   0,                                 \
+        0,       NULL, CLI_RARE, "no talk on stderr but errors" },                                 \
+      { "verbose", NULL, CLI_FLAG, offsetof(cli_common, verbose),     0,                           \
+        0,         NULL, CLI_RARE, "everything that the library logs" },                           \
+  {                                                                                                \
+    NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL                                                   \
+  }
+
+const cli_option cli_compute_options[] = {
+  MODEL,
+  { "threads", "N", CLI_UINT, offsetof(cli_common, threads), 0, 1024, NULL,
+    CLI_RARE | CLI_QUIET_DEFAULT, "CPU threads; 0 = the cores this process may use (0)" },
+  { "dtype", "TYPE", CLI_CHOICE, offsetof(cli_common, dtype), 0, 0, dtypes, CLI_RARE, "storage" },
+  { "memory-budget", "BYTES", CLI_BYTES, offsetof(cli_common, memory_budget), 0, 0x1p50, NULL,
+    CLI_RARE, "limit for weights and activations, such as 2G" },
+  TALK
+};
+
+const cli_option cli_model_options[] = { MODEL, TALK };
+
+const cli_option cli_talk_options[] = { TALK };
+
+void cli_common_init(cli_common *common)
+{
+  textinv_session_params p;
+
+  textinv_session_params_init(&p, sizeof(p));
+  common->threads = p.threads;
+  common->dtype = p.dtype;
+  common->memory_budget = p.memory_budget;
+}
+
+/* ------------------------------------------------------------------ messages */
+
+int cli_fail(const char *command, const char *format, ...)
+{
+  va_list ap;
+
+  fprintf(stderr, "textinv %s: ", command);
+  va_start(ap, format);
+  vfprintf(stderr, format, ap);
+  va_end(ap);
+  fputc('\n', stderr);
+  return CLI_FAILED;
+}
+
+void cli_say(const cli_common *common, const char *format, ...)
+{
+  va_list ap;
+
+  if (common->quiet || common->progress == PROGRESS_JSON)
+    return;
+  va_start(ap, format);
+  vfprintf(stderr, format, ap);
+  va_end(ap);
+  fputc('\n', stderr);
+}
+
+int cli_report(const char *command, textinv_session *session, textinv_status status)
+{
+  const char *text = textinv_session_error(session);
+
+  cli_fail(command, "%s", *text ? text : textinv_status_name(status));
+  return status == TEXTINV_E_CANCELLED ? CLI_INTERRUPTED : CLI_FAILED;
+}
+
+static void print_log(void *user, textinv_log_level level, const char *line)
+{
+  if (level <= TEXTINV_LOG_INFO || *(const int *)user)
+    fprintf(stderr, "%s%s\n", level == TEXTINV_LOG_WARNING ? "warning: " : "", line);
+}
+
+/* ------------------------------------------------------------------ session */
+
+static textinv_session *volatile current;
+static volatile sig_atomic_t signals;
+
+static void on_signal(int number)
+{
+  static const char text[] = "\nstopping; once more leaves at once, without saving\n";
+  const int saved = errno;
+
+  (void)number;
+  if (signals++ || !current)
+    _exit(CLI_INTERRUPTED);
+  textinv_session_cancel(current);
+  if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) {
+    /* nobody listens: the call is cancelled all the same */
+  }
+  errno = saved;
+}
+
+static void catch_signals(void)
+{
+  struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+}
+
+int cli_open_session(textinv_session **out, const char *command, const cli_common *common)
+{
+  static int verbose;
+  textinv_session_params p;
+
+  verbose = common->verbose;
+  textinv_session_params_init(&p, sizeof(p));
+  p.threads = common->threads;
+  p.dtype = common->dtype;
+  p.memory_budget = common->memory_budget;
+  p.log = common->quiet ? NULL : print_log;
+  p.log_user = &verbose;
+  if (textinv_session_new(out, &p) < 0)
+    return cli_fail(command, "%s", textinv_session_error(NULL));
+  current = *out;
+  catch_signals();
+  return CLI_OK;
+}
+
+void cli_close_session(textinv_session *session)
+{
+  current = NULL;
+  textinv_session_free(session);
+}
+
+int cli_open_model(textinv_model **out, textinv_session *session, const char *command,
+                   const cli_common *common)
+{
+  const textinv_status status = textinv_model_open(out, session, common->model);
+
+  return status < 0 ? cli_report(command, session, status) : CLI_OK;
+}
+
+int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
+                       const textinv_model *model, const char *command, const char *text)
+{
+  const char *equals = strchr(text, '='), *path = text;
+  char *word = NULL;
+  textinv_status status;
+
+  if (equals && access(text, F_OK)) {
+    if (!(word = strndup(text, (size_t)(equals - text))))
+      return cli_fail(command, "out of memory");
+    path = equals + 1;
+  }
+  status = textinv_embeddings_load(session, embeddings, model, path, word);
+  free(word);
+  return status < 0 ? cli_report(command, session, status) : CLI_OK;
+}
+
+/* ------------------------------------------------------------------ paths */
+
+int cli_require(const char *command, const char *option, int given)
+{
+  if (given)
+    return CLI_OK;
+  return cli_usage(command, "--%s is required; textinv %s --help lists the options", option,
+                   command);
+}
+
+int cli_check_input(const char *command, const char *option, const char *path)
+{
+  if (!access(path, R_OK))
+    return CLI_OK;
+  return cli_fail(command, "--%s %s: %s", option, path, strerror(errno));
+}
+
+static int check_folder(const char *command, const char *option, const char *path,
+                        const char *folder)
+{
+  struct stat st;
+
+  if (stat(folder, &st))
+    return cli_fail(command, "--%s %s: the folder %s: %s", option, path, folder, strerror(errno));
+  if (!S_ISDIR(st.st_mode))
+    return cli_fail(command, "--%s %s: %s is not a folder", option, path, folder);
+  if (access(folder, W_OK | X_OK))
+    return cli_fail(command, "--%s %s: the folder %s cannot be written: %s", option, path, folder,
+                    strerror(errno));
+  return CLI_OK;
+}
+
+int cli_check_output_folder(const char *command, const char *option, const char *path)
+{
+  return check_folder(command, option, path, path);
+}
+
+int cli_check_output(const char *command, const char *option, const char *path)
+{
+  const char *slash = strrchr(path, '/');
+  struct stat st;
+  char *folder;
+  int result;
+
+  if (!*path || (slash && !slash[1]))
+    return cli_fail(command, "--%s %s: the name of a file is expected", option,
+                    *path ? path : "\"\"");
+  if (!stat(path, &st) && S_ISDIR(st.st_mode))
+    return cli_fail(command, "--%s %s: is a folder, the name of a file is expected", option, path);
+  folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+  if (!folder)
+    return cli_fail(command, "out of memory");
+  result = check_folder(command, option, path, folder);
+  free(folder);
+  return result;
+}

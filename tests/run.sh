@@ -1,0 +1,44 @@
+#!/bin/sh
+# Runs test programs (cmocka) and scripts (lines "ok - ..." and "FAIL - ..."), one line each, and closes
+# with "N passed, N failed". Output goes to $BUILD/tests/log/NAME; that of a failed one is shown.
+set -u
+log=${BUILD:-build/cc}/tests/log
+mkdir -p "$log"
+passed=0 failed=0 skipped=0
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+
+# number before "test(s)" in the lines of cmocka that hold $1
+count() {
+  sed -n "s/^\[  *$1 *\] \([0-9][0-9]*\) test(s).*/\1/p" "$out" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+for program; do
+  name=$(basename "$program" .sh)
+  out=$log/$name
+  start=$(date +%s)
+  timeout -k 10 "${TEST_TIMEOUT:-900}" "$program" >"$out" 2>&1 </dev/null
+  status=$?
+  seconds=$(($(date +%s) - start))
+  case $program in
+  *.sh)
+    p=$(grep -c '^ok - ' "$out") f=$(grep -c '^FAIL - ' "$out") s=$(grep -c '^skipped - ' "$out")
+    ;;
+  *)
+    p=$(count PASSED) f=$(count FAILED) s=$(count SKIPPED)
+    ;;
+  esac
+  # a crash, a time-out or a test that counted nothing is a failure, too
+  if [ $f = 0 ] && { [ $status != 0 ] || [ $((p + s)) = 0 ]; }; then
+    f=1
+  fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  if [ $f = 0 ]; then
+    printf 'ok    %-28s %3d tests, %d s%s\n' "$name" "$p" "$seconds" "$([ $s = 0 ] || echo ", $s skipped")"
+  else
+    printf 'FAIL  %-28s %3d of %d tests, %d s, exit %d; %s:\n' "$name" $f $((p + f)) "$seconds" $status "$out"
+    grep -v '^\[ *\(RUN\|OK\) *\]' "$out" | tail -n 40 | sed 's/^/      /'
+  fi
+done
+[ $skipped = 0 ] || echo "$skipped skipped"
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
