@@ -1,0 +1,366 @@
+/*
+ * Files of learnt words, read. The container is told by the first bytes, the layout by the keys.
+ *
+ *   diffusers   {WORD: [n, d] or [d], ...}
+ *   sdxl        {"clip_l": [n, d], "clip_g": [n, e]}; "text_encoders_0" and "_1" are the same
+ *   kohya       {"emb_params": [n, d]}
+ *   onetrainer  {"emp_params": [n, d]}, as its author spelt it
+ *   a1111       {"string_to_param": {"*": [n, d]}, "name": NAME, "step": N, ...}
+ *   compvis     {"string_to_param": ParameterDict {WORD: [n, d], ...}, ...}
+ */
+#include "embedding_file.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "atomic_file.h"
+#include "dtype.h"
+#include "torch_file.h"
+#include "utf8.h"
+
+enum { MAX_BYTES = 256 << 20, MAX_WORDS = 1024, MAX_WORD = 255, MAX_VECTORS = 75, MAX_DIM = 65536 };
+
+typedef struct source {
+  const char *path;
+  ti_error *error;
+  ti_tensor *tensors; /* under their keys */
+  size_t count;
+} source;
+
+/* --- one tensor */
+
+static float element(const ti_tensor *t, size_t i)
+{
+  const unsigned char *p = t->data; /* may be unaligned */
+  uint16_t half;
+  double d;
+  float f;
+
+  switch (t->dtype) {
+  case TI_FILE_F32: memcpy(&f, p + 4 * i, 4); return f;
+  case TI_FILE_F16: memcpy(&half, p + 2 * i, 2); return ti_f16_to_f32(half);
+  case TI_FILE_BF16: memcpy(&half, p + 2 * i, 2); return ti_bf16_to_f32(half);
+  default:
+    memcpy(&d, p + 8 * i, 8);
+    return fabs(d) <= 3.4028234663852886e38 ? (float)d : isnan(d) ? NAN : INFINITY;
+  }
+}
+
+static textinv_status check_tensor(const source *s, const ti_tensor *t)
+{
+  const int cut = ti_utf8_cut(t->name, 80);
+  const uint64_t n = t->rank == 2 ? t->dims[0] : 1, dim = t->rank ? t->dims[t->rank - 1] : 0;
+
+  if (t->dtype != TI_FILE_F32 && t->dtype != TI_FILE_F16 && t->dtype != TI_FILE_BF16 &&
+      t->dtype != TI_FILE_F64)
+    return ti_fail(s->error, TEXTINV_E_UNSUPPORTED,
+                   "%s: \"%.*s\" has values of type %s, expected F32, F16, BF16 or F64", s->path,
+                   cut, t->name, t->dtype_name);
+  if (t->rank != 1 && t->rank != 2)
+    return ti_fail(s->error, TEXTINV_E_SHAPE,
+                   "%s: \"%.*s\" has %d dimensions, an embedding is [vectors, width] or [width]",
+                   s->path, cut, t->name, t->rank);
+  if (n < 1 || dim < 1)
+    return ti_fail(s->error, TEXTINV_E_SHAPE, "%s: \"%.*s\" has %llu vectors of width %llu",
+                   s->path, cut, t->name, (unsigned long long)n, (unsigned long long)dim);
+  if (n > MAX_VECTORS || dim > MAX_DIM)
+    return ti_fail(s->error, TEXTINV_E_LIMIT,
+                   "%s: \"%.*s\" has %llu vectors of width %llu, at most %d of %d are read",
+                   s->path, cut, t->name, (unsigned long long)n, (unsigned long long)dim,
+                   MAX_VECTORS, MAX_DIM);
+  return TEXTINV_OK;
+}
+
+/* append an entry; word may be NULL; the arrays have room */
+static textinv_status add_entry(ti_embedding_file *out, const source *s, const ti_tensor *t,
+                                const char *word, int encoder)
+{
+  ti_embedding_entry *entry = out->entries + out->count;
+  const char *shown = word ? word : t->name;
+  textinv_status status = check_tensor(s, t);
+
+  if (status < 0)
+    return status;
+  if (word && (!*word || strlen(word) > MAX_WORD))
+    return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: a word has %zu bytes, expected 1..%d", s->path,
+                   strlen(word), MAX_WORD);
+  entry->encoder = encoder;
+  entry->num_vectors = t->rank == 2 ? (int)t->dims[0] : 1;
+  entry->dim = (int)t->dims[t->rank - 1];
+  entry->rows = ti_calloc((size_t)t->count, sizeof(*entry->rows));
+  entry->word = word ? ti_strdup(word) : NULL;
+  out->count++;
+  if (!entry->rows || (word && !entry->word))
+    return ti_fail_nomem(s->error, (size_t)t->count * sizeof(*entry->rows), s->path);
+  for (size_t i = 0; i < t->count; i++) {
+    const float v = element(t, i);
+
+    if (!isfinite(v))
+      return ti_fail(s->error, TEXTINV_E_NONFINITE,
+                     "%s: \"%.*s\": vector %zu, column %zu is %s", s->path,
+                     ti_utf8_cut(shown, 80), shown, i / (size_t)entry->dim, i % (size_t)entry->dim,
+                     isnan(v) ? "NaN" : "infinite");
+    entry->rows[i] = v;
+  }
+  return TEXTINV_OK;
+}
+
+static textinv_status make_room(ti_embedding_file *out, const source *s, size_t count)
+{
+  if (count > MAX_WORDS)
+    return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: has %zu tensors, an embedding at most %d",
+                   s->path, count, MAX_WORDS);
+  out->entries = ti_calloc(count, sizeof(*out->entries));
+  return out->entries ? TEXTINV_OK
+                      : ti_fail_nomem(s->error, count * sizeof(*out->entries), s->path);
+}
+
+static textinv_status set_text(char **to, const source *s, const char *text)
+{
+  ti_free(*to);
+  *to = ti_strdup(text);
+  return *to ? TEXTINV_OK : ti_fail_nomem(s->error, strlen(text) + 1, s->path);
+}
+
+/* --- keys at the top level */
+
+static const ti_tensor *find(const source *s, const char *key)
+{
+  for (size_t i = 0; i < s->count; i++) {
+    if (!strcmp(s->tensors[i].name, key))
+      return s->tensors + i;
+  }
+  return NULL;
+}
+
+static const ti_tensor *find_either(const source *s, const char *key, const char *other)
+{
+  const ti_tensor *t = find(s, key);
+
+  return t ? t : find(s, other);
+}
+
+/* refuse what is known and is no embedding that can be used */
+static textinv_status check_kind(const source *s)
+{
+  if (find(s, "IN01") && find(s, "OUT11"))
+    return ti_fail(s->error, TEXTINV_E_UNSUPPORTED,
+                   "%s: has a vector for every layer (\"IN01\" .. \"OUT11\"), which no prompt can "
+                   "use",
+                   s->path);
+  if (s->count == 1 && (find(s, "emp_params_out") || find(s, "clip_l_out") || find(s, "clip_g_out")))
+    return ti_fail(s->error, TEXTINV_E_UNSUPPORTED,
+                   "%s: has only vectors for behind the text encoder (\"%s\")", s->path,
+                   s->tensors->name);
+  return s->count ? TEXTINV_OK
+                  : ti_fail(s->error, TEXTINV_E_FORMAT, "%s: holds no embedding: it has no tensor",
+                            s->path);
+}
+
+/* tensors under their keys, out->name and out->step already set */
+static textinv_status read_keys(ti_embedding_file *out, const source *s)
+{
+  const ti_tensor *l = find_either(s, "clip_l", "text_encoders_0");
+  const ti_tensor *g = find_either(s, "clip_g", "text_encoders_1");
+  const ti_tensor *kohya = find(s, "emb_params"), *onetrainer = find(s, "emp_params");
+  textinv_status status;
+
+  if ((status = check_kind(s)) < 0 || (status = make_room(out, s, s->count)) < 0)
+    return status;
+  if (l || g) {
+    if ((status = set_text(&out->layout, s, "sdxl")) < 0 ||
+        (l && (status = add_entry(out, s, l, out->name, 0)) < 0) ||
+        (g && (status = add_entry(out, s, g, out->name, 1)) < 0))
+      return status;
+    if (l && g && out->entries[0].num_vectors != out->entries[1].num_vectors)
+      return ti_fail(s->error, TEXTINV_E_SHAPE,
+                     "%s: \"%s\" has %d vectors and \"%s\" %d, expected as many", s->path, l->name,
+                     out->entries[0].num_vectors, g->name, out->entries[1].num_vectors);
+    return TEXTINV_OK;
+  }
+  if (kohya || onetrainer) {
+    status = set_text(&out->layout, s, kohya ? "kohya" : "onetrainer");
+    return status < 0 ? status
+                      : add_entry(out, s, kohya ? kohya : onetrainer, out->name, -1);
+  }
+  if ((status = set_text(&out->layout, s, "diffusers")) < 0)
+    return status;
+  for (size_t i = 0; i < s->count; i++) {
+    if ((status = add_entry(out, s, s->tensors + i, s->tensors[i].name, -1)) < 0)
+      return status;
+  }
+  return TEXTINV_OK;
+}
+
+/* --- containers */
+
+/* digits alone; -1 for anything else */
+static long long parse_step(const char *text)
+{
+  long long v = 0;
+
+  if (!text || !*text || strlen(text) > 18)
+    return -1;
+  for (; *text; text++) {
+    if (*text < '0' || *text > '9')
+      return -1;
+    v = v * 10 + (*text - '0');
+  }
+  return v;
+}
+
+static textinv_status read_safetensors(ti_embedding_file *out, source *s, const void *bytes,
+                                       size_t size)
+{
+  ti_safetensors *file;
+  const char *name;
+  textinv_status status = ti_safetensors_parse(&file, s->error, s->path, bytes, size);
+
+  if (status < 0)
+    return status;
+  s->count = ti_safetensors_count(file);
+  s->tensors = ti_calloc(s->count, sizeof(*s->tensors));
+  if (!s->tensors) {
+    status = ti_fail_nomem(s->error, s->count * sizeof(*s->tensors), s->path);
+    goto out;
+  }
+  for (size_t i = 0; i < s->count; i++)
+    s->tensors[i] = *ti_safetensors_tensor(file, i);
+  out->step = parse_step(ti_safetensors_metadata(file, "step"));
+  name = ti_safetensors_metadata(file, "name");
+  if (name && *name && (status = set_text(&out->name, s, name)) < 0)
+    goto out;
+  status = read_keys(out, s);
+out:
+  ti_safetensors_close(file);
+  return status;
+}
+
+/* load the tensors of a dict under their string keys */
+static textinv_status load_tensors(source *s, ti_torch_file *file, const ti_pickle_value *dict)
+{
+  textinv_status status;
+
+  if (dict->u.list.count / 2 > MAX_WORDS)
+    return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: has %zu entries, an embedding at most %d",
+                   s->path, dict->u.list.count / 2, MAX_WORDS);
+  s->tensors = ti_calloc(dict->u.list.count / 2, sizeof(*s->tensors));
+  if (!s->tensors)
+    return ti_fail_nomem(s->error, dict->u.list.count / 2 * sizeof(*s->tensors), s->path);
+  for (size_t i = 0; i + 1 < dict->u.list.count; i += 2) {
+    const ti_pickle_value *key = dict->u.list.items[i], *value = dict->u.list.items[i + 1];
+
+    if (key->kind != TI_PICKLE_STRING || value->kind != TI_PICKLE_TENSOR)
+      continue;
+    status = ti_torch_load(file, s->error, key->u.string, value, s->tensors + s->count);
+    if (status < 0)
+      return status;
+    s->count++;
+  }
+  return TEXTINV_OK;
+}
+
+/* {"string_to_param": {WORD: tensor}}; "*" says nothing about the word, "name" may */
+static textinv_status read_string_to_param(ti_embedding_file *out, source *s, ti_torch_file *file,
+                                           const ti_pickle_value *dict)
+{
+  textinv_status status;
+
+  if (dict->kind != TI_PICKLE_DICT)
+    return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" is no dict", s->path);
+  if ((status = load_tensors(s, file, dict)) < 0)
+    return status;
+  if (!s->count)
+    return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" holds no tensor", s->path);
+  if ((status = make_room(out, s, s->count)) < 0 ||
+      (status = set_text(&out->layout, s, dict->is_parameter_dict ? "compvis" : "a1111")) < 0)
+    return status;
+  for (size_t i = 0; i < s->count; i++) {
+    const char *key = s->tensors[i].name;
+
+    status = add_entry(out, s, s->tensors + i, strcmp(key, "*") ? key : out->name, -1);
+    if (status < 0)
+      return status;
+  }
+  return TEXTINV_OK;
+}
+
+static textinv_status read_torch(ti_embedding_file *out, source *s, const void *bytes, size_t size)
+{
+  const ti_pickle_value *root, *value;
+  ti_torch_file *file;
+  textinv_status status = ti_torch_parse(&file, s->error, s->path, bytes, size);
+
+  if (status < 0)
+    return status;
+  root = ti_torch_root(file);
+  if (root->kind != TI_PICKLE_DICT) {
+    status = ti_fail(s->error, TEXTINV_E_FORMAT, "%s: holds no embedding: it is no dict", s->path);
+    goto out;
+  }
+  value = ti_pickle_get(root, "step");
+  if (value && value->kind == TI_PICKLE_INT && value->u.integer >= 0)
+    out->step = value->u.integer;
+  value = ti_pickle_get(root, "name");
+  if (value && value->kind == TI_PICKLE_STRING && *value->u.string &&
+      (status = set_text(&out->name, s, value->u.string)) < 0)
+    goto out;
+  value = ti_pickle_get(root, "string_to_param");
+  if (value)
+    status = read_string_to_param(out, s, file, value);
+  else if ((status = load_tensors(s, file, root)) >= 0)
+    status = read_keys(out, s);
+out:
+  ti_torch_close(file);
+  return status;
+}
+
+textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error, const char *name,
+                                        const void *bytes, size_t size)
+{
+  const unsigned char *p = bytes;
+  source s = { name, error, NULL, 0 };
+  textinv_status status;
+
+  memset(out, 0, sizeof(*out));
+  out->step = -1;
+  if (size >= 4 && !memcmp(p, "\x89PNG", 4))
+    status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                     "%s: is a picture, expected an embedding in a safetensors or torch file",
+                     name);
+  else if (ti_torch_check(p, size) || (size >= 2 && p[0] == 0x80 && p[1] && p[1] <= 5))
+    status = read_torch(out, &s, bytes, size);
+  else
+    status = read_safetensors(out, &s, bytes, size);
+  ti_free(s.tensors);
+  if (status < 0)
+    ti_embedding_file_free(out);
+  return status;
+}
+
+textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, const char *path)
+{
+  textinv_status status;
+  void *bytes;
+  size_t size;
+
+  memset(out, 0, sizeof(*out));
+  if ((status = ti_file_read(&bytes, &size, error, path, MAX_BYTES)) < 0)
+    return status;
+  status = ti_embedding_file_decode(out, error, path, bytes, size);
+  ti_free(bytes);
+  return status;
+}
+
+void ti_embedding_file_free(ti_embedding_file *file)
+{
+  for (size_t i = 0; i < file->count; i++) {
+    ti_free(file->entries[i].word);
+    ti_free(file->entries[i].rows);
+  }
+  ti_free(file->entries);
+  ti_free(file->layout);
+  ti_free(file->name);
+  memset(file, 0, sizeof(*file));
+}

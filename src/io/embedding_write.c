@@ -1,0 +1,140 @@
+/* Files of learnt words, written. */
+#include <math.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "embedding_file.h"
+#include "torch_file.h"
+#include "utf8.h"
+
+static textinv_status check_entry(ti_error *error, const char *path, const ti_embedding_entry *e)
+{
+  const char *word = e->word ? e->word : "";
+  const int cut = ti_utf8_cut(word, 80);
+
+  if (!*word || !ti_utf8_valid(word, strlen(word)))
+    return ti_fail(error, TEXTINV_E_INVALID, "%s: the word \"%.*s\" is empty or not UTF-8", path,
+                   cut, word);
+  if (e->num_vectors < 1 || e->dim < 1 || !e->rows)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s: \"%.*s\" has %d vectors of width %d", path, cut,
+                   word, e->num_vectors, e->dim);
+  for (size_t i = 0; i < (size_t)e->num_vectors * (size_t)e->dim; i++) {
+    if (!isfinite(e->rows[i]))
+      return ti_fail(error, TEXTINV_E_NONFINITE, "%s: \"%.*s\": vector %zu, column %zu is %s", path,
+                     cut, word, i / (size_t)e->dim, i % (size_t)e->dim,
+                     isnan(e->rows[i]) ? "NaN" : "infinite");
+  }
+  return TEXTINV_OK;
+}
+
+/* what the format can hold */
+static textinv_status check_set(ti_error *error, const char *path, textinv_format format,
+                                const ti_embedding_entry *entries, size_t count)
+{
+  const size_t most = format == TEXTINV_FORMAT_DIFFUSERS ? SIZE_MAX
+                      : format == TEXTINV_FORMAT_SDXL    ? 2
+                                                         : 1;
+
+  if (!count || count > most)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   count ? "%s: a file of this format holds one word, not %zu tensors"
+                         : "%s: there is no word to write",
+                   path, count);
+  if (format == TEXTINV_FORMAT_SDXL) {
+    for (size_t i = 0; i < count; i++) {
+      if (entries[i].encoder != 0 && entries[i].encoder != 1)
+        return ti_fail(error, TEXTINV_E_INVALID, "%s: encoder %d, expected 0 or 1", path,
+                       entries[i].encoder);
+    }
+    if (count == 2 && (entries[0].encoder == entries[1].encoder ||
+                       strcmp(entries[0].word, entries[1].word)))
+      return ti_fail(error, TEXTINV_E_INVALID,
+                     "%s: a file of this format holds one word in encoders 0 and 1", path);
+    if (count == 2 && entries[0].num_vectors != entries[1].num_vectors)
+      return ti_fail(error, TEXTINV_E_SHAPE, "%s: %d vectors in one encoder, %d in the other", path,
+                     entries[0].num_vectors, entries[1].num_vectors);
+  }
+  for (size_t i = 1; format == TEXTINV_FORMAT_DIFFUSERS && i < count; i++) {
+    if (entries[i].encoder != entries[0].encoder)
+      return ti_fail(error, TEXTINV_E_INVALID, "%s: a file of this format is for one encoder", path);
+  }
+  return TEXTINV_OK;
+}
+
+static const char *lookup(const ti_key_value *metadata, size_t count, const char *key)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (!strcmp(metadata[i].key, key))
+      return metadata[i].value;
+  }
+  return NULL;
+}
+
+/* the metadata's step, -1 when there is none that is a number */
+static long long step_of(const ti_key_value *metadata, size_t count)
+{
+  const char *text = lookup(metadata, count, "step");
+  long long v = 0;
+
+  if (!text || !*text || strlen(text) > 18 || text[strspn(text, "0123456789")])
+    return -1;
+  for (; *text; text++)
+    v = v * 10 + (*text - '0');
+  return v;
+}
+
+textinv_status ti_embedding_file_write(ti_error *error, const char *path, textinv_format format,
+                                       const ti_embedding_entry *entries, size_t count,
+                                       const ti_key_value *metadata, size_t num_metadata)
+{
+  textinv_status status;
+  ti_tensor *tensors = NULL;
+  ti_key_value *all = NULL;
+  size_t num_all = 0;
+
+  if (format != TEXTINV_FORMAT_DIFFUSERS && format != TEXTINV_FORMAT_A1111 &&
+      format != TEXTINV_FORMAT_KOHYA && format != TEXTINV_FORMAT_SDXL)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s: format %d is unknown", path, (int)format);
+  for (size_t i = 0; i < count; i++) {
+    if ((status = check_entry(error, path, entries + i)) < 0)
+      return status;
+  }
+  if ((status = check_set(error, path, format, entries, count)) < 0)
+    return status;
+  if (format == TEXTINV_FORMAT_A1111)
+    return ti_torch_write_a1111(error, path, entries->word, step_of(metadata, num_metadata),
+                                entries->num_vectors, entries->dim, entries->rows);
+
+  tensors = ti_calloc(count, sizeof(*tensors));
+  all = ti_calloc(num_metadata + 2, sizeof(*all));
+  if (!tensors || !all) {
+    status = ti_fail_nomem(error, count * sizeof(*tensors), path);
+    goto out;
+  }
+  for (size_t i = 0; i < count; i++) {
+    const ti_embedding_entry *e = entries + i;
+    ti_tensor *t = tensors + i;
+
+    t->name = format == TEXTINV_FORMAT_DIFFUSERS ? e->word
+              : format == TEXTINV_FORMAT_KOHYA   ? "emb_params"
+              : e->encoder                       ? "clip_g"
+                                                 : "clip_l";
+    t->dtype = TI_FILE_F32;
+    t->rank = 2;
+    t->dims[0] = (uint64_t)e->num_vectors;
+    t->dims[1] = (uint64_t)e->dim;
+    t->bytes = (size_t)e->num_vectors * (size_t)e->dim * sizeof(float);
+    t->data = e->rows;
+  }
+  if (!lookup(metadata, num_metadata, "format"))
+    all[num_all++] = (ti_key_value){ "format", "pt" };
+  if (format != TEXTINV_FORMAT_DIFFUSERS && !lookup(metadata, num_metadata, "name"))
+    all[num_all++] = (ti_key_value){ "name", entries->word };
+  for (size_t i = 0; i < num_metadata; i++)
+    all[num_all++] = metadata[i];
+  status = ti_safetensors_write(error, path, tensors, count, all, num_all);
+out:
+  ti_free(all);
+  ti_free(tensors);
+  return status;
+}
