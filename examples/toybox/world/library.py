@@ -122,9 +122,11 @@ class Pack:
         self.blob = np.frombuffer(data, np.uint8, offset=4 + n)
         blob, self._keep = self.blob, []
         self.meshes = np.zeros(len(self.header["meshes"]), MESHES)
+        self.heights = np.zeros(len(self.meshes))  # of the unit diagonal
         for i, m in enumerate(self.header["meshes"]):
             v = blob[m["v"] : m["v"] + m["vertices"] * 13].reshape(-1, 13)
             p = np.ascontiguousarray(v[:, :6]).view(np.int16).astype(np.float32) / 32000
+            self.heights[i] = p[:, 1].max()
             normals = np.ascontiguousarray(v[:, 6:9]).view(np.int8).astype(np.float32) / 127
             uv = np.nan_to_num(
                 np.ascontiguousarray(v[:, 9:]).view(np.float16).astype(np.float32),

@@ -39,6 +39,8 @@ MAGIC = b"TBXWORLD"
 TEXTURE_SIDE = 96
 SPRITE_SIDE = 96
 MAX_TRIANGLES = 5000
+MAX_HELD_TRIANGLES = 30000  # what a word is learnt from deserves its detail
+CREASE = np.cos(np.radians(40))
 
 
 # --- catalogues and names
@@ -184,6 +186,30 @@ def simplify(p, n, uv, m, cells):
     return p[first], n[keep][first], uv[keep][first], m[keep][first]
 
 
+def smooth(p, n):
+    """Gives a mesh without rounded normals some: faces that meet at less than the crease angle share them."""
+    face = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+    area = np.linalg.norm(face, axis=-1, keepdims=True)
+    face /= np.maximum(area, 1e-12)
+    solid = area[:, 0] > 1e-12
+    if np.mean(np.abs((n * face[:, None]).sum(-1))[solid] > 0.9995) < 0.9:
+        return n
+    corner = np.round(p.reshape(-1, 3) / max(np.ptp(p), 1e-9) * 4000).astype(np.int64)
+    _, place = np.unique(corner, axis=0, return_inverse=True)
+    order = np.argsort(place.ravel(), kind="stable")
+    tri = order // 3
+    starts = np.flatnonzero(np.r_[True, np.diff(place.ravel()[order]) > 0, True])
+    out = n.reshape(-1, 3).copy()
+    for a, b in zip(starts[:-1], starts[1:]):
+        if b - a < 2:
+            continue
+        f = face[tri[a:b]]
+        near = (f @ f.T > CREASE) * area[tri[a:b], 0]
+        mean = near @ f
+        out[order[a:b]] = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-9)
+    return out.reshape(n.shape).astype(np.float32)
+
+
 def load_texture(read, folder, name):
     data = read(folder + "/" + name)
     if not data:
@@ -194,7 +220,7 @@ def load_texture(read, folder, name):
 
 
 def load_model(task):
-    key, catalogue_path, entry = task
+    key, catalogue_path, entry, limit = task
     with zipfile.ZipFile(catalogue_path) as z:
         have = {x.lower(): x for x in z.namelist()}
 
@@ -209,9 +235,10 @@ def load_model(task):
         r = np.array([float(x) for x in entry["modelRotation"].split()], np.float32).reshape(3, 3)
         p, n = p @ r.T, n @ r.T
     for cells in (192, 160, 128, 104, 84, 68, 56):
-        if len(p) <= MAX_TRIANGLES:
+        if len(p) <= limit:
             break
         p, n, uv, m = simplify(p, n, uv, m, cells)
+    n = smooth(p, n)
     lo, hi = p.reshape(-1, 3).min(0), p.reshape(-1, 3).max(0)
     centre = (lo + hi) / 2
     centre[1] = lo[1]
@@ -412,7 +439,8 @@ def main():
         for key in names:
             if key in found:
                 entries[key] = found[key]
-                tasks.append((key, path, found[key]))
+                limit = MAX_HELD_TRIANGLES if names[key]["held"] else MAX_TRIANGLES
+                tasks.append((key, path, found[key], limit))
     missing = sorted(set(names) - set(entries))
     if missing:
         raise SystemExit(f"names.tsv: not in the catalogues: {', '.join(missing)}")

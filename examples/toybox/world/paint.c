@@ -124,7 +124,7 @@ void paint_planks(canvas *c, uint32_t a, uint32_t b, float n)
       float u = f.gx * n, k0 = floorf(u), fr = u - k0;
       float t = fbm(u * 5, f.gz * 1.5f + k0 * 7, c->seed + 60, 2) * 0.7f +
                 0.5f * hash2((int)k0, 1, c->seed) - 0.1f;
-      float gap = 1 - 0.45f * (1 - smooth(0.0f, 0.07f, fminf(fr, 1 - fr))) * f.fade;
+      float gap = 1 - 0.45f * (1 - smooth(0.0f, 0.07f, fminf(fr, 1 - fr))) * f.fade * f.fade;
       for (int k = 0; k < 3; k++)
         col[k] = mixf(ca[k], cb[k], mixf(0.5f, clamp(t, 0, 1), f.fade)) * gap;
       blend(c->rgb + ((size_t)y * c->w + x) * 3, col, cover);

@@ -105,7 +105,7 @@ void style_cross_stitch(plate *p)
 
 void style_mosaic(plate *p)
 {
-  int w = p->w, cells = (int)plate_knob(p, 0, 14, 19.9f);
+  int w = p->w, cells = (int)plate_knob(p, 0, 17, 22.9f);
   float tone = plate_knob(p, 1, 0.35f, 0.8f);
   plate_keep(p, p->tmp);
   for (int j = 0; j < cells; j++)

@@ -26,6 +26,11 @@ class World(Sampler):
         self.threads = threads
         super().__init__(self.pack.header, c.scenes, c.phrases, c.styles, c.families)
 
+    def _lift(self, kind, thing):
+        """What lies flat is looked at from higher up."""
+        height = self.pack.heights[thing] if kind == MESH else 1.0
+        return 0.35 if height < 0.2 else 0.15 if height < 0.3 else 0.0
+
     def _jobs(self, specs, size):
         jobs = np.zeros(len(specs), JOB)
         scene_index = {n: i for i, n in enumerate(self.painted_scenes)}
@@ -45,7 +50,8 @@ class World(Sampler):
                 job["relation"] = s["relation"]
             job["scene"] = scene_index.get(s["scene"], scene_index["white background"])
             job["style"], job["size"] = style_index[s["style"]], size
-            job["elevation"], job["fit"], job["shift"] = s["elevation"], s["fit"], s["shift"]
+            job["elevation"] = s["elevation"] + self._lift(s["kind"], s["thing"])
+            job["fit"], job["shift"] = s["fit"], s["shift"]
             job["brightness"], job["style_p"] = s["brightness"], s["knobs"]
         return jobs
 
@@ -123,9 +129,9 @@ class World(Sampler):
                     )
                 )
             else:
-                noun = ["car", "house", "dog", "vase", "palm tree"][k]
+                noun = ["car", "house", "dog", "vase", "teapot"][k]
                 kind, thing = self._thing(r, noun, solid=True)
-                scene = ["city street", "meadow", "beach", "living room", "desert"][k]
+                scene = ["city street", "meadow", "beach", "living room", "wooden table"][k]
                 specs.append(
                     self._view(
                         r,
