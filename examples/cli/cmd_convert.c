@@ -57,16 +57,16 @@ static int run_convert(void *p, const cli_arguments *arguments)
   return result;
 }
 
-const cli_command cli_convert = {
-  .name = name,
-  .summary =
-      "Write an embedding in another format. IN may be WORD=FILE, which names the word anew.",
-  .usage = "IN OUT --format KIND [--word WORD]",
-  .options = options,
-  .shared = cli_talk_options,
-  .size = sizeof(values),
-  .min_arguments = 2,
-  .max_arguments = 2,
-  .init = init,
-  .run = run_convert
-};
+static const char summary[] =
+    "Write an embedding in another format. IN may be WORD=FILE, which renames it.";
+
+const cli_command cli_convert = { .name = name,
+                                  .summary = summary,
+                                  .usage = "IN OUT --format KIND [--word WORD]",
+                                  .options = options,
+                                  .shared = cli_talk_options,
+                                  .size = sizeof(values),
+                                  .min_arguments = 2,
+                                  .max_arguments = 2,
+                                  .init = init,
+                                  .run = run_convert };

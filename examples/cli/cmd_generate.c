@@ -15,7 +15,7 @@ typedef struct values {
   textinv_generate_params p;
 } values;
 
-static const cli_choice samplers[] = { { "default", TEXTINV_SAMPLER_DEFAULT },
+static const cli_choice samplers[] = { { "auto", TEXTINV_SAMPLER_DEFAULT },
                                        { "ddim", TEXTINV_SAMPLER_DDIM },
                                        { "pndm", TEXTINV_SAMPLER_PNDM },
                                        { "euler", TEXTINV_SAMPLER_EULER },
@@ -34,7 +34,7 @@ static const cli_option options[] = {
   { "prompt", "TEXT", CLI_LIST, AT(prompts), 0, 0, NULL, 0,
     "what to draw; repeated: one row for each" },
   { "embedding", "FILE", CLI_LIST, AT(embeddings), 0, 0, NULL, 0,
-    "learnt words, or WORD=FILE to name one; may repeat" },
+    "learnt words; WORD=FILE renames; may be repeated" },
   { "out", "FILE.png", CLI_TEXT, AT(out), 0, 0, NULL, 0, "picture, or contact sheet of several" },
   { "negative", "TEXT", CLI_TEXT, AT(p.negative_prompt), 0, 0, NULL, 0, "what to keep away from" },
   { "images", "N", CLI_UINT, AT(p.images), 1, 1024, NULL, 0, "pictures of each prompt" },
@@ -42,16 +42,19 @@ static const cli_option options[] = {
   { "steps", "N", CLI_UINT, AT(p.steps), 1, 1000, NULL, 0, "sampler steps" },
   { "guidance", "X", CLI_FLOAT, AT(p.guidance_scale), 0, 1000, NULL, 0,
     "classifier-free guidance, 1 = none" },
-  { "sampler", "NAME", CLI_CHOICE, AT(p.sampler), 0, 0, samplers, CLI_QUIET_DEFAULT, "" },
-  { "width", "N", CLI_UINT, AT(p.width), 0, 16384, NULL, 0, "pixels; 0 = the model's size" },
-  { "height", "N", CLI_UINT, AT(p.height), 0, 16384, NULL, 0, "pixels; 0 = the model's size" },
+  { "sampler", "S", CLI_CHOICE, AT(p.sampler), 0, 0, samplers, CLI_QUIET_DEFAULT, "" },
+  { "width", "N", CLI_UINT, AT(p.width), 8, 16384, NULL, CLI_QUIET_DEFAULT,
+    "pixels (the model's size)" },
+  { "height", "N", CLI_UINT, AT(p.height), 8, 16384, NULL, CLI_QUIET_DEFAULT,
+    "pixels (the model's size)" },
   { "init-image", "FILE", CLI_TEXT, AT(init_image), 0, 0, NULL, 0, "start from this picture" },
-  { "strength", "X", CLI_FLOAT, AT(p.strength), 0, 1, NULL, CLI_ABOVE_MIN, "how far from --init-image" },
+  { "strength", "X", CLI_FLOAT, AT(p.strength), 0, 1, NULL, CLI_ABOVE_MIN,
+    "how far from --init-image" },
   { "separate", NULL, CLI_FLAG, AT(separate), 0, 0, NULL, 0,
-    "FILE-000.png, FILE-001.png, ... in place of a sheet" },
+    "FILE-000.png, FILE-001.png, ... and no sheet" },
   { "rng", "KIND", CLI_CHOICE, AT(p.rng), 0, 0, rngs, CLI_RARE, "noise" },
-  { "batch", "N", CLI_UINT, AT(p.batch), 0, 1024, NULL, CLI_RARE,
-    "pictures at once; 0 = as many as fit" },
+  { "batch", "N", CLI_UINT, AT(p.batch), 1, 1024, NULL, CLI_RARE | CLI_QUIET_DEFAULT,
+    "pictures at once (as many as fit)" },
   { "clip-skip", "N", CLI_UINT, AT(p.clip_skip), 0, 11, NULL, CLI_RARE,
     "layers of the text encoder left out" },
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }
@@ -310,13 +313,15 @@ static int run_generate(void *p, const cli_arguments *arguments)
   return result;
 }
 
-const cli_command cli_generate = {
-  .name = name,
-  .summary = "Draw pictures of a prompt, in which learnt words stand like any other.",
-  .usage = "--prompt TEXT [--embedding FILE] --out FILE.png [options]",
-  .options = options,
-  .shared = cli_compute_options,
-  .size = sizeof(values),
-  .init = init,
-  .run = run_generate
-};
+static const char summary[] =
+    "Draw pictures of a prompt, in which learnt words stand like any other.";
+
+const cli_command cli_generate = { .name = name,
+                                   .summary = summary,
+                                   .usage =
+                                       "--prompt TEXT [--embedding FILE] --out FILE.png [options]",
+                                   .options = options,
+                                   .shared = cli_compute_options,
+                                   .size = sizeof(values),
+                                   .init = init,
+                                   .run = run_generate };

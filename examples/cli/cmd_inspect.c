@@ -162,10 +162,12 @@ static int run_inspect(void *p, const cli_arguments *arguments)
   return result;
 }
 
+static const char summary[] =
+    "Say what is in an embedding, a checkpoint, a model folder or a picture; without\n"
+    "an argument what the default model is.";
+
 const cli_command cli_inspect = { .name = name,
-                                  .summary = "Say what is in an embedding, a checkpoint, a model "
-                                             "folder or a picture; without an argument\n"
-                                             "what the default model is.",
+                                  .summary = summary,
                                   .usage = "[FILE|DIR]",
                                   .options = options,
                                   .shared = cli_model_options,

@@ -62,8 +62,8 @@ static const cli_option options[] = {
   { "epsilon", "X", CLI_FLOAT, AT(p.epsilon), 0, 1, NULL, CLI_RARE | CLI_ABOVE_MIN, "of AdamW" },
   { "weight-decay", "X", CLI_FLOAT, AT(p.weight_decay), 0, 1e3, NULL, CLI_RARE,
     "of AdamW, decoupled" },
-  { "resolution", "N", CLI_UINT, AT(p.resolution), 0, 16384, NULL, CLI_RARE,
-    "pixels; 0 = the model's size" },
+  { "resolution", "N", CLI_UINT, AT(p.resolution), 8, 16384, NULL, CLI_RARE | CLI_QUIET_DEFAULT,
+    "pixels (the model's size)" },
   { "center-crop", NULL, CLI_FLAG, AT(p.center_crop), 0, 0, NULL, CLI_RARE,
     "squash instead of a square crop" },
   { "crop-scale", "X", CLI_FLOAT, AT(p.crop_scale), 0.5, 1, NULL, CLI_RARE,
@@ -447,15 +447,15 @@ out:
   return result;
 }
 
-const cli_command cli_invert = {
-  .name = name,
-  .summary =
-      "Learn a word from three to five pictures of a thing. For several words in one run repeat\n"
-      "--images, --placeholder and --initializer.",
-  .usage = "--images DIR --placeholder WORD [--initializer TEXT] --out FILE [options]",
-  .options = options,
-  .shared = cli_compute_options,
-  .size = sizeof(values),
-  .init = init,
-  .run = run_invert
-};
+static const char summary[] =
+    "Learn a word from three to five pictures of a thing. For several words in one\n"
+    "run repeat --images, --placeholder and --initializer.";
+
+const cli_command cli_invert = { .name = name,
+                                 .summary = summary,
+                                 .usage = "--images DIR --placeholder WORD --out FILE [options]",
+                                 .options = options,
+                                 .shared = cli_compute_options,
+                                 .size = sizeof(values),
+                                 .init = init,
+                                 .run = run_invert };

@@ -140,15 +140,16 @@ static int run_sheet(void *p, const cli_arguments *arguments)
   return result;
 }
 
-const cli_command cli_sheet = {
-  .name = name,
-  .summary = "Put pictures on one sheet. LABEL=FILE writes a label below a picture.",
-  .usage = "--out FILE.png [--row TEXT] [LABEL=]FILE ...",
-  .options = options,
-  .shared = cli_talk_options,
-  .size = sizeof(values),
-  .min_arguments = 1,
-  .max_arguments = 4096,
-  .init = init,
-  .run = run_sheet
-};
+static const char summary[] =
+    "Put pictures on one sheet. LABEL=FILE writes a label below a picture.";
+
+const cli_command cli_sheet = { .name = name,
+                                .summary = summary,
+                                .usage = "--out FILE.png [--row TEXT] [LABEL=]FILE ...",
+                                .options = options,
+                                .shared = cli_talk_options,
+                                .size = sizeof(values),
+                                .min_arguments = 1,
+                                .max_arguments = 4096,
+                                .init = init,
+                                .run = run_sheet };

@@ -104,8 +104,10 @@ out:
   return result;
 }
 
+static const char summary[] = "Print the ids and tokens of a text, one a line.";
+
 const cli_command cli_tokenize = { .name = name,
-                                   .summary = "Print the ids and tokens of a text, one a line.",
+                                   .summary = summary,
                                    .usage = "[--model DIR] TEXT",
                                    .options = options,
                                    .shared = cli_model_options,

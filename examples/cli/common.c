@@ -19,7 +19,7 @@ static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },
 #define MODEL                                                                                      \
   {                                                                                                \
     "model", "DIR", CLI_TEXT, offsetof(cli_common, model), 0, 0, NULL, 0,                          \
-        "diffusers folder of the model; without: the default model"                                \
+        "diffusers folder (the default model)"                                                     \
   }
 #define TALK                                                                                       \
   { "progress",       "KIND",   CLI_CHOICE, offsetof(cli_common, progress), 0, 0,                  \
