@@ -146,6 +146,8 @@ build/venv/ready: tests/parity/requirements.txt
 	build/venv/bin/pip install -q -r $<
 	@touch $@
 
+include tests/fuzz/fuzz.mk
+
 store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline of tests/abi
 	abidw --no-corpus-path --no-comp-dir-path --headers-dir include --out-file lib/libtextinv.abi $<
 

@@ -1,0 +1,21 @@
+# `make fuzz SECONDS=60`: each reader of files under libFuzzer, AddressSanitizer and
+# UndefinedBehaviorSanitizer. It starts from the seeds in tests/fuzz/corpus and keeps its inputs below
+# build/fuzz. A crash is copied into the corpus with its fix: `make check` runs it from then on.
+
+SECONDS      ?= 60
+FUZZ_CC      ?= clang
+FUZZ_TARGETS := safetensors json image torch pickle embedding
+FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c)
+FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+  -Iinclude -Ikernels -Isrc/base -Isrc/io
+
+build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_SOURCES)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -DTARGET=$* -o $@ tests/fuzz/fuzz.c $(FUZZ_SOURCES) $(LIBS)
+
+.PHONY: fuzz $(FUZZ_TARGETS:%=fuzz-%)
+fuzz: $(FUZZ_TARGETS:%=fuzz-%) ## fuzz the readers of files, SECONDS=60 each (needs clang)
+$(FUZZ_TARGETS:%=fuzz-%): fuzz-%: build/fuzz/%
+	@mkdir -p build/fuzz/found/$* build/fuzz/$*-crashes
+	ASAN_OPTIONS=allocator_may_return_null=1 $< -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=2048 -max_len=65536 \
+	  -print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$*-crashes/ build/fuzz/found/$* tests/fuzz/corpus/$*

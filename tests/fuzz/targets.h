@@ -1,0 +1,147 @@
+/*
+ * What is fuzzed: each reader of files, on bytes in memory. A target reads all that a successful
+ * result says is there, so that a sanitizer sees it.
+ */
+#ifndef TI_FUZZ_TARGETS_H
+#define TI_FUZZ_TARGETS_H
+
+#include <string.h>
+
+#include "alloc.h"
+#include "embedding_file.h"
+#include "image.h"
+#include "json.h"
+#include "safetensors.h"
+#include "torch_file.h"
+
+static volatile unsigned char fuzz_sink;
+
+static inline void fuzz_touch(const void *bytes, size_t size)
+{
+  const unsigned char *p = bytes;
+  unsigned char sum = 0;
+
+  for (size_t i = 0; i < size; i++)
+    sum ^= p[i];
+  fuzz_sink = sum;
+}
+
+static inline void fuzz_touch_tensor(const ti_tensor *t)
+{
+  fuzz_touch(t->name, strlen(t->name));
+  fuzz_touch(t->dtype_name, strlen(t->dtype_name));
+  fuzz_touch(t->data, t->bytes);
+}
+
+/* a failure has a message, and a success has none */
+static inline void fuzz_check(textinv_status status, const ti_error *error)
+{
+  if ((status < 0) != (*error->text != '\0'))
+    __builtin_trap();
+}
+
+static inline void fuzz_safetensors(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_safetensors *file;
+  const textinv_status status = ti_safetensors_parse(&file, &error, "fuzz", bytes, size);
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  for (size_t i = 0; i < ti_safetensors_count(file); i++) {
+    const ti_tensor *t = ti_safetensors_tensor(file, i);
+
+    fuzz_touch_tensor(t);
+    if (ti_safetensors_find(file, t->name) != t)
+      __builtin_trap();
+  }
+  ti_safetensors_metadata(file, "format");
+  ti_safetensors_close(file);
+}
+
+static inline void fuzz_json(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_json json;
+  const textinv_status status =
+      ti_json_parse(&json, &error, "fuzz", (const char *)bytes, size);
+  int ints[8], count = 4, value;
+  double floats[8], real;
+  const char *strings[8], *string;
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  ti_json_int(&json, &error, "i", 1, 1, 100, &value);
+  ti_json_float(&json, &error, "f", 0.5, 0.0, 1.0, &real);
+  ti_json_bool(&json, &error, "b", 1, &value);
+  if (ti_json_string(&json, &error, "s", "x", &string) >= 0)
+    fuzz_touch(string, strlen(string));
+  ti_json_ints(&json, &error, "n", 1, 1, 100, ints, 8, &count);
+  ti_json_floats(&json, &error, "m", floats, 8, &count);
+  if (ti_json_strings(&json, &error, "t", strings, 8, &count) >= 0) {
+    for (int i = 0; i < count; i++)
+      fuzz_touch(strings[i], strlen(strings[i]));
+  }
+  ti_json_close(&json);
+}
+
+static inline void fuzz_image(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_image image;
+  const textinv_status status = ti_image_decode(&image, &error, "fuzz", bytes, size);
+
+  fuzz_check(status, &error);
+  if (status >= 0)
+    fuzz_touch(image.pixels, 3 * (size_t)image.width * (size_t)image.height);
+  ti_image_free(&image);
+}
+
+static inline void fuzz_torch(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_torch_file *file;
+  textinv_status status = ti_torch_parse(&file, &error, "fuzz", bytes, size);
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  status = ti_torch_load_all(file, &error);
+  fuzz_check(status, &error);
+  for (size_t i = 0; i < ti_torch_count(file); i++)
+    fuzz_touch_tensor(ti_torch_tensor(file, i));
+  ti_torch_close(file);
+}
+
+static inline void fuzz_pickle(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_pickle *pickle;
+  const textinv_status status = ti_pickle_parse(&pickle, &error, "fuzz", bytes, size);
+
+  fuzz_check(status, &error);
+  if (status >= 0)
+    ti_pickle_get(ti_pickle_root(pickle), "state_dict");
+  ti_pickle_free(pickle);
+}
+
+static inline void fuzz_embedding(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_embedding_file file;
+  const textinv_status status = ti_embedding_file_decode(&file, &error, "fuzz", bytes, size);
+
+  fuzz_check(status, &error);
+  for (size_t i = 0; i < file.count; i++) {
+    const ti_embedding_entry *e = file.entries + i;
+
+    fuzz_touch(e->rows, (size_t)e->num_vectors * (size_t)e->dim * sizeof(float));
+    if (e->word)
+      fuzz_touch(e->word, strlen(e->word));
+  }
+  ti_embedding_file_free(&file);
+}
+
+#endif /* TI_FUZZ_TARGETS_H */
