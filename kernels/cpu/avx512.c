@@ -31,6 +31,9 @@ void ti_kernels_init_avx512(ti_kernels *k)
   k->groupnorm_bwd = ti_avx512_groupnorm_bwd;
   k->layernorm_fwd = ti_avx512_layernorm_fwd;
   k->layernorm_bwd = ti_avx512_layernorm_bwd;
+  k->attention_scratch = ti_avx512_attention_scratch;
+  k->attention_fwd = ti_avx512_attention_fwd;
+  k->attention_bwd = ti_avx512_attention_bwd;
   k->activation_fwd = ti_avx512_activation_fwd;
   k->activation_bwd = ti_avx512_activation_bwd;
   k->geglu_fwd = ti_avx512_geglu_fwd;

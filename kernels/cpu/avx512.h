@@ -41,4 +41,8 @@ textinv_status ti_avx512_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, 
 textinv_status ti_avx512_upsample_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                       const ti_upsample_shape *s);
 
+size_t ti_avx512_attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
+                                   int backward);
+size_t ti_avx512_attention_bwd_floats(const ti_attention_shape *s, int threads);
+
 #endif /* TI_AVX512_H */

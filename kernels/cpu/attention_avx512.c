@@ -1,0 +1,231 @@
+/*
+ * Attention with AVX-512; the formulas are in attention.c.
+ *
+ * Nothing of size tq x tk exists. Lanes are queries: for 32 queries and 64 keys
+ *
+ *   S [keys, q] = K Q^T        P = 2^(S - m)        O [d, q] = O 2^(m_old - m) + V^T P
+ *
+ * with q scaled by scale log2(e) beforehand and m the running maximum, so that maxima and sums run
+ * down the rows and need no shuffles. K (transposed, by blocks of keys) and V are laid out once for a head.
+ */
+#include "attention_avx512.h"
+
+#ifdef TI_HAVE_AVX512
+
+#include <math.h>
+#include <omp.h>
+
+/* where things lie in scratch, in floats */
+typedef struct layout {
+  int heads, at_once, key_blocks, query_blocks;
+  size_t k, v, head;                   /* sizes for a head */
+  size_t q, o, p, thread;              /* sizes for a thread */
+} layout;
+
+static layout layout_of(const ti_attention_shape *s, int threads)
+{
+  layout l = { .heads = s->n * s->heads, .key_blocks = ti_blocks(s->tk, TI_KEYS),
+               .query_blocks = ti_blocks(s->tq, TI_QUERIES) };
+
+  l.at_once = l.heads < threads ? l.heads : threads;
+  l.k = (size_t)l.key_blocks * TI_KEYS * s->d;
+  l.v = ti_room((size_t)l.key_blocks * TI_KEYS * s->d);
+  l.head = l.k + l.v;
+  l.q = l.o = (size_t)s->d * TI_QUERIES;
+  l.p = (size_t)TI_KEYS * TI_QUERIES;
+  l.thread = l.q + l.o + l.p;
+  return l;
+}
+
+static size_t fwd_floats(const ti_attention_shape *s, int threads)
+{
+  const layout l = layout_of(s, threads);
+
+  return l.at_once * l.head + threads * l.thread;
+}
+
+size_t ti_avx512_attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
+                                   int backward)
+{
+  (void)dtype;
+  return sizeof(float) * (backward ? ti_avx512_attention_bwd_floats(s, threads)
+                                   : fwd_floats(s, threads));
+}
+
+static TI_AVX512 __attribute__((noinline)) void tile(TI_TILE_ARGUMENTS)
+{
+  switch (rows) {
+    TI_TILE_CASES_14(2, 1)
+  }
+}
+
+void ti_tile_queries(int rows, float *c, const float *a, size_t a_k, const float *b, int k,
+                     int accumulate)
+{
+  const int step = ti_tile_rows(rows, TI_TILE_ROWS);
+
+  for (int r = 0; r < rows; r += step)
+    tile(rows - r < step ? rows - r : step, c + (size_t)r * TI_QUERIES, TI_QUERIES, a + r, a_k, b,
+         TI_QUERIES, k, accumulate);
+}
+
+TI_AVX512_INLINE void pack_worker(ti_dtype dtype, float *k_out, float *v_out, const void *k,
+                                  const void *v, const ti_attention_shape *s, int head, int block)
+{
+  const int from = block * TI_KEYS, keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
+
+  ti_pack_transposed(dtype, k_out + (size_t)from * s->d, TI_KEYS, k,
+                     ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, keys, s->d, 1.0f);
+  ti_pack_rows(dtype, v_out + (size_t)from * s->d, s->d, v,
+               ti_head_at(s, s->v_stride, s->tk, head, from), s->v_stride, keys, s->d);
+}
+
+static TI_AVX512 void pack(ti_dtype dtype, float *k_out, float *v_out, const void *k, const void *v,
+                           const ti_attention_shape *s, int head, int block)
+{
+  TI_DISPATCH(dtype, pack_worker, k_out, v_out, k, v, s, head, block);
+}
+
+/*
+ * One vector of queries against a block of scores: s becomes p, m and l go on; returns what sums so far
+ * are to be scaled by.
+ */
+TI_AVX512_INLINE __m512 softmax_lanes(float *p, __m512 *m, __m512 *l, int keys,
+                                      const ti_attention_shape *s, int q, int from)
+{
+  const __m512 minus = _mm512_set1_ps(-INFINITY);
+  __m512 max = *m, sum = _mm512_setzero_ps(), scale;
+
+  for (int j = 0; j < keys; j++) {
+    if (s->causal)
+      _mm512_store_ps(p + j * TI_QUERIES,
+                      _mm512_mask_blend_ps(ti_sees(s, q, from + j), minus,
+                                           _mm512_load_ps(p + j * TI_QUERIES)));
+    max = _mm512_max_ps(max, _mm512_load_ps(p + j * TI_QUERIES));
+  }
+  for (int j = 0; j < keys; j++) {
+    const __m512 x = ti_exp2(_mm512_sub_ps(_mm512_load_ps(p + j * TI_QUERIES), max));
+
+    sum = _mm512_add_ps(sum, x);
+    _mm512_store_ps(p + j * TI_QUERIES, x);
+  }
+  scale = ti_exp2(_mm512_sub_ps(*m, max));
+  *l = _mm512_fmadd_ps(*l, scale, sum);
+  *m = max;
+  return scale;
+}
+
+TI_AVX512_INLINE void rescale(float *o, int d, __m512 a, __m512 b)
+{
+  const __m512 one = _mm512_set1_ps(1.0f);
+
+  if ((_mm512_cmp_ps_mask(a, one, _CMP_NEQ_UQ) | _mm512_cmp_ps_mask(b, one, _CMP_NEQ_UQ)) == 0)
+    return;
+  for (int c = 0; c < d; c++, o += TI_QUERIES) {
+    _mm512_store_ps(o, _mm512_mul_ps(_mm512_load_ps(o), a));
+    _mm512_store_ps(o + TI_LANES, _mm512_mul_ps(_mm512_load_ps(o + TI_LANES), b));
+  }
+}
+
+/* o [d, 32] and lse [32] of a block of queries; q [d, 32] is scaled; work is o, then p */
+static TI_AVX512 void query_block(float *o, float *p, float *lse, const float *q, const float *k,
+                                  const float *v, const ti_attention_shape *s, int first)
+{
+  __m512 m[2], l[2], scale[2];
+  const int last = first + TI_QUERIES < s->tq ? first + TI_QUERIES : s->tq;
+  const int seen = s->causal && last < s->tk ? last : s->tk;
+  _Alignas(64) float max[TI_QUERIES], sum[TI_QUERIES];
+
+  memset(o, 0, (size_t)s->d * TI_QUERIES * sizeof(float));
+  for (int h = 0; h < 2; h++) {
+    m[h] = _mm512_set1_ps(-INFINITY);
+    l[h] = _mm512_setzero_ps();
+  }
+  for (int from = 0; from < seen; from += TI_KEYS) {
+    const int keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
+
+    ti_tile_queries(keys, p, k + (size_t)from * s->d, TI_KEYS, q, s->d, 0);
+    for (int h = 0; h < 2; h++)
+      scale[h] = softmax_lanes(p + h * TI_LANES, &m[h], &l[h], keys, s, first + h * TI_LANES, from);
+    rescale(o, s->d, scale[0], scale[1]);
+    ti_tile_queries(s->d, o, v + (size_t)from * s->d, s->d, p, keys, 1);
+  }
+  for (int h = 0; h < 2; h++) {
+    _mm512_store_ps(max + h * TI_LANES, m[h]);
+    _mm512_store_ps(sum + h * TI_LANES, l[h]);
+  }
+  for (int i = 0; i < TI_QUERIES; i++) {
+    lse[i] = 0.693147181f * (max[i] + log2f(sum[i]));
+    sum[i] = 1.0f / sum[i];
+  }
+  for (int c = 0; c < s->d; c++) {
+    for (int h = 0; h < TI_QUERIES; h += TI_LANES) {
+      float *at = o + (size_t)c * TI_QUERIES + h;
+
+      _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), _mm512_load_ps(sum + h)));
+    }
+  }
+}
+
+TI_AVX512_INLINE void fwd_worker(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
+                                 const float *k, const float *v, const ti_attention_shape *s,
+                                 int head, int first)
+{
+  const int rows = s->tq - first < TI_QUERIES ? s->tq - first : TI_QUERIES;
+  const size_t size = (size_t)s->d * TI_QUERIES;
+  float *q_work = work, *o_work = work + size, *p = work + 2 * size;
+  _Alignas(64) float l[TI_QUERIES], one[TI_QUERIES];
+
+  for (int i = 0; i < TI_QUERIES; i++)
+    one[i] = 1.0f;
+  if (rows < TI_QUERIES)
+    memset(q_work, 0, size * sizeof(float));
+  ti_pack_transposed(dtype, q_work, TI_QUERIES, q, ti_head_at(s, s->q_stride, s->tq, head, first),
+                     s->q_stride, rows, s->d, s->scale * 1.44269504f);
+  query_block(o_work, p, l, q_work, k, v, s, first);
+  ti_unpack_transposed(dtype, o, ti_head_at(s, s->heads * s->d, s->tq, head, first),
+                       (size_t)s->heads * s->d, o_work, TI_QUERIES, rows, s->d, one);
+  if (lse)
+    memcpy(lse + (size_t)head * s->tq + first, l, rows * sizeof(float));
+}
+
+static TI_AVX512 void fwd(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
+                          const float *k, const float *v, const ti_attention_shape *s, int head,
+                          int first)
+{
+  TI_DISPATCH(dtype, fwd_worker, o, lse, q, work, k, v, s, head, first);
+}
+
+textinv_status ti_avx512_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse,
+                                       const void *q, const void *k, const void *v,
+                                       const ti_attention_shape *s)
+{
+  const layout l = layout_of(s, e->threads);
+  float *heads = e->scratch, *threads = heads + l.at_once * l.head;
+
+  for (int from = 0; from < l.heads; from += l.at_once) {
+    const int count = l.heads - from < l.at_once ? l.heads - from : l.at_once;
+
+#pragma omp parallel num_threads(e->threads)
+    {
+      float *work = threads + omp_get_thread_num() * l.thread;
+
+#pragma omp for schedule(dynamic, 4)
+      for (int i = 0; i < count * l.key_blocks; i++) {
+        float *head = heads + i / l.key_blocks * l.head;
+
+        pack(dtype, head, head + l.k, k, v, s, from + i / l.key_blocks, i % l.key_blocks);
+      }
+#pragma omp for schedule(dynamic, 2)
+      for (int i = 0; i < count * l.query_blocks; i++) {
+        const float *head = heads + i / l.query_blocks * l.head;
+
+        fwd(dtype, o, lse, q, work, head, head + l.k, s, from + i / l.query_blocks,
+            i % l.query_blocks * TI_QUERIES);
+      }
+    }
+  }
+  return TEXTINV_OK;
+}
+
+#endif /* TI_HAVE_AVX512 */
