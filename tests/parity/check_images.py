@@ -1,0 +1,159 @@
+"""Whole pictures against diffusers' pipelines: at most one grey level apart in 99.9 % of the values.
+
+python tests/parity/check_images.py [--full] [--trace] [MODEL ...]
+"""
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+
+import models
+import textinv_ctypes as ti
+from check_networks import add_words
+from report import Report
+
+ALLOWED = 0.999
+D = models.diffusers
+SAMPLERS = {
+    'ddim': (D.DDIMScheduler, {}),
+    'pndm': (D.PNDMScheduler, {}),
+    'euler': (D.EulerDiscreteScheduler, {}),
+    'euler_a': (D.EulerAncestralDiscreteScheduler, {}),
+    'dpmpp_2m': (D.DPMSolverMultistepScheduler, {}),
+    'dpmpp_2m_karras': (D.DPMSolverMultistepScheduler, {'use_karras_sigmas': True}),
+}
+
+
+def close_values(a, b):
+    """Share of the values that are at most one grey level apart."""
+    if a.shape != b.shape:
+        raise ValueError(f'shapes {a.shape} and {b.shape}')
+    return float((np.abs(a.astype(int) - b.astype(int)) <= 1).mean())
+
+
+def samplers_of(pipe):
+    """Samplers that diffusers has for the model's prediction type."""
+    if pipe.scheduler.config.prediction_type == 'sample':
+        return ['ddim', 'dpmpp_2m', 'dpmpp_2m_karras']
+    return list(SAMPLERS)
+
+
+def sampler_number(name):
+    return getattr(ti, 'TEXTINV_SAMPLER_' + name.upper())
+
+
+def to_image(pipe, name):
+    """The image-to-image pipeline of the same parts."""
+    cls = D.StableDiffusionXLImg2ImgPipeline if name.startswith('sdxl') else D.StableDiffusionImg2ImgPipeline
+    parts = dict(pipe.components)
+    if not name.startswith('sdxl'):
+        parts['requires_safety_checker'] = False
+    out = cls(**parts)
+    out.set_progress_bar_config(disable=True)
+    return out
+
+
+@torch.no_grad()
+def decode(pipe, latents):
+    """Pictures of latents, the shift of the autoencoder included (the Stable Diffusion pipelines leave it out)."""
+    config = pipe.vae.config
+    values = pipe.vae.decode(latents / config.scaling_factor + (config.shift_factor or 0)).sample
+    values = (values / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return (values * 255).round().astype(np.uint8)
+
+
+def draw(pipe, seeds, **arguments):
+    generators = [torch.Generator().manual_seed(s) for s in seeds]
+    if len(generators) == 1:
+        generators = generators[0]
+    elif 'image' not in arguments:
+        arguments['num_images_per_prompt'] = len(seeds)
+    return decode(pipe, pipe(generator=generators, output_type='latent', **arguments).images)
+
+
+class Case:
+    def __init__(self, report, name, pipe, session, model, embeddings):
+        self.__dict__.update(report=report, name=name, pipe=pipe, session=session, model=model, embeddings=embeddings)
+        self.config = pipe.scheduler.config
+
+    def run(self, what, sampler, prompt, negative, steps, guidance, seed=42, images=1, width=None, height=None,
+            picture=None, strength=0.8):
+        cls, more = SAMPLERS[sampler]
+        scheduler = cls.from_config(self.config, **more)
+        common = dict(prompt=prompt, negative_prompt=negative, num_inference_steps=steps, guidance_scale=guidance)
+        options = dict(negative_prompt=negative or '', steps=steps, guidance_scale=guidance, seed=seed, images=images,
+                       sampler=sampler_number(sampler))
+        seeds = range(seed, seed + images)
+        size = self.model.info.size
+        width, height = width or size, height or size
+        if picture is None:
+            self.pipe.scheduler = scheduler
+            expected = draw(self.pipe, seeds, width=width, height=height, **common)
+        else:
+            pipe = to_image(self.pipe, self.name)
+            pipe.scheduler = scheduler
+            expected = draw(pipe, seeds, image=Image.fromarray(picture), strength=strength, **common)
+            options['init_image'] = ti.Images(self.session, picture[None])
+            options['strength'] = strength
+        met = self.session.generate(self.model, prompt, self.embeddings, width=width, height=height, **options)
+        self.report.at_least(f'{self.name} {what}', close_values(met, expected), ALLOWED)
+
+
+def check_model(report, name):
+    pipe = models.reference(name)
+    with ti.Session(threads=2) as session, ti.Model(session, models.model(name)) as model, \
+            ti.Embeddings(session) as embeddings:
+        rng = np.random.default_rng(3)
+        dims = model.info.embedding_dim[:model.info.num_encoders]
+        rows = [rng.normal(0, 0.02, (2, d)).astype(np.float32) for d in dims]
+        add_words(pipe, {'<toy>': rows})
+        for i, values in enumerate(rows):
+            embeddings.set('<toy>', values, i)
+        case = Case(report, name, pipe, session, model, embeddings)
+        size, side = model.info.size, model.info.latent_scale * 4
+        prompt, negative = 'a photo of <toy> on the beach', 'dark, snow'
+        if name in models.FULL:
+            report.guard(name, case.run, 'ddim 4 steps', 'ddim', prompt, negative, 4, 7.5)
+            return
+        samplers = samplers_of(pipe)
+        for sampler in samplers:
+            steps = 30 if name == 'sd1' or sampler in ('ddim', 'euler') else 12
+            what = f'{sampler} {steps} steps, guidance 7.5'
+            report.guard(f'{name} {what}', case.run, what, sampler, prompt, negative, steps, 7.5)
+        blocks = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((size // 8, size // 8, 1)))
+        picture = blocks.astype(np.uint8)
+        for what, options in {
+            'euler 7 steps, guidance 3, {} x {}'.format(size + 2 * side, size - side): dict(
+                sampler='euler', steps=7, guidance=3.0, width=size + 2 * side, height=size - side, seed=2 ** 40 + 7),
+            'ddim 9 steps, no guidance': dict(sampler='ddim', steps=9, guidance=1.0, seed=0),
+            'ddim 11 steps, no negative prompt': dict(sampler='ddim', steps=11, guidance=5.0, negative=None),
+            'pndm 13 steps': dict(sampler='pndm', steps=13, guidance=4.0),
+            'euler_a 6 steps, seeds 5 to 10': dict(sampler='euler_a', steps=6, guidance=6.0, seed=5, images=6),
+            'euler_a 1 step': dict(sampler='euler_a', steps=1, guidance=2.0),
+            'dpmpp_2m 5 steps': dict(sampler='dpmpp_2m', steps=5, guidance=6.0),
+            'ddim from a picture, strength 0.6': dict(sampler='ddim', steps=10, guidance=5.0, picture=picture,
+                                                      strength=0.6),
+            'euler_a from a picture, strength 0.3': dict(sampler='euler_a', steps=11, guidance=5.0, picture=picture,
+                                                         strength=0.3),
+            'dpmpp_2m_karras from a picture, strength 0.75': dict(sampler='dpmpp_2m_karras', steps=8, guidance=5.0,
+                                                                  picture=picture, strength=0.75),
+            'pndm from a picture, strength 0.5': dict(sampler='pndm', steps=12, guidance=5.0, picture=picture,
+                                                      strength=0.5),
+        }.items():
+            if options['sampler'] not in samplers:
+                continue
+            report.guard(f'{name} {what}', lambda w=what, o=options: case.run(
+                w, prompt=prompt, **{'negative': negative, **o}))
+
+
+def main(names):
+    report = Report('pictures: share of the values at most one grey level from diffusers, f32')
+    for name in names:
+        report.guard(name, check_model, report, name)
+    return report.end()
+
+
+if __name__ == '__main__':
+    arguments = [a for a in sys.argv[1:] if not a.startswith('-')]
+    sys.exit(main(arguments or (models.FULL if '--full' in sys.argv else [*models.PARTS])) > 0)

@@ -1,0 +1,37 @@
+"""Every parity check on the models of reduced width; --full adds Stable Diffusion 1.5's own size.
+
+python tests/parity/run.py [--full] [--trace]
+"""
+import os
+import sys
+import time
+
+# small networks: threads that wait for each other cost more than they compute
+os.environ.setdefault('OMP_NUM_THREADS', '1' if '--full' not in sys.argv else str(os.cpu_count()))
+
+import warnings
+
+warnings.filterwarnings('ignore')
+
+import check_images
+import check_networks
+import check_training
+import models
+import textinv_ctypes as ti
+
+
+def main():
+    began = time.time()
+    structs, fields = ti.check_layout()
+    print(f'binding: {structs} structs, {fields} fields agree with the C compiler')
+    failed = check_networks.main(models.REDUCED) + check_training.main([*models.PARTS]) + \
+        check_images.main([*models.PARTS])
+    if '--full' in sys.argv:
+        for check in (check_networks, check_training, check_images):
+            failed += check.main(models.FULL)
+    print(f'\nparity: {"everything held" if not failed else f"{failed} failed"}, {time.time() - began:.0f} s')
+    return failed > 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
