@@ -1,0 +1,608 @@
+/*
+ * A tokenizer's files, in the forms that transformers has written:
+ *
+ *   tokenizer.json             vocabulary, merges (strings or pairs) and added tokens
+ *   vocab.json, merges.txt     the older pair, read when there is no tokenizer.json
+ *   tokenizer_config.json      special tokens, model_max_length, added_tokens_decoder
+ *   special_tokens_map.json    special tokens that go before those of the config
+ *   added_tokens.json          further tokens with their ids
+ *
+ * The last two are not looked at when the config has an added_tokens_decoder, as in transformers. How
+ * text is normalised and split is CLIP's whatever tokenizer.json says of it, as there, too.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "atomic_file.h"
+#include "clip_bpe_state.h"
+#include "clip_normal.h"
+#include "format.h"
+#include "json.h"
+#include "utf8.h"
+
+enum { MAX_MERGES_BYTES = 16 << 20, DEFAULT_LENGTH = 77 };
+
+typedef struct added {
+  char *text;
+  uint32_t id;
+  int normalized;
+} added;
+
+typedef struct reader {
+  ti_clip_bpe *bpe;
+  ti_error *error;
+  ti_json main, config, map; /* main: tokenizer.json or vocab.json */
+  json_t *vocab;             /* borrowed from main */
+  int modern;                /* main is tokenizer.json */
+  added *added;
+  size_t num_added, room;
+} reader;
+
+/* FOLDER/NAME, opened; *there = 0 and no error when it does not exist */
+static textinv_status open_json(ti_json *out, int *there, ti_error *error, const char *folder,
+                                const char *name)
+{
+  const size_t size = strlen(folder) + strlen(name) + 2;
+  char *path = ti_calloc(size, 1);
+  ti_error quiet;
+  textinv_status status;
+
+  *there = 0;
+  if (!path)
+    return ti_fail_nomem(error, size, "a path");
+  ti_format(path, size, "%s/%s", folder, name);
+  status = ti_json_open(out, &quiet, path);
+  ti_free(path);
+  if (status == TEXTINV_E_NOT_FOUND)
+    return TEXTINV_OK;
+  *there = status == TEXTINV_OK;
+  return status < 0 ? ti_fail(error, status, "%s", quiet.text) : status;
+}
+
+/* ------ vocabulary */
+
+static int vocab_id(const reader *r, const char *token, uint32_t *id)
+{
+  const json_t *v = json_object_get(r->vocab, token);
+
+  if (!v)
+    return 0;
+  *id = (uint32_t)json_integer_value(v);
+  return 1;
+}
+
+static textinv_status check_id(const reader *r, const char *path, const char *token, const json_t *v)
+{
+  if (!json_is_integer(v) || json_integer_value(v) < 0)
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: the id of token \"%.*s\" is no whole number of 0 or more",
+                   path, ti_utf8_cut(token, 60), token);
+  if (json_integer_value(v) >= TI_CLIP_MAX_IDS)
+    return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: the id of token \"%.*s\" is %lld, expected less than %d",
+                   path, ti_utf8_cut(token, 60), token, (long long)json_integer_value(v),
+                   TI_CLIP_MAX_IDS);
+  return TEXTINV_OK;
+}
+
+static textinv_status set_token(reader *r, const char *path, const char *token, uint32_t id)
+{
+  if (r->bpe->tokens[id])
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: tokens \"%.*s\" and \"%.*s\" have the same id %u",
+                   path, ti_utf8_cut(r->bpe->tokens[id], 60), r->bpe->tokens[id],
+                   ti_utf8_cut(token, 60), token, id);
+  r->bpe->tokens[id] = ti_strdup(token);
+  return r->bpe->tokens[id] ? TEXTINV_OK : ti_fail_nomem(r->error, strlen(token), "a token");
+}
+
+static int by_token(const void *a, const void *b)
+{
+  return strcmp(((const ti_clip_entry *)a)->token, ((const ti_clip_entry *)b)->token);
+}
+
+static textinv_status read_vocab(reader *r)
+{
+  ti_clip_bpe *bpe = r->bpe;
+  textinv_status status;
+  const char *token;
+  json_t *v;
+  int64_t most = -1;
+
+  json_object_foreach(r->vocab, token, v) {
+    if ((status = check_id(r, r->main.path, token, v)) < 0)
+      return status;
+    most = json_integer_value(v) > most ? json_integer_value(v) : most;
+  }
+  if (most < 0)
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: the vocabulary is empty", r->main.path);
+  for (size_t i = 0; i < r->num_added; i++)
+    most = r->added[i].id > most ? r->added[i].id : most;
+
+  bpe->tokens = ti_calloc((size_t)most + 1, sizeof(*bpe->tokens));
+  bpe->sorted = ti_calloc((size_t)most + 1, sizeof(*bpe->sorted));
+  if (!bpe->tokens || !bpe->sorted)
+    return ti_fail_nomem(r->error, ((size_t)most + 1) * sizeof(*bpe->sorted), "the vocabulary");
+  bpe->size = (uint32_t)most + 1;
+
+  json_object_foreach(r->vocab, token, v)
+    if ((status = set_token(r, r->main.path, token, (uint32_t)json_integer_value(v))) < 0)
+      return status;
+  for (size_t i = 0; i < r->num_added; i++) {
+    const added *a = &r->added[i];
+    uint32_t id;
+
+    if (vocab_id(r, a->text, &id) ? id != a->id
+                                  : bpe->tokens[a->id] && strcmp(bpe->tokens[a->id], a->text) != 0)
+      return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: added token \"%.*s\" has the id %u, which contradicts the vocabulary",
+                     r->main.path, ti_utf8_cut(a->text, 60), a->text, a->id);
+    if (!bpe->tokens[a->id] && (status = set_token(r, r->main.path, a->text, a->id)) < 0)
+      return status;
+  }
+  for (uint32_t i = 0; i < bpe->size; i++) {
+    if (bpe->tokens[i])
+      bpe->sorted[bpe->num_sorted++] = (ti_clip_entry){ bpe->tokens[i], i };
+  }
+  qsort(bpe->sorted, bpe->num_sorted, sizeof(*bpe->sorted), by_token);
+  return TEXTINV_OK;
+}
+
+/* the 256 symbols that stand for bytes: printable Latin-1 is itself, the rest follows from U+0100 */
+static void read_bytes(reader *r)
+{
+  unsigned next = 256;
+
+  for (unsigned byte = 0; byte < 256; byte++) {
+    const int self = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
+    char name[16];
+    const size_t n = ti_utf8_put(name, self ? byte : next++);
+
+    name[n] = 0;
+    if (!vocab_id(r, name, &r->bpe->bytes[byte]))
+      r->bpe->bytes[byte] = r->bpe->unk;
+    memcpy(name + n, "</w>", 5);
+    if (!vocab_id(r, name, &r->bpe->end_bytes[byte]))
+      r->bpe->end_bytes[byte] = r->bpe->unk;
+  }
+}
+
+/* ------ merges */
+
+static textinv_status add_merge(reader *r, const char *path, size_t rank, const char *a, size_t len_a,
+                                const char *b, size_t len_b)
+{
+  ti_clip_merge *m = &r->bpe->merges[rank];
+  textinv_status status = TEXTINV_OK;
+  const char *missing = NULL;
+  char *text;
+
+  if (len_a == 0 || len_b == 0)
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens", path, rank + 1);
+  text = ti_calloc(len_a + len_b + 1, 1);
+  if (!text)
+    return ti_fail_nomem(r->error, len_a + len_b + 1, "a merge");
+  memcpy(text, a, len_a);
+  if (!vocab_id(r, text, &m->first))
+    missing = text;
+  memcpy(text, b, len_b);
+  text[len_b] = 0;
+  if (!missing && !vocab_id(r, text, &m->second))
+    missing = text;
+  if (!missing) {
+    memcpy(text, a, len_a);
+    memcpy(text + len_a, b, len_b);
+    text[len_a + len_b] = 0;
+    if (!vocab_id(r, text, &m->result))
+      missing = text;
+  }
+  m->rank = (uint32_t)rank;
+  if (missing)
+    status = ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu needs the token \"%.*s\", which the vocabulary lacks",
+                     path, rank + 1, ti_utf8_cut(text, 60), text);
+  else
+    r->bpe->num_merges = rank + 1;
+  ti_free(text);
+  return status;
+}
+
+/* "a b" */
+static textinv_status split_merge(reader *r, const char *path, size_t rank, const char *line, size_t len)
+{
+  const char *space = memchr(line, ' ', len);
+
+  if (!space || memchr(space + 1, ' ', (size_t)(line + len - space - 1)))
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is \"%.*s\", expected two tokens",
+                   path, rank + 1, (int)(len < 60 ? len : 60), line);
+  return add_merge(r, path, rank, line, (size_t)(space - line), space + 1,
+                   (size_t)(line + len - space - 1));
+}
+
+static textinv_status merges_of_json(reader *r, const json_t *merges)
+{
+  const size_t count = json_array_size(merges);
+  textinv_status status;
+
+  if (!json_is_array(merges))
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: \"merges\" is no array", r->main.path);
+  r->bpe->merges = ti_calloc(count, sizeof(*r->bpe->merges));
+  if (!r->bpe->merges)
+    return ti_fail_nomem(r->error, count * sizeof(*r->bpe->merges), "the merges");
+  for (size_t i = 0; i < count; i++) {
+    const json_t *m = json_array_get(merges, i);
+    const json_t *a = json_array_get(m, 0), *b = json_array_get(m, 1);
+
+    if (json_is_string(m))
+      status = split_merge(r, r->main.path, i, json_string_value(m), json_string_length(m));
+    else if (json_array_size(m) == 2 && json_is_string(a) && json_is_string(b))
+      status = add_merge(r, r->main.path, i, json_string_value(a), json_string_length(a),
+                         json_string_value(b), json_string_length(b));
+    else
+      status = ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens", r->main.path, i + 1);
+    if (status < 0)
+      return status;
+  }
+  return TEXTINV_OK;
+}
+
+static textinv_status merges_of_lines(reader *r, const char *path, const char *text, size_t size)
+{
+  size_t lines = 1, rank = 0;
+  textinv_status status;
+
+  for (size_t i = 0; i < size; i++)
+    lines += text[i] == '\n';
+  r->bpe->merges = ti_calloc(lines, sizeof(*r->bpe->merges));
+  if (!r->bpe->merges)
+    return ti_fail_nomem(r->error, lines * sizeof(*r->bpe->merges), "the merges");
+  while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
+    size--;
+  for (size_t i = 0; i < size;) {
+    const char *end = memchr(text + i, '\n', size - i);
+    size_t len = end ? (size_t)(end - (text + i)) : size - i;
+    const size_t next = i + len + 1;
+
+    if (len > 0 && text[i + len - 1] == '\r')
+      len--;
+    if (!(i == 0 && len >= 8 && memcmp(text, "#version", 8) == 0)) {
+      if ((status = split_merge(r, path, rank, text + i, len)) < 0)
+        return status;
+      rank++;
+    }
+    i = next;
+  }
+  return TEXTINV_OK;
+}
+
+static textinv_status read_merges_file(reader *r, const char *folder)
+{
+  const size_t size = strlen(folder) + sizeof("/merges.txt");
+  char *path = ti_calloc(size, 1);
+  textinv_status status;
+  void *text = NULL;
+  size_t bytes;
+
+  if (!path)
+    return ti_fail_nomem(r->error, size, "a path");
+  ti_format(path, size, "%s/merges.txt", folder);
+  if ((status = ti_file_read(&text, &bytes, r->error, path, MAX_MERGES_BYTES)) >= 0)
+    status = merges_of_lines(r, path, text, bytes);
+  ti_free(text);
+  ti_free(path);
+  return status;
+}
+
+static int by_pair(const void *a_, const void *b_)
+{
+  const ti_clip_merge *a = a_, *b = b_;
+
+  if (a->first != b->first)
+    return a->first < b->first ? -1 : 1;
+  if (a->second != b->second)
+    return a->second < b->second ? -1 : 1;
+  return a->rank < b->rank ? -1 : a->rank > b->rank;
+}
+
+/* sort them, of the same pair keep the last, and index them by the first id */
+static textinv_status index_merges(reader *r)
+{
+  ti_clip_bpe *bpe = r->bpe;
+  size_t n = 0;
+
+  if (bpe->num_merges > 1)
+    qsort(bpe->merges, bpe->num_merges, sizeof(*bpe->merges), by_pair);
+  for (size_t i = 0; i < bpe->num_merges; i++) {
+    const ti_clip_merge *m = &bpe->merges[i];
+
+    n -= n > 0 && bpe->merges[n - 1].first == m->first && bpe->merges[n - 1].second == m->second;
+    bpe->merges[n++] = *m;
+  }
+  bpe->num_merges = n;
+  bpe->merge_start = ti_calloc((size_t)bpe->size + 1, sizeof(*bpe->merge_start));
+  if (!bpe->merge_start)
+    return ti_fail_nomem(r->error, ((size_t)bpe->size + 1) * sizeof(*bpe->merge_start), "the merges");
+  for (size_t i = 0; i < n; i++)
+    bpe->merge_start[bpe->merges[i].first + 1]++;
+  for (uint32_t i = 0; i < bpe->size; i++)
+    bpe->merge_start[i + 1] += bpe->merge_start[i];
+  return TEXTINV_OK;
+}
+
+/* ------ added and special tokens */
+
+static added *find_added(reader *r, const char *text)
+{
+  for (size_t i = 0; i < r->num_added; i++)
+    if (strcmp(r->added[i].text, text) == 0)
+      return &r->added[i];
+  return NULL;
+}
+
+static textinv_status add_added(reader *r, const char *path, const char *text, const json_t *id,
+                                int normalized)
+{
+  textinv_status status;
+
+  if (!*text)
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: an added token is empty", path);
+  if ((status = check_id(r, path, text, id)) < 0)
+    return status;
+  if (r->num_added == r->room) {
+    const size_t room = r->room * 2 + 8;
+    added *grown = ti_realloc_array(r->added, room, sizeof(*grown));
+
+    if (!grown)
+      return ti_fail_nomem(r->error, room * sizeof(*grown), "the added tokens");
+    r->added = grown;
+    r->room = room;
+  }
+  if (r->num_added == TI_CLIP_MAX_ADDED)
+    return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: has over %d added tokens", path, TI_CLIP_MAX_ADDED);
+  r->added[r->num_added] = (added){ ti_strdup(text), (uint32_t)json_integer_value(id), normalized };
+  if (!r->added[r->num_added].text)
+    return ti_fail_nomem(r->error, strlen(text), "an added token");
+  r->num_added++;
+  return TEXTINV_OK;
+}
+
+/* an object with content, normalized and so on; lstrip and rstrip make no difference to ids */
+static textinv_status add_object(reader *r, const char *path, const json_t *o, const json_t *id)
+{
+  const json_t *content = json_object_get(o, "content");
+
+  if (!json_is_string(content))
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: an added token has no \"content\"", path);
+  if (json_is_true(json_object_get(o, "single_word")))
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: added token \"%.*s\" has \"single_word\" true, expected false",
+                   path, ti_utf8_cut(json_string_value(content), 60), json_string_value(content));
+  return add_added(r, path, json_string_value(content), id, json_is_true(json_object_get(o, "normalized")));
+}
+
+/* -1 when text is no number of up to 9 digits */
+static int decimal(const char *text)
+{
+  const size_t len = strlen(text);
+  int value = 0;
+
+  for (size_t i = 0; i < len; i++) {
+    if (len > 9 || text[i] < '0' || text[i] > '9')
+      return -1;
+    value = value * 10 + (text[i] - '0');
+  }
+  return len > 0 ? value : -1;
+}
+
+static textinv_status read_added(reader *r, const char *folder)
+{
+  const json_t *list = json_object_get(r->main.root, "added_tokens");
+  const json_t *decoder = r->config.root ? json_object_get(r->config.root, "added_tokens_decoder") : NULL;
+  textinv_status status;
+  const char *key;
+  json_t *v;
+  size_t i;
+  ti_json more;
+  int there;
+
+  if (r->modern) {
+    json_array_foreach(list, i, v)
+      if ((status = add_object(r, r->main.path, v, json_object_get(v, "id"))) < 0)
+        return status;
+  }
+  if (json_is_object(decoder)) {
+    json_object_foreach((json_t *)decoder, key, v) {
+      const json_t *content = json_object_get(v, "content");
+      json_t *id;
+
+      if (json_is_string(content) && find_added(r, json_string_value(content)))
+        continue;
+      id = json_integer(decimal(key));
+      status = add_object(r, r->config.path, v, id);
+      json_decref(id);
+      if (status < 0)
+        return status;
+    }
+    return TEXTINV_OK;
+  }
+
+  if ((status = open_json(&more, &there, r->error, folder, "added_tokens.json")) < 0 || !there)
+    return status;
+  json_object_foreach(more.root, key, v) {
+    if (!find_added(r, key) && (status = add_added(r, more.path, key, v, 1)) < 0)
+      break;
+  }
+  ti_json_close(&more);
+  return status;
+}
+
+/* a special token: of the map, else of the config, else the usual one; a string or an object */
+static textinv_status special(reader *r, const char *key, const char *fallback, uint32_t *out,
+                              size_t num_listed)
+{
+  const ti_json *from = &r->map;
+  const json_t *v = r->map.root ? json_object_get(r->map.root, key) : NULL, *content;
+  const char *text = fallback;
+  int normalized = 0;
+  added *a;
+
+  if (!v || json_is_null(v)) {
+    from = &r->config;
+    v = r->config.root ? json_object_get(r->config.root, key) : NULL;
+  }
+  if (v && !json_is_null(v)) {
+    content = json_is_object(v) ? json_object_get(v, "content") : v;
+    if (!json_is_string(content))
+      return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: \"%s\" is no token", from->path, key);
+    text = json_string_value(content);
+    normalized = json_is_true(json_object_get(v, "normalized"));
+  } else {
+    from = &r->main;
+  }
+
+  a = find_added(r, text);
+  if (!a) {
+    const json_t *id = json_object_get(r->vocab, text);
+    textinv_status status;
+
+    if (!id)
+      return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: \"%s\" is \"%.*s\", which the vocabulary lacks", from->path, key,
+                     ti_utf8_cut(text, 60), text);
+    if ((status = add_added(r, from->path, text, id, normalized)) < 0)
+      return status;
+    a = &r->added[r->num_added - 1];
+  } else if ((size_t)(a - r->added) >= num_listed) {
+    a->normalized = normalized; /* of several special tokens with the same text the last counts */
+  }
+  *out = a->id;
+  return TEXTINV_OK;
+}
+
+static textinv_status read_special(reader *r)
+{
+  static const char begin[] = "<|startoftext|>", end[] = "<|endoftext|>";
+  const size_t listed = r->num_added;
+  ti_clip_bpe *bpe = r->bpe;
+  textinv_status status;
+
+  if ((status = special(r, "bos_token", begin, &bpe->bos, listed)) < 0 ||
+      (status = special(r, "eos_token", end, &bpe->eos, listed)) < 0 ||
+      (status = special(r, "unk_token", end, &bpe->unk, listed)) < 0 ||
+      (status = special(r, "pad_token", end, &bpe->pad, listed)) < 0)
+    return status;
+  return TEXTINV_OK;
+}
+
+static textinv_status build_matches(reader *r)
+{
+  ti_clip_bpe *bpe = r->bpe;
+  textinv_status status;
+
+  bpe->raw = ti_calloc(r->num_added, sizeof(*bpe->raw));
+  bpe->normal = ti_calloc(r->num_added, sizeof(*bpe->normal));
+  if (!bpe->raw || !bpe->normal)
+    return ti_fail_nomem(r->error, r->num_added * sizeof(*bpe->raw), "the added tokens");
+  for (size_t i = 0; i < r->num_added; i++) {
+    added *a = &r->added[i];
+    ti_match m = { a->text, strlen(a->text), a->id, 1, i };
+
+    if (a->normalized) {
+      char *text;
+
+      if ((status = ti_clip_normalize(&text, &m.len, r->error, a->text,
+                                      strlen(a->text))) < 0)
+        return status;
+      m.text = text;
+      bpe->normal[bpe->num_normal++] = m;
+    } else {
+      bpe->raw[bpe->num_raw++] = m;
+      a->text = NULL; /* handed over */
+    }
+  }
+  ti_match_sort(bpe->raw, bpe->num_raw);
+  ti_match_sort(bpe->normal, bpe->num_normal);
+  return TEXTINV_OK;
+}
+
+/* ------ all files */
+
+static textinv_status read_config(reader *r, const char *folder)
+{
+  static const char *const known[] = { "CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend" };
+  textinv_status status;
+  const char *class = known[0];
+  double length = 0;
+  int there, found = 0;
+
+  if ((status = open_json(&r->config, &there, r->error, folder, "tokenizer_config.json")) < 0)
+    return status;
+  if (there) {
+    if ((status = ti_json_string(&r->config, r->error, "tokenizer_class", class, &class)) < 0 ||
+        (status = ti_json_float(&r->config, r->error, "model_max_length", 0, 3, 1e300, &length)) < 0)
+      return status;
+  }
+  for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+    found |= strcmp(class, known[i]) == 0;
+  if (!found)
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: \"tokenizer_class\" is \"%.*s\", expected CLIPTokenizer",
+                   r->config.path, ti_utf8_cut(class, 60), class);
+  /* transformers writes 1e30 for "unknown" */
+  r->bpe->max_length = length >= 3 && length <= 1 << 20 ? (int)length : DEFAULT_LENGTH;
+
+  if (there && json_is_object(json_object_get(r->config.root, "added_tokens_decoder")))
+    return TEXTINV_OK;
+  return open_json(&r->map, &there, r->error, folder, "special_tokens_map.json");
+}
+
+/* tokenizer.json's model; *merges is borrowed from it */
+static textinv_status find_model(reader *r, const json_t **merges)
+{
+  const json_t *model = json_object_get(r->main.root, "model");
+  const json_t *type = json_object_get(model, "type"), *suffix = json_object_get(model, "end_of_word_suffix");
+
+  if (!json_is_object(model))
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: has no \"model\"", r->main.path);
+  if (json_is_string(type) && strcmp(json_string_value(type), "BPE") != 0)
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: model \"type\" is \"%.*s\", expected BPE",
+                   r->main.path, ti_utf8_cut(json_string_value(type), 60), json_string_value(type));
+  if (suffix && !(json_is_string(suffix) && strcmp(json_string_value(suffix), "</w>") == 0))
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: model \"end_of_word_suffix\" is not \"</w>\", as CLIP's is", r->main.path);
+  r->vocab = json_object_get(model, "vocab");
+  if (!json_is_object(r->vocab))
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: model has no \"vocab\"", r->main.path);
+  *merges = json_object_get(model, "merges");
+  return TEXTINV_OK;
+}
+
+static textinv_status read_files(reader *r, const char *folder)
+{
+  const json_t *merges = NULL;
+  textinv_status status;
+  int there = 1;
+
+  if ((status = open_json(&r->main, &r->modern, r->error, folder, "tokenizer.json")) < 0 ||
+      (!r->modern &&
+       (status = open_json(&r->main, &there, r->error, folder, "vocab.json")) < 0))
+    return status;
+  if (!there)
+    return ti_fail(r->error, TEXTINV_E_NOT_FOUND,
+                   "%s: holds neither tokenizer.json nor vocab.json", folder);
+  r->vocab = r->main.root;
+  if ((r->modern && (status = find_model(r, &merges)) < 0) ||
+      (status = read_config(r, folder)) < 0 || (status = read_added(r, folder)) < 0 ||
+      (status = read_vocab(r)) < 0 || (status = read_special(r)) < 0 ||
+      (status = r->modern ? merges_of_json(r, merges) : read_merges_file(r, folder)) < 0 ||
+      (status = index_merges(r)) < 0)
+    return status;
+  read_bytes(r);
+  return build_matches(r);
+}
+
+textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder)
+{
+  reader r = { .bpe = bpe, .error = error };
+  const textinv_status status = read_files(&r, folder);
+
+  for (size_t i = 0; i < r.num_added; i++)
+    ti_free(r.added[i].text);
+  ti_free(r.added);
+  ti_json_close(&r.main);
+  ti_json_close(&r.config);
+  ti_json_close(&r.map);
+  return status;
+}

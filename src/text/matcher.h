@@ -1,0 +1,21 @@
+/* Words that are found whole in a text: leftmost, and of those that begin there the longest. */
+#ifndef TI_MATCHER_H
+#define TI_MATCHER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct ti_match {
+  const char *text; /* not empty; not owned */
+  size_t len;
+  uint32_t first_id, num_ids;
+  size_t order; /* of equal texts the lowest counts */
+} ti_match;
+
+void ti_match_sort(ti_match *matches, size_t count);
+
+/* the longest of sorted matches that text begins with, NULL = none; O(length of it * log count) */
+const ti_match *ti_match_longest(const ti_match *matches, size_t count, const char *text,
+                                 size_t len);
+
+#endif /* TI_MATCHER_H */
