@@ -50,33 +50,58 @@ static textinv_status check_size(ti_error *error, const char *name, const char *
   return TEXTINV_OK;
 }
 
+/* an integer beyond 64 bits, which jansson refuses, as a real of the same length */
+static size_t shorten_integer(char *text, size_t size)
+{
+  enum { KEPT = 16 };
+  size_t len = 0;
+
+  while (len < size && text[len] >= '0' && text[len] <= '9')
+    len++;
+  if ((len > 19 || (len == 19 && memcmp(text, "9223372036854775807", 19) > 0)) &&
+      len < 100 + KEPT && *text != '0' &&
+      !(len < size && (text[len] == '.' || text[len] == 'e' || text[len] == 'E'))) {
+    memset(text + KEPT, ' ', len - KEPT);
+    text[KEPT] = 'e';
+    text[KEPT + 1] = (char)('0' + (len - KEPT) / 10);
+    text[KEPT + 2] = (char)('0' + (len - KEPT) % 10);
+  }
+  return len;
+}
+
 /*
- * A copy of text with null for every Infinity or -Infinity outside strings: Python writes them
- * where a number has no limit ("lambda_min_clipped" of schedulers), which is what the absent key
- * stands for. NULL when there is none, or no memory for it.
+ * What Python writes and jansson does not read, in place: Infinity ("lambda_min_clipped" of
+ * schedulers), of which null, the absent key, is made; and integers beyond 64 bits
+ * ("model_max_length" of tokenizers).
  */
-static char *without_infinities(const char *text, size_t size)
+static void adapt(char *text, size_t size)
 {
   static const char word[] = "Infinity";
   const size_t len = sizeof(word) - 1;
-  char *copy = NULL;
   int in_string = 0;
 
   for (size_t i = 0; i < size; i++) {
-    if (text[i] == '"')
+    const char c = text[i];
+
+    if (c == '"') {
       in_string = !in_string;
-    else if (in_string && text[i] == '\\')
-      i++;
-    else if (!in_string && size - i >= len && memcmp(text + i, word, len) == 0) {
-      if (!copy && !(copy = ti_strndup(text, size)))
-        return NULL;
-      if (i > 0 && copy[i - 1] == '-')
-        copy[i - 1] = ' ';
-      memcpy(copy + i, "null    ", len);
+    } else if (in_string) {
+      i += c == '\\';
+    } else if (c == 'I' && size - i >= len && memcmp(text + i, word, len) == 0) {
+      if (i > 0 && text[i - 1] == '-')
+        text[i - 1] = ' ';
+      memcpy(text + i, "null    ", len);
       i += len - 1;
+    } else if (c >= '0' && c <= '9') {
+      const char before = i > 0 ? text[i - 1] : ' ';
+
+      if (before == '.' || before == 'e' || before == 'E' || before == '+')
+        while (i + 1 < size && text[i + 1] >= '0' && text[i + 1] <= '9')
+          i++;
+      else
+        i += shorten_integer(text + i, size - i) - 1;
     }
   }
-  return copy;
 }
 
 textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, const char *text,
@@ -84,7 +109,7 @@ textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, co
 {
   textinv_status status;
   json_error_t why;
-  char *plain;
+  char *adapted;
 
   memset(out, 0, sizeof(*out));
   if (size > MAX_BYTES)
@@ -95,9 +120,14 @@ textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, co
   out->path = ti_strdup(name);
   if (!out->path)
     return ti_fail_nomem(error, strlen(name) + 1, name);
-  plain = without_infinities(text, size);
-  out->root = json_loadb(plain ? plain : text, size, JSON_REJECT_DUPLICATES, &why);
-  ti_free(plain);
+  adapted = ti_strndup(text, size);
+  if (!adapted) {
+    ti_json_close(out);
+    return ti_fail_nomem(error, size, name);
+  }
+  adapt(adapted, size);
+  out->root = json_loadb(adapted, size, JSON_REJECT_DUPLICATES, &why);
+  ti_free(adapted);
   if (!out->root) {
     status = json_error_code(&why) == json_error_out_of_memory
                  ? ti_fail_nomem(error, size, name)
