@@ -17,6 +17,7 @@ ONEDNN     ?= 1
 SANITIZE   ?=
 WERROR     ?= 0
 V          ?= 0
+PARITY     ?= --full
 
 # every core, unless -j says otherwise
 ifeq ($(filter -j% j%,$(MAKEFLAGS)),)
@@ -47,7 +48,7 @@ CLI     := $(sort $(wildcard examples/cli/*.c))
 TESTS   := $(sort $(wildcard tests/*/*_test.c))
 TESTBIN := $(TESTS:%.c=$(BUILD)/%)
 TESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c)) # what tests share
-CHECKS   = $(TESTBIN) tests/abi/check.sh
+CHECKS   = $(TESTBIN) tests/abi/check.sh tests/cli/check.sh
 MODEL   := models/toybox
 
 .PHONY: all lib build deps deps-ci demo check check-san check-parity store-abi examples \
@@ -57,7 +58,7 @@ MODEL   := models/toybox
 all: lib $(BUILD)/textinv ## the library and the program (build/cc/textinv)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(filter-out %.d,$(MAKEFILE_LIST)) | expand -t 16
 	@echo 'Variables: PREFIX DESTDIR CC CFLAGS ONEDNN=0 SANITIZE=address,undefined WERROR=1 V=1'
 
 deps: ## install what is missing to build, run and test (Debian, Ubuntu; root or sudo)
@@ -136,11 +137,11 @@ check: all $(TESTBIN) examples ## every test this machine can run
 check-san: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) SANITIZE=address,undefined CFLAGS='-O2 -g' check-san-run
 check-san-run: $(BUILD)/textinv $(TESTBIN) examples
-	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN)
+	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) tests/cli/check.sh
 .PHONY: check-san-run
 
 check-parity: all build/venv/ready ## compare with PyTorch, diffusers and transformers (fetches them from PyPI)
-	@tests/parity/run.sh build/venv/bin/python
+	@build/venv/bin/python tests/parity/run.py $(PARITY)
 build/venv/ready: tests/parity/requirements.txt
 	python3 -m venv build/venv
 	build/venv/bin/pip install -q -r $<
@@ -148,8 +149,17 @@ build/venv/ready: tests/parity/requirements.txt
 
 include tests/fuzz/fuzz.mk
 
+# --- speed
+BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*_bench.c))
+$(BUILD)/tests/bench/%_bench: $(BUILD)/tests/bench/%_bench.o $(BUILD)/libtextinv.a
+	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+bench: $(BENCH) ## speed of the operations; OP=conv2d for one
+	@for b in $(BENCH); do $$b $(OP) || exit 1; done
+.PHONY: bench
+
 store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline of tests/abi
-	abidw --no-corpus-path --no-comp-dir-path --headers-dir include --out-file lib/libtextinv.abi $<
+	abidw --no-corpus-path --no-comp-dir-path --no-elf-needed --exported-interfaces-only \
+	  --drop-private-types --headers-dir include --out-file lib/libtextinv.abi $<
 
 # --- installation
 install: all ## into $(DESTDIR)$(PREFIX)
@@ -171,5 +181,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(BUILD) $(BUILD)-san build/demo lib/libtextinv.so* lib/libtextinv.a
 
--include $(OBJECTS:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)
+-include $(OBJECTS:.o=.d) $(BENCH:%=%.d) $(TESTLIB:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)
 .SECONDARY:

@@ -27,7 +27,7 @@ void progress_init(progress_state *p, int32_t mode, int quiet)
   p->mode = mode;
   if (mode == PROGRESS_AUTO)
     p->mode = quiet ? PROGRESS_NONE : isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_PLAIN;
-  p->drawn = -1e9;
+  p->drawn = p->mode == PROGRESS_PLAIN ? now() : -1e9;
 }
 
 static void measure(progress_state *p, const textinv_progress *g)
