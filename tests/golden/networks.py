@@ -1,0 +1,108 @@
+"""Two tiny models of random weights, and what diffusers makes of them; writes tiny-sd/ and tiny-sdxl/ beside this script.
+
+Needs the packages of tests/parity/requirements.txt. In each folder expected.safetensors holds
+
+    metadata prompt, negative     texts with the word "<toy>"
+    rows.0, rows.1                [2, dim]: its vectors in each encoder
+    context, pooled               of prompt
+    latents, noise, timesteps     [2, c, h, w] and [2]; predicted: the UNet on latents at timesteps[0], context for both
+    pixels, mean, deviation       a picture [h, w, 3] and the moments of its scaled latents
+    decoded                       the values of latents[0]
+    loss, gradient                of latents, noise, timesteps and prompt, negative; [words, encoders, vectors, dim]
+    picture.ddim, picture.euler   [h, w, 3]: prompt, negative, 30 steps, guidance 5, seed 42
+"""
+import pathlib
+import shutil
+import sys
+import warnings
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / 'parity'))
+warnings.filterwarnings('ignore')
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+import check_images
+import models
+import torch_training
+
+D = models.diffusers
+PROMPT, NEGATIVE = 'a photo of <toy> on the beach', 'the <toy>, dark snow'
+
+
+def tiny_vae(**more):
+    return models.vae([16, 16], layers_per_block=1, norm_num_groups=8, sample_size=16, **more)
+
+
+def sd(vocab, full):
+    unet = D.UNet2DConditionModel(sample_size=8, cross_attention_dim=16, attention_head_dim=2, layers_per_block=1,
+                                  block_out_channels=[16, 32], norm_num_groups=8,
+                                  down_block_types=['CrossAttnDownBlock2D', 'DownBlock2D'],
+                                  up_block_types=['UpBlock2D', 'CrossAttnUpBlock2D'])
+    scheduler = D.PNDMScheduler(**models.SCHEDULE, skip_prk_steps=True, steps_offset=1)
+    return unet, tiny_vae(), [models.clip(16, 2, 2, 'quick_gelu', vocab)], scheduler
+
+
+def sdxl(vocab, full):
+    unet = D.UNet2DConditionModel(
+        sample_size=8, cross_attention_dim=16 + 24, attention_head_dim=[2, 4], layers_per_block=1,
+        block_out_channels=[8, 16], norm_num_groups=4, down_block_types=['DownBlock2D', 'CrossAttnDownBlock2D'],
+        up_block_types=['CrossAttnUpBlock2D', 'UpBlock2D'], use_linear_projection=True,
+        transformer_layers_per_block=[1, 2], addition_embed_type='text_time', addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=20 + 6 * 8)
+    texts = [models.clip(16, 2, 2, 'quick_gelu', vocab, inner=32), models.clip(24, 2, 3, 'gelu', vocab, 20, inner=48)]
+    scheduler = D.EulerDiscreteScheduler(**models.SCHEDULE, timestep_spacing='leading', steps_offset=1)
+    return unet, tiny_vae(scaling_factor=0.13025), texts, scheduler
+
+
+def make(name, parts):
+    folder = HERE / f'tiny-{name}'
+    shutil.rmtree(folder, ignore_errors=True)
+    models.PARTS[name], models.SEEDS[name] = parts, 21
+    models.build_plain(name, folder)
+    if name == 'sd':
+        shutil.rmtree(folder / 'tokenizer')
+        models.write_tokenizer(folder / 'tokenizer')
+    models.make_type(folder, torch.float16)
+    models.model = lambda _: folder
+    rng = np.random.default_rng(17)
+    generator = torch.Generator().manual_seed(17)
+    dims = [16] if name == 'sd' else [16, 24]
+    rows = [rng.normal(0, 0.02, (2, d)).astype(np.float32) for d in dims]
+    latents = torch.randn(2, 4, 8, 8, generator=generator)
+    noise = torch.randn(2, 4, 8, 8, generator=generator)
+    timesteps = [711, 36]
+    pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    reference = torch_training.Reference(name, {'<toy>': rows})
+    pipe = reference.pipe
+    out = {f'rows.{i}': torch.from_numpy(r) for i, r in enumerate(rows)}
+    loss, gradient = reference.gradient(latents, noise, timesteps, [PROMPT, NEGATIVE])
+    out.update(latents=latents, noise=noise, timesteps=torch.tensor(timesteps, dtype=torch.float32),
+               loss=torch.tensor([loss]), gradient=torch.from_numpy(gradient), pixels=torch.from_numpy(pixels))
+    with torch.no_grad():
+        context, pooled = reference.context([PROMPT])
+        added = None
+        if pooled is not None:
+            out['pooled'] = pooled[0]
+            added = {'text_embeds': pooled.repeat(2, 1), 'time_ids': torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2)}
+        out['context'] = context[0]
+        out['predicted'] = pipe.unet(latents, timesteps[0], context.repeat(2, 1, 1), added_cond_kwargs=added).sample
+        mean, deviation = torch_training.moments(pipe, pixels[None])
+        out.update(mean=mean[0], deviation=deviation[0])
+        out['decoded'] = pipe.vae.decode(latents[:1] / pipe.vae.config.scaling_factor).sample[0]
+    config = pipe.scheduler.config
+    for sampler in ('ddim', 'euler'):
+        pipe.scheduler = check_images.SAMPLERS[sampler][0].from_config(config)
+        picture = check_images.draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30,
+                                    guidance_scale=5.0, width=16, height=16)
+        out[f'picture.{sampler}'] = torch.from_numpy(picture[0])
+    save_file({k: v.detach().contiguous() for k, v in out.items()}, folder / 'expected.safetensors',
+              metadata={'prompt': PROMPT, 'negative': NEGATIVE})
+    print(folder.name, sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()), 'bytes')
+
+
+if __name__ == '__main__':
+    make('sd', sd)
+    make('sdxl', sdxl)
