@@ -74,7 +74,7 @@ class Judge(nn.Module):
 
 def two_views(world, rng):
   """one object twice: specifications for the renderer, and (noun, scene, style) of each"""
-  import world as w
+  import sampler as w
   noun = world.nouns[rng.integers(len(world.nouns))]
   r = w.Rng(int(rng.integers(1 << 40)), 0x9A125)
   style = "photo" if r.chance(0.4) else r.pick(world.styles)
@@ -144,7 +144,7 @@ def train(world, minutes, files, batch, rate):
 
   @torch.no_grad()
   def validate(count=1024):
-    net = run.average.nets[0]
+    net = run.average[0]
     out, parts = dict(), [net.look(held[0][:count, v]) for v in (0, 1)]
     for i, k in enumerate(net.labels):
       for top in (1, 5):

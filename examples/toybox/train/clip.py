@@ -99,7 +99,7 @@ if __name__ == "__main__":
 
   @torch.no_grad()
   def validate():
-    net = run.average.nets[0]
+    net = run.average[0]
     return torch.stack([contrast(net, held[0][i:i + 64].to(device), held[1][i:i + 64].to(device))
                         for i in range(0, 256, 64)]).mean().item()
 

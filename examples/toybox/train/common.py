@@ -42,19 +42,31 @@ def save(value, path):
   os.replace(path + ".part", path)
 
 
-class Average:
-  """an exponential moving average of the weights, with a horizon that grows at first"""
+class Flat:
+  """
+  All parameters of some networks as one vector, of which they become views: what is done to every
+  weight (sum of gradients, norm, optimiser, average) is then done in a few long passes.
+  """
 
-  def __init__(self, nets, decay=0.9995):
-    self.nets = [copy.deepcopy(n).eval().requires_grad_(False) for n in nets]
-    self.decay = decay
+  def __init__(self, nets):
+    self.parameters = [p for n in nets for p in n.parameters() if p.requires_grad]
+    device = self.parameters[0].device
+    self.sizes = [p.numel() for p in self.parameters]
+    self.vector = torch.empty(sum(self.sizes), device=device)
+    for p, view in zip(self.parameters, self.views(self.vector)):
+      view.copy_(p.data)
+      p.data = view
 
-  @torch.no_grad()
-  def update(self, nets, step):
-    decay = min(self.decay, (step + 1) / (step + 20))
-    for mine, theirs in zip(self.nets, nets):
-      torch._foreach_lerp_(list(mine.parameters()), [p.data for p in theirs.parameters()],
-                           1 - decay)
+  def views(self, vector):
+    """the vector cut up as the parameters are, channels last where they are"""
+    out = []
+    for p, part in zip(self.parameters, vector.split(self.sizes)):
+      if p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last):
+        n, c, h, w = p.shape
+        out.append(part.view(n, h, w, c).permute(0, 3, 1, 2))
+      else:
+        out.append(part.view(p.shape))
+    return out
 
 
 class Run:
@@ -70,10 +82,13 @@ class Run:
                weight_decay=0.01, betas=(0.9, 0.99), device=None, every_seconds=120):
     self.folder, self.nets, self.rate, self.cool = folder, nets, rate, cool
     self.warm_steps, self.every_seconds = warm_steps, every_seconds
-    self.parameters = [p for n in nets for p in n.parameters() if p.requires_grad]
-    self.optimizer = torch.optim.AdamW(self.parameters, rate, betas=betas,
-                                       weight_decay=weight_decay, fused=True)
-    self.average = Average(nets, decay)
+    self.decay, self.weight_decay, self.betas = decay, weight_decay, betas
+    self.average = [copy.deepcopy(n).eval() for n in nets]
+    self.flat, self.flat_average = Flat(nets), Flat(self.average)
+    for net in self.average:
+      net.requires_grad_(False)
+    self.parameters = self.flat.parameters
+    self.first, self.second = (torch.zeros_like(self.flat.vector) for _ in range(2))
     self.step = self.samples = 0
     self.seconds = 0.0
     self.best = float("inf")
@@ -103,9 +118,10 @@ class Run:
       state["best"] = best
     for mine, theirs in zip(self.nets, state["nets"]):
       mine.load_state_dict(theirs)
-    for mine, theirs in zip(self.average.nets, state["average"]):
+    for mine, theirs in zip(self.average, state["average"]):
       mine.load_state_dict(theirs)
-    self.optimizer.load_state_dict(state["optimizer"])
+    self.first.copy_(state["moments"][0])
+    self.second.copy_(state["moments"][1])
     for name in ("step", "samples", "seconds", "best", "decayed"):
       setattr(self, name, state[name])
     print(f"resumed at step {self.step}, {self.samples} samples, {self.seconds / 60:.1f} minutes",
@@ -116,7 +132,7 @@ class Run:
     if not os.path.exists(self._path("start.pt")):
       return
     state = torch.load(self._path("start.pt"), map_location=self.device, weights_only=True)
-    for net, average, theirs in zip(self.nets, self.average.nets, state["average"]):
+    for net, average, theirs in zip(self.nets, self.average, state["average"]):
       net.load_state_dict(theirs)
       average.load_state_dict(theirs)
     for name in ("step", "samples", "seconds"):
@@ -124,15 +140,15 @@ class Run:
 
   def keep(self, name="last.pt"):
     save(dict(nets=[n.state_dict() for n in self.nets],
-              average=[n.state_dict() for n in self.average.nets],
-              optimizer=self.optimizer.state_dict(), step=self.step, samples=self.samples,
+              average=[n.state_dict() for n in self.average],
+              moments=[self.first, self.second], step=self.step, samples=self.samples,
               seconds=self.seconds, best=self.best, decayed=self.decayed), self._path(name))
 
   def keep_best(self, value):
     """the averaged weights, when validation has never been better"""
     if value < self.best:
       self.best = value
-      save([n.state_dict() for n in self.average.nets], self._path("best.pt"))
+      save([n.state_dict() for n in self.average], self._path("best.pt"))
       return True
     return False
 
@@ -155,9 +171,6 @@ class Run:
     if time.time() - self.saved > self.every_seconds:
       self.keep()
       self.saved = time.time()
-    rate = self.rate * min(1, (self.step + 1) / self.warm_steps) * max(self.decayed, 0.02)
-    for group in self.optimizer.param_groups:
-      group["lr"] = rate
     return True
 
   def update(self, loss_of, *batch, clip=1.0):
@@ -172,25 +185,52 @@ class Run:
 
     def work(share):
       loss = loss_of(*share)
-      return loss.detach(), torch.autograd.grad(loss, self.parameters)
+      gradient = torch.empty_like(self.flat.vector)
+      for view, part in zip(self.flat.views(gradient),
+                            torch.autograd.grad(loss, self.parameters)):
+        view.copy_(part)
+      return loss.detach(), gradient
 
-    if self.workers == 1:
-      loss, gradients = work(shares[0])
-    else:
-      losses, all_gradients = zip(*self.pool.map(work, shares))
-      loss, gradients = torch.stack(losses).mean(), list(all_gradients[0])
-      for more in all_gradients[1:]:
-        torch._foreach_add_(gradients, more)
-      torch._foreach_div_(gradients, self.workers)
-    for parameter, gradient in zip(self.parameters, gradients):
-      parameter.grad = gradient
-    torch.nn.utils.clip_grad_norm_(self.parameters, clip)
-    self.optimizer.step()
-    self.optimizer.zero_grad(set_to_none=True)
-    self.step += 1
+    losses, gradients = zip(*self._each(work, shares))
+    self._step(gradients, clip)
     self.samples += count
-    self.average.update(self.nets, self.step)
-    return loss
+    return torch.stack(losses).mean()
+
+  def _each(self, work, items):
+    return list(self.pool.map(work, items)) if self.workers > 1 else [work(i) for i in items]
+
+  @torch.no_grad()
+  def _step(self, gradients, clip):
+    """AdamW and the average, in pieces that stay in a core's cache"""
+    vector, average = self.flat.vector, self.flat_average.vector
+    piece = 1 << 18 if vector.device.type == "cpu" else len(vector)
+    spans = [slice(i, min(i + piece, len(vector))) for i in range(0, len(vector), piece)]
+    one, two = self.betas
+    rate = self.rate * min(1, (self.step + 1) / self.warm_steps) * max(self.decayed, 0.02)
+    decay = min(self.decay, (self.step + 1) / (self.step + 20))
+
+    def add(span):
+      g = gradients[0][span]
+      for more in gradients[1:]:
+        g.add_(more[span])
+      g.div_(len(gradients))
+      return g.square().sum()
+
+    norm = torch.stack(self._each(add, spans)).sum().sqrt()
+    shrink = (clip / (norm + 1e-6)).clamp(max=1)
+    self.step += 1
+    correct = (1 - two ** self.step) ** 0.5
+
+    def move(span):
+      g, p = gradients[0][span].mul_(shrink), vector[span]
+      self.first[span].lerp_(g, 1 - one)
+      self.second[span].mul_(two).addcmul_(g, g, value=1 - two)
+      p.mul_(1 - rate * self.weight_decay)
+      p.addcdiv_(self.first[span], self.second[span].sqrt().div_(correct).add_(1e-8),
+                 value=-rate / (1 - one ** self.step))
+      average[span].lerp_(p, 1 - decay)
+
+    self._each(move, spans)
 
   def curve(self, **values):
     """a line of curve.csv, which is what gets committed"""

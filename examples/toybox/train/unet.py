@@ -52,11 +52,14 @@ def encode_shard(shard):
   if os.path.exists(path):
     z = torch.from_numpy(np.load(path))
   else:
-    images, parts = data.pictures(a.size, shard), []
-    for at in range(0, len(images), 64):
-      x = data.to_tensor(images[at:at + 64], device)
-      parts.append(vae.encode(x).latent_dist.mode().half().cpu())
-    z = torch.cat(parts)
+    images = data.pictures(a.size, shard)
+
+    def encode(at):
+      with torch.no_grad():
+        x = data.to_tensor(images[at:at + 32], device)
+        return vae.encode(x).latent_dist.mode().half().cpu()
+
+    z = torch.cat(list(run.pool.map(encode, range(0, len(images), 32))))
     with open(path + ".part", "wb") as f:
       np.save(f, z.numpy())
     os.replace(path + ".part", path)
@@ -122,7 +125,7 @@ held_noise = torch.randn(held_z.shape, generator=fixed).to(device)
 
 @torch.no_grad()
 def validate():
-  nets = run.average.nets
+  nets = run.average
   losses = [loss_of(*nets, held_z[i:i + 64], held_ids[i:i + 64], held_t[i:i + 64],
                     held_noise[i:i + 64]) for i in range(0, 512, 64)]
   return torch.stack(losses).mean()
@@ -143,7 +146,7 @@ while run.going():
     losses = []
   if run.seconds - drawn > 60 * a.sheet_minutes:
     drawn = run.seconds
-    pipe = export.pipeline(a.size, vae, *run.average.nets, tokenizer)
+    pipe = export.pipeline(a.size, vae, *run.average, tokenizer)
     captions = data.texts(a.size, data.shards(a.size, validation=True)[0])[0][:24]
     export.sheet(pipe, captions, os.path.join(folder, f"samples-{int(run.seconds / 60):05d}.png"))
 value = validate()

@@ -40,7 +40,7 @@ check = data.to_tensor(data.pictures(a.size, held[0])[:128] if held
 
 @torch.no_grad()
 def validate():
-  net = run.average.nets[0]
+  net = run.average[0]
   out, latents, distance = [], [], 0
   for x in check.split(32):
     z = net.encode(x).latent_dist.mode()
