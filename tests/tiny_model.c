@@ -261,14 +261,15 @@ static void byte_token(char *out, int byte)
   *out = '\0';
 }
 
-enum { MERGES = 6, VOCAB = 512 + MERGES + 2 };
+enum { MERGES = 7, VOCAB = 512 + MERGES + 2 };
 
 static void write_tokenizer(const char *folder)
 {
-  static const char *const merges[MERGES][3] = { { "o", "f</w>", "of</w>" }, { "p", "h", "ph" },
-                                                 { "o", "t", "ot" },         { "ot", "o</w>", "oto</w>" },
-                                                 { "ph", "oto</w>", "photo</w>" },
-                                                 { "t", "oy</w>", "toy</w>" } };
+  static const char *const merges[MERGES][3] = {
+    { "o", "f</w>", "of</w>" },        { "p", "h", "ph" },          { "o", "t", "ot" },
+    { "ot", "o</w>", "oto</w>" },      { "ph", "oto</w>", "photo</w>" },
+    { "o", "y</w>", "oy</w>" },        { "t", "oy</w>", "toy</w>" },
+  };
   char path[512], token[8];
   FILE *f;
   int id = 0;
@@ -284,9 +285,8 @@ static void write_tokenizer(const char *folder)
               id++);
     }
   }
-  for (int i = 0; i < MERGES - 1; i++)
+  for (int i = 0; i < MERGES; i++)
     fprintf(f, "\"%s\": %d, ", merges[i][2], id++);
-  fprintf(f, "\"oy</w>\": %d, ", id++);
   fprintf(f, "\"<|startoftext|>\": %d, \"<|endoftext|>\": %d}\n", id, id + 1);
   fclose(f);
   assert_int_equal(id + 2, VOCAB);
@@ -294,12 +294,12 @@ static void write_tokenizer(const char *folder)
   snprintf(path, sizeof(path), "%s/tokenizer/merges.txt", folder);
   f = fopen(path, "w");
   assert_non_null(f);
-  fprintf(f, "#version: 0.2\no y</w>\n");
-  for (int i = 0; i < MERGES - 1; i++)
+  fprintf(f, "#version: 0.2\n");
+  for (int i = 0; i < MERGES; i++)
     fprintf(f, "%s %s\n", merges[i][0], merges[i][1]);
   fclose(f);
   write_text(folder, "tokenizer/tokenizer_config.json",
-             "{\"model_max_length\": 12, \"pad_token\": \"<|endoftext|>\", \"bos_token\": \"<|startoftext|>\", "
+             "{\"model_max_length\": 32, \"pad_token\": \"<|endoftext|>\", \"bos_token\": \"<|startoftext|>\", "
              "\"eos_token\": \"<|endoftext|>\", \"unk_token\": \"<|endoftext|>\"}\n");
 }
 
@@ -328,9 +328,9 @@ static void write_text_encoder(const char *folder)
   norm(&w, "text_model.final_layer_norm", TINY_WIDTH);
   save(&w, folder, "text_encoder", "model.safetensors");
   write_text(folder, "text_encoder/config.json",
-             "{\"architectures\": [\"CLIPTextModel\"], \"vocab_size\": 520, \"hidden_size\": 16, "
+             "{\"architectures\": [\"CLIPTextModel\"], \"vocab_size\": 521, \"hidden_size\": 16, "
              "\"intermediate_size\": 32, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
-             "\"max_position_embeddings\": 12, \"hidden_act\": \"quick_gelu\"}\n");
+             "\"max_position_embeddings\": 32, \"hidden_act\": \"quick_gelu\"}\n");
 }
 
 static void make_folders(const char *folder)

@@ -4,7 +4,7 @@
 
 #include "textinv/textinv.h"
 
-enum { TINY_SIZE = 16, TINY_WIDTH = 16, TINY_TOKENS = 12 };
+enum { TINY_SIZE = 16, TINY_WIDTH = 16, TINY_TOKENS = 32 };
 
 /* the folder, made at the first call; epsilon prediction, 16 px, latents 8 x 8 x 4, DDIM */
 const char *tiny_model(void);

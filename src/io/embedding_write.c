@@ -35,20 +35,20 @@ static textinv_status check_set(ti_error *error, const char *path, textinv_forma
                       : format == TEXTINV_FORMAT_SDXL    ? 2
                                                          : 1;
 
-  if (!count || count > most)
-    return ti_fail(error, TEXTINV_E_INVALID,
-                   count ? "%s: a file of this format holds one word, not %zu tensors"
-                         : "%s: there is no word to write",
-                   path, count);
+  if (!count)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s: there is no word to write", path);
+  if (count > most)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: a file of this format holds one word, not %zu tensors", path, count);
   if (format == TEXTINV_FORMAT_SDXL) {
     for (size_t i = 0; i < count; i++) {
       if (entries[i].encoder != 0 && entries[i].encoder != 1)
-        return ti_fail(error, TEXTINV_E_INVALID, "%s: encoder %d, expected 0 or 1", path,
+        return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: encoder %d, expected 0 or 1", path,
                        entries[i].encoder);
     }
     if (count == 2 && (entries[0].encoder == entries[1].encoder ||
                        strcmp(entries[0].word, entries[1].word)))
-      return ti_fail(error, TEXTINV_E_INVALID,
+      return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                      "%s: a file of this format holds one word in encoders 0 and 1", path);
     if (count == 2 && entries[0].num_vectors != entries[1].num_vectors)
       return ti_fail(error, TEXTINV_E_SHAPE, "%s: %d vectors in one encoder, %d in the other", path,
@@ -56,7 +56,7 @@ static textinv_status check_set(ti_error *error, const char *path, textinv_forma
   }
   for (size_t i = 1; format == TEXTINV_FORMAT_DIFFUSERS && i < count; i++) {
     if (entries[i].encoder != entries[0].encoder)
-      return ti_fail(error, TEXTINV_E_INVALID, "%s: a file of this format is for one encoder", path);
+      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: a file of this format is for one encoder", path);
   }
   return TEXTINV_OK;
 }

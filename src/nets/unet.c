@@ -127,7 +127,7 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
   for (int i = 0; i < c->blocks; i++) {
     for (int k = 0; k < c->layers[i]; k++) {
       ti_format(part, sizeof(part), "down_blocks.%d.resnets.%d", i, k);
-      x = resnet(&b, part, x);
+      x = ti_net_expect(net, part, resnet(&b, part, x), c->channels[i]);
       if (c->down_attention[i]) {
         ti_format(part, sizeof(part), "down_blocks.%d.attentions.%d", i, k);
         x = transformer(&b, part, x, c->transformer_layers[i], c->heads[i],
@@ -139,8 +139,7 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
       const int p = c->downsample_padding;
 
       ti_format(part, sizeof(part), "down_blocks.%d.downsamplers.0.conv", i);
-      x = ti_conv2d(t, x, ti_net_weight(net, part, "weight"), ti_net_weight(net, part, "bias"), 2,
-                    (int[]){ p, p, 1, 1 }, 1, TI_NONE);
+      x = ti_net_conv_padded(net, part, x, 2, (int[]){ p, p, 1, 1 }, 1);
       skips[num_skips++] = x;
     }
   }
@@ -156,6 +155,7 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
     for (int k = 0; k < c->layers[level] + 1; k++) {
       ti_format(part, sizeof(part), "up_blocks.%d.resnets.%d", i, k);
       x = resnet(&b, part, ti_concat(t, x, skips[--num_skips]));
+      x = ti_net_expect(net, part, x, c->channels[level]);
       if (c->up_attention[i]) {
         ti_format(part, sizeof(part), "up_blocks.%d.attentions.%d", i, k);
         x = transformer(&b, part, x, c->up_transformer_layers[i], c->heads[level],
@@ -164,10 +164,10 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
     }
     if (i + 1 < c->blocks) {
       ti_format(part, sizeof(part), "up_blocks.%d.upsamplers.0.conv", i);
-      x = ti_conv2d(t, x, ti_net_weight(net, part, "weight"), ti_net_weight(net, part, "bias"), 1,
-                    (int[]){ 1, 1, 1, 1 }, 2, TI_NONE);
+      x = ti_net_conv_padded(net, part, x, 1, (int[]){ 1, 1, 1, 1 }, 2);
     }
   }
   x = ti_net_groupnorm(net, "conv_norm_out", x, c->groups, c->eps, 1);
-  return ti_net_conv(net, "conv_out", x, TI_NONE);
+  x = ti_net_conv(net, "conv_out", x, TI_NONE);
+  return ti_net_expect(net, "conv_out", x, c->out_channels);
 }

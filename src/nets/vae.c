@@ -144,18 +144,19 @@ ti_val ti_vae_encoder(const ti_net *net, const ti_vae_config *c, ti_val x)
   for (int i = 0; i < c->blocks; i++) {
     for (int k = 0; k < c->layers; k++) {
       ti_format(name, sizeof(name), "encoder.down_blocks.%d.resnets.%d", i, k);
-      x = resnet(net, c, name, x);
+      x = ti_net_expect(net, name, resnet(net, c, name, x), c->channels[i]);
     }
     if (i + 1 < c->blocks) { /* padded below and to the right only */
       ti_format(name, sizeof(name), "encoder.down_blocks.%d.downsamplers.0.conv", i);
-      x = ti_conv2d(net->t, x, ti_net_weight(net, name, "weight"), ti_net_weight(net, name, "bias"),
-                    2, (int[]){ 0, 0, 1, 1 }, 1, TI_NONE);
+      x = ti_net_conv_padded(net, name, x, 2, (int[]){ 0, 0, 1, 1 }, 1);
     }
   }
   x = middle(net, c, "encoder", x);
   x = ti_net_groupnorm(net, "encoder.conv_norm_out", x, c->groups, EPS, 1);
   x = ti_net_conv(net, "encoder.conv_out", x, TI_NONE);
-  return c->quant_conv ? ti_net_conv(net, "quant_conv", x, TI_NONE) : x;
+  if (c->quant_conv)
+    x = ti_net_conv(net, "quant_conv", x, TI_NONE);
+  return ti_net_expect(net, "encoder.conv_out", x, 2 * c->latent_channels);
 }
 
 ti_val ti_vae_decoder(const ti_net *net, const ti_vae_config *c, ti_val z)
@@ -168,14 +169,14 @@ ti_val ti_vae_decoder(const ti_net *net, const ti_vae_config *c, ti_val z)
   for (int i = 0; i < c->blocks; i++) {
     for (int k = 0; k < c->layers + 1; k++) {
       ti_format(name, sizeof(name), "decoder.up_blocks.%d.resnets.%d", i, k);
-      x = resnet(net, c, name, x);
+      x = ti_net_expect(net, name, resnet(net, c, name, x), c->channels[c->blocks - 1 - i]);
     }
     if (i + 1 < c->blocks) {
       ti_format(name, sizeof(name), "decoder.up_blocks.%d.upsamplers.0.conv", i);
-      x = ti_conv2d(net->t, x, ti_net_weight(net, name, "weight"), ti_net_weight(net, name, "bias"),
-                    1, (int[]){ 1, 1, 1, 1 }, 2, TI_NONE);
+      x = ti_net_conv_padded(net, name, x, 1, (int[]){ 1, 1, 1, 1 }, 2);
     }
   }
   x = ti_net_groupnorm(net, "decoder.conv_norm_out", x, c->groups, EPS, 1);
-  return ti_net_conv(net, "decoder.conv_out", x, TI_NONE);
+  x = ti_net_conv(net, "decoder.conv_out", x, TI_NONE);
+  return ti_net_expect(net, "decoder.conv_out", x, c->out_channels);
 }

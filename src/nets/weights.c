@@ -123,17 +123,20 @@ ti_weight *ti_net_optional(const ti_net *net, const char *prefix, const char *su
   return w;
 }
 
+/* the file that stands for the network in messages */
+static const char *first_path(const ti_net *net)
+{
+  return net->w->count ? ti_tensor_set_path(net->w->set, ti_tensor_set_tensor(net->w->set, 0))
+                       : "weights";
+}
+
 ti_weight *ti_net_weight(const ti_net *net, const char *prefix, const char *suffix)
 {
   ti_weight *w = ti_net_optional(net, prefix, suffix);
 
-  if (!w && net->t->status >= 0) {
-    const char *path = net->w->count ? ti_tensor_set_path(net->w->set, ti_tensor_set_tensor(net->w->set, 0))
-                                     : "weights";
-
-    ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_FORMAT, "%s: tensor %s%s%s%s is missing", path,
-                                 net->w->prefix, prefix, *prefix ? "." : "", suffix));
-  }
+  if (!w && net->t->status >= 0)
+    ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_FORMAT, "%s: tensor %s%s%s%s is missing",
+                                 first_path(net), net->w->prefix, prefix, *prefix ? "." : "", suffix));
   return w;
 }
 
@@ -147,19 +150,45 @@ ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bi
 
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual)
 {
-  return ti_conv2d_same(net->t, x, ti_net_weight(net, prefix, "weight"),
-                        ti_net_weight(net, prefix, "bias"), residual);
+  ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");
+
+  return ti_conv2d_same(net->t, x, w, b, residual);
+}
+
+ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int stride,
+                          const int pads[4], int up)
+{
+  ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");
+
+  return ti_conv2d(net->t, x, w, b, stride, pads, up, TI_NONE);
 }
 
 ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, int groups, double eps,
                         int silu)
 {
-  return ti_groupnorm(net->t, x, ti_net_weight(net, prefix, "weight"),
-                      ti_net_weight(net, prefix, "bias"), groups, eps, silu);
+  ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");
+
+  return ti_groupnorm(net->t, x, w, b, groups, eps, silu);
 }
 
 ti_val ti_net_layernorm(const ti_net *net, const char *prefix, ti_val x, double eps)
 {
-  return ti_layernorm(net->t, x, ti_net_weight(net, prefix, "weight"),
-                      ti_net_weight(net, prefix, "bias"), eps);
+  ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");
+
+  return ti_layernorm(net->t, x, w, b, eps);
+}
+
+ti_val ti_net_expect(const ti_net *net, const char *prefix, ti_val x, int channels)
+{
+  if (x == TI_NONE || net->t->status < 0)
+    return x;
+  const int met = ti_tape_value(net->t, x)->c;
+
+  if (met != channels) {
+    ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_SHAPE,
+                                 "%s: %s has %d channels; the config says %d", first_path(net), prefix,
+                                 met, channels));
+    return TI_NONE;
+  }
+  return x;
 }

@@ -37,11 +37,16 @@ ti_weight *ti_net_weight(const ti_net *net, const char *prefix, const char *suff
 /* the same, NULL when it is missing */
 ti_weight *ti_net_optional(const ti_net *net, const char *prefix, const char *suffix);
 
-/* prefix.weight and prefix.bias; the bias may be missing where optional_bias */
+/* the layer of prefix.weight and, but for has_bias 0, prefix.bias */
 ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bias, ti_val residual);
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual);
+ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int stride,
+                          const int pads[4], int up);
 ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, int groups, double eps,
                         int silu);
 ti_val ti_net_layernorm(const ti_net *net, const char *prefix, ti_val x, double eps);
+
+/* x itself; fails the tape when prefix made it with other channels than the config says */
+ti_val ti_net_expect(const ti_net *net, const char *prefix, ti_val x, int channels);
 
 #endif /* TI_WEIGHTS_H */

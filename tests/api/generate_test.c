@@ -252,7 +252,8 @@ static void long_prompts_are_reported(void **state)
 
   (void)state;
   must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model, NULL,
-                             "toy toy toy toy toy toy toy toy toy toy toy toy", 0));
+                             "toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy "
+                             "toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy", 0));
   assert_int_equal(truncated, 2);
   must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model, NULL, "toy", 0));
   assert_int_equal(truncated, 0);

@@ -338,7 +338,7 @@ static void nonsense_is_refused_before_any_work(void **state)
   REFUSED(c.placeholder = "", TEXTINV_E_INVALID, "empty");
   REFUSED(c.placeholder = "photo", TEXTINV_E_CONFLICT, "in the vocabulary already");
   REFUSED(c.num_vectors = 33, TEXTINV_E_INVALID, "33 vectors");
-  REFUSED(c.num_vectors = 11, TEXTINV_E_LIMIT, "do not fit into a prompt of 12 tokens");
+  REFUSED(c.num_vectors = 30, TEXTINV_E_LIMIT, "do not fit into a prompt of 32 tokens");
   REFUSED(c.images_path = "/nowhere", TEXTINV_E_NOT_FOUND, "/nowhere");
   REFUSED(c.images_path = NULL, TEXTINV_E_INVALID, "neither images_path nor pictures");
   REFUSED(c.property = 9, TEXTINV_E_INVALID, "property of \"<toy>\" is 9");

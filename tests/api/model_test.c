@@ -70,7 +70,7 @@ typedef struct breakage {
 static const breakage breakages[] = {
   { "unet/config.json", "\"sample_size\": 8", "\"sample_size\": 0", TEXTINV_E_LIMIT, "sample_size" },
   { "unet/config.json", "[8, 16]", "[8, 1e9]", TEXTINV_E_FORMAT, "block_out_channels" },
-  { "unet/config.json", "[8, 16]", "[8, 12]", TEXTINV_E_SHAPE, "conv" },
+  { "unet/config.json", "[8, 16]", "[8, 12]", TEXTINV_E_SHAPE, "down_blocks.1.resnets.0 has 16 channels; the config says 12" },
   { "unet/config.json", "[8, 16]", "[8, 10]", TEXTINV_E_SHAPE, "norm_num_groups 4 does not divide" },
   { "unet/config.json", "\"attention_head_dim\": 2", "\"attention_head_dim\": 3", TEXTINV_E_SHAPE, "attention_head_dim 3" },
   { "unet/config.json", "\"CrossAttnDownBlock2D\"", "\"AttnDownBlock2D\"", TEXTINV_E_UNSUPPORTED,
@@ -91,7 +91,7 @@ static const breakage breakages[] = {
     "num_attention_heads" },
   { "text_encoder/config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", TEXTINV_E_FORMAT,
     "encoder.layers.2.layer_norm1.weight is missing" },
-  { "text_encoder/config.json", "\"vocab_size\": 520", "\"vocab_size\": 519", TEXTINV_E_SHAPE, "519" },
+  { "text_encoder/config.json", "\"vocab_size\": 521", "\"vocab_size\": 520", TEXTINV_E_SHAPE, "520" },
   { "scheduler/scheduler_config.json", "scaled_linear", "sigmoid", TEXTINV_E_UNSUPPORTED, "sigmoid" },
   { "scheduler/scheduler_config.json", "\"epsilon\"", "\"flow\"", TEXTINV_E_UNSUPPORTED, "flow" },
   { "model_index.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"", TEXTINV_E_UNSUPPORTED,
@@ -114,8 +114,8 @@ static void broken_models_are_refused(void **state)
     folder = tiny_model_copy(name);
     tiny_model_edit(folder, b->file, b->old, b->new_text);
     status = textinv_model_open(&model, session, folder);
-    assert_null(model);
-    if (status != b->status || !strstr(textinv_session_error(session), b->message)) {
+    textinv_model_free(model);
+    if (model || status != b->status || !strstr(textinv_session_error(session), b->message)) {
       print_error("%s -> %s: %s \"%s\"; expected %s \"%s\"\n", b->old, b->new_text, textinv_status_name(status),
                   textinv_session_error(session), textinv_status_name(b->status), b->message);
       failures++;

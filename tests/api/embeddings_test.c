@@ -1,0 +1,233 @@
+/* New words: adding, initializers, files, prompts, and what is refused. */
+#include "testing_api.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tiny_model.h"
+
+static textinv_model *model;
+
+static textinv_embeddings *new_words(void)
+{
+  textinv_embeddings *e;
+
+  must(textinv_embeddings_new(&e, session));
+  return e;
+}
+
+static void initializers_give_rows(void **state)
+{
+  textinv_embeddings *e = new_words();
+  const float *toy, *photo, *both, *three;
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 1));
+  must(textinv_embeddings_add(session, e, model, "<photo>", 1, "photo", 1));
+  must(textinv_embeddings_add(session, e, model, "<both>", 0, "photo toy", 1));
+  must(textinv_embeddings_add(session, e, model, "<three>", 3, "toy", 1));
+  must(textinv_embeddings_add(session, e, model, "<random>", 4, NULL, 1));
+  toy = textinv_embeddings_rows(e, "<toy>", 0);
+  photo = textinv_embeddings_rows(e, "<photo>", 0);
+  both = textinv_embeddings_rows(e, "<both>", 0);
+  three = textinv_embeddings_rows(e, "<three>", 0);
+  assert_int_equal(textinv_embeddings_vectors(e, "<both>"), 2);
+  assert_memory_equal(both, photo, TINY_WIDTH * sizeof(float));
+  assert_memory_equal(both + TINY_WIDTH, toy, TINY_WIDTH * sizeof(float));
+  /* repeated vectors begin close to each other, not equal */
+  assert_memory_equal(three, toy, TINY_WIDTH * sizeof(float));
+  for (int i = 0; i < TINY_WIDTH; i++) {
+    assert_true(fabsf(three[TINY_WIDTH + i] - toy[i]) < 0.05f);
+    assert_true(three[TINY_WIDTH + i] != three[2 * TINY_WIDTH + i]);
+  }
+  /* random rows have the spread of the table: uniform in -0.5..0.5 */
+  const float *random = textinv_embeddings_rows(e, "<random>", 0);
+  double squares = 0.0;
+
+  for (int i = 0; i < 4 * TINY_WIDTH; i++)
+    squares += (double)random[i] * random[i];
+  assert_true(sqrt(squares / (4 * TINY_WIDTH)) > 0.2 && sqrt(squares / (4 * TINY_WIDTH)) < 0.4);
+
+  assert_int_equal(textinv_embeddings_count(e), 5);
+  assert_string_equal(textinv_embeddings_word(e, 1), "<photo>");
+  assert_null(textinv_embeddings_word(e, 5));
+  assert_int_equal(textinv_embeddings_dim(e, "<toy>", 0), TINY_WIDTH);
+  assert_int_equal(textinv_embeddings_dim(e, "<toy>", 1), 0);
+  assert_int_equal(textinv_embeddings_dim(e, "none", 0), 0);
+  assert_int_equal(textinv_embeddings_num_values(e), (1 + 1 + 2 + 3 + 4) * TINY_WIDTH);
+  must(textinv_embeddings_remove(session, e, "<photo>"));
+  assert_string_equal(textinv_embeddings_word(e, 1), "<both>");
+  refused(textinv_embeddings_remove(session, e, "<photo>"), TEXTINV_E_NOT_FOUND, "\"<photo>\"");
+  textinv_embeddings_free(e);
+}
+
+static void words_are_checked(void **state)
+{
+  textinv_embeddings *e = new_words();
+  float rows[TINY_WIDTH] = { 0.0f };
+  char longest[300];
+
+  (void)state;
+  memset(longest, 'x', sizeof(longest));
+  longest[256] = '\0';
+  refused(textinv_embeddings_add(session, e, model, "photo", 1, NULL, 0), TEXTINV_E_CONFLICT, "take a new one");
+  refused(textinv_embeddings_add(session, e, model, "a b", 1, NULL, 0), TEXTINV_E_INVALID, "at byte 1");
+  refused(textinv_embeddings_add(session, e, model, NULL, 1, NULL, 0), TEXTINV_E_INVALID, "NULL");
+  refused(textinv_embeddings_add(session, e, model, longest, 1, NULL, 0), TEXTINV_E_INVALID, "256 bytes");
+  refused(textinv_embeddings_add(session, e, model, "<x>", 40, NULL, 0), TEXTINV_E_INVALID, "40 vectors");
+  refused(textinv_embeddings_add(session, e, model, "<x>", 1, "  ", 0), TEXTINV_E_INVALID, "has no tokens");
+  must(textinv_embeddings_add(session, e, model, "<x>", 1, NULL, 0));
+  refused(textinv_embeddings_add(session, e, model, "<x>", 1, NULL, 0), TEXTINV_E_CONFLICT, "added already");
+  rows[7] = NAN;
+  refused(textinv_embeddings_set(session, e, "<y>", 0, 1, TINY_WIDTH, rows), TEXTINV_E_NONFINITE,
+          "vector 0 holds nan at 7");
+  rows[7] = 1.0f;
+  refused(textinv_embeddings_set(session, e, "<y>", 2, 1, TINY_WIDTH, rows), TEXTINV_E_INVALID, "encoder 2");
+  must(textinv_embeddings_set(session, e, "<y>", 0, 1, TINY_WIDTH, rows));
+  must(textinv_embeddings_set(session, e, "<y>", 1, 1, 4, rows));
+  refused(textinv_embeddings_set(session, e, "<y>", 1, 2, 4, rows), TEXTINV_E_SHAPE, "1 vectors in the other");
+  assert_int_equal(textinv_embeddings_count(e), 2);
+  textinv_embeddings_free(e);
+}
+
+static void prompts_know_the_words(void **state)
+{
+  const textinv_tokenizer *t = textinv_model_tokenizer(model, 0);
+  const uint32_t size = textinv_tokenizer_size(t);
+  textinv_embeddings *e = new_words();
+  uint32_t ids[16];
+  size_t count;
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, NULL, 0));
+  must(textinv_embeddings_add(session, e, model, "<toy>2", 3, NULL, 0));
+  must(textinv_tokenizer_encode(session, ids, 16, &count, t, e, "photo of <toy>2 <toy>, <toy>"));
+  assert_int_equal(count, 10);
+  assert_string_equal(textinv_tokenizer_token(t, ids[0]), "<|startoftext|>");
+  assert_string_equal(textinv_tokenizer_token(t, ids[1]), "photo</w>");
+  assert_string_equal(textinv_tokenizer_token(t, ids[2]), "of</w>");
+  for (uint32_t i = 0; i < 3; i++)
+    assert_int_equal(ids[3 + i], size + 1 + i);
+  assert_int_equal(ids[6], size);
+  assert_string_equal(textinv_tokenizer_token(t, ids[7]), ",</w>");
+  assert_int_equal(ids[8], size);
+  assert_string_equal(textinv_tokenizer_token(t, ids[9]), "<|endoftext|>");
+  assert_null(textinv_tokenizer_token(t, size));
+  /* without room the count is told all the same */
+  must(textinv_tokenizer_encode(session, NULL, 0, &count, t, NULL, "photo"));
+  assert_int_equal(count, 3);
+  textinv_embeddings_free(e);
+}
+
+static void a_word_changes_its_prompts_alone(void **state)
+{
+  enum { CONTEXT = TINY_TOKENS * TINY_WIDTH };
+  textinv_embeddings *e = new_words();
+  float with[CONTEXT], without[CONTEXT], row[TINY_WIDTH + 1] = { 0.1f };
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a <toy>", 0));
+  must(textinv_encode_prompt(session, without, CONTEXT, NULL, 0, NULL, model, NULL, "a toy", 0));
+  assert_true(test_relative_error(TI_F32, with, without, CONTEXT) < 1e-6); /* it still is "toy" */
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, row));
+  must(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a <toy>", 0));
+  assert_true(test_relative_error(TI_F32, with, without, CONTEXT) > 1e-2);
+  must(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a toy", 0));
+  assert_memory_equal(with, without, sizeof(with));
+  /* a word of another model's width is refused where it is used, not where it is not */
+  must(textinv_embeddings_set(session, e, "<wide>", 0, 1, TINY_WIDTH + 1, row));
+  must(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a toy", 0));
+  refused(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a <wide>", 0), TEXTINV_E_SHAPE,
+          "word \"<wide>\" has vectors of width 17 for text encoder 0; the model needs 16");
+  textinv_embeddings_free(e);
+}
+
+static void files_bring_the_words_back(void **state)
+{
+  static const textinv_format formats[] = { TEXTINV_FORMAT_DIFFUSERS, TEXTINV_FORMAT_A1111, TEXTINV_FORMAT_KOHYA };
+  textinv_embeddings *e = new_words(), *back;
+  char path[512];
+  textinv_kind kind;
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 2, NULL, 3));
+  snprintf(path, sizeof(path), "%s", test_path("word"));
+  for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++) {
+    must(textinv_embeddings_save(session, e, path, formats[i], NULL));
+    must(textinv_file_kind(&kind, session, path));
+    assert_int_equal(kind, TEXTINV_KIND_EMBEDDING);
+    back = new_words();
+    must(textinv_embeddings_load(session, back, model, path, "<again>"));
+    assert_int_equal(textinv_embeddings_count(back), 1);
+    assert_int_equal(textinv_embeddings_vectors(back, "<again>"), 2);
+    assert_memory_equal(textinv_embeddings_rows(back, "<again>", 0), textinv_embeddings_rows(e, "<toy>", 0),
+                        2 * TINY_WIDTH * sizeof(float));
+    textinv_embeddings_free(back);
+  }
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
+  back = new_words();
+  must(textinv_embeddings_load(session, back, model, path, NULL));
+  assert_string_equal(textinv_embeddings_word(back, 0), "<toy>");
+  refused(textinv_embeddings_load(session, back, model, path, NULL), TEXTINV_E_CONFLICT, "added already");
+  assert_int_equal(textinv_embeddings_count(back), 1);
+
+  must(textinv_embeddings_add(session, e, model, "<red>", 1, NULL, 4));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
+  refused(textinv_embeddings_load(session, back, model, path, "<one>"), TEXTINV_E_CONFLICT, "2 words");
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_KOHYA, NULL), TEXTINV_E_UNSUPPORTED, "one word");
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, "<none>"), TEXTINV_E_NOT_FOUND, "<none>");
+  refused(textinv_embeddings_save(session, e, "/nowhere/x", TEXTINV_FORMAT_DIFFUSERS, NULL), TEXTINV_E_NOT_FOUND,
+          "/nowhere");
+  textinv_embeddings_free(back);
+  textinv_embeddings_free(e);
+}
+
+static void other_widths_say_whose_they_are(void **state)
+{
+  static float rows[768];
+  textinv_embeddings *e = new_words();
+  char path[512];
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s", test_path("sd15"));
+  must(textinv_embeddings_set(session, e, "<sd>", 0, 1, 768, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
+  refused(textinv_embeddings_load(session, e, model, path, "<other>"), TEXTINV_E_SHAPE,
+          "vectors of width 768 (made for SD 1.x); the model needs 16");
+  must(textinv_embeddings_load(session, e, NULL, path, "<other>"));
+  textinv_embeddings_free(e);
+}
+
+static int open_all(void **state)
+{
+  (void)state;
+  if (textinv_session_new(&session, NULL) < 0)
+    return -1;
+  must(textinv_model_open(&model, session, tiny_model()));
+  return 0;
+}
+
+static int close_all(void **state)
+{
+  (void)state;
+  textinv_model_free(model);
+  textinv_session_free(session);
+  return 0;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(initializers_give_rows),
+    cmocka_unit_test(words_are_checked),
+    cmocka_unit_test(prompts_know_the_words),
+    cmocka_unit_test(a_word_changes_its_prompts_alone),
+    cmocka_unit_test(files_bring_the_words_back),
+    cmocka_unit_test(other_widths_say_whose_they_are),
+  };
+
+  return cmocka_run_group_tests_name("embeddings", tests, open_all, close_all);
+}
