@@ -117,7 +117,8 @@ def check_model(report, name):
         if full:
             cases, pictures = [(1, 64, 64, 500.0)], [(512, 512)]
         else:
-            cases = [(1, size, size, 0.0), (2, size, 2 * size, 250.5), (3, 2 * size, size, 998.25)]
+            last = model.info.train_timesteps - 1
+            cases = [(1, size, size, 0.0), (2, size, 2 * size, last * 0.25), (3, 2 * size, size, last - 0.75)]
             pictures = [(8 * side, 8 * side), (5 * side, 11 * side)]
         report.guard(f'{name} text', check_text, report, name, session, model, pipe)
         report.guard(f'{name} unet', check_unet, report, name, session, model, pipe, cases)
