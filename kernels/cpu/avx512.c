@@ -1,7 +1,7 @@
 /* The table of the AVX-512 overrides, where this processor and system have it. */
 #include "avx512.h"
 
-#include "simd_avx512.h"
+#include "gemm_avx512.h"
 
 #ifdef TI_HAVE_AVX512
 
@@ -27,6 +27,9 @@ void ti_kernels_init_avx512(ti_kernels *k)
 {
   if (!usable())
     return;
+  k->conv2d_prepare = ti_avx512_conv2d_prepare;
+  k->linear_prepare = ti_avx512_linear_prepare;
+  ti_prepared_install(k);
   k->groupnorm_fwd = ti_avx512_groupnorm_fwd;
   k->groupnorm_bwd = ti_avx512_groupnorm_bwd;
   k->layernorm_fwd = ti_avx512_layernorm_fwd;

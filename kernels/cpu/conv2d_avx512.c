@@ -1,0 +1,375 @@
+/*
+ * Convolutions and matrix products with AVX-512: products of panels that are gathered from the image
+ * tap by tap, for float arithmetic on values of any type.
+ *
+ * A pass computes the outputs (y out_step + y0, x out_step + x0) as a sum over taps, each a source
+ * pixel (y step + dy, x step + dx) times the sum of some weights:
+ *
+ *   stride 1, 2 forward    one pass, kh kw taps, step = stride
+ *   stride 2 backward      four passes, one for each parity of the pixel, with the taps that reach it
+ *   upsampling forward     four passes of 2x2 taps: the weights that meet the same source pixel are added
+ *   upsampling backward    one pass of 4x4 taps, step 2
+ *
+ * so no product with a zero or with a repeated pixel is computed, and nothing is upsampled.
+ */
+#include "gemm_avx512.h"
+
+#ifdef TI_HAVE_AVX512
+
+#include <omp.h>
+
+#include "alloc.h"
+
+enum {
+  MAX_PASSES = 4,
+  MAX_PASS_TAPS = 16,
+  ROWS = 24 * TI_TILE_ROWS, /* of a block */
+  COLUMNS = 640,            /* of a block */
+  UNITS = 8                 /* of a step of the reduction, at least */
+};
+
+typedef struct tap {
+  int dy, dx;
+  unsigned weights; /* bit k: weight k is part of the sum */
+} tap;
+
+typedef struct pass {
+  int step, out_step, y0, x0;
+  int h, w; /* outputs of the pass */
+  int num_taps;
+  tap taps[MAX_PASS_TAPS];
+} pass;
+
+typedef struct record {
+  ti_prepared base;
+  ti_matrix matrix;
+  ti_dtype dtype;
+  int n, src_h, src_w, src_c, dst_h, dst_w, dst_c;
+  int num_passes;
+  pass passes[MAX_PASSES];
+} record;
+
+/* floor(a / b) and the remainder, b > 0 */
+static int floor_div(int a, int b)
+{
+  return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+/* one axis of a pass: offsets and, for each, the set of kernel positions that meet it */
+typedef struct axis {
+  int count, offset[4];
+  unsigned set[4];
+} axis;
+
+static void axis_add(axis *a, int offset, int k)
+{
+  int i = 0;
+
+  while (i < a->count && a->offset[i] != offset)
+    i++;
+  if (i == a->count) {
+    a->offset[a->count] = offset;
+    a->set[a->count++] = 0;
+  }
+  a->set[i] |= 1u << k;
+}
+
+/* phase: the parity of the output where a pass takes every second one */
+static axis axis_of(int k, int stride, int up, int pad, int backward, int phase)
+{
+  axis a = { 0 };
+
+  for (int i = 0; i < k; i++) {
+    if (!backward) {
+      axis_add(&a, floor_div(phase + i - pad, up), i);
+    } else if (up == 2) {
+      axis_add(&a, pad - i, i);
+      axis_add(&a, 1 + pad - i, i);
+    } else if (floor_div(phase + pad - i, stride) * stride == phase + pad - i) {
+      axis_add(&a, floor_div(phase + pad - i, stride), i);
+    }
+  }
+  return a;
+}
+
+static void add_pass(record *r, const ti_conv2d_shape *s, int backward, int py, int px)
+{
+  const int phases = backward ? s->stride : s->up;
+  const axis y = axis_of(s->kh, s->stride, s->up, s->pad_top, backward, py);
+  const axis x = axis_of(s->kw, s->stride, s->up, s->pad_left, backward, px);
+  pass *p = &r->passes[r->num_passes++];
+
+  p->out_step = phases;
+  p->step = backward ? s->up : s->up == 2 ? 1 : s->stride;
+  p->y0 = py;
+  p->x0 = px;
+  p->h = (r->dst_h - py + phases - 1) / phases;
+  p->w = (r->dst_w - px + phases - 1) / phases;
+  for (int i = 0; i < y.count; i++) {
+    for (int j = 0; j < x.count; j++) {
+      tap *t = &p->taps[p->num_taps++];
+
+      t->dy = y.offset[i];
+      t->dx = x.offset[j];
+      for (int k = 0; k < s->kh * s->kw; k++) {
+        if (y.set[i] >> k / s->kw & 1 && x.set[j] >> k % s->kw & 1)
+          t->weights |= 1u << k;
+      }
+    }
+  }
+}
+
+/* ------ a block of outputs: rows of one pass and some columns */
+
+typedef struct block {
+  const record *r;
+  const pass *p;
+  int first, rows, from, columns; /* rows count through n, h, w */
+  float *a, *b, *c, *taps;
+  int source[ROWS][3]; /* n, y, x of a row before a tap's offset */
+} block;
+
+/* units of one step: channels of 32 times taps */
+static int step_channels(const pass *p)
+{
+  return p->num_taps >= UNITS || !p->num_taps ? 1 : UNITS / p->num_taps;
+}
+
+TI_AVX512_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, int channel,
+                                       int channels)
+{
+  const record *r = k->r;
+  const pass *p = k->p;
+  const int units = channels * p->num_taps;
+
+  for (int row = 0; row < k->rows; row++) {
+    const int *at = k->source[row];
+    float *to = k->a + ((size_t)row / TI_TILE_ROWS * units) * TI_PANEL + row % TI_TILE_ROWS * TI_UNIT;
+
+    for (int t = 0; t < p->num_taps; t++) {
+      const int y = at[1] + p->taps[t].dy, px = at[2] + p->taps[t].dx;
+      const int inside = y >= 0 && y < r->src_h && px >= 0 && px < r->src_w;
+      const size_t from = inside ? (((size_t)at[0] * r->src_h + y) * r->src_w + px) * r->src_c : 0;
+
+      for (int c = 0; c < channels; c++)
+        ti_copy_unit(dtype, to + (size_t)(c * p->num_taps + t) * TI_PANEL, inside ? x : NULL, from,
+                     (channel + c) * TI_UNIT, r->src_c);
+    }
+  }
+}
+
+static TI_AVX512 void pack_rows(ti_dtype dtype, block *k, const void *x, int channel, int channels)
+{
+  TI_DISPATCH(dtype, pack_rows_worker, k, x, channel, channels);
+}
+
+/* weights of a panel of 32 columns: [channels, taps of the pass, 32, 32] */
+static TI_AVX512 void pack_weights(block *k, int channel, int channels, int column)
+{
+  const ti_matrix *w = &k->r->matrix;
+
+  for (int c = 0; c < channels; c++) {
+    ti_matrix_taps(w, k->taps, (channel + c) * TI_UNIT, column);
+    for (int t = 0; t < k->p->num_taps; t++) {
+      float *to = k->b + (size_t)(c * k->p->num_taps + t) * TI_WEIGHT_UNIT;
+
+      for (int d = 0; d < TI_UNIT; d++, to += TI_UNIT) {
+        const float *from = k->taps + (size_t)d * w->taps * TI_UNIT;
+        __m512 low = _mm512_setzero_ps(), high = _mm512_setzero_ps();
+
+        for (unsigned set = k->p->taps[t].weights; set; set &= set - 1) {
+          const float *at = from + __builtin_ctz(set) * TI_UNIT;
+
+          low = _mm512_add_ps(low, _mm512_load_ps(at));
+          high = _mm512_add_ps(high, _mm512_load_ps(at + TI_LANES));
+        }
+        _mm512_store_ps(to, low);
+        _mm512_store_ps(to + TI_LANES, high);
+      }
+    }
+  }
+}
+
+TI_AVX512_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, const float *bias,
+                                    const void *residual)
+{
+  const record *r = k->r;
+  const pass *p = k->p;
+  const size_t stride = (size_t)(k->columns + TI_UNIT - 1) / TI_UNIT * TI_UNIT;
+
+  for (int row = 0; row < k->rows; row++) {
+    const int i = k->first + row, n = i / (p->h * p->w), pixel = i % (p->h * p->w);
+    const int oy = pixel / p->w * p->out_step + p->y0, ox = pixel % p->w * p->out_step + p->x0;
+    const size_t at = (((size_t)n * r->dst_h + oy) * r->dst_w + ox) * r->dst_c + k->from;
+
+    for (int c = 0; c < k->columns; c += TI_LANES) {
+      const __mmask16 m = ti_mask(k->columns - c < TI_LANES ? k->columns - c : TI_LANES);
+      __m512 sum = _mm512_load_ps(k->c + row * stride + c);
+
+      if (bias)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(m, bias + k->from + c));
+      if (residual)
+        sum = _mm512_add_ps(sum, ti_load_mask(dtype, residual, at + c, m));
+      ti_store_mask(dtype, y, at + c, m, sum);
+    }
+  }
+}
+
+static TI_AVX512 void finish(ti_dtype dtype, const block *k, void *y, const float *bias,
+                             const void *residual)
+{
+  TI_DISPATCH(dtype, finish_worker, k, y, bias, residual);
+}
+
+static void run_block(block *k, void *y, const void *x, const float *bias, const void *residual)
+{
+  const record *r = k->r;
+  const pass *p = k->p;
+  const int depth = (r->src_c + TI_UNIT - 1) / TI_UNIT, at_once = step_channels(p);
+  const int panels = (k->columns + TI_UNIT - 1) / TI_UNIT;
+  const size_t stride = (size_t)panels * TI_UNIT;
+
+  for (int row = 0; row < k->rows; row++) {
+    const int i = k->first + row, pixel = i % (p->h * p->w);
+
+    k->source[row][0] = i / (p->h * p->w);
+    k->source[row][1] = pixel / p->w * p->step;
+    k->source[row][2] = pixel % p->w * p->step;
+  }
+  for (int channel = 0; channel < depth; channel += at_once) {
+    const int channels = depth - channel < at_once ? depth - channel : at_once;
+    const int units = channels * p->num_taps;
+
+    pack_rows(r->dtype, k, x, channel, channels);
+    for (int column = 0; column < panels; column++) {
+      pack_weights(k, channel, channels, k->from + column * TI_UNIT);
+      for (int row = 0; row < k->rows; row += TI_TILE_ROWS)
+        ti_panel_product(k->rows - row < TI_TILE_ROWS ? k->rows - row : TI_TILE_ROWS,
+                         k->c + row * stride + column * TI_UNIT, stride,
+                         k->a + (size_t)row / TI_TILE_ROWS * units * TI_PANEL, k->b, units,
+                         channel > 0);
+    }
+  }
+  finish(r->dtype, k, y, bias, residual);
+}
+
+/* ------ the record */
+
+/* floats of scratch of a thread */
+typedef struct room {
+  size_t a, b, c, taps, all;
+} room;
+
+static int max_units(const record *r)
+{
+  int most = 1;
+
+  for (int i = 0; i < r->num_passes; i++) {
+    const int units = step_channels(&r->passes[i]) * r->passes[i].num_taps;
+
+    most = units > most ? units : most;
+  }
+  return most;
+}
+
+static room room_of(const record *r)
+{
+  const size_t units = (size_t)max_units(r);
+  room m = { .a = ROWS / TI_TILE_ROWS * units * TI_PANEL, .b = units * TI_WEIGHT_UNIT,
+             .c = (size_t)ROWS * COLUMNS, .taps = TI_TAP_FLOATS };
+
+  m.all = m.a + m.b + m.c + m.taps;
+  return m;
+}
+
+static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
+                          const float *bias, const void *residual)
+{
+  const record *r = (const record *)base;
+  const room m = room_of(r);
+
+  for (int i = 0; i < r->num_passes; i++) {
+    const pass *p = &r->passes[i];
+    const int rows = r->n * p->h * p->w, row_blocks = (rows + ROWS - 1) / ROWS;
+    /* whole panels, spread evenly over blocks and rows over blocks alike */
+    const int panels = (r->dst_c + TI_UNIT - 1) / TI_UNIT;
+    const int wanted = row_blocks >= 2 * e->threads ? 1 : (2 * e->threads + row_blocks - 1) /
+                                                              (row_blocks ? row_blocks : 1);
+    const int least = (panels * TI_UNIT + COLUMNS - 1) / COLUMNS;
+    const int parts = wanted < least ? least : wanted < panels ? wanted : panels;
+    const int width = (panels + parts - 1) / parts * TI_UNIT;
+    const int column_blocks = (r->dst_c + width - 1) / width;
+    const int height = row_blocks ? ((rows + row_blocks - 1) / row_blocks + TI_TILE_ROWS - 1) /
+                                        TI_TILE_ROWS * TI_TILE_ROWS
+                                  : 0;
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(e->threads)
+    for (int j = 0; j < row_blocks * column_blocks; j++) {
+      float *at = (float *)e->scratch + omp_get_thread_num() * m.all;
+      const int first = j / column_blocks * height, from = j % column_blocks * width;
+      block k = { .r = r, .p = p, .first = first, .from = from,
+                  .rows = rows - first < height ? rows - first : height,
+                  .columns = r->dst_c - from < width ? r->dst_c - from : width,
+                  .a = at, .b = at + m.a, .c = at + m.a + m.b, .taps = at + m.a + m.b + m.c };
+
+      if (k.rows > 0)
+        run_block(&k, y, x, bias, residual);
+    }
+  }
+  return TEXTINV_OK;
+}
+
+static void release(ti_prepared *p)
+{
+  ti_free(p);
+}
+
+textinv_status ti_avx512_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                        size_t *scratch_bytes, ti_weight *w,
+                                        const ti_conv2d_shape *s, int has_residual, int backward)
+{
+  const int phases = backward ? s->stride : s->up;
+  record *r;
+  size_t bytes;
+
+  (void)has_residual;
+  *prepared = NULL;
+  /* what the passes describe; anything else takes the plain path */
+  if (s->kh * s->kw > TI_MAX_TAPS || s->kh > 3 || s->kw > 3 || (s->up == 2 && s->stride != 1))
+    return TEXTINV_OK;
+  if (ti_winograd_suits(s))
+    return ti_winograd_prepare(e, dtype, prepared, scratch_bytes, w, s, backward);
+  if (!(r = ti_calloc(1, sizeof(*r))))
+    return ti_fail_nomem(e->error, sizeof(*r), w->name);
+  r->base.run = run;
+  r->base.release = release;
+  r->dtype = dtype;
+  r->matrix = (ti_matrix){ w->data, w->dtype, s->cout, s->cin, s->kh * s->kw, backward };
+  r->n = s->n;
+  r->src_h = backward ? s->oh : s->h;
+  r->src_w = backward ? s->ow : s->w;
+  r->src_c = backward ? s->cout : s->cin;
+  r->dst_h = backward ? s->h : s->oh;
+  r->dst_w = backward ? s->w : s->ow;
+  r->dst_c = backward ? s->cin : s->cout;
+  for (int i = 0; i < phases * phases; i++)
+    add_pass(r, s, backward, i / phases, i % phases);
+  bytes = e->threads * room_of(r).all * sizeof(float);
+  if (*scratch_bytes < bytes)
+    *scratch_bytes = bytes;
+  *prepared = r;
+  return TEXTINV_OK;
+}
+
+textinv_status ti_avx512_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                        size_t *scratch_bytes, ti_weight *w,
+                                        const ti_linear_shape *s, int has_residual, int backward)
+{
+  const ti_conv2d_shape conv = { .n = 1, .h = 1, .w = s->rows, .cin = s->cin, .cout = s->cout,
+                                 .kh = 1, .kw = 1, .stride = 1, .up = 1, .oh = 1, .ow = s->rows };
+
+  return ti_avx512_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, &conv, has_residual,
+                                  backward);
+}
+
+#endif /* TI_HAVE_AVX512 */

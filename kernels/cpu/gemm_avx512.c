@@ -1,0 +1,104 @@
+/* Panels of weights and their product with panels of activations. */
+#include "gemm_avx512.h"
+
+#ifdef TI_HAVE_AVX512
+
+/* lanes are cout: rows of cin * taps values, turned */
+TI_AVX512_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+{
+  const int depth = w->cin - d < TI_UNIT ? w->cin - d : TI_UNIT;
+  const int lanes = w->cout - l < TI_UNIT ? w->cout - l : TI_UNIT;
+  const size_t row = (size_t)w->cin * w->taps;
+
+  ti_pack_transposed(dtype, out, TI_UNIT, w->data, l * row + (size_t)d * w->taps, row, lanes,
+                     depth * w->taps, 1.0f);
+}
+
+/* lanes are cin: for each cout a small matrix [cin, taps], turned; or a row as it is */
+TI_AVX512_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+{
+  const int depth = w->cout - d < TI_UNIT ? w->cout - d : TI_UNIT;
+  const int lanes = w->cin - l < TI_UNIT ? w->cin - l : TI_UNIT;
+
+  for (int i = 0; i < depth; i++) {
+    const size_t at = ((size_t)(d + i) * w->cin + l) * w->taps;
+    float *to = out + (size_t)i * w->taps * TI_UNIT;
+
+    if (w->taps == 1)
+      ti_copy_unit(dtype, to, w->data, at, 0, lanes);
+    else
+      ti_pack_transposed(dtype, to, TI_UNIT, w->data, at, w->taps, lanes, w->taps, 1.0f);
+  }
+}
+
+static TI_AVX512 void taps_fwd(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+{
+  TI_DISPATCH(dtype, taps_fwd_worker, w, out, d, l);
+}
+
+static TI_AVX512 void taps_bwd(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+{
+  TI_DISPATCH(dtype, taps_bwd_worker, w, out, d, l);
+}
+
+void ti_matrix_taps(const ti_matrix *w, float *out, int d, int l)
+{
+  const int depth = w->backward ? w->cout : w->cin, lanes = w->backward ? w->cin : w->cout;
+
+  if (depth - d < TI_UNIT || lanes - l < TI_UNIT)
+    memset(out, 0, (size_t)TI_UNIT * w->taps * TI_UNIT * sizeof(float));
+  if (w->backward)
+    taps_bwd(w->dtype, w, out, d, l);
+  else
+    taps_fwd(w->dtype, w, out, d, l);
+}
+
+TI_AVX512_INLINE void product_fixed(int rows, float *c, size_t c_r, const float *a, const float *b,
+                                    int units, int accumulate)
+{
+  __m512 sum[TI_TILE_ROWS][2];
+
+  TI_UNROLL
+  for (int r = 0; r < rows; r++) {
+    sum[r][0] = accumulate ? _mm512_loadu_ps(c + r * c_r) : _mm512_setzero_ps();
+    sum[r][1] = accumulate ? _mm512_loadu_ps(c + r * c_r + TI_LANES) : _mm512_setzero_ps();
+  }
+  for (int u = 0; u < units; u++, a += TI_PANEL) {
+    for (int i = 0; i < TI_UNIT; i++, b += TI_UNIT) {
+      const __m512 low = _mm512_load_ps(b), high = _mm512_load_ps(b + TI_LANES);
+
+      TI_UNROLL
+      for (int r = 0; r < rows; r++) {
+        const __m512 x = _mm512_set1_ps(a[r * TI_UNIT + i]);
+
+        sum[r][0] = _mm512_fmadd_ps(x, low, sum[r][0]);
+        sum[r][1] = _mm512_fmadd_ps(x, high, sum[r][1]);
+      }
+    }
+  }
+  TI_UNROLL
+  for (int r = 0; r < rows; r++) {
+    _mm512_storeu_ps(c + r * c_r, sum[r][0]);
+    _mm512_storeu_ps(c + r * c_r + TI_LANES, sum[r][1]);
+  }
+}
+
+#define CASE(n) \
+  case n: product_fixed(n, c, c_r, a, b, units, accumulate); break;
+
+static TI_AVX512 void product(int rows, float *c, size_t c_r, const float *a, const float *b,
+                              int units, int accumulate)
+{
+  switch (rows) {
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
+    CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
+  }
+}
+
+void ti_panel_product(int rows, float *c, size_t c_r, const float *a, const float *b, int units,
+                      int accumulate)
+{
+  product(rows, c, c_r, a, b, units, accumulate);
+}
+
+#endif /* TI_HAVE_AVX512 */

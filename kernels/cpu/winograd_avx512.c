@@ -1,0 +1,346 @@
+/*
+ * 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications.
+ *
+ *   y = A^T [ sum over channels of (G w G^T) * (B^T x B) ] A        for tiles of 4x4 outputs
+ *
+ * with the points 0, 1, -1, 2, -2 and infinity. The transformed image lies in scratch in panels; the transformed
+ * weights of 32 outputs are made when they are needed and used for all tiles at hand, so that no copy of the
+ * weights is kept. The backward pass is the same with the taps turned and the channels exchanged.
+ * Upsampling costs nothing forward (pixels are read at half their position); backward its four are added.
+ */
+#include "gemm_avx512.h"
+
+#ifdef TI_HAVE_AVX512
+
+#include <omp.h>
+
+#include "alloc.h"
+
+enum {
+  POINTS = 36,
+  LEAST_PIXELS = 1024,       /* of an image, below which transforming weights costs too much */
+  IMAGE_BYTES = 32 << 20,    /* of transformed image at once */
+  MAX_TILES = 64 * TI_TILE_ROWS
+};
+
+typedef struct record {
+  ti_prepared base;
+  ti_matrix matrix;
+  ti_dtype dtype;
+  int src_h, src_w, src_c, dst_h, dst_w, dst_c; /* of the convolution: upsampled where up = 2 */
+  int pad_top, pad_left;
+  int src_up, dst_up;      /* 2: the values in memory are those at half the position, or the sums of four */
+  int tiles_x, tiles_y, num_tiles;
+  int tiles_at_once, depth; /* depth: units of 32 channels */
+} record;
+
+int ti_winograd_suits(const ti_conv2d_shape *s)
+{
+  return s->kh == 3 && s->kw == 3 && s->stride == 1 && s->cin >= 32 && s->cout >= 32 &&
+         s->oh * s->ow >= LEAST_PIXELS && s->pad_top <= 2 && s->pad_left <= 2 &&
+         (s->up == 1 || (s->oh == 2 * s->h && s->ow == 2 * s->w));
+}
+
+/* ------ transforms of one axis; v[i * step] in place or from x to y */
+
+TI_AVX512_INLINE __m512 fma1(float k, __m512 x, __m512 y)
+{
+  return _mm512_fmadd_ps(_mm512_set1_ps(k), x, y);
+}
+
+/* B^T */
+TI_AVX512_INLINE void image_axis(__m512 *v, int step)
+{
+  const __m512 x0 = v[0], x1 = v[step], x2 = v[2 * step], x3 = v[3 * step], x4 = v[4 * step];
+  const __m512 x5 = v[5 * step];
+  const __m512 a = fma1(-4.0f, x2, x4), b = fma1(-4.0f, x1, x3);
+  const __m512 c = _mm512_sub_ps(x4, x2), d = _mm512_sub_ps(x3, x1);
+
+  v[0] = fma1(4.0f, x0, fma1(-5.0f, x2, x4));
+  v[step] = _mm512_add_ps(a, b);
+  v[2 * step] = _mm512_sub_ps(a, b);
+  v[3 * step] = fma1(2.0f, d, c);
+  v[4 * step] = fma1(-2.0f, d, c);
+  v[5 * step] = fma1(4.0f, x1, fma1(-5.0f, x3, x5));
+}
+
+/* G: three taps to six points */
+TI_AVX512_INLINE void weight_axis(__m512 *y, int y_step, __m512 g0, __m512 g1, __m512 g2)
+{
+  const __m512 sixth = _mm512_set1_ps(-1.0f / 6.0f);
+  const __m512 even = _mm512_mul_ps(sixth, _mm512_add_ps(g0, g2)), odd = _mm512_mul_ps(sixth, g1);
+  const __m512 far_even = fma1(1.0f / 6.0f, g2, _mm512_mul_ps(_mm512_set1_ps(1.0f / 24.0f), g0));
+  const __m512 far_odd = _mm512_mul_ps(_mm512_set1_ps(1.0f / 12.0f), g1);
+
+  y[0] = _mm512_mul_ps(_mm512_set1_ps(0.25f), g0);
+  y[y_step] = _mm512_add_ps(even, odd);
+  y[2 * y_step] = _mm512_sub_ps(even, odd);
+  y[3 * y_step] = _mm512_add_ps(far_even, far_odd);
+  y[4 * y_step] = _mm512_sub_ps(far_even, far_odd);
+  y[5 * y_step] = g2;
+}
+
+/* A^T: six points to four outputs */
+TI_AVX512_INLINE void output_axis(__m512 *y, int y_step, const __m512 *x, int x_step)
+{
+  const __m512 s1 = _mm512_add_ps(x[x_step], x[2 * x_step]);
+  const __m512 d1 = _mm512_sub_ps(x[x_step], x[2 * x_step]);
+  const __m512 s2 = _mm512_add_ps(x[3 * x_step], x[4 * x_step]);
+  const __m512 d2 = _mm512_sub_ps(x[3 * x_step], x[4 * x_step]);
+
+  y[0] = _mm512_add_ps(x[0], _mm512_add_ps(s1, s2));
+  y[y_step] = fma1(2.0f, d2, d1);
+  y[2 * y_step] = fma1(4.0f, s2, s1);
+  y[3 * y_step] = _mm512_add_ps(x[5 * x_step], fma1(8.0f, d2, d1));
+}
+
+/* ------ the image: panels [points, panels of 14 tiles, depth, 14, 32] */
+
+TI_AVX512_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, const void *x,
+                                   int tile, int slot, int panels)
+{
+  const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
+  const int y0 = at / r->tiles_x * 4 - r->pad_top, x0 = at % r->tiles_x * 4 - r->pad_left;
+  const size_t point = (size_t)panels * r->depth * TI_PANEL;
+  float *to = v + ((size_t)slot / TI_TILE_ROWS * r->depth) * TI_PANEL + slot % TI_TILE_ROWS * TI_UNIT;
+  const int h = r->src_h / r->src_up, w = r->src_w / r->src_up;
+
+  for (int c = 0; c < r->depth * TI_UNIT; c += TI_LANES) {
+    const int left = r->src_c - c;
+    const __mmask16 m = ti_mask(left < 0 ? 0 : left < TI_LANES ? left : TI_LANES);
+    __m512 t[POINTS];
+
+    TI_UNROLL
+    for (int i = 0; i < 6; i++) {
+      TI_UNROLL
+      for (int j = 0; j < 6; j++) {
+        const int sy = y0 + i, sx = x0 + j;
+        const int inside = sy >= 0 && sy < r->src_h && sx >= 0 && sx < r->src_w;
+        const size_t pixel = inside ? ((size_t)n * h + sy / r->src_up) * w + sx / r->src_up : 0;
+
+        t[6 * i + j] = ti_load_mask(dtype, x, pixel * r->src_c + c, inside ? m : 0);
+      }
+    }
+    TI_UNROLL
+    for (int i = 0; i < 6; i++)
+      image_axis(t + i, 6);
+    TI_UNROLL
+    for (int i = 0; i < 6; i++)
+      image_axis(t + 6 * i, 1);
+    float *out = to + (size_t)(c / TI_UNIT) * TI_PANEL + c % TI_UNIT;
+
+    for (int p = 0; p < POINTS; p++)
+      _mm512_store_ps(out + p * point, t[p]);
+  }
+}
+
+static TI_AVX512 void transform_image(ti_dtype dtype, const record *r, float *v, const void *x,
+                                      int tile, int slot, int panels)
+{
+  TI_DISPATCH(dtype, image_worker, r, v, x, tile, slot, panels);
+}
+
+/* ------ weights of 32 lanes: [points, depth, 32, 32] */
+
+static TI_AVX512 void transform_weights(const record *r, float *u, float *taps, int lane)
+{
+  const size_t point = (size_t)r->depth * TI_WEIGHT_UNIT;
+
+  for (int unit = 0; unit < r->depth; unit++) {
+    ti_matrix_taps(&r->matrix, taps, unit * TI_UNIT, lane);
+    for (int d = 0; d < TI_UNIT; d++) {
+      for (int h = 0; h < TI_UNIT; h += TI_LANES) {
+        const float *g = taps + (size_t)d * 9 * TI_UNIT + h;
+        float *out = u + ((size_t)unit * TI_UNIT + d) * TI_UNIT + h;
+        __m512 t[18], y[6];
+
+        TI_UNROLL
+        for (int j = 0; j < 3; j++) {
+          /* turned by half a turn backward */
+          const int k = r->matrix.backward ? 8 - j : j, step = r->matrix.backward ? -3 : 3;
+
+          weight_axis(t + j, 3, _mm512_load_ps(g + k * TI_UNIT),
+                      _mm512_load_ps(g + (k + step) * TI_UNIT),
+                      _mm512_load_ps(g + (k + 2 * step) * TI_UNIT));
+        }
+        for (int i = 0; i < 6; i++) {
+          weight_axis(y, 1, t[3 * i], t[3 * i + 1], t[3 * i + 2]);
+          for (int j = 0; j < 6; j++)
+            _mm512_store_ps(out + (6 * i + j) * point, y[j]);
+        }
+      }
+    }
+  }
+}
+
+/* ------ outputs of 32 lanes from sums [points, tiles, 32] */
+
+TI_AVX512_INLINE void store_pixel(ti_dtype dtype, void *y, size_t at, __mmask16 m, __m512 x,
+                                  __m512 bias, const void *residual)
+{
+  x = _mm512_add_ps(x, bias);
+  if (residual)
+    x = _mm512_add_ps(x, ti_load_mask(dtype, residual, at, m));
+  ti_store_mask(dtype, y, at, m, x);
+}
+
+TI_AVX512_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, const float *sums,
+                                    int tile, int slot, int slots, int lane, const float *bias,
+                                    const void *residual)
+{
+  const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
+  const int y0 = at / r->tiles_x * 4, x0 = at % r->tiles_x * 4, up = r->dst_up;
+  const int h = r->dst_h / up, w = r->dst_w / up;
+
+  for (int c = lane; c < lane + TI_UNIT && c < r->dst_c; c += TI_LANES) {
+    const __mmask16 m = ti_mask(r->dst_c - c < TI_LANES ? r->dst_c - c : TI_LANES);
+    const __m512 b = bias ? _mm512_maskz_loadu_ps(m, bias + c) : _mm512_setzero_ps();
+    __m512 x[POINTS], t[24], o[16];
+
+    for (int p = 0; p < POINTS; p++)
+      x[p] = _mm512_load_ps(sums + ((size_t)p * slots + slot) * TI_UNIT + c - lane);
+    TI_UNROLL
+    for (int j = 0; j < 6; j++)
+      output_axis(t + j, 6, x + j, 6);
+    TI_UNROLL
+    for (int i = 0; i < 4; i++)
+      output_axis(o + 4 * i, 1, t + 6 * i, 1);
+    for (int i = 0; i < 4; i += up) {
+      for (int j = 0; j < 4; j += up) {
+        const size_t pixel = ((size_t)n * h + (y0 + i) / up) * w + (x0 + j) / up;
+        __m512 v = o[4 * i + j];
+
+        if (y0 + i >= r->dst_h || x0 + j >= r->dst_w)
+          continue;
+        if (up == 2)
+          v = _mm512_add_ps(_mm512_add_ps(v, o[4 * i + j + 1]),
+                            _mm512_add_ps(o[4 * i + j + 4], o[4 * i + j + 5]));
+        store_pixel(dtype, y, pixel * r->dst_c + c, m, v, b, residual);
+      }
+    }
+  }
+}
+
+static TI_AVX512 void transform_output(ti_dtype dtype, const record *r, void *y, const float *sums,
+                                       int tile, int slot, int slots, int lane, const float *bias,
+                                       const void *residual)
+{
+  TI_DISPATCH(dtype, output_worker, r, y, sums, tile, slot, slots, lane, bias, residual);
+}
+
+/* ------ the record */
+
+/* floats of scratch: the image, and for a thread its weights, sums and taps */
+typedef struct room {
+  size_t image, weights, sums, thread;
+} room;
+
+static room room_of(const record *r)
+{
+  const size_t panels = (size_t)(r->tiles_at_once + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
+  room m = { .image = POINTS * panels * r->depth * TI_PANEL,
+             .weights = (size_t)POINTS * r->depth * TI_WEIGHT_UNIT,
+             .sums = (size_t)POINTS * r->tiles_at_once * TI_UNIT };
+
+  m.thread = m.weights + m.sums + TI_TAP_FLOATS;
+  return m;
+}
+
+/* 32 lanes for the tiles whose image is ready */
+static void run_lanes(const record *r, void *y, const float *image, float *weights, float *sums,
+                      float *taps, int first, int tiles, int lane, const float *bias,
+                      const void *residual)
+{
+  const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
+
+  transform_weights(r, weights, taps, lane);
+  for (int p = 0; p < POINTS; p++) {
+    for (int i = 0; i < panels; i++) {
+      const int row = i * TI_TILE_ROWS;
+
+      ti_panel_product(tiles - row < TI_TILE_ROWS ? tiles - row : TI_TILE_ROWS,
+                       sums + ((size_t)p * tiles + row) * TI_UNIT, TI_UNIT,
+                       image + ((size_t)p * panels + i) * r->depth * TI_PANEL,
+                       weights + (size_t)p * r->depth * TI_WEIGHT_UNIT, r->depth, 0);
+    }
+  }
+  for (int t = 0; t < tiles; t++)
+    transform_output(r->dtype, r, y, sums, first + t, t, tiles, lane, bias, residual);
+}
+
+static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
+                          const float *bias, const void *residual)
+{
+  const record *r = (const record *)base;
+  const room m = room_of(r);
+  float *image = e->scratch, *threads = image + m.image;
+
+  for (int first = 0; first < r->num_tiles; first += r->tiles_at_once) {
+    const int left = r->num_tiles - first, tiles = left < r->tiles_at_once ? left : r->tiles_at_once;
+    const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
+
+#pragma omp parallel num_threads(e->threads)
+    {
+      float *at = threads + omp_get_thread_num() * m.thread;
+
+#pragma omp for schedule(dynamic, 4)
+      for (int i = 0; i < tiles; i++)
+        transform_image(r->dtype, r, image, x, first + i, i, panels);
+#pragma omp for schedule(dynamic, 1)
+      for (int lane = 0; lane < r->dst_c; lane += TI_UNIT)
+        run_lanes(r, y, image, at, at + m.weights, at + m.weights + m.sums, first, tiles, lane,
+                  bias, residual);
+    }
+  }
+  return TEXTINV_OK;
+}
+
+static void release(ti_prepared *p)
+{
+  ti_free(p);
+}
+
+textinv_status ti_winograd_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                   size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
+                                   int backward)
+{
+  record *r = ti_calloc(1, sizeof(*r));
+  size_t tile_bytes, most, blocks, bytes;
+  room m;
+
+  *prepared = NULL;
+  if (!r)
+    return ti_fail_nomem(e->error, sizeof(*r), w->name);
+  r->base.run = run;
+  r->base.release = release;
+  r->dtype = dtype;
+  r->matrix = (ti_matrix){ w->data, w->dtype, s->cout, s->cin, 9, backward };
+  r->src_h = backward ? s->oh : s->h * s->up;
+  r->src_w = backward ? s->ow : s->w * s->up;
+  r->src_c = backward ? s->cout : s->cin;
+  r->dst_h = backward ? s->h * s->up : s->oh;
+  r->dst_w = backward ? s->w * s->up : s->ow;
+  r->dst_c = backward ? s->cin : s->cout;
+  r->pad_top = backward ? 2 - s->pad_top : s->pad_top;
+  r->pad_left = backward ? 2 - s->pad_left : s->pad_left;
+  r->src_up = backward ? 1 : s->up;
+  r->dst_up = backward ? s->up : 1;
+  r->tiles_y = (r->dst_h + 3) / 4;
+  r->tiles_x = (r->dst_w + 3) / 4;
+  r->num_tiles = s->n * r->tiles_y * r->tiles_x;
+  r->depth = (r->src_c + TI_UNIT - 1) / TI_UNIT;
+  tile_bytes = (size_t)POINTS * r->depth * TI_UNIT * sizeof(float);
+  most = IMAGE_BYTES / tile_bytes;
+  most = most < TI_TILE_ROWS ? TI_TILE_ROWS : most < MAX_TILES ? most : MAX_TILES;
+  /* even blocks */
+  blocks = ((size_t)r->num_tiles + most - 1) / most;
+  r->tiles_at_once = (int)(((size_t)r->num_tiles + blocks - 1) / blocks);
+  m = room_of(r);
+  bytes = (m.image + e->threads * m.thread) * sizeof(float);
+  if (*scratch_bytes < bytes)
+    *scratch_bytes = bytes;
+  *prepared = r;
+  return TEXTINV_OK;
+}
+
+#endif /* TI_HAVE_AVX512 */
