@@ -250,10 +250,10 @@ textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char 
   }
   error_number = open_folder(file);
   if (error_number) {
-    status = ti_fail(error, error_number == ENOENT ? TEXTINV_E_NOT_FOUND : TEXTINV_E_IO,
-                     error_number == ENOENT ? "%s: the folder to write it into does not exist"
-                                            : "%s: the folder to write it into cannot be opened",
-                     path);
+    status = error_number == ENOENT
+                 ? ti_fail(error, TEXTINV_E_NOT_FOUND,
+                           "%s: the folder to write it into does not exist", path)
+                 : ti_fail_errno(error, error_number, path, "its folder cannot be opened");
     goto out;
   }
   if (!*file->name || !strcmp(file->name, ".") || !strcmp(file->name, "..")) {
@@ -267,7 +267,8 @@ textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char 
   }
   error_number = open_temporary(file);
   if (error_number) {
-    status = ti_fail_errno(error, error_number, path, "cannot be written");
+    ti_fail_errno(error, error_number, path, "cannot be written");
+    status = TEXTINV_E_IO; /* the folder is there, so nothing is missing even where it says so */
     goto out;
   }
   if (exists)

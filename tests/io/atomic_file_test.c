@@ -1,0 +1,334 @@
+/* Whole files: complete or not there, the old one untouched by any failure, no litter. */
+#include "io_testing.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "alloc.h"
+#include "atomic_file.h"
+
+/* a folder of its own for a test */
+static const char *new_folder(const char *name)
+{
+  const char *path = test_path(name);
+
+  assert_int_equal(mkdir(path, 0777), 0);
+  return path;
+}
+
+static const char *in(const char *folder, const char *name)
+{
+  static char path[2][512];
+  static int next;
+
+  next ^= 1;
+  snprintf(path[next], sizeof(path[next]), "%s/%s", folder, name);
+  return path[next];
+}
+
+static int count_entries(const char *folder)
+{
+  DIR *dir = opendir(folder);
+  struct dirent *entry;
+  int n = 0;
+
+  assert_non_null(dir);
+  while ((entry = readdir(dir)))
+    n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+  closedir(dir);
+  return n;
+}
+
+static void assert_holds(const char *path, const char *text)
+{
+  size_t size;
+  unsigned char *bytes = read_file(path, &size);
+
+  assert_int_equal(size, strlen(text));
+  assert_memory_equal(bytes, text, size);
+  free(bytes);
+}
+
+static void write_whole(const char *path, const void *bytes, size_t size)
+{
+  ti_atomic_file *file;
+
+  assert_succeeds(ti_atomic_open(&file, &error, path));
+  ti_atomic_write(file, bytes, size);
+  assert_succeeds(ti_atomic_commit(file, &error));
+}
+
+static void nothing_is_seen_before_commit(void **state)
+{
+  const char *folder = new_folder("commit"), *path = in(folder, "a.txt");
+  ti_atomic_file *file;
+
+  (void)state;
+  assert_succeeds(ti_atomic_open(&file, &error, path));
+  ti_atomic_write(file, "he", 2);
+  ti_atomic_write(file, "llo", 3);
+  ti_atomic_write(file, NULL, 0);
+  assert_int_equal(access(path, F_OK), -1);
+  assert_succeeds(ti_atomic_commit(file, &error));
+  assert_holds(path, "hello");
+  assert_succeeds(ti_atomic_open(&file, &error, path));
+  ti_atomic_write(file, "new", 3);
+  assert_holds(path, "hello");
+  ti_atomic_abandon(file);
+  ti_atomic_abandon(NULL);
+  assert_holds(path, "hello");
+  assert_int_equal(count_entries(folder), 1);
+  write_whole(path, "new", 3);
+  assert_holds(path, "new");
+  write_whole(path, "", 0);
+  assert_holds(path, "");
+  assert_int_equal(count_entries(folder), 1);
+}
+
+static void large_writes_keep_their_order(void **state)
+{
+  const size_t size = 300000;
+  unsigned char *bytes = malloc(size), *read;
+  const char *path = test_path("large");
+  ti_atomic_file *file;
+  size_t read_size, at = 0;
+
+  (void)state;
+  test_seed(5);
+  for (size_t i = 0; i < size; i++)
+    bytes[i] = (unsigned char)test_u32();
+  assert_succeeds(ti_atomic_open(&file, &error, path));
+  for (size_t n = 1; at < size; n = n * 3 + 1) {
+    const size_t part = n < size - at ? n : size - at;
+
+    ti_atomic_write(file, bytes + at, part);
+    at += part;
+  }
+  assert_succeeds(ti_atomic_commit(file, &error));
+  read = read_file(path, &read_size);
+  assert_int_equal(read_size, size);
+  assert_memory_equal(read, bytes, size);
+  free(read);
+  free(bytes);
+}
+
+static void a_full_disk_leaves_the_old_file(void **state)
+{
+  const char *folder = new_folder("full"), *path = in(folder, "a.txt");
+  const struct rlimit small = { 1 << 20, RLIM_INFINITY };
+  struct rlimit old;
+  ti_atomic_file *file;
+  static char bytes[1 << 16];
+
+  (void)state;
+  write_whole(path, "old", 3);
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+  for (size_t size = (1 << 20) + 1; size < 3 << 20; size += 1 << 20) {
+    assert_succeeds(ti_atomic_open(&file, &error, path));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ small.rlim_cur, old.rlim_max }), 0);
+    for (size_t at = 0; at < size; at += sizeof(bytes))
+      ti_atomic_write(file, bytes, size - at < sizeof(bytes) ? size - at : sizeof(bytes));
+    assert_fails(ti_atomic_commit(file, &error), TEXTINV_E_IO, path, "cannot be written", strerror(EFBIG));
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_holds(path, "old");
+    assert_int_equal(count_entries(folder), 1);
+  }
+  signal(SIGXFSZ, SIG_DFL);
+}
+
+static void a_killed_process_leaves_the_old_file(void **state)
+{
+  const char *folder = new_folder("killed"), *path = in(folder, "a.txt");
+  int status, ready[2];
+  char c;
+
+  (void)state;
+  write_whole(path, "old", 3);
+  assert_int_equal(pipe(ready), 0);
+  const pid_t child = fork();
+
+  if (!child) {
+    ti_atomic_file *file;
+
+    if (ti_atomic_open(&file, NULL, path) >= 0) {
+      static char bytes[1 << 18];
+
+      ti_atomic_write(file, bytes, sizeof(bytes));
+      if (write(ready[1], "x", 1) == 1)
+        pause();
+    }
+    _exit(1);
+  }
+  assert_int_equal(read(ready[0], &c, 1), 1);
+  kill(child, SIGKILL);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  close(ready[0]);
+  close(ready[1]);
+  assert_holds(path, "old");
+  assert_true(count_entries(folder) <= 2); /* 1 where the system has files without a name */
+}
+
+static void what_cannot_be_written_is_said_at_once(void **state)
+{
+  const char *folder = new_folder("refused");
+  char longest[300] = "";
+  ti_atomic_file *file;
+
+  (void)state;
+  assert_fails(ti_atomic_open(&file, &error, in(folder, "no/a.txt")), TEXTINV_E_NOT_FOUND, "no/a.txt", "does not exist");
+  assert_null(file);
+  assert_fails(ti_atomic_open(&file, &error, folder), TEXTINV_E_IO, "folder");
+  assert_fails(ti_atomic_open(&file, &error, in(folder, "")), TEXTINV_E_IO, "folder");
+  assert_fails(ti_atomic_open(&file, &error, in(folder, "..")), TEXTINV_E_IO, "folder");
+  assert_fails(ti_atomic_open(&file, &error, ""), TEXTINV_E_INVALID, "empty");
+  assert_fails(ti_atomic_open(&file, &error, "/dev/full"), TEXTINV_E_IO, "/dev/full", "device");
+  write_whole(in(folder, "file"), "x", 1);
+  assert_fails(ti_atomic_open(&file, &error, in(folder, "file/a.txt")), TEXTINV_E_IO, "file/a.txt");
+  memset(longest, 'n', 255);
+  assert_succeeds(ti_check_writable(&error, in(folder, longest)));
+  memset(longest, 'n', 256);
+  assert_fails(ti_check_writable(&error, in(folder, longest)), TEXTINV_E_IO, strerror(ENAMETOOLONG));
+  assert_succeeds(ti_check_writable(&error, in(folder, "file")));
+  assert_succeeds(ti_check_writable(&error, in(folder, "new")));
+  assert_fails(ti_check_writable(&error, in(folder, "no/new")), TEXTINV_E_NOT_FOUND, "no/new");
+  assert_fails(ti_check_writable(&error, "/proc/textinv"), TEXTINV_E_IO, "/proc/textinv");
+  assert_int_equal(count_entries(folder), 1);
+}
+
+/* as another user where the test runs as root, who may write everywhere */
+static void a_folder_without_permission(void **state)
+{
+  const char *folder = new_folder("locked");
+  int status;
+
+  (void)state;
+  assert_int_equal(chmod(folder, 0555), 0);
+  const pid_t child = fork();
+
+  if (!child) {
+    ti_error error = { "" };
+
+    if (getuid() == 0 && setuid(65534))
+      _exit(2);
+    _exit(ti_check_writable(&error, in(folder, "a")) == TEXTINV_E_IO && strstr(error.text, strerror(EACCES)) ? 0 : 1);
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+    skip();
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+  chmod(folder, 0777);
+}
+
+static void links_and_permissions_are_kept(void **state)
+{
+  const char *folder = new_folder("links");
+  char target[512], link[512];
+  struct stat st;
+
+  (void)state;
+  strcpy(target, in(folder, "target"));
+  strcpy(link, in(folder, "link"));
+  write_whole(target, "old", 3);
+  assert_int_equal(chmod(target, 0640), 0);
+  assert_int_equal(symlink("target", link), 0);
+  write_whole(link, "new", 3);
+  assert_holds(target, "new");
+  assert_int_equal(lstat(link, &st), 0);
+  assert_true(S_ISLNK(st.st_mode));
+  assert_int_equal(stat(target, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0640);
+}
+
+static void relative_paths(void **state)
+{
+  char old[512];
+
+  (void)state;
+  assert_non_null(getcwd(old, sizeof(old)));
+  assert_int_equal(chdir(new_folder("relative")), 0);
+  write_whole("a.txt", "x", 1);
+  assert_holds("a.txt", "x");
+  write_whole("./b.txt", "y", 1);
+  assert_holds("b.txt", "y");
+  assert_int_equal(chdir(old), 0);
+}
+
+static void reading(void **state)
+{
+  const char *path = test_path("read.txt"), *pipe_path = test_path("pipe");
+  const void *map;
+  void *bytes;
+  size_t size;
+
+  (void)state;
+  write_file(path, "hello", 5);
+  assert_succeeds(ti_file_read(&bytes, &size, &error, path, 5));
+  assert_int_equal(size, 5);
+  assert_string_equal(bytes, "hello");
+  ti_free(bytes);
+  assert_fails(ti_file_read(&bytes, &size, &error, path, 4), TEXTINV_E_LIMIT, path, "5 bytes", "at most 4");
+  assert_null(bytes);
+  assert_succeeds(ti_file_map(&map, &size, &error, path));
+  assert_int_equal(size, 5);
+  assert_memory_equal(map, "hello", 5);
+  ti_file_unmap(map, size);
+  write_file(path, "", 0);
+  assert_succeeds(ti_file_read(&bytes, &size, &error, path, 0));
+  assert_int_equal(size, 0);
+  ti_free(bytes);
+  assert_succeeds(ti_file_map(&map, &size, &error, path));
+  assert_null(map);
+  ti_file_unmap(map, size);
+  assert_int_equal(mkfifo(pipe_path, 0666), 0); /* nobody writes into it: must not block */
+  assert_fails(ti_file_read(&bytes, &size, &error, pipe_path, 10), TEXTINV_E_IO, pipe_path, "pipe");
+  assert_fails(ti_file_map(&map, &size, &error, "/dev/zero"), TEXTINV_E_IO, "/dev/zero");
+  assert_fails(ti_file_map(&map, &size, &error, test_path("absent")), TEXTINV_E_NOT_FOUND, "absent");
+  assert_int_equal(size, 0);
+}
+
+static void no_descriptor_is_lost(void **state)
+{
+  const char *path = test_path("many");
+  int before, after;
+
+  (void)state;
+  before = dup(1);
+  close(before);
+  for (int i = 0; i < 50; i++) {
+    ti_atomic_file *file;
+    const void *map;
+    size_t size;
+
+    write_whole(path, "x", 1);
+    assert_succeeds(ti_atomic_open(&file, &error, path));
+    ti_atomic_abandon(file);
+    assert_int_equal(ti_atomic_open(&file, NULL, "/no/such"), TEXTINV_E_NOT_FOUND);
+    assert_int_equal(ti_file_map(&map, &size, NULL, "/dev"), TEXTINV_E_IO);
+  }
+  after = dup(1);
+  close(after);
+  assert_int_equal(before, after);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(nothing_is_seen_before_commit),
+    cmocka_unit_test(large_writes_keep_their_order),
+    cmocka_unit_test(a_full_disk_leaves_the_old_file),
+    cmocka_unit_test(a_killed_process_leaves_the_old_file),
+    cmocka_unit_test(what_cannot_be_written_is_said_at_once),
+    cmocka_unit_test(a_folder_without_permission),
+    cmocka_unit_test(links_and_permissions_are_kept),
+    cmocka_unit_test(relative_paths),
+    cmocka_unit_test(reading),
+    cmocka_unit_test(no_descriptor_is_lost),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
