@@ -1,0 +1,256 @@
+#!/bin/sh
+# The program from the outside: forms, messages, exit codes, what is on stdout, what is left behind.
+# Runs on the tiny random models of tests/golden, so every call takes a fraction of a second.
+set -u
+program=$(realpath "${BUILD:-build/cc}/textinv") || exit 1
+golden=$(realpath tests/golden)
+model=$golden/tiny-sd
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+export OMP_NUM_THREADS=1
+
+# run STATUS LABEL ARGUMENTS...: run the program, keep stdout in out and stderr in err, compare the exit code
+run() {
+  want=$1 label=$2
+  shift 2
+  "$program" "$@" >out 2>err
+  got=$?
+  if [ "$got" = "$want" ]; then
+    echo "ok - $label"
+  else
+    echo "FAIL - $label: exit $got in place of $want: $*"
+    cat err
+    failed=1
+  fi
+}
+
+# says LABEL TEXT FILE: FILE holds TEXT
+says() {
+  if grep -qF -- "$2" "$3"; then
+    echo "ok - $1"
+  else
+    echo "FAIL - $1: \"$2\" is not in: $(cat "$3")"
+    failed=1
+  fi
+}
+
+# holds LABEL COMMAND...: the command succeeds
+holds() {
+  label=$1
+  shift
+  if "$@"; then
+    echo "ok - $label"
+  else
+    echo "FAIL - $label"
+    failed=1
+  fi
+}
+
+silent() { [ ! -s "$1" ]; }
+nothing_left() { [ -z "$(find . -newer before -type f ! -name out ! -name err)" ]; }
+
+# refused LABEL TEXT ARGUMENTS...: a usage error whose message has TEXT; nothing on stdout, nothing left behind
+refused() {
+  label=$1 text=$2
+  shift 2
+  touch before
+  run 2 "$label" "$@"
+  says "$label: message" "$text" err
+  holds "$label: stdout is empty" silent out
+  holds "$label: nothing is left behind" nothing_left
+}
+
+# pictures: noise of an untrained model will do
+mkdir photos
+run 0 "pictures to learn from" generate --model "$model" --prompt 'a cat' --images 3 --steps 2 --separate \
+  --out photos/p.png
+holds "three files" [ "$(ls photos | tr '\n' ' ')" = "p-000.png p-001.png p-002.png " ]
+
+# --- help
+run 0 "--version" --version
+says "--version prints the release" "textinv 0." out
+run 0 "--help" --help
+run 2 "no command" 
+holds "no command: stdout is empty" silent out
+for command in invert generate inspect convert tokenize sheet; do
+  run 0 "$command --help" $command --help
+  holds "$command --help fits a screen" [ "$(wc -l <out)" -le 24 ]
+  holds "$command --help fits its width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
+  run 0 "$command --help-all" $command --help-all
+  holds "$command --help-all fits the width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
+done
+
+# --- usage errors: one line each that names option, value and what is expected
+invert="invert --threads 1 --model $model --images photos --placeholder <x> --out x.safetensors"
+generate="generate --threads 1 --model $model --prompt a --out x.png"
+refused "unknown command" "did you mean generate?" generat
+refused "typing error" "did you mean --steps?" $invert --stpes 3
+refused "beginning of a name" "did you mean --initializer?" $invert --init cat
+refused "single dash" "did you mean --steps?" $invert -steps 3
+refused "no value" "--steps needs a value" $invert --steps
+refused "an option as value" "--seed needs a value, but --steps follows" $invert --seed --steps 3
+refused "value of a flag" "--scale-lr takes no value" $invert --scale-lr=1
+refused "stray argument" "unexpected argument" $invert stray
+refused "steps 0" "--steps 0: a whole number from 1 to 10000000" $invert --steps 0
+refused "steps of words" "--steps many" $invert --steps many
+refused "steps with a rest" "--steps 10x" $invert --steps 10x
+refused "negative steps" "--steps -5" $invert --steps -5
+refused "steps beyond all numbers" "--steps 99999999999999999999" $invert --steps 99999999999999999999
+refused "batch 1025" "--batch 1025: a whole number from 1 to 1024" $invert --batch 1025
+refused "lr 0" "--lr 0: a number above 0" $invert --lr 0
+refused "lr NaN" "--lr nan" $invert --lr nan
+refused "lr infinite" "--lr inf" $invert --lr inf
+refused "flip 1.5" "--flip 1.5: a number from 0 to 1" $invert --flip 1.5
+refused "vectors 33" "--vectors 33: a whole number from 0 to 32" $invert --vectors 33
+refused "vectors 0 without initializer" "--initializer" $invert --vectors 0
+refused "property" "object or style" $invert --property colour
+refused "dtype" "f32 or bf16" $invert --dtype f8
+refused "lr-schedule" "constant, linear or cosine" $invert --lr-schedule step
+refused "memory budget" "--memory-budget 4x" $invert --memory-budget 4x
+refused "threads" "--threads 5000: a whole number from 0 to 1024" $invert --threads 5000
+refused "warm-up beyond the run" "--warmup 20: at most the 10" $invert --steps 10 --warmup 20
+refused "placeholder with a space" "without spaces" invert --images photos --placeholder 'a b' --out x.safetensors
+refused "no placeholder" "--placeholder is required" invert --images photos --out x.safetensors
+refused "no images" "--images is required" invert --placeholder '<x>' --out x.safetensors
+refused "no out" "--out is required" invert --images photos --placeholder '<x>'
+refused "two words, one folder" "2 --placeholder but 1 --images" $invert --placeholder '<y>'
+refused "one word twice" "given twice" $invert --placeholder '<x>' --images photos
+refused "template without a place" "{}" $invert --prompt 'a photo'
+refused "no prompt" "--prompt is required" generate --out x.png
+refused "guidance" "--guidance -1" $generate --guidance -1
+refused "sampler" "euler_a" $generate --sampler heun
+refused "strength 0" "--strength 0: a number above 0" $generate --strength 0
+refused "images 0" "--images 0" $generate --images 0
+refused "width 0" "--width 0" $generate --width 0
+refused "format" "a1111" convert a b --format gguf
+refused "one file to convert" "1 argument" convert a --format a1111
+refused "nothing to tokenize" "0 arguments" tokenize
+
+# --- what is not there is refused before the model is opened
+touch before
+run 1 "no output folder" generate --model /nowhere --prompt a --out missing/x.png
+says "no output folder: message" "the folder missing" err
+run 1 "output is a folder" generate --model /nowhere --prompt a --out photos
+says "output is a folder: message" "is a folder" err
+run 1 "no folder of pictures" invert --model /nowhere --images missing --placeholder '<x>' --out x.safetensors
+says "no folder of pictures: message" "--images missing" err
+run 1 "no checkpoint" $invert --resume missing.safetensors
+says "no checkpoint: message" "--resume missing.safetensors" err
+run 1 "no output-dir" $invert --output-dir missing
+says "no output-dir: message" "the folder missing" err
+run 1 "no model" generate --model /nowhere --prompt a --out x.png
+says "no model: message" "/nowhere" err
+run 1 "no embedding" $generate --embedding missing.safetensors
+says "no embedding: message" "missing.safetensors" err
+run 1 "width no multiple" $generate --width 17
+says "width no multiple: message" "17" err
+run 1 "a word of the vocabulary" invert --model "$model" --images photos --placeholder cat --out x.safetensors
+says "a word of the vocabulary: message" "cat" err
+mkdir empty
+run 1 "no pictures" invert --model "$model" --images empty --placeholder '<x>' --out x.safetensors
+says "no pictures: message" "empty" err
+run 1 "not an embedding" $generate --embedding photos/p-000.png
+run 1 "not known" inspect "$program"
+holds "refusals leave nothing behind" nothing_left
+holds "refusals leave no folder behind" [ ! -e x-run ]
+
+# --- generate
+run 0 "generate" $generate --steps 2
+says "generate says what it wrote" "wrote x.png" err
+holds "generate: stdout is empty" silent out
+says "the picture carries its parameters" "Steps: 2, Sampler: " x.png
+run 0 "generate, --name=value and underscores" generate --model="$model" --prompt=a --out=y.png --steps=2 \
+  --guidance_scale=7.5 --seed=0
+holds "the same seed gives the same file" cmp x.png y.png
+run 0 "generate --quiet" $generate --steps 2 --quiet
+holds "generate --quiet says nothing" silent err
+run 0 "a sheet of four" $generate --steps 2 --images 4 --seed 7
+run 0 "a sheet of two prompts" $generate --steps 2 --images 2 --prompt b
+run 0 "every sampler" $generate --steps 3 --sampler dpmpp_2m_karras --rng native --negative b
+run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
+run 0 "bf16" $generate --steps 2 --dtype bf16
+run 0 "two encoders" generate --model "$golden/tiny-sdxl" --prompt a --out x.png --steps 2
+run 0 "progress for programs" $generate --steps 2 --sampler ddim --progress json
+says "one object a line" '{"phase":"sample","step":1,"steps":2' err
+run 0 "a bar" $generate --steps 2 --progress bar
+says "the bar has a rate" "step" err
+holds "no spare files" [ -z "$(find . -name '*tmp*')" ]
+
+# --- invert
+run 0 "invert" $invert --initializer 'a cat' --steps 6 --batch 2
+holds "invert: stdout is empty" silent out
+holds "the implied folder goes when it is empty" [ ! -e x-run ]
+cp x.safetensors whole.safetensors
+run 0 "the names of diffusers' options" invert --pretrained_model_name_or_path "$model" --train_data_dir photos \
+  --placeholder_token '<x>' --initializer_token 'a cat' --max_train_steps 6 --train_batch_size 2 --out y.safetensors
+holds "the same run gives the same bytes" cmp x.safetensors y.safetensors
+run 0 "inspect an embedding" inspect x.safetensors
+says "inspect: the word" "<x>: 1 vector of 16 values" out
+holds "inspect: stderr is empty" silent err
+run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a photo of <x>' --steps 2
+run 0 "two words in one run" $invert --placeholder '<y>' --images photos --initializer cat --initializer dog --vectors 2 \
+  --vectors 1 --steps 3 --batch 2
+run 0 "inspect two words" inspect x.safetensors
+says "two words: the first" "<x>: 2 vectors" out
+says "two words: the second" "<y>: 1 vector" out
+run 0 "two encoders" invert --model "$golden/tiny-sdxl" --images photos --placeholder '<z>' --steps 2 --batch 2 \
+  --out z.safetensors
+run 0 "inspect two encoders" inspect z.safetensors
+says "two encoders: both widths" "encoder 1" out
+mkdir work
+run 0 "previews and checkpoints" $invert --steps 4 --batch 2 --preview 'a photo of <x>' --preview-every 2 \
+  --preview-images 2 --preview-steps 2 --checkpoint-every 2 --output-dir work
+holds "previews are there" [ -s work/preview-000002.png ] 
+holds "checkpoints are there" [ "$(ls work | grep -c '^checkpoint')" -gt 0 ]
+run 0 "inspect a checkpoint" inspect "work/$(ls work | grep '^checkpoint' | tail -n 1)"
+says "inspect a checkpoint: step" "step: " out
+
+# --- interrupted, resumed, the same bytes
+mkdir whole parts
+long="invert --threads 1 --model $model --images photos --placeholder <x> --initializer cat --steps 150 --batch 2"
+run 0 "resume with nothing to resume" $long --output-dir whole --resume latest --out a.safetensors
+says "resume with nothing to resume says so" "starting anew" err
+"$program" $long --output-dir parts --resume latest --out b.safetensors --progress json 2>err &
+child=$!
+tries=0
+until [ $tries = 600 ] || grep -q '"train","step":5,' err; do
+  tries=$((tries + 1))
+  sleep 0.05
+done
+kill -TERM $child
+wait $child
+holds "interrupted: exit 130" [ $? = 130 ]
+says "interrupted: how to go on" "--resume latest" err
+holds "interrupted: the work is saved" [ "$(ls parts | grep -c '^checkpoint')" = 1 ]
+holds "interrupted: no result yet" [ ! -e b.safetensors ]
+run 0 "resume" $long --output-dir parts --resume latest --out b.safetensors
+says "resume says from where" "going on from step" err
+holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
+
+# --- convert, tokenize, sheet
+run 0 "convert to a1111" convert whole.safetensors x.pt --format a1111
+run 0 "convert back" convert x.pt back.safetensors --format diffusers
+run 0 "inspect what came back" inspect back.safetensors
+says "the word came back" "<x>: 1 vector of 16 values" out
+run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
+run 0 "inspect the other name" inspect other.safetensors
+says "the other name" "<other>: 1 vector" out
+run 1 "several words into a1111" convert z.safetensors z.pt --format a1111
+run 0 "tokenize" tokenize --model "$model" 'a photo of a cat'
+holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]
+says "tokenize: the text" "photo</w>" out
+run 0 "tokenize a learnt word" tokenize --model "$model" --embedding whole.safetensors 'a <x>'
+says "tokenize a learnt word: its vector" "<x> vector 0 of 1" out
+run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
+  photos/p-002.png
+run 0 "inspect a picture" inspect sheet.png
+run 0 "inspect a model" inspect "$model"
+says "inspect a model: its networks" "text encoders: 1" out
+run 1 "a full disk" sheet --out /dev/full/x.png photos/p-000.png
+if [ -e /dev/full ]; then
+  "$program" --version >/dev/full 2>err
+  holds "stdout that cannot be written is a failure" [ $? = 1 ]
+fi
+exit $failed
