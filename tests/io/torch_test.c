@@ -1,0 +1,466 @@
+/*
+ * Torch files: hostile pickles, opcode by opcode, and hostile archives. What real ones read as is
+ * tested by embedding_test.c and model_dir_test.c.
+ */
+#include "io_testing.h"
+
+#include <zlib.h>
+
+#include "torch_file.h"
+
+/* --- pickles */
+
+static ti_pickle *pickle;
+
+#define parse(bytes, size) ti_pickle_parse(&pickle, &error, "x.pt", bytes, size)
+#define assert_refused(status, text, ...)                                              \
+  do {                                                                                 \
+    pickle = (void *)1;                                                                \
+    assert_fails(parse(text, sizeof(text) - 1), status, "x.pt", "byte", __VA_ARGS__);  \
+    assert_null(pickle);                                                               \
+  } while (0)
+#define assert_reads(text) assert_succeeds(parse(text, sizeof(text) - 1))
+
+static void objects_are_not_run(void **state)
+{
+  (void)state;
+  assert_refused(TEXTINV_E_UNSUPPORTED, "cposix\nsystem\nX\2\0\0\0id\x85R.", "posix.system", "safetensors");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "\x80\4\x8c\5posix\x8c\6system\x93.", "posix.system");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "\x80\4\x8c\5posix\x94\x8c\6system\x94h\0h\1\x93.", "posix.system");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "(X\2\0\0\0idiposix\nsystem\n.", "opcode 0x69");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "(ccollections\nOrderedDict\no.", "opcode 0x6f");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "ccollections\nOrderedDict\n)\x81.", "collections.OrderedDict");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "ctorch.nn.modules.container\nParameterDict\n)R.", "ParameterDict");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "]}b.", "state");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "\x82\1.", "opcode 0x82");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "\x83\1\0.", "opcode 0x83");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "\x84\1\0\0\0.", "opcode 0x84");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "ctorch.storage\n_load_from_bytes\n.", "torch.storage._load_from_bytes");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "ctorch._utils\n_rebuild_device_tensor_from_numpy\n.", "from_numpy");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "cnumpy.core.multiarray\nscalar\n.", "numpy.core.multiarray.scalar");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "cbuiltins\neval\n.", "builtins.eval");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "ctorch\nFloatStorage\n)R.", "FloatStorage");
+  assert_refused(TEXTINV_E_FORMAT, "cposix\nsys\x01tem\n.", "0x01");
+  assert_refused(TEXTINV_E_FORMAT, "cposix", "does not end");
+  assert_refused(TEXTINV_E_FORMAT, "NX\1\0\0\0a\x93.", "not a string");
+}
+
+static void every_opcode_finds_an_empty_stack(void **state)
+{
+  /* what an opcode needs on the stack, and its bytes behind it */
+  static const struct {
+    const char *code;
+    size_t size;
+  } codes[] = { { ".", 1 },     { "0", 1 },          { "1", 1 },    { "2", 1 },    { "t", 1 },    { "\x85", 1 },
+                { "\x86", 1 },  { "\x87", 1 },       { "l", 1 },    { "a", 1 },    { "e", 1 },    { "d", 1 },
+                { "s", 1 },     { "u", 1 },          { "q\0", 2 },  { "r\0\0\0\0", 5 }, { "\x94", 1 }, { "\x93", 1 },
+                { "Q", 1 },     { "R", 1 },          { "\x81", 1 }, { "b", 1 } };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+    char text[16] = "(";
+
+    assert_fails(parse(codes[i].code, codes[i].size), TEXTINV_E_FORMAT, "x.pt", "byte 0", "finds no");
+    if (strchr("01tlde", *codes[i].code) || *codes[i].code == 'u')
+      continue; /* happy with a mark, or tested below */
+    memcpy(text + 1, codes[i].code, codes[i].size);
+    assert_fails(parse(text, codes[i].size + 1), TEXTINV_E_FORMAT, "x.pt", "byte 1", "finds no");
+  }
+}
+
+static void a_pickle_ends_at_every_byte(void **state)
+{
+  static const char whole[] = "\x80\2}q\0(X\1\0\0\0aK\5X\1\0\0\0bM\1\2X\1\0\0\0cJ\1\2\3\xffX\1\0\0\0dG?\xf0\0\0\0\0\0\0"
+                              "X\1\0\0\0e\x8a\1\xffX\1\0\0\0f](NK\1eu.";
+
+  (void)state;
+  for (size_t size = 0; size < sizeof(whole) - 1; size++) {
+    char *cut = malloc(size ? size : 1);
+
+    memcpy(cut, whole, size);
+    assert_fails(parse(cut, size), TEXTINV_E_FORMAT, "x.pt");
+    free(cut);
+  }
+  assert_reads(whole);
+  assert_int_equal(ti_pickle_get(ti_pickle_root(pickle), "a")->u.integer, 5);
+  assert_int_equal(ti_pickle_get(ti_pickle_root(pickle), "b")->u.integer, 513);
+  assert_int_equal(ti_pickle_get(ti_pickle_root(pickle), "c")->u.integer, (int32_t)0xff030201);
+  assert_true(ti_pickle_get(ti_pickle_root(pickle), "d")->u.real == 1.0);
+  assert_int_equal(ti_pickle_get(ti_pickle_root(pickle), "e")->u.integer, -1);
+  assert_int_equal(ti_pickle_get(ti_pickle_root(pickle), "f")->u.list.count, 2);
+  assert_null(ti_pickle_get(ti_pickle_root(pickle), "g"));
+  ti_pickle_free(pickle);
+}
+
+static void memo_and_stack(void **state)
+{
+  (void)state;
+  assert_refused(TEXTINV_E_FORMAT, "h\5.", "memo entry 5 was never set");
+  assert_refused(TEXTINV_E_FORMAT, "Nq\1h\0.", "memo entry 0");
+  assert_refused(TEXTINV_E_FORMAT, "j\xff\xff\xff\xff.", "4294967295");
+  assert_refused(TEXTINV_E_LIMIT, "Nr\xff\xff\xff\xff.", "4294967295");
+  assert_refused(TEXTINV_E_FORMAT, "NN.", "1 values too many");
+  assert_refused(TEXTINV_E_FORMAT, "N.N", "1 bytes before its end");
+  assert_refused(TEXTINV_E_FORMAT, "(N.", "too many");
+  assert_refused(TEXTINV_E_FORMAT, "K\1Na.", "0x61 is not for");
+  assert_refused(TEXTINV_E_FORMAT, "}Na.", "0x61 is not for");
+  assert_refused(TEXTINV_E_FORMAT, "]NNs.", "0x73 is not for");
+  assert_refused(TEXTINV_E_FORMAT, "](NNu.", "0x75 is not for");
+  assert_refused(TEXTINV_E_FORMAT, "}(Nu.", "without a value");
+  assert_refused(TEXTINV_E_FORMAT, "(Nd.", "odd number");
+  assert_refused(TEXTINV_E_FORMAT, "}(NNe.", "0x65 is not for");
+  assert_reads("]q\0h\0a."); /* a list in itself */
+  ti_pickle_free(pickle);
+  assert_reads("}q\0X\1\0\0\0ah\0s.");
+  ti_pickle_free(pickle);
+  assert_reads("N\x94h\0" "0.");
+  ti_pickle_free(pickle);
+}
+
+static void numbers_and_strings(void **state)
+{
+  (void)state;
+  assert_refused(TEXTINV_E_FORMAT, "X\xff\xff\xff\x7f.", "2147483647 bytes");
+  assert_refused(TEXTINV_E_FORMAT, "X\xff\xff\xff\xff.", "4294967295 bytes");
+  assert_refused(TEXTINV_E_FORMAT, "\x8d\0\0\0\0\0\0\0\x80.", "9223372036854775808 bytes");
+  assert_refused(TEXTINV_E_LIMIT, "\x8b\0\0\0\x80.", "2147483648 bytes");
+  assert_refused(TEXTINV_E_LIMIT, "\x8a\xff.", "255 bytes");
+  assert_refused(TEXTINV_E_LIMIT, "\x8a\x09\0\0\0\0\0\0\0\0\1.", "9 bytes");
+  assert_refused(TEXTINV_E_FORMAT, "X\2\0\0\0\xff\xfe.", "UTF-8");
+  assert_refused(TEXTINV_E_FORMAT, "X\2\0\0\0a\0.", "NUL");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "\x80\xff.", "protocol 255");
+  assert_refused(TEXTINV_E_FORMAT, "\x80\4\x95\xff\0\0\0\0\0\0\0N.", "frame");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "I5\n.", "opcode 0x49");
+  assert_refused(TEXTINV_E_UNSUPPORTED, "Vabc\n.", "opcode 0x56");
+  assert_reads("\x80\5\x95\2\0\0\0\0\0\0\0N.");
+  ti_pickle_free(pickle);
+  assert_reads("\x8a\0.");
+  assert_int_equal(ti_pickle_root(pickle)->u.integer, 0);
+  ti_pickle_free(pickle);
+  assert_reads("\x8a\x08\0\0\0\0\0\0\0\x80.");
+  assert_true(ti_pickle_root(pickle)->u.integer == INT64_MIN);
+  ti_pickle_free(pickle);
+}
+
+static void depth_and_work_are_bounded(void **state)
+{
+  const size_t size = 4000000;
+  char *text = malloc(size);
+
+  (void)state;
+  memset(text, ']', size);
+  memset(text + 1000000, 'a', 999999);
+  text[1999999] = '.';
+  assert_succeeds(parse(text, 2000000)); /* a million lists deep */
+  ti_pickle_free(pickle);
+  memset(text, ']', size);
+  assert_fails(parse(text, size), TEXTINV_E_FORMAT, "without STOP");
+  /* each tuple holds the one before it twice */
+  text[0] = ')';
+  for (size_t i = 1; i + 2 < 300000; i += 2)
+    memcpy(text + i, "2\x86", 2);
+  text[299999] = '.';
+  assert_succeeds(parse(text, 300000));
+  ti_pickle_free(pickle);
+  free(text);
+}
+
+/* (storage), offset, sizes, strides */
+#define STORAGE(numel) "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" "0X\3\0\0\0cpu" numel "tQ"
+#define TENSOR(storage, rest) "ctorch._utils\n_rebuild_tensor_v2\n(" storage rest "\x89)tR."
+
+static void storages_and_tensors(void **state)
+{
+  static char deep[512] = "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE("K\4") "K\0(";
+  char *p = deep + strlen(deep);
+
+  (void)state;
+  assert_reads(TENSOR(STORAGE("K\6"), "K\0K\2K\3\x86K\3K\1\x86"));
+  assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_TENSOR);
+  assert_int_equal(ti_pickle_root(pickle)->u.tensor->dims[1], 3);
+  ti_pickle_free(pickle);
+  assert_reads(TENSOR(STORAGE("K\0"), "K\0K\0\x85K\1\x85"));
+  ti_pickle_free(pickle);
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\5"), "K\0K\2K\3\x86K\3K\1\x86"), "number 5 of a storage of 5");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\1K\2K\3\x86K\3K\1\x86"), "number 6");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "J\xff\xff\xff\xffK\2\x85K\1\x85"), "sizes and strides");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\0J\xff\xff\xff\xff\x85K\1\x85"), ">= 0");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\0K\2\x85J\xff\xff\xff\xff\x85"), ">= 0");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\0K\2\x85)"), "do not fit");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\0N\x85K\1\x85"), "integer");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"),
+                 "K\0\x8a\x08\0\0\0\0\0\0\0\x40\x8a\1\x08\x86K\1K\1\x86"), "2^64");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"),
+                 "K\0K\5\x85\x8a\x08\0\0\0\0\0\0\0\x7f\x85"), "2^64");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR("N", "K\0))"), "storage");
+  assert_refused(TEXTINV_E_FORMAT, STORAGE("J\xff\xff\xff\xff") ".", "persistent id");
+  assert_refused(TEXTINV_E_FORMAT, STORAGE("\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f") ".", "9223372036854775807");
+  assert_refused(TEXTINV_E_FORMAT, "X\1\0\0\0aQ.", "persistent id");
+  assert_refused(TEXTINV_E_FORMAT, "(X\7\0\0\0storageNX\1\0\0\0" "0X\3\0\0\0cpuK\1tQ.", "persistent id");
+  assert_refused(TEXTINV_E_FORMAT, "(X\7\0\0\0storagectorch\nFloatStorage\nX\x07\0\0\0../../xX\3\0\0\0cpuK\1tQ.",
+                 "../../x");
+  assert_refused(TEXTINV_E_FORMAT, "(X\7\0\0\0storagectorch._utils\n_rebuild_tensor_v2\nX\1\0\0\0" "0X\3\0\0\0cpuK\1tQ.",
+                 "persistent id");
+  assert_refused(TEXTINV_E_FORMAT, "ctorch._utils\n_rebuild_parameter\nN\x85R.", "parameter");
+  assert_refused(TEXTINV_E_FORMAT, "NNR.", "call");
+  for (int i = 0; i < 130; i++)
+    *p++ = i == 65 ? 't' : i == 66 ? '(' : ')'; /* 65 dimensions */
+  assert_fails(parse(deep, (size_t)(p - deep)), TEXTINV_E_FORMAT, "x.pt");
+  assert_refused(TEXTINV_E_LIMIT,
+                 TENSOR(STORAGE("K\6"), "K\0(K\1K\1K\1K\1K\1K\1K\1K\1K\1t(K\1K\1K\1K\1K\1K\1K\1K\1K\1t"), "9 dimensions");
+  assert_refused(TEXTINV_E_FORMAT, "ctorch.nn.modules.container\nParameterDict\n)\x81}b.", "_parameters");
+}
+
+/* --- archives */
+
+typedef struct member {
+  const char *name;       /* in the central directory */
+  const char *local_name; /* NULL = the same */
+  const char *data;
+  size_t size;
+  int method, flags;
+  uint32_t sum_error, size_error; /* added to the central ones */
+} member;
+
+static unsigned char archive[8192];
+static size_t archive_size;
+
+static void put(const void *bytes, size_t size)
+{
+  assert_true(size <= sizeof(archive) - archive_size);
+  memcpy(archive + archive_size, bytes, size);
+  archive_size += size;
+}
+
+static void put_number(uint64_t v, int n)
+{
+  for (; n > 0; n--, v >>= 8)
+    put(&(unsigned char){ (unsigned char)v }, 1);
+}
+
+static void put_common(const member *m, const char *name, uint32_t sum_error, uint32_t size_error)
+{
+  put_number(20, 2);
+  put_number((uint64_t)m->flags, 2);
+  put_number((uint64_t)m->method, 2);
+  put_number(0x00210000, 4);
+  put_number((uint32_t)crc32(0, (const unsigned char *)m->data, (unsigned)m->size) + sum_error, 4);
+  put_number(m->size + size_error, 4);
+  put_number(m->size + size_error, 4);
+  put_number(strlen(name), 2);
+}
+
+static void make_archive(const member *members, int count)
+{
+  size_t offsets[8], start;
+
+  archive_size = 0;
+  for (int i = 0; i < count; i++) {
+    const char *name = members[i].local_name ? members[i].local_name : members[i].name;
+
+    offsets[i] = archive_size;
+    put("PK\3\4", 4);
+    put_common(members + i, name, 0, 0);
+    put_number(0, 2);
+    put(name, strlen(name));
+    put(members[i].data, members[i].size);
+  }
+  start = archive_size;
+  for (int i = 0; i < count; i++) {
+    put("PK\1\2", 4);
+    put_number(20, 2);
+    put_common(members + i, members[i].name, members[i].sum_error, members[i].size_error);
+    put_number(0, 12);
+    put_number(offsets[i], 4);
+    put(members[i].name, strlen(members[i].name));
+  }
+  const size_t size = archive_size - start;
+
+  put("PK\5\6", 4);
+  put_number(0, 4);
+  put_number((uint64_t)count, 2);
+  put_number((uint64_t)count, 2);
+  put_number(size, 4);
+  put_number(start, 4);
+  put_number(0, 2);
+}
+
+static ti_torch_file *file;
+
+#define assert_archive_refused(status, ...) \
+  assert_fails(ti_torch_parse(&file, &error, "x.pt", archive, archive_size), status, "x.pt", __VA_ARGS__)
+
+static const char dict[] = "}X\1\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" STORAGE("K\2")
+                           "K\0K\2\x85K\1\x85\x89)tRs.";
+static const float values[2] = { 1.5f, -2.0f };
+
+static member good[3] = {
+  { .name = "a/data.pkl", .data = dict, .size = sizeof(dict) - 1 },
+  { .name = "a/data/0", .data = (const char *)values, .size = sizeof(values) },
+  { .name = "a/version", .data = "3\n", .size = 2 },
+};
+
+static void a_good_archive(void **state)
+{
+  const ti_tensor *t;
+
+  (void)state;
+  make_archive(good, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_succeeds(ti_torch_load_all(file, &error));
+  assert_int_equal(ti_torch_count(file), 1);
+  t = ti_torch_tensor(file, 0);
+  assert_string_equal(t->name, "a");
+  assert_string_equal(t->dtype_name, "F32");
+  assert_memory_equal(t->data, values, sizeof(values));
+  ti_torch_close(file);
+}
+
+static void hostile_archives(void **state)
+{
+  member m[4];
+
+  (void)state;
+#define RESET memcpy(m, good, sizeof(good))
+  RESET;
+  m[2].method = 8;
+  make_archive(m, 3);
+  assert_archive_refused(TEXTINV_E_UNSUPPORTED, "a/version", "compressed");
+  RESET;
+  m[0].flags = 1;
+  make_archive(m, 3);
+  assert_archive_refused(TEXTINV_E_UNSUPPORTED, "a/data.pkl", "encrypted");
+  RESET;
+  m[1].local_name = "a/data/1";
+  make_archive(m, 3);
+  assert_archive_refused(TEXTINV_E_FORMAT, "zip archive");
+  RESET;
+  m[0].sum_error = 1;
+  make_archive(m, 3);
+  assert_archive_refused(TEXTINV_E_FORMAT, "x.pt");
+  RESET;
+  m[1].size_error = 1;
+  make_archive(m, 3);
+  assert_archive_refused(TEXTINV_E_FORMAT, "zip archive");
+  RESET;
+  m[1].size_error = 1u << 30;
+  make_archive(m, 3);
+  assert_archive_refused(TEXTINV_E_FORMAT, "zip archive");
+  RESET;
+  m[2] = m[0];
+  m[2].name = "b/data.pkl";
+  make_archive(m, 3);
+  assert_archive_refused(TEXTINV_E_FORMAT, "two data.pkl");
+  RESET;
+  make_archive(m + 1, 2);
+  assert_archive_refused(TEXTINV_E_FORMAT, "no data.pkl");
+  RESET;
+  m[3] = (member){ .name = "a/byteorder", .data = "big", .size = 3 };
+  make_archive(m, 4);
+  assert_archive_refused(TEXTINV_E_UNSUPPORTED, "byte order");
+  m[3] = (member){ .name = "a/byteorder", .data = "little", .size = 6 };
+  make_archive(m, 4);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  ti_torch_close(file);
+  m[3] = (member){ .name = "a/constants.pkl", .data = "N.", .size = 2 };
+  make_archive(m, 4);
+  assert_archive_refused(TEXTINV_E_UNSUPPORTED, "TorchScript", "safetensors");
+  m[3] = (member){ .name = "../../etc/passwd", .data = "x", .size = 1 };
+  make_archive(m, 4);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  ti_torch_close(file);
+
+  make_archive(good, 3);
+  put("x", 1);
+  assert_archive_refused(TEXTINV_E_FORMAT, "end record");
+  archive_size -= 2;
+  assert_archive_refused(TEXTINV_E_FORMAT, "end record");
+  make_archive(good, 3);
+  memmove(archive + 4, archive, archive_size);
+  archive_size += 4;
+  memcpy(archive, "\xff\xd8\xff\xe0", 4);
+  assert_archive_refused(TEXTINV_E_FORMAT, "no file of torch.save()");
+  memcpy(archive, "PK\3\4", 4);
+  assert_archive_refused(TEXTINV_E_FORMAT, "zip archive");
+}
+
+static void storages_have_to_fit(void **state)
+{
+  member m[3];
+
+  (void)state;
+  RESET;
+  m[1].size = 4;
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "x.pt", "data/0", "4 bytes, expected 8");
+  ti_torch_close(file);
+  m[1].name = "a/data/1";
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "x.pt", "no storage", "data/0");
+  ti_torch_close(file);
+  RESET;
+  m[1].data = "12345678";
+  make_archive(m, 3);
+  archive[(unsigned char *)memmem(archive, archive_size, "12345678", 8) - archive] ^= 1;
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "x.pt", "data/0", "damaged");
+  ti_torch_close(file);
+  m[0].data = "N.";
+  m[0].size = 2;
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "no dict");
+  ti_torch_close(file);
+  /* one element seen a million times */
+  static const char wide[] = "}X\1\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" STORAGE("K\2")
+                             "K\0J\0\0\xf0\0\x85K\0\x85\x89)tRs.";
+  RESET;
+  m[0].data = wide;
+  m[0].size = sizeof(wide) - 1;
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_UNSUPPORTED, "\"a\"", "repeats");
+  ti_torch_close(file);
+}
+
+static void a_cut_archive_is_refused_wherever_it_is_cut(void **state)
+{
+  (void)state;
+  make_archive(good, 3);
+  for (size_t size = 0; size < archive_size; size++)
+    assert_fails(ti_torch_parse(&file, &error, "x.pt", archive, size), TEXTINV_E_FORMAT, "x.pt");
+}
+
+static void other_containers(void **state)
+{
+  char tar[512] = "sys_info";
+
+  (void)state;
+  assert_fails(ti_torch_parse(&file, &error, "x.pt", "\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", 15),
+               TEXTINV_E_UNSUPPORTED, "older than torch 1.6", "safetensors");
+  memcpy(tar + 257, "ustar", 5);
+  assert_fails(ti_torch_parse(&file, &error, "x.pt", tar, sizeof(tar)), TEXTINV_E_UNSUPPORTED, "tar archive", "safetensors");
+  assert_fails(ti_torch_open(&file, &error, test_path("absent.pt")), TEXTINV_E_NOT_FOUND, "absent.pt");
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(objects_are_not_run),
+    cmocka_unit_test(every_opcode_finds_an_empty_stack),
+    cmocka_unit_test(a_pickle_ends_at_every_byte),
+    cmocka_unit_test(memo_and_stack),
+    cmocka_unit_test(numbers_and_strings),
+    cmocka_unit_test(depth_and_work_are_bounded),
+    cmocka_unit_test(storages_and_tensors),
+    cmocka_unit_test(a_good_archive),
+    cmocka_unit_test(hostile_archives),
+    cmocka_unit_test(storages_have_to_fit),
+    cmocka_unit_test(a_cut_archive_is_refused_wherever_it_is_cut),
+    cmocka_unit_test(other_containers),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
