@@ -170,8 +170,11 @@ static textinv_status add_merge(reader *r, const char *path, size_t rank, const 
                                 const char *b, size_t len_b)
 {
   ti_clip_merge *m = &r->bpe->merges[rank];
+  const struct {
+    size_t len_a, len_b;
+    uint32_t *id;
+  } parts[3] = { { len_a, 0, &m->first }, { 0, len_b, &m->second }, { len_a, len_b, &m->result } };
   textinv_status status = TEXTINV_OK;
-  const char *missing = NULL;
   char *text;
 
   if (len_a == 0 || len_b == 0)
@@ -179,26 +182,17 @@ static textinv_status add_merge(reader *r, const char *path, size_t rank, const 
   text = ti_calloc(len_a + len_b + 1, 1);
   if (!text)
     return ti_fail_nomem(r->error, len_a + len_b + 1, "a merge");
-  memcpy(text, a, len_a);
-  if (!vocab_id(r, text, &m->first))
-    missing = text;
-  memcpy(text, b, len_b);
-  text[len_b] = 0;
-  if (!missing && !vocab_id(r, text, &m->second))
-    missing = text;
-  if (!missing) {
-    memcpy(text, a, len_a);
-    memcpy(text + len_a, b, len_b);
-    text[len_a + len_b] = 0;
-    if (!vocab_id(r, text, &m->result))
-      missing = text;
+  for (int i = 0; i < 3 && status >= 0; i++) {
+    memcpy(text, a, parts[i].len_a);
+    memcpy(text + parts[i].len_a, b, parts[i].len_b);
+    text[parts[i].len_a + parts[i].len_b] = 0;
+    if (!vocab_id(r, text, parts[i].id))
+      status = ti_fail(r->error, TEXTINV_E_FORMAT,
+                       "%s: merge %zu needs the token \"%.*s\", which the vocabulary lacks", path,
+                       rank + 1, ti_utf8_cut(text, 60), text);
   }
   m->rank = (uint32_t)rank;
-  if (missing)
-    status = ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu needs the token \"%.*s\", which the vocabulary lacks",
-                     path, rank + 1, ti_utf8_cut(text, 60), text);
-  else
-    r->bpe->num_merges = rank + 1;
+  r->bpe->num_merges = rank + 1;
   ti_free(text);
   return status;
 }

@@ -1,0 +1,475 @@
+/* the tokenizer against transformers (tests/golden/make_prompts.py), its files in all layouts, hostile ones */
+#include "clip_bpe.h"
+
+#include <time.h>
+
+#include "alloc.h"
+#include "clip_normal.h"
+#include "clip_vocab.h"
+
+static ti_clip_bpe *clip;
+
+static ti_clip_bpe *open_folder(const char *folder)
+{
+  ti_error error = { "" };
+  ti_clip_bpe *bpe;
+
+  if (ti_clip_bpe_open(&bpe, &error, folder) < 0)
+    fail_msg("%s", error.text);
+  return bpe;
+}
+
+/* "a</w> cat</w>" of a text */
+static const char *tokens(const ti_clip_bpe *bpe, const char *text)
+{
+  static char out[4096];
+  ti_error error;
+  uint32_t *ids;
+  size_t count, n = 0;
+
+  assert_int_equal(ti_clip_bpe_encode(bpe, &error, text, strlen(text), &ids, &count), 0);
+  *out = 0;
+  for (size_t i = 0; i < count; i++)
+    n += (size_t)snprintf(out + n, sizeof(out) - n, "%s%s", i ? " " : "",
+                          ti_clip_bpe_token(bpe, ids[i]));
+  ti_free(ids);
+  return out;
+}
+
+static uint32_t read_u32(FILE *f)
+{
+  unsigned char b[4];
+
+  assert_int_equal(fread(b, 1, 4, f), 4);
+  return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+static void equal_to_transformers(void **state)
+{
+  FILE *f = fopen("tests/golden/prompts.bin", "rb");
+  char text[8192];
+  int prompts = 0, c;
+
+  (void)state;
+  assert_non_null(f);
+  while ((c = getc(f)) != EOF) {
+    uint32_t len, expected, *ids;
+    ti_error error;
+    size_t count;
+
+    ungetc(c, f);
+    len = read_u32(f);
+    expected = read_u32(f);
+    assert_true(len <= sizeof(text));
+    assert_int_equal(fread(text, 1, len, f), len);
+    assert_int_equal(ti_clip_bpe_encode(clip, &error, text, len, &ids, &count), 0);
+    if (count + 2 != expected)
+      fail_msg("prompt %d: %zu ids, expected %u: %.*s", prompts, count, expected - 2, (int)len,
+               text);
+    for (size_t i = 0; i < expected; i++) {
+      const uint32_t id = i == 0 ? ti_clip_bpe_bos(clip)
+                          : i == count + 1 ? ti_clip_bpe_eos(clip)
+                                           : ids[i - 1];
+      const int lo = getc(f), hi = getc(f);
+
+      if (id != (uint32_t)(lo | hi << 8))
+        fail_msg("prompt %d: id %zu is %u, expected %d: %.*s", prompts, i, id, lo | hi << 8,
+                 (int)len, text);
+    }
+    ti_free(ids);
+    prompts++;
+  }
+  assert_int_equal(prompts, 2000);
+  fclose(f);
+}
+
+static void properties(void **state)
+{
+  uint32_t id;
+
+  (void)state;
+  assert_int_equal(ti_clip_bpe_size(clip), 49408);
+  assert_int_equal(ti_clip_bpe_bos(clip), 49406);
+  assert_int_equal(ti_clip_bpe_eos(clip), 49407);
+  assert_int_equal(ti_clip_bpe_pad(clip), 49407);
+  assert_int_equal(ti_clip_bpe_max_length(clip), 77);
+  assert_string_equal(ti_clip_bpe_token(clip, 320), "a</w>");
+  assert_null(ti_clip_bpe_token(clip, 49408));
+  assert_int_equal(ti_clip_bpe_find(clip, "cat</w>", &id), 1);
+  assert_int_equal(id, 2368);
+  assert_int_equal(ti_clip_bpe_find(clip, "<|endoftext|>", &id), 1);
+  assert_int_equal(id, 49407);
+  assert_int_equal(ti_clip_bpe_find(clip, "catcatcat</w>", &id), 0);
+  assert_int_equal(ti_clip_bpe_find(clip, "", &id), 0);
+}
+
+static void normal_forms(void **state)
+{
+  static const struct {
+    const char *text, *tokens;
+  } cases[] = {
+    { "", "" },
+    { " \t\n\xc2\x85\xe3\x80\x80", "" },
+    { "A  Cat,isn't it", "a</w> cat</w> ,</w> isn</w> 't</w> it</w>" },
+    { "CAF\xc3\x89 cafe\xcc\x81", "caf\xc3\x83\xc2\xa9</w> caf\xc3\x83\xc2\xa9</w>" },
+    { "2024", "2</w> 0</w> 2</w> 4</w>" },
+    { "a<|endoftext|>b", "a</w> <|endoftext|> b</w>" },
+    { "a<|ENDOFTEXT|>!", "a</w> < |</w> endof text</w> | ></w> !</w>" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+    assert_string_equal(tokens(clip, cases[i].text), cases[i].tokens);
+}
+
+/* Unicode's practice: each maximal part of a sequence that cannot be completed is one U+FFFD */
+static void invalid_utf8(void **state)
+{
+  static const struct {
+    const char *text, *repaired;
+  } cases[] = {
+#define R "\xef\xbf\xbd"
+    { "a\x80z", "a" R "z" },
+    { "\xc0\xaf", R R },
+    { "\xe0\x80\xaf", R R R },
+    { "\xed\xa0\x80", R R R },
+    { "\xf4\x90\x80\x80", R R R R },
+    { "\xf0\x9f\x98", R },
+    { "\xf0\x9f\x98x", R "x" },
+    { "\xe2\x82\xe2\x82\xac", R "\xe2\x82\xac" },
+    { "\xff\xfe", R R },
+    { "\xc3", R },
+#undef R
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    ti_error error;
+    char *out;
+    size_t len;
+
+    assert_int_equal(ti_clip_repair(&out, &len, &error, cases[i].text, strlen(cases[i].text)), 0);
+    assert_int_equal(len, strlen(cases[i].repaired));
+    assert_memory_equal(out, cases[i].repaired, len);
+    ti_free(out);
+  }
+  assert_string_equal(tokens(clip, "a\x80 cat"), tokens(clip, "a\xef\xbf\xbd cat"));
+}
+
+/* long words and long runs of marks take little more than their length */
+static void long_words(void **state)
+{
+  enum { COUNT = 1000000 };
+  static const char *const units[] = { "a", "ab", "\xcc\x80\xcc\xa0", "\xf0\x9f\x98\x80", "<", "'",
+                                       "in" };
+  char *text = malloc(COUNT + 8);
+
+  (void)state;
+  for (size_t k = 0; k < sizeof(units) / sizeof(*units); k++) {
+    const clock_t start = clock();
+    ti_error error;
+    uint32_t *ids;
+    size_t count, n = 0;
+
+    while (n < COUNT) {
+      strcpy(text + n, units[k]);
+      n += strlen(units[k]);
+    }
+    assert_int_equal(ti_clip_bpe_encode(clip, &error, text, n, &ids, &count), 0);
+    assert_true(count > 0);
+    ti_free(ids);
+    print_message("%zu bytes of %s: %.2f s\n", n, units[k],
+                  (double)(clock() - start) / CLOCKS_PER_SEC);
+    assert_true((clock() - start) / CLOCKS_PER_SEC < 5); /* quadratic: minutes */
+  }
+  free(text);
+}
+
+static void text_limit(void **state)
+{
+  const size_t size = (size_t)TI_CLIP_MAX_BYTES + 1;
+  char *text = malloc(size);
+  ti_error error = { "" };
+  uint32_t *ids;
+  size_t count;
+
+  (void)state;
+  memset(text, 'a', size);
+  assert_int_equal(ti_clip_bpe_encode(clip, &error, text, size, &ids, &count), TEXTINV_E_LIMIT);
+  assert_null(ids);
+  assert_non_null(strstr(error.text, "16777217"));
+  free(text);
+}
+
+/* ------ layouts of files: one small vocabulary, written in every way */
+
+#define MERGES "#version: 0.2\nc a\nca t</w>\n"
+#define BEGIN "{\"content\":\"<|startoftext|>\",\"normalized\":true,\"lstrip\":false}"
+#define END "{\"content\":\"<|endoftext|>\",\"normalized\":true}"
+
+static json_t *vocab_of(const char *folder)
+{
+  char path[600];
+  json_t *vocab;
+
+  snprintf(path, sizeof(path), "%s/vocab.json", folder);
+  vocab = json_load_file(path, 0, NULL);
+  assert_non_null(vocab);
+  return vocab;
+}
+
+/* tokenizer.json of the small vocabulary; merges and added are JSON text */
+static void write_modern(const char *folder, const char *merges, const char *added)
+{
+  char *vocab, *text;
+  json_t *json;
+
+  write_vocab(folder, MERGES);
+  json = vocab_of(folder);
+  vocab = json_dumps(json, 0);
+  json_decref(json);
+  text = malloc(strlen(vocab) + strlen(merges) + strlen(added) + 200);
+  sprintf(text,
+          "{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\",\"vocab\":%s,\"merges\":%s},"
+          "\"added_tokens\":%s}",
+          vocab, merges, added);
+  write_file(folder, "tokenizer.json", text);
+  write_file(folder, "vocab.json", NULL);
+  write_file(folder, "merges.txt", NULL);
+  free(vocab);
+  free(text);
+}
+
+static void layouts(void **state)
+{
+  static const char *const names[] = { "tokenizer.json", "tokenizer_config.json",
+                                       "special_tokens_map.json", "added_tokens.json" };
+  static const struct {
+    const char *merges_json, *added, *config, *map, *added_json;
+    uint32_t size, pad;
+    int max_length;
+    const char *text, *tokens;
+  } cases[] = {
+    /* vocab.json and merges.txt alone, then with a config and a map */
+    { NULL, NULL, NULL, NULL, NULL, 516, 515, 77, "Cat! CAT", "cat</w> !</w> cat</w>" },
+    { NULL, NULL, "{\"model_max_length\": 77}", "{\"pad_token\":\"!\"}", NULL, 516, 0, 77, "cat!",
+      "cat</w> !" },
+    { NULL, NULL, "{\"model_max_length\":1000000000000000019884624838656,\"pad_token\":\"!\"}", NULL,
+      NULL, 516, 0, 77, "cat!", "cat</w> !" },
+    { NULL, NULL, "{\"model_max_length\": 64,\"pad_token\":null}", "{}", NULL, 516, 515, 64, "c",
+      "c</w>" },
+    /* normalized special tokens are found in the lowered text, others are not */
+    { NULL, NULL, NULL, "{\"bos_token\":" BEGIN ",\"eos_token\":" END ",\"unk_token\":" END "}", NULL,
+      516, 515, 77, "c<|STARTOFTEXT|>c", "c</w> <|startoftext|> c</w>" },
+    { NULL, NULL, NULL, "{\"eos_token\":" END ",\"pad_token\":\"<|endoftext|>\"}", NULL, 516, 515, 77,
+      "<|ENDOFTEXT|>", "< |</w> e n d o f t e x t</w> | ></w>" },
+    /* further tokens */
+    { NULL, NULL, NULL, NULL, "{\"<Dog>\":516,\"<cow>\":517}", 518, 515, 77, "a<dog><COW>",
+      "a</w> <Dog> <cow>" },
+    { NULL, NULL, "{\"added_tokens_decoder\":{\"516\":{\"content\":\"<Dog>\",\"normalized\":false}}}",
+      "{\"pad_token\":\"!\"}", NULL, 517, 515, 77, "<Dog>!", "<Dog> !</w>" },
+    /* tokenizer.json: merges as strings or as pairs */
+    { "[\"c a\",\"ca t</w>\"]", "[]", NULL, NULL, NULL, 516, 515, 77, "cat", "cat</w>" },
+    { "[[\"c\",\"a\"],[\"ca\",\"t</w>\"]]",
+      "[{\"id\":515,\"content\":\"<|endoftext|>\",\"normalized\":false},"
+      "{\"id\":516,\"content\":\"<x>\",\"normalized\":true}]",
+      "{\"tokenizer_class\":\"CLIPTokenizer\"}", NULL, NULL, 517, 515, 77, "cat<X><|endoftext|>",
+      "cat</w> <x> <|endoftext|>" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    const char *folder = new_folder("layout");
+    const char *files[4] = { NULL, cases[i].config, cases[i].map, cases[i].added_json };
+    ti_clip_bpe *bpe;
+
+    for (int k = 0; k < 4; k++)
+      write_file(folder, names[k], files[k]);
+    if (cases[i].merges_json)
+      write_modern(folder, cases[i].merges_json, cases[i].added);
+    else
+      write_vocab(folder, MERGES);
+    bpe = open_folder(folder);
+    assert_int_equal(ti_clip_bpe_size(bpe), cases[i].size);
+    assert_int_equal(ti_clip_bpe_pad(bpe), cases[i].pad);
+    assert_int_equal(ti_clip_bpe_max_length(bpe), cases[i].max_length);
+    assert_string_equal(tokens(bpe, cases[i].text), cases[i].tokens);
+    ti_clip_bpe_free(bpe);
+    write_file(folder, "tokenizer.json", NULL);
+  }
+}
+
+/* CRLF, several empty lines at the end, no line end, a pair that comes twice */
+static void odd_merges(void **state)
+{
+  static const char *const merges[] = { "#version: 0.2\r\nc a\r\nca t</w>\r\n",
+                                        "c a\nca t</w>\n\n\n", "c a\nca t</w>",
+                                        "c a\nca t</w>\nc a\n" };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(merges) / sizeof(*merges); i++) {
+    const char *folder = new_folder("odd");
+    ti_clip_bpe *bpe;
+
+    write_vocab(folder, MERGES);
+    write_file(folder, "merges.txt", merges[i]);
+    bpe = open_folder(folder);
+    assert_string_equal(tokens(bpe, "cat"), "cat</w>");
+    ti_clip_bpe_free(bpe);
+  }
+}
+
+/* a byte without a symbol is the unknown token */
+static void unknown_bytes(void **state)
+{
+  const char *folder = new_folder("unknown");
+  ti_clip_bpe *bpe;
+
+  (void)state;
+  write_file(folder, "vocab.json",
+             "{\"a\":0,\"a</w>\":1,\"aa</w>\":2,\"<|startoftext|>\":3,\"<|endoftext|>\":4}");
+  write_file(folder, "merges.txt", "a a</w>\n");
+  bpe = open_folder(folder);
+  assert_string_equal(tokens(bpe, "aa xa a"), "aa</w> <|endoftext|> a</w> a</w>");
+  assert_string_equal(tokens(bpe, "ax"), "a <|endoftext|>");
+  ti_clip_bpe_free(bpe);
+}
+
+/* ------ hostile files */
+
+static void refuses_files(void **state)
+{
+#define SPECIAL "\"<|startoftext|>\":900,\"<|endoftext|>\":901"
+  static const struct {
+    const char *vocab, *merges, *config, *modern;
+    textinv_status status;
+    const char *part;
+  } cases[] = {
+    { NULL, NULL, NULL, NULL, TEXTINV_E_NOT_FOUND, "neither tokenizer.json nor vocab.json" },
+    { "{" SPECIAL "}", NULL, NULL, NULL, TEXTINV_E_NOT_FOUND, "merges.txt" },
+    { "", "", NULL, NULL, TEXTINV_E_FORMAT, "vocab.json" },
+    { "[]", "", NULL, NULL, TEXTINV_E_FORMAT, "vocab.json" },
+    { "{}", "", NULL, NULL, TEXTINV_E_FORMAT, "empty" },
+    { "{\"a\":1,\"b\":1," SPECIAL "}", "", NULL, NULL, TEXTINV_E_FORMAT, "same id 1" },
+    { "{\"a\":1,\"a\":2," SPECIAL "}", "", NULL, NULL, TEXTINV_E_FORMAT, "vocab.json" },
+    { "{\"a\":-1," SPECIAL "}", "", NULL, NULL, TEXTINV_E_FORMAT, "\"a\"" },
+    { "{\"a\":1.0," SPECIAL "}", "", NULL, NULL, TEXTINV_E_FORMAT, "\"a\"" },
+    { "{\"a\":\"1\"," SPECIAL "}", "", NULL, NULL, TEXTINV_E_FORMAT, "\"a\"" },
+    { "{\"a\":2147483648," SPECIAL "}", "", NULL, NULL, TEXTINV_E_LIMIT, "2147483648" },
+    { "{\"a\":4000000000," SPECIAL "}", "", NULL, NULL, TEXTINV_E_LIMIT, "4000000000" },
+    { "{\"a\":99999999999999999999," SPECIAL "}", "", NULL, NULL, TEXTINV_E_FORMAT, "\"a\"" },
+    { "{\"a\":1,\"<|startoftext|>\":2}", "", NULL, NULL, TEXTINV_E_FORMAT, "<|endoftext|>" },
+    { "{\"a\":1,\"<|endoftext|>\":2}", "", NULL, NULL, TEXTINV_E_FORMAT, "<|startoftext|>" },
+    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b\na\n", NULL, NULL, TEXTINV_E_FORMAT,
+      "merge 2 is \"a\"" },
+    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b c\n", NULL, NULL, TEXTINV_E_FORMAT, "merge 1" },
+    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b\n\na b\n", NULL, NULL, TEXTINV_E_FORMAT,
+      "merge 2" },
+    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b\n#version: 0.2\n", NULL, NULL, TEXTINV_E_FORMAT,
+      "#version:" },
+    { "{\"a\":1,\"b\":2," SPECIAL "}", "a b\n", NULL, NULL, TEXTINV_E_FORMAT, "\"ab\"" },
+    { "{\"a\":1,\"ab\":2," SPECIAL "}", "a b\n", NULL, NULL, TEXTINV_E_FORMAT, "\"b\"" },
+    { "{\"a\":1," SPECIAL "}", " a\n", NULL, NULL, TEXTINV_E_FORMAT, "merge 1" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"tokenizer_class\":\"BertTokenizer\"}", NULL,
+      TEXTINV_E_UNSUPPORTED, "BertTokenizer" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"model_max_length\":1}", NULL, TEXTINV_E_LIMIT,
+      "model_max_length" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"pad_token\":\"[PAD]\"}", NULL, TEXTINV_E_FORMAT, "[PAD]" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"pad_token\":7}", NULL, TEXTINV_E_FORMAT, "pad_token" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"<x>\"}}}", NULL,
+      TEXTINV_E_FORMAT, "<x>" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"4000000\":{\"content\":\"<x>\"}}}",
+      NULL, TEXTINV_E_LIMIT, "4000000" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"1\":{\"content\":\"<x>\"}}}", NULL,
+      TEXTINV_E_FORMAT, "contradicts" },
+    { NULL, NULL, NULL, "{}", TEXTINV_E_FORMAT, "\"model\"" },
+    { NULL, NULL, NULL, "{\"model\":{}}", TEXTINV_E_FORMAT, "\"vocab\"" },
+    { NULL, NULL, NULL, "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{" SPECIAL "}}}",
+      TEXTINV_E_UNSUPPORTED, "WordPiece" },
+    { NULL, NULL, NULL, "{\"model\":{\"end_of_word_suffix\":null,\"vocab\":{" SPECIAL "}}}",
+      TEXTINV_E_UNSUPPORTED, "end_of_word_suffix" },
+    { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "}}}", TEXTINV_E_FORMAT, "merges" },
+    { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "},\"merges\":[3]}}", TEXTINV_E_FORMAT,
+      "merge 1" },
+    { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "},\"merges\":[[\"a\"]]}}",
+      TEXTINV_E_FORMAT, "merge 1" },
+    { NULL, NULL, NULL,
+      "{\"added_tokens\":[{\"id\":5,\"content\":\"x\",\"single_word\":true}],\"model\":{\"vocab\":{" SPECIAL
+      "},\"merges\":[]}}",
+      TEXTINV_E_UNSUPPORTED, "single_word" },
+    { NULL, NULL, NULL, "{\"added_tokens\":[7],\"model\":{\"vocab\":{" SPECIAL "},\"merges\":[]}}",
+      TEXTINV_E_FORMAT, "content" },
+    { NULL, NULL, NULL,
+      "{\"added_tokens\":[{\"id\":5,\"content\":\"\"}],\"model\":{\"vocab\":{" SPECIAL
+      "},\"merges\":[]}}",
+      TEXTINV_E_FORMAT, "empty" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    const char *folder = new_folder("hostile");
+    ti_error error = { "" };
+    ti_clip_bpe *bpe = clip;
+    textinv_status status;
+
+    write_file(folder, "vocab.json", cases[i].vocab);
+    write_file(folder, "merges.txt", cases[i].merges);
+    write_file(folder, "tokenizer_config.json", cases[i].config);
+    write_file(folder, "tokenizer.json", cases[i].modern);
+    status = ti_clip_bpe_open(&bpe, &error, folder);
+    if (status != cases[i].status || !strstr(error.text, cases[i].part) ||
+        strncmp(error.text, folder, strlen(folder)) != 0)
+      fail_msg("case %zu: %d, %s", i, status, error.text);
+    assert_null(bpe);
+  }
+}
+
+/* a nesting that is too deep, and a merge of every token with every other: refused or done at once */
+static void refuses_bombs(void **state)
+{
+  const char *folder = new_folder("bomb");
+  char *text = malloc(1 << 20);
+  ti_error error;
+  ti_clip_bpe *bpe;
+
+  (void)state;
+  memset(text, '[', 1 << 20);
+  text[(1 << 20) - 1] = 0;
+  write_file(folder, "tokenizer.json", text);
+  assert_int_equal(ti_clip_bpe_open(&bpe, &error, folder), TEXTINV_E_LIMIT);
+  assert_null(bpe);
+  free(text);
+}
+
+static int open_clip(void **state)
+{
+  (void)state;
+  clip = open_folder(clip_folder());
+  return 0;
+}
+
+static int close_clip(void **state)
+{
+  (void)state;
+  ti_clip_bpe_free(clip);
+  return 0;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(equal_to_transformers),
+    cmocka_unit_test(properties),
+    cmocka_unit_test(normal_forms),
+    cmocka_unit_test(invalid_utf8),
+    cmocka_unit_test(long_words),
+    cmocka_unit_test(text_limit),
+    cmocka_unit_test(layouts),
+    cmocka_unit_test(odd_merges),
+    cmocka_unit_test(unknown_bytes),
+    cmocka_unit_test(refuses_files),
+    cmocka_unit_test(refuses_bombs),
+  };
+
+  return cmocka_run_group_tests(tests, open_clip, close_clip);
+}
