@@ -6,12 +6,16 @@ SECONDS      ?= 60
 FUZZ_CC      ?= clang
 FUZZ_TARGETS := safetensors json image torch pickle embedding
 FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c)
-FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-  -Iinclude -Ikernels -Isrc/base -Isrc/io
+FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all -Iinclude -Ikernels -Isrc/base -Isrc/io
+FUZZ_OBJECTS := $(FUZZ_SOURCES:%.c=build/fuzz/%.o)
 
-build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_SOURCES)
+build/fuzz/src/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -DTARGET=$* -o $@ tests/fuzz/fuzz.c $(FUZZ_SOURCES) $(LIBS)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
+
+$(FUZZ_TARGETS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_OBJECTS)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -DTARGET=$* -o $@ $< $(FUZZ_OBJECTS) $(LIBS)
+-include $(FUZZ_OBJECTS:.o=.d)
 
 .PHONY: fuzz $(FUZZ_TARGETS:%=fuzz-%)
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) ## fuzz the readers of files, SECONDS=60 each (needs clang)

@@ -1,0 +1,355 @@
+/*
+ * Files of learnt words: those of tests/golden/embeddings.py, what is written, what is refused.
+ */
+#include "io_testing.h"
+
+#include <math.h>
+
+#include "embedding_file.h"
+#include "torch_file.h"
+
+static ti_safetensors *golden;
+static ti_embedding_file file;
+
+static int open_golden(void **state)
+{
+  ti_error error;
+
+  (void)state;
+  return ti_safetensors_open(&golden, &error, "tests/golden/embeddings.safetensors") < 0;
+}
+
+static int close_golden(void **state)
+{
+  (void)state;
+  ti_safetensors_close(golden);
+  return 0;
+}
+
+static const ti_tensor *find(const char *name)
+{
+  const ti_tensor *t = ti_safetensors_find(golden, name);
+
+  if (!t)
+    fail_msg("%s", name);
+  return t;
+}
+
+static void check_rows(const ti_embedding_entry *e, const ti_tensor *rows)
+{
+  assert_int_equal(e->num_vectors, rows->dims[0]);
+  assert_int_equal(e->dim, rows->dims[1]);
+  assert_memory_equal(e->rows, rows->data, rows->bytes);
+}
+
+static void check_text(const char *text, const char *expected)
+{
+  if (!expected)
+    assert_null(text);
+  else
+    assert_string_equal(text ? text : "(null)", expected);
+}
+
+static void every_layout_is_read(void **state)
+{
+  static const struct {
+    const char *file, *layout, *word, *name;
+    long long step;
+  } cases[] = {
+    { "diffusers.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.1d.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.parameter.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.ordered.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.f16.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.bf16.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.f64.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.transposed.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.slice.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.protocol4.bin", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.safetensors", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.f16.safetensors", "diffusers", "<toy>", NULL, -1 },
+    { "diffusers.1d.safetensors", "diffusers", "<toy>", NULL, -1 },
+    { "a1111.pt", "a1111", "toy", "toy", 500 },
+    { "compvis.pt", "compvis", NULL, NULL, -1 },
+    { "compvis.named.pt", "compvis", "<toy>", NULL, -1 },
+    { "kohya.safetensors", "kohya", NULL, NULL, -1 },
+    { "kohya.named.safetensors", "kohya", "toy", "toy", 77 },
+    { "kohya.pt", "kohya", NULL, NULL, -1 },
+    { "onetrainer.safetensors", "onetrainer", NULL, NULL, -1 },
+    { "sdxl.safetensors", "sdxl", NULL, NULL, -1 },
+    { "sdxl.pt", "sdxl", NULL, NULL, -1 },
+    { "sdxl.cog", "sdxl", NULL, NULL, -1 },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    const int is_sdxl = !strcmp(cases[i].layout, "sdxl");
+    char name[64];
+
+    sprintf(name, "%s.file", cases[i].file);
+    const ti_tensor *t = find(name);
+
+    assert_succeeds(ti_embedding_file_decode(&file, &error, name, t->data, t->bytes));
+    sprintf(name, "%s.rows", cases[i].file);
+    assert_int_equal(file.count, is_sdxl ? 2 : 1);
+    assert_string_equal(file.layout, cases[i].layout);
+    check_text(file.entries[0].word, cases[i].word);
+    check_text(file.name, cases[i].name);
+    assert_true(file.step == cases[i].step);
+    assert_int_equal(file.entries[0].encoder, is_sdxl ? 0 : -1);
+    check_rows(file.entries, find(name));
+    if (is_sdxl) {
+      assert_int_equal(file.entries[1].encoder, 1);
+      check_rows(file.entries + 1, find("big"));
+    }
+    ti_embedding_file_free(&file);
+  }
+}
+
+/* --- writing */
+
+static float rows[12], wide[20];
+static ti_embedding_entry toy = { (char *)"<toy>", 0, 2, 6, rows };
+
+static void fill(void)
+{
+  for (int i = 0; i < 12; i++)
+    rows[i] = (float)i / 8;
+  for (int i = 0; i < 20; i++)
+    wide[i] = (float)-i;
+}
+
+static void a1111_file_is_the_one_that_torch_read(void **state)
+{
+  const ti_key_value step = { "step", "500" };
+  const char *path = test_path("toy.pt");
+  unsigned char *written, *expected;
+  size_t size, expected_size;
+
+  (void)state;
+  fill();
+  assert_succeeds(ti_embedding_file_write(&error, path, TEXTINV_FORMAT_A1111, &toy, 1, &step, 1));
+  written = read_file(path, &size);
+  expected = read_file("tests/golden/a1111.pt", &expected_size);
+  assert_int_equal(size, expected_size);
+  assert_memory_equal(written, expected, size);
+  free(written);
+  free(expected);
+}
+
+static void what_is_written_reads_back(void **state)
+{
+  static const struct {
+    textinv_format format;
+    const char *layout, *name;
+  } cases[] = { { TEXTINV_FORMAT_DIFFUSERS, "diffusers", NULL },
+                { TEXTINV_FORMAT_A1111, "a1111", "<toy>" },
+                { TEXTINV_FORMAT_KOHYA, "kohya", "<toy>" },
+                { TEXTINV_FORMAT_SDXL, "sdxl", "<toy>" } };
+  const ti_key_value metadata[] = { { "step", "12345678901" }, { "model", "caf\xc3\xa9" } };
+  const ti_embedding_entry both[] = { { (char *)"<toy>", 1, 2, 10, wide }, { (char *)"<toy>", 0, 2, 6, rows } };
+  const ti_embedding_entry two[] = { { (char *)"<b>", 0, 1, 6, rows }, { (char *)"<a>", 0, 2, 6, rows } };
+  const char *path = test_path("out");
+
+  (void)state;
+  fill();
+  for (int i = 0; i < 4; i++) {
+    assert_succeeds(ti_embedding_file_write(&error, path, cases[i].format, &toy, 1, metadata, 2));
+    assert_succeeds(ti_embedding_file_read(&file, &error, path));
+    assert_int_equal(file.count, 1);
+    assert_string_equal(file.layout, cases[i].layout);
+    assert_string_equal(file.entries->word, "<toy>");
+    check_text(file.name, cases[i].name);
+    assert_true(file.step == 12345678901);
+    assert_true(file.entries->num_vectors == 2 && file.entries->dim == 6);
+    assert_memory_equal(file.entries->rows, rows, sizeof(rows));
+    ti_embedding_file_free(&file);
+  }
+  assert_succeeds(ti_embedding_file_write(&error, path, TEXTINV_FORMAT_SDXL, both, 2, NULL, 0));
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_int_equal(file.count, 2);
+  assert_int_equal(file.entries[1].encoder, 1);
+  assert_memory_equal(file.entries[0].rows, rows, sizeof(rows));
+  assert_memory_equal(file.entries[1].rows, wide, sizeof(wide));
+  ti_embedding_file_free(&file);
+  assert_succeeds(ti_embedding_file_write(&error, path, TEXTINV_FORMAT_DIFFUSERS, two, 2, NULL, 0));
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_int_equal(file.count, 2);
+  assert_string_equal(file.entries[0].word, "<a>");
+  assert_int_equal(file.entries[1].num_vectors, 1);
+  ti_embedding_file_free(&file);
+}
+
+static void what_cannot_be_written(void **state)
+{
+  const char *path = test_path("never");
+  ti_embedding_entry e[2] = { toy, toy };
+
+#define write_entries(format, count) ti_embedding_file_write(&error, path, format, e, count, NULL, 0)
+  (void)state;
+  fill();
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 0), TEXTINV_E_INVALID, "never", "no word");
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 2), TEXTINV_E_CONFLICT, "<toy>", "twice");
+  assert_fails(write_entries(TEXTINV_FORMAT_A1111, 2), TEXTINV_E_UNSUPPORTED, "one word");
+  assert_fails(write_entries(TEXTINV_FORMAT_KOHYA, 2), TEXTINV_E_UNSUPPORTED, "one word");
+  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_UNSUPPORTED, "encoders 0 and 1");
+  assert_fails(write_entries(9, 1), TEXTINV_E_INVALID, "format 9");
+  e[1].encoder = 1;
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 2), TEXTINV_E_UNSUPPORTED, "one encoder");
+  e[1].num_vectors = 1;
+  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_SHAPE, "2 vectors", "1 in the other");
+  e[0].word = NULL;
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 1), TEXTINV_E_INVALID, "word");
+  e[0] = toy;
+  rows[7] = NAN;
+  for (textinv_format f = 0; f < 4; f++)
+    assert_fails(write_entries(f, 1), TEXTINV_E_NONFINITE, "<toy>", "vector 1, column 1", "NaN");
+  fill();
+  assert_int_equal(access(path, F_OK), -1);
+}
+
+/* --- refusals */
+
+/* one tensor, in a safetensors file */
+static const char *make(const char *name, ti_file_dtype dtype, int rank, const uint64_t *dims, const void *data)
+{
+  const char *path = test_path("made.safetensors");
+  ti_tensor t = { .name = name, .dtype = dtype, .rank = rank, .data = data, .bytes = ti_file_dtype_size(dtype) };
+  ti_error error;
+
+  for (int i = 0; i < rank; i++) {
+    t.dims[i] = dims[i];
+    t.bytes *= dims[i];
+  }
+  assert_int_equal(ti_safetensors_write(&error, path, &t, 1, NULL, 0), TEXTINV_OK);
+  return path;
+}
+
+#define assert_made_fails(status, dtype, rank, dims, ...)                                                   \
+  assert_fails(ti_embedding_file_read(&file, &error, make("<toy>", dtype, rank, dims, values)), status,     \
+               "made.safetensors", "<toy>", __VA_ARGS__)
+
+static void shapes_and_types_are_checked(void **state)
+{
+  static double values[1 << 18];
+  char long_word[300];
+
+  (void)state;
+  assert_made_fails(TEXTINV_E_SHAPE, TI_FILE_F32, 0, NULL, "0 dimensions");
+  assert_made_fails(TEXTINV_E_SHAPE, TI_FILE_F32, 3, ((uint64_t[]){ 1, 2, 3 }), "3 dimensions");
+  assert_made_fails(TEXTINV_E_SHAPE, TI_FILE_F32, 2, ((uint64_t[]){ 0, 6 }), "0 vectors");
+  assert_made_fails(TEXTINV_E_SHAPE, TI_FILE_F32, 1, ((uint64_t[]){ 0 }), "width 0");
+  assert_made_fails(TEXTINV_E_LIMIT, TI_FILE_F32, 2, ((uint64_t[]){ 76, 6 }), "76 vectors", "at most 75");
+  assert_made_fails(TEXTINV_E_LIMIT, TI_FILE_F32, 2, ((uint64_t[]){ 1000, 6 }), "1000 vectors");
+  assert_made_fails(TEXTINV_E_LIMIT, TI_FILE_F32, 1, ((uint64_t[]){ 65537 }), "width 65537");
+  assert_made_fails(TEXTINV_E_UNSUPPORTED, TI_FILE_I64, 2, ((uint64_t[]){ 1, 6 }), "I64");
+  assert_made_fails(TEXTINV_E_UNSUPPORTED, TI_FILE_BOOL, 2, ((uint64_t[]){ 1, 6 }), "BOOL");
+  memset(long_word, 'w', sizeof(long_word));
+  long_word[256] = '\0';
+  assert_fails(ti_embedding_file_read(&file, &error, make(long_word, TI_FILE_F32, 1, (uint64_t[]){ 6 }, values)),
+               TEXTINV_E_LIMIT, "256 bytes");
+  assert_fails(ti_embedding_file_read(&file, &error, make("", TI_FILE_F32, 1, (uint64_t[]){ 6 }, values)),
+               TEXTINV_E_LIMIT, "0 bytes");
+}
+
+static void values_are_finite(void **state)
+{
+  const uint64_t dims[] = { 2, 3 };
+  float single[6] = { 0 };
+  uint16_t half[6] = { 0 };
+  double twice[6] = { 0 };
+  const void *values;
+
+  (void)state;
+  single[4] = NAN;
+  values = single;
+  assert_made_fails(TEXTINV_E_NONFINITE, TI_FILE_F32, 2, dims, "vector 1, column 1 is NaN");
+  single[4] = -INFINITY;
+  assert_made_fails(TEXTINV_E_NONFINITE, TI_FILE_F32, 2, dims, "vector 1, column 1 is infinite");
+  half[2] = 0x7c00;
+  values = half;
+  assert_made_fails(TEXTINV_E_NONFINITE, TI_FILE_F16, 2, dims, "vector 0, column 2 is infinite");
+  half[2] = 0x7fc0;
+  assert_made_fails(TEXTINV_E_NONFINITE, TI_FILE_BF16, 2, dims, "vector 0, column 2 is NaN");
+  twice[5] = 1e39;
+  values = twice;
+  assert_made_fails(TEXTINV_E_NONFINITE, TI_FILE_F64, 2, dims, "vector 1, column 2 is infinite");
+  twice[5] = NAN;
+  assert_made_fails(TEXTINV_E_NONFINITE, TI_FILE_F64, 2, dims, "vector 1, column 2 is NaN");
+}
+
+/* a safetensors file of several tensors [1, 6] */
+static const char *make_keys(const char *const *keys, int count, int first_vectors)
+{
+  static const float values[12];
+  const char *path = test_path("keys.safetensors");
+  ti_tensor t[16];
+  ti_error error;
+
+  for (int i = 0; i < count; i++) {
+    const uint64_t n = i ? 1 : (uint64_t)first_vectors;
+
+    t[i] = (ti_tensor){ .name = keys[i], .dtype = TI_FILE_F32, .rank = 2, .dims = { n, 6 }, .data = values, .bytes = n * 24 };
+  }
+  assert_int_equal(ti_safetensors_write(&error, path, t, (size_t)count, NULL, 0), TEXTINV_OK);
+  return path;
+}
+
+static void what_is_no_embedding(void **state)
+{
+  static const char *const layers[] = { "IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID",   "OUT03",
+                                        "OUT04", "OUT05", "OUT06", "OUT07", "OUT08", "OUT09", "OUT10", "OUT11" };
+  static const char *const behind[] = { "emp_params_out" }, *const encoders[] = { "clip_g", "clip_l" };
+  const char *path = test_path("other");
+
+#define read_path() ti_embedding_file_read(&file, &error, path)
+  (void)state;
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(layers, 16, 1)), TEXTINV_E_UNSUPPORTED, "IN01", "layer");
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(behind, 1, 1)), TEXTINV_E_UNSUPPORTED, "emp_params_out");
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(encoders, 2, 2)), TEXTINV_E_SHAPE,
+               "\"clip_l\" has 1 vectors", "\"clip_g\" 2");
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(NULL, 0, 0)), TEXTINV_E_FORMAT, "no tensor");
+  write_file(path, "", 0);
+  assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "0 bytes");
+  write_file(path, "\x89PNG\r\n\x1a\n", 8);
+  assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "picture");
+  write_file(path, "\x80\2}q\0.", 6);
+  assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "older than torch 1.6");
+  write_file(path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", 64);
+  assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "git lfs pull");
+  write_file(path, "just some text, long enough", 27);
+  assert_fails(read_path(), TEXTINV_E_LIMIT, "other", "no safetensors file?");
+  assert_fails(ti_embedding_file_read(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND, "absent");
+  assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_IO, "/dev");
+  assert_null(file.entries);
+  ti_embedding_file_free(&file);
+}
+
+static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
+{
+  static const char *const names[] = { "a1111.pt.file", "sdxl.safetensors.file" };
+
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    const ti_tensor *t = find(names[i]);
+
+    for (size_t size = 0; size < t->bytes; size++)
+      assert_fails(ti_embedding_file_decode(&file, &error, "cut", t->data, size), TEXTINV_E_FORMAT, "cut");
+  }
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(every_layout_is_read),
+    cmocka_unit_test(a1111_file_is_the_one_that_torch_read),
+    cmocka_unit_test(what_is_written_reads_back),
+    cmocka_unit_test(what_cannot_be_written),
+    cmocka_unit_test(shapes_and_types_are_checked),
+    cmocka_unit_test(values_are_finite),
+    cmocka_unit_test(what_is_no_embedding),
+    cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
+  };
+
+  return cmocka_run_group_tests(tests, open_golden, close_golden);
+}
