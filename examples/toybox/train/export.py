@@ -101,6 +101,9 @@ def write(size, pipe, out):
   os.makedirs(os.path.join(out, "tokenizer"))
   for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
     shutil.copy(os.path.join(folder, name), os.path.join(out, "tokenizer", name))
+  for folder, _, files in os.walk(out):
+    for name in files:
+      os.chmod(os.path.join(folder, name), 0o644)
 
 
 if __name__ == "__main__":

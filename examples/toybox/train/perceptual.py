@@ -15,9 +15,9 @@ class Perceptual(nn.Module):
     super().__init__()
     state = torch.load(path, weights_only=True)
     for i, (layer, head) in enumerate(zip(state["trunk"], state["lin"])):
-      self.register_buffer(f"w{i}", layer["weight"])
-      self.register_buffer(f"b{i}", layer["bias"])
-      self.register_buffer(f"h{i}", head)
+      self.register_buffer(f"w{i}", layer["weight"].float())
+      self.register_buffer(f"b{i}", layer["bias"].float())
+      self.register_buffer(f"h{i}", head.float())
     self.register_buffer("mean", torch.tensor([-.030, -.088, -.188]).view(1, 3, 1, 1))
     self.register_buffer("deviation", torch.tensor([.458, .448, .450]).view(1, 3, 1, 1))
 
