@@ -193,7 +193,7 @@ static void consider(encoder *e, uint32_t at)
 
 static textinv_status push_ids(encoder *e, uint32_t first, uint32_t count)
 {
-  if (e->capacity - e->count < count) {
+  if (!e->ids || e->capacity - e->count < count) {
     const size_t capacity = (e->count + count) * 2 + 16;
     uint32_t *grown = ti_realloc_array(e->ids, capacity, sizeof(*grown));
 

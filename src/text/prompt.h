@@ -13,7 +13,11 @@ typedef struct ti_prompt_word {
 
 enum { TI_PROMPT_MAX_BYTES = 1 << 20 };
 
-/* ids with begin and end token, no padding, any length; *ids: ti_free() */
+/*
+ * ids with begin and end token, no padding, any length; *ids: ti_free(). A word is found wherever it stands, also within
+ * letters; where none stands exactly as written, one that differs in case or Unicode form alone is taken, as transformers
+ * does with added tokens. text over TI_PROMPT_MAX_BYTES is refused with LIMIT.
+ */
 textinv_status ti_prompt_encode(const ti_clip_bpe *bpe, ti_error *error, const ti_prompt_word *words, size_t num_words,
                                 const char *text, uint32_t **ids, size_t *count);
 

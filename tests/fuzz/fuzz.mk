@@ -4,7 +4,7 @@
 
 SECONDS      ?= 60
 FUZZ_CC      ?= clang
-FUZZ_TARGETS := safetensors json image torch pickle embedding
+FUZZ_TARGETS := safetensors json image torch pickle embedding prompt
 FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c)
 FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all -Iinclude -Ikernels -Isrc/base -Isrc/io
 FUZZ_OBJECTS := $(FUZZ_SOURCES:%.c=build/fuzz/%.o)
@@ -16,6 +16,10 @@ build/fuzz/src/%.o: src/%.c
 $(FUZZ_TARGETS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_OBJECTS)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -DTARGET=$* -o $@ $< $(FUZZ_OBJECTS) $(LIBS)
 -include $(FUZZ_OBJECTS:.o=.d)
+
+build/fuzz/prompt: tests/fuzz/prompt_fuzz.c $(FUZZ_SOURCES) $(wildcard src/text/*.c)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -Isrc/text -o $@ $(filter %.c,$^) $(LIBS)
 
 .PHONY: fuzz $(FUZZ_TARGETS:%=fuzz-%)
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) ## fuzz the readers of files, SECONDS=60 each (needs clang)

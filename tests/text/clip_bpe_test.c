@@ -424,8 +424,8 @@ static void refuses_files(void **state)
   }
 }
 
-/* a nesting that is too deep, and a merge of every token with every other: refused or done at once */
-static void refuses_bombs(void **state)
+/* a nesting that is too deep for a stack */
+static void refuses_nesting(void **state)
 {
   const char *folder = new_folder("bomb");
   char *text = malloc(1 << 20);
@@ -468,7 +468,7 @@ int main(void)
     cmocka_unit_test(odd_merges),
     cmocka_unit_test(unknown_bytes),
     cmocka_unit_test(refuses_files),
-    cmocka_unit_test(refuses_bombs),
+    cmocka_unit_test(refuses_nesting),
   };
 
   return cmocka_run_group_tests(tests, open_clip, close_clip);
