@@ -1,6 +1,6 @@
 /*
- * Whole files: read with limits, written under a temporary name in the same folder, fsynced (file and folder) and
- * renamed, so that a file under its final name is always complete.
+ * Whole files: read with limits, written under a temporary name in the same folder, fsynced (file
+ * and folder) and renamed, so that a file under its final name is always complete.
  */
 #ifndef TI_ATOMIC_FILE_H
 #define TI_ATOMIC_FILE_H
@@ -10,7 +10,8 @@
 #include "error.h"
 
 /* a regular file of at most limit bytes; *bytes has a further 0 at the end; ti_free() it */
-textinv_status ti_file_read(void **bytes, size_t *size, ti_error *error, const char *path, size_t limit);
+textinv_status ti_file_read(void **bytes, size_t *size, ti_error *error, const char *path,
+                            size_t limit);
 
 /* a regular file, mapped read-only; size 0 gives NULL bytes and is no error */
 textinv_status ti_file_map(const void **bytes, size_t *size, ti_error *error, const char *path);
@@ -21,11 +22,13 @@ typedef struct ti_atomic_file ti_atomic_file;
 textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char *path);
 /* errors are kept and reported by commit */
 void ti_atomic_write(ti_atomic_file *file, const void *bytes, size_t size);
-/* fsync, rename, fsync the folder; on failure the temporary file is gone and the old file untouched; frees file */
+/* fsync, rename, fsync the folder; on failure the temporary file is gone and the old file
+ * untouched; frees file */
 textinv_status ti_atomic_commit(ti_atomic_file *file, ti_error *error);
 void ti_atomic_abandon(ti_atomic_file *file); /* NULL is allowed */
 
-/* 0 when the folder that would hold path exists and can be written to: asked before long work begins */
+/* 0 when the folder that would hold path exists and can be written to: asked before long work
+ * begins */
 textinv_status ti_check_writable(ti_error *error, const char *path);
 
 #endif /* TI_ATOMIC_FILE_H */

@@ -7,19 +7,19 @@
 
 /* one word in one encoder */
 typedef struct ti_embedding_entry {
-  char *word;       /* NULL when the file gives none ("emb_params" or "*" without a name in the
-                       metadata): the caller names it */
-  int encoder;      /* 0 or 1 when the file tells ("clip_l", "clip_g"), -1 when it does not */
+  char *word;  /* NULL when the file gives none ("emb_params" or "*" without a name in the
+                  metadata): the caller names it */
+  int encoder; /* 0 or 1 when the file tells ("clip_l", "clip_g"), -1 when it does not */
   int num_vectors, dim;
-  float *rows;      /* [num_vectors, dim], finite */
+  float *rows; /* [num_vectors, dim], finite */
 } ti_embedding_entry;
 
 typedef struct ti_embedding_file {
   ti_embedding_entry *entries;
   size_t count;
-  char *layout;     /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis" */
-  char *name;       /* "name" of an A1111 file or of safetensors metadata, or NULL */
-  long long step;   /* training steps, -1 = not told */
+  char *layout;   /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis" */
+  char *name;     /* "name" of an A1111 file or of safetensors metadata, or NULL */
+  long long step; /* training steps, -1 = not told */
 } ti_embedding_file;
 
 textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, const char *path);
@@ -29,9 +29,10 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
 void ti_embedding_file_free(ti_embedding_file *file); /* safe on a zeroed struct */
 
 /*
- * format is TEXTINV_FORMAT_*. DIFFUSERS: any number of words of one encoder. A1111, KOHYA: one entry.
- * SDXL: one or two entries of one word, encoders 0 and 1. Metadata goes into safetensors files, with
- * "format" and, where the layout has no room for the word, "name" added; "step" into A1111 files.
+ * format is TEXTINV_FORMAT_*. DIFFUSERS: any number of words of one encoder. A1111, KOHYA: one
+ * entry. SDXL: one or two entries of one word, encoders 0 and 1. Metadata goes into safetensors
+ * files, with "format" and, where the layout has no room for the word, "name" added; "step" into
+ * A1111 files.
  */
 textinv_status ti_embedding_file_write(ti_error *error, const char *path, textinv_format format,
                                        const ti_embedding_entry *entries, size_t count,

@@ -17,18 +17,22 @@ typedef struct ti_image {
 /* by content; upright; alpha over white; grey and palette expanded; 16 bits rounded */
 textinv_status ti_image_read(ti_image *out, ti_error *error, const char *path);
 /* bytes in memory; name stands for the path in messages */
-textinv_status ti_image_decode(ti_image *out, ti_error *error, const char *name, const void *bytes, size_t size);
+textinv_status ti_image_decode(ti_image *out, ti_error *error, const char *name, const void *bytes,
+                               size_t size);
 void ti_image_free(ti_image *image); /* safe on a zeroed struct */
 
-/* PNG, atomically; parameters = text of the chunk of that name (tEXt, or iTXt when it is not latin-1), NULL = none */
-textinv_status ti_image_write_png(ti_error *error, const char *path, int width, int height, const uint8_t *pixels,
-                                  const char *parameters);
+/* PNG, atomically; parameters = text of the chunk of that name (tEXt, or iTXt when it is not
+ * latin-1), NULL = none */
+textinv_status ti_image_write_png(ti_error *error, const char *path, int width, int height,
+                                  const uint8_t *pixels, const char *parameters);
 
-/* Pillow's Image.resize(size, BICUBIC) of the box [left, top, left + box_w, top + box_h), antialiased */
-textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *in, int left, int top, int box_w,
-                               int box_h, int width, int height);
+/* Pillow's Image.resize(size, BICUBIC) of the box [left, top, left + box_w, top + box_h),
+ * antialiased */
+textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *in, int left,
+                               int top, int box_w, int box_h, int width, int height);
 
-/* sorted paths of the regular files in a folder whose content is PNG or JPEG; ti_free() each and the array */
+/* sorted paths of the regular files in a folder whose content is PNG or JPEG; ti_free() each and
+ * the array */
 textinv_status ti_image_list(char ***paths, size_t *count, ti_error *error, const char *folder);
 
 #endif /* TI_IMAGE_H */

@@ -1,6 +1,7 @@
 /*
- * A pipeline in the diffusers folder layout, as every generation of diffusers and transformers has written it:
- * sharded or not, with or without a variant (".fp16"), safetensors (preferred) or torch .bin.
+ * A pipeline in the diffusers folder layout, as every generation of diffusers and transformers has
+ * written it: sharded or not, with or without a variant (".fp16"), safetensors (preferred) or torch
+ * .bin.
  */
 #ifndef TI_MODEL_DIR_H
 #define TI_MODEL_DIR_H
@@ -10,7 +11,8 @@
 
 typedef struct ti_tensor_set ti_tensor_set;
 
-/* class name ("UNet2DConditionModel") that model_index.json gives a component; NULL = absent or null */
+/* class name ("UNet2DConditionModel") that model_index.json gives a component; NULL = absent or
+ * null */
 typedef struct ti_model_dir {
   char *path;
   ti_json index; /* model_index.json */
@@ -21,13 +23,15 @@ void ti_model_dir_close(ti_model_dir *dir); /* safe on a zeroed struct */
 textinv_status ti_model_dir_class(const ti_model_dir *dir, ti_error *error, const char *component,
                                   const char **class_name);
 /* DIR/component/config.json, or scheduler_config.json for "scheduler" */
-textinv_status ti_model_dir_config(const ti_model_dir *dir, ti_error *error, const char *component, ti_json *out);
+textinv_status ti_model_dir_config(const ti_model_dir *dir, ti_error *error, const char *component,
+                                   ti_json *out);
 /* all weights of a component, mapped */
 textinv_status ti_model_dir_weights(const ti_model_dir *dir, ti_error *error, const char *component,
                                     ti_tensor_set **out);
 
 size_t ti_tensor_set_count(const ti_tensor_set *set);
-const ti_tensor *ti_tensor_set_tensor(const ti_tensor_set *set, size_t i); /* in the order of names */
+const ti_tensor *ti_tensor_set_tensor(const ti_tensor_set *set,
+                                      size_t i); /* in the order of names */
 const ti_tensor *ti_tensor_set_find(const ti_tensor_set *set, const char *name);
 /* file that holds a tensor, for messages */
 const char *ti_tensor_set_path(const ti_tensor_set *set, const ti_tensor *tensor);

@@ -39,8 +39,13 @@ int ti_torch_check(const void *bytes, size_t size)
 static textinv_status not_an_archive(ti_error *error, const char *name, const void *bytes,
                                      size_t size)
 {
+  static const char lfs_pointer[] = "version https://git-lfs";
   const unsigned char *p = bytes;
 
+  if (size >= sizeof(lfs_pointer) && !memcmp(p, lfs_pointer, sizeof(lfs_pointer) - 1))
+    return ti_fail(error, TEXTINV_E_FORMAT,
+                   "%s: is a git-lfs pointer, not the file itself: fetch it with git lfs pull",
+                   name);
   if (size >= 2 && p[0] == 0x80 && p[1] <= 5)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s: is a torch file older than torch 1.6, or a bare pickle: load and save it "
