@@ -1,12 +1,12 @@
 /*
  * Random numbers.
  *
- * torch: mt19937 (Matsumoto, Nishimura 1998); a draw of 16 values or more is Box-Muller in blocks of
- * 16, value j with value j + 8, radius from 1 - u_j and angle from u_{j+8}; what is left over at the
- * end is a fresh block over the last 16. Fewer values are Box-Muller in double, one after the other,
- * the second value of a pair kept for the next such draw. On processors with AVX2 torch takes
- * logarithm, sine and cosine from Cephes' single precision polynomials with fused multiply-adds,
- * elsewhere from libm; the two differ in the last bits.
+ * torch: mt19937 (Matsumoto, Nishimura 1998); a draw of 16 values or more is Box-Muller in blocks
+ * of 16, value j with value j + 8, radius from 1 - u_j and angle from u_{j+8}; what is left over at
+ * the end is a fresh block over the last 16. Fewer values are Box-Muller in double, one after the
+ * other, the second value of a pair kept for the next such draw. On processors with AVX2 torch
+ * takes logarithm, sine and cosine from Cephes' single precision polynomials with fused
+ * multiply-adds, elsewhere from libm; the two differ in the last bits.
  *
  * ours: Philox4x32-10 (Salmon et al. 2011), Box-Muller with the same polynomials, so that no
  * libm decides about a bit.

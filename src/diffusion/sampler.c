@@ -7,8 +7,8 @@
 #include "alloc.h"
 #include "sampler_state.h"
 
-static const char *const names[] = { "default",  "ddim",     "pndm",           "euler",
-                                     "euler_a",  "dpmpp_2m", "dpmpp_2m_karras" };
+static const char *const names[] = { "default", "ddim",     "pndm",           "euler",
+                                     "euler_a", "dpmpp_2m", "dpmpp_2m_karras" };
 static const char *const a1111_names[] = { "Default", "DDIM",     "PLMS",           "Euler",
                                            "Euler a", "DPM++ 2M", "DPM++ 2M Karras" };
 
@@ -94,9 +94,10 @@ textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedu
   if (kind == TEXTINV_SAMPLER_DEFAULT)
     kind = schedule->sampler;
   if (schedule->unsupported[kind])
-    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                   "sampler %s: the model's scheduler config asks for a \"%s\" that it does not have",
-                   names[kind], schedule->unsupported[kind]);
+    return ti_fail(
+      error, TEXTINV_E_UNSUPPORTED,
+      "sampler %s: the model's scheduler config asks for a \"%s\" that it does not have",
+      names[kind], schedule->unsupported[kind]);
 
   s = ti_calloc(1, sizeof(*s));
   if (!s)

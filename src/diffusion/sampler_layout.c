@@ -46,8 +46,8 @@ static void prk_layout(ti_sampler *s, ti_spacing spacing, int offset)
     s->timesteps[i] = (float)(t + (k % 2) * half);
   }
   for (int i = 3; i < s->steps; i++)
-    s->timesteps[12 + i - 3] =
-      (float)rint(spaced(spacing, s->train_timesteps, s->steps, i, offset));
+    s->timesteps[12 + i - 3] = (float)rint(
+      spaced(spacing, s->train_timesteps, s->steps, i, offset));
 }
 
 static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_schedule *schedule)
@@ -56,7 +56,8 @@ static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_sche
   const int plms = s->kind == TEXTINV_SAMPLER_PNDM && !s->prk;
 
   if (s->prk && s->steps < 4)
-    return ti_fail(error, TEXTINV_E_INVALID, "steps is %d, expected 4 or more for pndm with \"skip_prk_steps\" false",
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "steps is %d, expected 4 or more for pndm with \"skip_prk_steps\" false",
                    s->steps);
   if (s->prk) {
     prk_layout(s, spacing, schedule->steps_offset);
@@ -154,7 +155,8 @@ static textinv_status dpmpp_timesteps(ti_sampler *s, ti_error *error, const ti_s
 {
   const ti_spacing spacing = spacing_of(s, schedule);
   const int last = last_timestep(s, schedule->lambda_min_clipped);
-  const int most = spacing == TI_SPACING_LEADING || spacing == TI_SPACING_LINSPACE ? last - 1 : last;
+  const int most = spacing == TI_SPACING_LEADING || spacing == TI_SPACING_LINSPACE ? last - 1
+                                                                                   : last;
 
   if (s->steps > most || dpmpp_spaced(s, spacing, last, s->steps - 1, 0) < 0)
     return ti_fail(error, TEXTINV_E_INVALID,

@@ -9,10 +9,10 @@ enum { TI_SAMPLER_HISTORY = 6 };
 struct ti_sampler {
   textinv_sampler kind;
   ti_prediction prediction;
-  int steps;         /* as asked for */
-  int total, begin;  /* evaluations at strength 1; the first one that is done */
-  float *timesteps;  /* [total] */
-  float *sigmas;     /* [total + 1]; of Euler, Euler a and DPM++ */
+  int steps;        /* as asked for */
+  int total, begin; /* evaluations at strength 1; the first one that is done */
+  float *timesteps; /* [total] */
+  float *sigmas;    /* [total + 1]; of Euler, Euler a and DPM++ */
   float init_sigma;
   size_t count;
 
@@ -21,7 +21,7 @@ struct ti_sampler {
   float final_alpha; /* before timestep 0 */
   int clip;
   float clip_range;
-  int prk;           /* PNDM: the first evaluations are Runge-Kutta's, 4 a step */
+  int prk; /* PNDM: the first evaluations are Runge-Kutta's, 4 a step */
   int heun, lower_order_final, euler_at_final, final_sigma_min, order; /* DPM++ */
 
   float *history[TI_SAMPLER_HISTORY]; /* [count] each: earlier outputs and samples */

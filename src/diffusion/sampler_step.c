@@ -128,8 +128,7 @@ static void pndm_plms(ti_sampler *s, int i, float *latents, const float *model_o
     else if (s->num_outputs == 3)
       mix[j] = (23 * h[0][j] - 16 * h[1][j] + 5 * h[2][j]) / 12;
     else
-      mix[j] = (float)(1.0 / 24) *
-               (55 * h[0][j] - 59 * h[1][j] + 37 * h[2][j] - 9 * h[3][j]);
+      mix[j] = (float)(1.0 / 24) * (55 * h[0][j] - 59 * h[1][j] + 37 * h[2][j] - 9 * h[3][j]);
   }
   pndm_transfer(s, t, t_prev, latents, latents, mix);
 }
@@ -144,7 +143,8 @@ void ti_pndm_step(ti_sampler *s, int i, float *latents, const float *model_outpu
     pndm_plms(s, i, latents, model_output);
 }
 
-/* ------ Karras et al. 2022, algorithm 2 without churn; with noise the ancestral step of k-diffusion */
+/* ------ Karras et al. 2022, algorithm 2 without churn; with noise the ancestral step of
+ * k-diffusion */
 
 void ti_euler_step(ti_sampler *s, int i, float *latents, const float *model_output,
                    const float *noise)
@@ -172,14 +172,15 @@ void ti_euler_step(ti_sampler *s, int i, float *latents, const float *model_outp
   }
 }
 
-/* ------ DPM-Solver++(2M), Lu et al. 2022, algorithm 2: history[0] the newest x0, [1] the one before */
+/* ------ DPM-Solver++(2M), Lu et al. 2022, algorithm 2: history[0] the newest x0, [1] the one
+ * before */
 
 void ti_dpmpp_step(ti_sampler *s, int i, float *latents, const float *model_output)
 {
   const int at = s->begin + i, last = at == s->total - 1;
   const int few = s->lower_order_final && s->total < 15;
-  const int first_order =
-    s->order == 1 || i == 0 || (last && (s->euler_at_final || few || !s->final_sigma_min));
+  const int first_order = s->order == 1 || i == 0 ||
+                          (last && (s->euler_at_final || few || !s->final_sigma_min));
   const float from = s->sigmas[at], to = s->sigmas[at + 1];
   const float alpha_s = 1.0f / sqrtf(from * from + 1.0f), sigma_s = from * alpha_s;
   const float alpha_t = 1.0f / sqrtf(to * to + 1.0f), sigma_t = to * alpha_t;

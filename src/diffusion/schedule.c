@@ -201,10 +201,11 @@ static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_js
   }
   cumprod_of_alphas(out->alphas_cumprod_plain, betas, count);
   if (!(out->alphas_cumprod_plain[count - 1] > 0 && out->alphas_cumprod_plain[count - 1] < 1)) {
-    status = ti_fail(error, TEXTINV_E_FORMAT,
-                     "%s: the betas leave a signal of %g at the last timestep, expected one between "
-                     "0 and 1",
-                     config->path, out->alphas_cumprod_plain[count - 1]);
+    status = ti_fail(
+      error, TEXTINV_E_FORMAT,
+      "%s: the betas leave a signal of %g at the last timestep, expected one between "
+      "0 and 1",
+      config->path, out->alphas_cumprod_plain[count - 1]);
     goto out;
   }
   if (out->rescale_zero_snr) {

@@ -1,8 +1,8 @@
 /*
- * Text to ids, as CLIPTokenizer does it: tokens that are found whole split the text, what is left is
- * normalised and split into words, each byte of a word is a symbol (the last one with "</w>"), and
- * the pair with the lowest rank is merged until none is left, of equal ranks the leftmost first.
- * Pairs wait in a heap, so a word of n bytes takes O(n log n).
+ * Text to ids, as CLIPTokenizer does it: tokens that are found whole split the text, what is left
+ * is normalised and split into words, each byte of a word is a symbol (the last one with "</w>"),
+ * and the pair with the lowest rank is merged until none is left, of equal ranks the leftmost
+ * first. Pairs wait in a heap, so a word of n bytes takes O(n log n).
  */
 #include "clip_bpe.h"
 
@@ -381,9 +381,9 @@ static textinv_status encode_piece(encoder *e, const char *text, size_t len)
 }
 
 textinv_status ti_clip_bpe_encode_words(const ti_clip_bpe *bpe, ti_error *error,
-                                        const ti_match *raw, size_t num_raw,
-                                        const ti_match *normal, size_t num_normal, const char *text,
-                                        size_t len, uint32_t **ids, size_t *count)
+                                        const ti_match *raw, size_t num_raw, const ti_match *normal,
+                                        size_t num_normal, const char *text, size_t len,
+                                        uint32_t **ids, size_t *count)
 {
   encoder e = { .bpe = bpe, .normal = normal, .num_normal = num_normal, .error = error };
   textinv_status status;

@@ -18,7 +18,7 @@ typedef struct ti_clip_entry {
 } ti_clip_entry;
 
 struct ti_clip_bpe {
-  char **tokens;         /* [size], owned; NULL where no token has the id */
+  char **tokens; /* [size], owned; NULL where no token has the id */
   uint32_t size;
   ti_clip_entry *sorted; /* [num_sorted], by token */
   size_t num_sorted;
@@ -40,10 +40,11 @@ struct ti_clip_bpe {
 /* fill a zeroed struct; what was filled is freed by ti_clip_bpe_free() on failure, too */
 textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder);
 
-/* ids of text with further words: raw ones are matched as they are, normal ones in the normalised text */
+/* ids of text with further words: raw ones are matched as they are, normal ones in the normalised
+ * text */
 textinv_status ti_clip_bpe_encode_words(const ti_clip_bpe *bpe, ti_error *error,
-                                        const ti_match *raw, size_t num_raw,
-                                        const ti_match *normal, size_t num_normal, const char *text,
-                                        size_t len, uint32_t **ids, size_t *count);
+                                        const ti_match *raw, size_t num_raw, const ti_match *normal,
+                                        size_t num_normal, const char *text, size_t len,
+                                        uint32_t **ids, size_t *count);
 
 #endif /* TI_CLIP_BPE_STATE_H */

@@ -7,8 +7,8 @@
  *   special_tokens_map.json    special tokens that go before those of the config
  *   added_tokens.json          further tokens with their ids
  *
- * The last two are not looked at when the config has an added_tokens_decoder, as in transformers. How
- * text is normalised and split is CLIP's whatever tokenizer.json says of it, as there, too.
+ * The last two are not looked at when the config has an added_tokens_decoder, as in transformers.
+ * How text is normalised and split is CLIP's whatever tokenizer.json says of it, as there, too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -72,24 +72,26 @@ static int vocab_id(const reader *r, const char *token, uint32_t *id)
   return 1;
 }
 
-static textinv_status check_id(const reader *r, const char *path, const char *token, const json_t *v)
+static textinv_status check_id(const reader *r, const char *path, const char *token,
+                               const json_t *v)
 {
   if (!json_is_integer(v) || json_integer_value(v) < 0)
-    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: the id of token \"%.*s\" is no whole number of 0 or more",
-                   path, ti_utf8_cut(token, 60), token);
+    return ti_fail(r->error, TEXTINV_E_FORMAT,
+                   "%s: the id of token \"%.*s\" is no whole number of 0 or more", path,
+                   ti_utf8_cut(token, 60), token);
   if (json_integer_value(v) >= TI_CLIP_MAX_IDS)
-    return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: the id of token \"%.*s\" is %lld, expected less than %d",
-                   path, ti_utf8_cut(token, 60), token, (long long)json_integer_value(v),
-                   TI_CLIP_MAX_IDS);
+    return ti_fail(
+      r->error, TEXTINV_E_LIMIT, "%s: the id of token \"%.*s\" is %lld, expected less than %d",
+      path, ti_utf8_cut(token, 60), token, (long long)json_integer_value(v), TI_CLIP_MAX_IDS);
   return TEXTINV_OK;
 }
 
 static textinv_status set_token(reader *r, const char *path, const char *token, uint32_t id)
 {
   if (r->bpe->tokens[id])
-    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: tokens \"%.*s\" and \"%.*s\" have the same id %u",
-                   path, ti_utf8_cut(r->bpe->tokens[id], 60), r->bpe->tokens[id],
-                   ti_utf8_cut(token, 60), token, id);
+    return ti_fail(
+      r->error, TEXTINV_E_FORMAT, "%s: tokens \"%.*s\" and \"%.*s\" have the same id %u", path,
+      ti_utf8_cut(r->bpe->tokens[id], 60), r->bpe->tokens[id], ti_utf8_cut(token, 60), token, id);
   r->bpe->tokens[id] = ti_strdup(token);
   return r->bpe->tokens[id] ? TEXTINV_OK : ti_fail_nomem(r->error, strlen(token), "a token");
 }
@@ -107,7 +109,8 @@ static textinv_status read_vocab(reader *r)
   json_t *v;
   int64_t most = -1;
 
-  json_object_foreach(r->vocab, token, v) {
+  json_object_foreach(r->vocab, token, v)
+  {
     if ((status = check_id(r, r->main.path, token, v)) < 0)
       return status;
     most = json_integer_value(v) > most ? json_integer_value(v) : most;
@@ -123,16 +126,18 @@ static textinv_status read_vocab(reader *r)
     return ti_fail_nomem(r->error, ((size_t)most + 1) * sizeof(*bpe->sorted), "the vocabulary");
   bpe->size = (uint32_t)most + 1;
 
-  json_object_foreach(r->vocab, token, v)
-    if ((status = set_token(r, r->main.path, token, (uint32_t)json_integer_value(v))) < 0)
-      return status;
+  json_object_foreach(
+    r->vocab, token,
+    v) if ((status = set_token(r, r->main.path, token, (uint32_t)json_integer_value(v))) <
+           0) return status;
   for (size_t i = 0; i < r->num_added; i++) {
     const added *a = &r->added[i];
     uint32_t id;
 
     if (vocab_id(r, a->text, &id) ? id != a->id
                                   : bpe->tokens[a->id] && strcmp(bpe->tokens[a->id], a->text) != 0)
-      return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: added token \"%.*s\" has the id %u, which contradicts the vocabulary",
+      return ti_fail(r->error, TEXTINV_E_FORMAT,
+                     "%s: added token \"%.*s\" has the id %u, which contradicts the vocabulary",
                      r->main.path, ti_utf8_cut(a->text, 60), a->text, a->id);
     if (!bpe->tokens[a->id] && (status = set_token(r, r->main.path, a->text, a->id)) < 0)
       return status;
@@ -145,7 +150,8 @@ static textinv_status read_vocab(reader *r)
   return TEXTINV_OK;
 }
 
-/* the 256 symbols that stand for bytes: printable Latin-1 is itself, the rest follows from U+0100 */
+/* the 256 symbols that stand for bytes: printable Latin-1 is itself, the rest follows from U+0100
+ */
 static void read_bytes(reader *r)
 {
   unsigned next = 256;
@@ -166,8 +172,8 @@ static void read_bytes(reader *r)
 
 /* ------ merges */
 
-static textinv_status add_merge(reader *r, const char *path, size_t rank, const char *a, size_t len_a,
-                                const char *b, size_t len_b)
+static textinv_status add_merge(reader *r, const char *path, size_t rank, const char *a,
+                                size_t len_a, const char *b, size_t len_b)
 {
   ti_clip_merge *m = &r->bpe->merges[rank];
   const struct {
@@ -178,7 +184,8 @@ static textinv_status add_merge(reader *r, const char *path, size_t rank, const 
   char *text;
 
   if (len_a == 0 || len_b == 0)
-    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens", path, rank + 1);
+    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens", path,
+                   rank + 1);
   text = ti_calloc(len_a + len_b + 1, 1);
   if (!text)
     return ti_fail_nomem(r->error, len_a + len_b + 1, "a merge");
@@ -198,7 +205,8 @@ static textinv_status add_merge(reader *r, const char *path, size_t rank, const 
 }
 
 /* "a b" */
-static textinv_status split_merge(reader *r, const char *path, size_t rank, const char *line, size_t len)
+static textinv_status split_merge(reader *r, const char *path, size_t rank, const char *line,
+                                  size_t len)
 {
   const char *space = memchr(line, ' ', len);
 
@@ -229,7 +237,8 @@ static textinv_status merges_of_json(reader *r, const json_t *merges)
       status = add_merge(r, r->main.path, i, json_string_value(a), json_string_length(a),
                          json_string_value(b), json_string_length(b));
     else
-      status = ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens", r->main.path, i + 1);
+      status = ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens",
+                       r->main.path, i + 1);
     if (status < 0)
       return status;
   }
@@ -311,7 +320,8 @@ static textinv_status index_merges(reader *r)
   bpe->num_merges = n;
   bpe->merge_start = ti_calloc((size_t)bpe->size + 1, sizeof(*bpe->merge_start));
   if (!bpe->merge_start)
-    return ti_fail_nomem(r->error, ((size_t)bpe->size + 1) * sizeof(*bpe->merge_start), "the merges");
+    return ti_fail_nomem(r->error, ((size_t)bpe->size + 1) * sizeof(*bpe->merge_start),
+                         "the merges");
   for (size_t i = 0; i < n; i++)
     bpe->merge_start[bpe->merges[i].first + 1]++;
   for (uint32_t i = 0; i < bpe->size; i++)
@@ -348,7 +358,8 @@ static textinv_status add_added(reader *r, const char *path, const char *text, c
     r->room = room;
   }
   if (r->num_added == TI_CLIP_MAX_ADDED)
-    return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: has over %d added tokens", path, TI_CLIP_MAX_ADDED);
+    return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: has over %d added tokens", path,
+                   TI_CLIP_MAX_ADDED);
   r->added[r->num_added] = (added){ ti_strdup(text), (uint32_t)json_integer_value(id), normalized };
   if (!r->added[r->num_added].text)
     return ti_fail_nomem(r->error, strlen(text), "an added token");
@@ -364,9 +375,11 @@ static textinv_status add_object(reader *r, const char *path, const json_t *o, c
   if (!json_is_string(content))
     return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: an added token has no \"content\"", path);
   if (json_is_true(json_object_get(o, "single_word")))
-    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: added token \"%.*s\" has \"single_word\" true, expected false",
-                   path, ti_utf8_cut(json_string_value(content), 60), json_string_value(content));
-  return add_added(r, path, json_string_value(content), id, json_is_true(json_object_get(o, "normalized")));
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
+                   "%s: added token \"%.*s\" has \"single_word\" true, expected false", path,
+                   ti_utf8_cut(json_string_value(content), 60), json_string_value(content));
+  return add_added(r, path, json_string_value(content), id,
+                   json_is_true(json_object_get(o, "normalized")));
 }
 
 /* -1 when text is no number of up to 9 digits */
@@ -386,7 +399,8 @@ static int decimal(const char *text)
 static textinv_status read_added(reader *r, const char *folder)
 {
   const json_t *list = json_object_get(r->main.root, "added_tokens");
-  const json_t *decoder = r->config.root ? json_object_get(r->config.root, "added_tokens_decoder") : NULL;
+  const json_t *decoder = r->config.root ? json_object_get(r->config.root, "added_tokens_decoder")
+                                         : NULL;
   textinv_status status;
   const char *key;
   json_t *v;
@@ -395,12 +409,13 @@ static textinv_status read_added(reader *r, const char *folder)
   int there;
 
   if (r->modern) {
-    json_array_foreach(list, i, v)
-      if ((status = add_object(r, r->main.path, v, json_object_get(v, "id"))) < 0)
-        return status;
+    json_array_foreach(list, i,
+                       v) if ((status = add_object(r, r->main.path, v, json_object_get(v, "id"))) <
+                              0) return status;
   }
   if (json_is_object(decoder)) {
-    json_object_foreach((json_t *)decoder, key, v) {
+    json_object_foreach((json_t *)decoder, key, v)
+    {
       const json_t *content = json_object_get(v, "content");
       json_t *id;
 
@@ -417,7 +432,8 @@ static textinv_status read_added(reader *r, const char *folder)
 
   if ((status = open_json(&more, &there, r->error, folder, "added_tokens.json")) < 0 || !there)
     return status;
-  json_object_foreach(more.root, key, v) {
+  json_object_foreach(more.root, key, v)
+  {
     if (!find_added(r, key) && (status = add_added(r, more.path, key, v, 1)) < 0)
       break;
   }
@@ -455,7 +471,8 @@ static textinv_status special(reader *r, const char *key, const char *fallback, 
     textinv_status status;
 
     if (!id)
-      return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: \"%s\" is \"%.*s\", which the vocabulary lacks", from->path, key,
+      return ti_fail(r->error, TEXTINV_E_FORMAT,
+                     "%s: \"%s\" is \"%.*s\", which the vocabulary lacks", from->path, key,
                      ti_utf8_cut(text, 60), text);
     if ((status = add_added(r, from->path, text, id, normalized)) < 0)
       return status;
@@ -498,8 +515,7 @@ static textinv_status build_matches(reader *r)
     if (a->normalized) {
       char *text;
 
-      if ((status = ti_clip_normalize(&text, &m.len, r->error, a->text,
-                                      strlen(a->text))) < 0)
+      if ((status = ti_clip_normalize(&text, &m.len, r->error, a->text, strlen(a->text))) < 0)
         return status;
       m.text = text;
       bpe->normal[bpe->num_normal++] = m;
@@ -517,7 +533,8 @@ static textinv_status build_matches(reader *r)
 
 static textinv_status read_config(reader *r, const char *folder)
 {
-  static const char *const known[] = { "CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend" };
+  static const char *const known[] = { "CLIPTokenizer", "CLIPTokenizerFast",
+                                       "PreTrainedTokenizerFast", "TokenizersBackend" };
   textinv_status status;
   const char *class = known[0];
   double length = 0;
@@ -527,14 +544,16 @@ static textinv_status read_config(reader *r, const char *folder)
     return status;
   if (there) {
     if ((status = ti_json_string(&r->config, r->error, "tokenizer_class", class, &class)) < 0 ||
-        (status = ti_json_float(&r->config, r->error, "model_max_length", 0, 3, 1e300, &length)) < 0)
+        (status = ti_json_float(&r->config, r->error, "model_max_length", 0, 3, 1e300, &length)) <
+          0)
       return status;
   }
   for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
     found |= strcmp(class, known[i]) == 0;
   if (!found)
-    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: \"tokenizer_class\" is \"%.*s\", expected CLIPTokenizer",
-                   r->config.path, ti_utf8_cut(class, 60), class);
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
+                   "%s: \"tokenizer_class\" is \"%.*s\", expected CLIPTokenizer", r->config.path,
+                   ti_utf8_cut(class, 60), class);
   /* transformers writes 1e30 for "unknown" */
   r->bpe->max_length = length >= 3 && length <= 1 << 20 ? (int)length : DEFAULT_LENGTH;
 
@@ -547,7 +566,8 @@ static textinv_status read_config(reader *r, const char *folder)
 static textinv_status find_model(reader *r, const json_t **merges)
 {
   const json_t *model = json_object_get(r->main.root, "model");
-  const json_t *type = json_object_get(model, "type"), *suffix = json_object_get(model, "end_of_word_suffix");
+  const json_t *type = json_object_get(model, "type"),
+               *suffix = json_object_get(model, "end_of_word_suffix");
 
   if (!json_is_object(model))
     return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: has no \"model\"", r->main.path);
@@ -555,7 +575,8 @@ static textinv_status find_model(reader *r, const json_t **merges)
     return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: model \"type\" is \"%.*s\", expected BPE",
                    r->main.path, ti_utf8_cut(json_string_value(type), 60), json_string_value(type));
   if (suffix && !(json_is_string(suffix) && strcmp(json_string_value(suffix), "</w>") == 0))
-    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: model \"end_of_word_suffix\" is not \"</w>\", as CLIP's is", r->main.path);
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
+                   "%s: model \"end_of_word_suffix\" is not \"</w>\", as CLIP's is", r->main.path);
   r->vocab = json_object_get(model, "vocab");
   if (!json_is_object(r->vocab))
     return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: model has no \"vocab\"", r->main.path);
@@ -570,12 +591,11 @@ static textinv_status read_files(reader *r, const char *folder)
   int there = 1;
 
   if ((status = open_json(&r->main, &r->modern, r->error, folder, "tokenizer.json")) < 0 ||
-      (!r->modern &&
-       (status = open_json(&r->main, &there, r->error, folder, "vocab.json")) < 0))
+      (!r->modern && (status = open_json(&r->main, &there, r->error, folder, "vocab.json")) < 0))
     return status;
   if (!there)
-    return ti_fail(r->error, TEXTINV_E_NOT_FOUND,
-                   "%s: holds neither tokenizer.json nor vocab.json", folder);
+    return ti_fail(r->error, TEXTINV_E_NOT_FOUND, "%s: holds neither tokenizer.json nor vocab.json",
+                   folder);
   r->vocab = r->main.root;
   if ((r->modern && (status = find_model(r, &merges)) < 0) ||
       (status = read_config(r, folder)) < 0 || (status = read_added(r, folder)) < 0 ||

@@ -6,9 +6,9 @@
  * below are the differences, found by comparing every code point; with them the two agree on all,
  * but for the pair U+11935 U+11930, which utf8proc composes to U+11938.
  *
- * The tokenizer of transformers before version 5 differs: it used ftfy when that was installed, which
- * repairs mojibake, straightens quotes and decodes HTML entities; else it stripped accents, dropped
- * control characters and set every CJK character apart. OpenAI's own did as with ftfy.
+ * The tokenizer of transformers before version 5 differs: it used ftfy when that was installed,
+ * which repairs mojibake, straightens quotes and decodes HTML entities; else it stripped accents,
+ * dropped control characters and set every CJK character apart. OpenAI's own did as with ftfy.
  */
 #include "clip_normal.h"
 
@@ -42,10 +42,11 @@ static const range new_numbers[] = {
 };
 /* capitals of Unicode 16 and 17 */
 static const range new_capitals[] = {
-  { 0x1c89, 0x1c89, 1 },       { 0xa7cb, 0xa7cb, 0x264 - 0xa7cb }, { 0xa7cc, 0xa7cc, 1 },
-  { 0xa7ce, 0xa7ce, 1 },       { 0xa7d2, 0xa7d2, 1 },              { 0xa7d4, 0xa7d4, 1 },
-  { 0xa7da, 0xa7da, 1 },       { 0xa7dc, 0xa7dc, 0x19b - 0xa7dc }, { 0x10d50, 0x10d65, 0x20 },
-  { 0x16ea0, 0x16eb8, 0x1b },
+  { 0x1c89, 0x1c89, 1 },      { 0xa7cb, 0xa7cb, 0x264 - 0xa7cb },
+  { 0xa7cc, 0xa7cc, 1 },      { 0xa7ce, 0xa7ce, 1 },
+  { 0xa7d2, 0xa7d2, 1 },      { 0xa7d4, 0xa7d4, 1 },
+  { 0xa7da, 0xa7da, 1 },      { 0xa7dc, 0xa7dc, 0x19b - 0xa7dc },
+  { 0x10d50, 0x10d65, 0x20 }, { 0x16ea0, 0x16eb8, 0x1b },
 };
 /* marks of Unicode 10 and later, which keep their place and end a sequence of marks */
 static const range new_marks[] = {
@@ -201,7 +202,8 @@ static int combining_class(int32_t c)
   return class > 0 && find_range(new_marks, COUNT(new_marks), c) ? 0 : class;
 }
 
-/* stable, by combining class; counting, so that a long run of marks costs no more than its length */
+/* stable, by combining class; counting, so that a long run of marks costs no more than its length
+ */
 static void sort_marks(int32_t *marks, int32_t *scratch, size_t count)
 {
   size_t start[257] = { 0 };
@@ -248,8 +250,8 @@ static size_t compose(int32_t *c, size_t count)
     size_t end = i + 1;
     utf8proc_ssize_t length;
 
-    while (end < count && !(c[end] >= new_marks[0].first &&
-                            find_range(new_marks, COUNT(new_marks), c[end])))
+    while (end < count &&
+           !(c[end] >= new_marks[0].first && find_range(new_marks, COUNT(new_marks), c[end])))
       end++;
     memmove(c + n, c + i, (end - i) * sizeof(*c));
     length = utf8proc_normalize_utf32(c + n, (utf8proc_ssize_t)(end - i),

@@ -14,7 +14,7 @@
 typedef struct matchers {
   ti_match *raw, *normal; /* the tokenizer's own and the words */
   size_t num_raw, num_normal;
-  char **texts;           /* [num_words], normalised words */
+  char **texts; /* [num_words], normalised words */
 } matchers;
 
 static void free_matchers(matchers *m, size_t num_words)
@@ -124,8 +124,8 @@ textinv_status ti_prompt_fit(const ti_clip_bpe *bpe, ti_error *error, const ti_p
   *truncated = 0;
   *eos = 0;
   if (length < 2)
-    return ti_fail(error, TEXTINV_E_INVALID, "a prompt is fitted into %d positions, expected 2 or more",
-                   length);
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "a prompt is fitted into %d positions, expected 2 or more", length);
   if ((status = ti_prompt_encode(bpe, error, words, num_words, text, &all, &count)) < 0)
     return status;
 

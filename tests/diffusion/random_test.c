@@ -145,10 +145,8 @@ static void moments(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(torch_hashes),
-    cmocka_unit_test(torch_cached_normal),
-    cmocka_unit_test(philox_vectors),
-    cmocka_unit_test(draws_are_functions_of_their_coordinates),
+    cmocka_unit_test(torch_hashes),   cmocka_unit_test(torch_cached_normal),
+    cmocka_unit_test(philox_vectors), cmocka_unit_test(draws_are_functions_of_their_coordinates),
     cmocka_unit_test(moments),
   };
 

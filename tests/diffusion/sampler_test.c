@@ -154,7 +154,8 @@ static void schedules_have_torchs_bits(void **state)
     const float *expected;
     ti_schedule schedule;
     size_t count, off = 0;
-    /* torch's square root is MKL's where that is built in, and that one is not always the nearest */
+    /* torch's square root is MKL's where that is built in, and that one is not always the nearest
+     */
     const int exact = strcmp(names[i], "zero_snr") != 0;
 
     snprintf(key, sizeof(key), "schedule.%s", names[i]);
@@ -405,14 +406,10 @@ static int close_golden(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(equal_to_diffusers),
-    cmocka_unit_test(schedules_have_torchs_bits),
-    cmocka_unit_test(noise_and_targets),
-    cmocka_unit_test(samplers_start_anew),
-    cmocka_unit_test(refuses_configs),
-    cmocka_unit_test(refuses_steps),
-    cmocka_unit_test(all_step_counts),
-    cmocka_unit_test(sampler_names),
+    cmocka_unit_test(equal_to_diffusers), cmocka_unit_test(schedules_have_torchs_bits),
+    cmocka_unit_test(noise_and_targets),  cmocka_unit_test(samplers_start_anew),
+    cmocka_unit_test(refuses_configs),    cmocka_unit_test(refuses_steps),
+    cmocka_unit_test(all_step_counts),    cmocka_unit_test(sampler_names),
   };
 
   return cmocka_run_group_tests(tests, open_golden, close_golden);

@@ -19,9 +19,10 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-static const char *const files[] = { "vocab.json", "merges.txt", "tokenizer_config.json",
-                                     "special_tokens_map.json", "added_tokens.json",
-                                     "tokenizer.json" };
+static const char *const files[] = {
+  "vocab.json",        "merges.txt",    "tokenizer_config.json", "special_tokens_map.json",
+  "added_tokens.json", "tokenizer.json"
+};
 enum { NUM_FILES = sizeof(files) / sizeof(*files), MODERN = NUM_FILES - 1 };
 
 static char folder[64];
@@ -58,7 +59,8 @@ static void clean_up(void)
 static void use(const ti_clip_bpe *bpe, const char *text, size_t len)
 {
   const uint32_t first = ti_clip_bpe_size(bpe);
-  const ti_prompt_word words[] = { { "<toy>", first, 2 }, { "S*", first + 2, 1 },
+  const ti_prompt_word words[] = { { "<toy>", first, 2 },
+                                   { "S*", first + 2, 1 },
                                    { "<Toy>", first + 3, 1 } };
   const uint32_t most = first + 4;
   ti_error error = { "" };

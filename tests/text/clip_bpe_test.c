@@ -1,4 +1,5 @@
-/* the tokenizer against transformers (tests/golden/make_prompts.py), its files in all layouts, hostile ones */
+/* the tokenizer against transformers (tests/golden/make_prompts.py), its files in all layouts,
+ * hostile ones */
 #include "clip_bpe.h"
 
 #include <time.h>
@@ -67,7 +68,7 @@ static void equal_to_transformers(void **state)
       fail_msg("prompt %d: %zu ids, expected %u: %.*s", prompts, count, expected - 2, (int)len,
                text);
     for (size_t i = 0; i < expected; i++) {
-      const uint32_t id = i == 0 ? ti_clip_bpe_bos(clip)
+      const uint32_t id = i == 0           ? ti_clip_bpe_bos(clip)
                           : i == count + 1 ? ti_clip_bpe_eos(clip)
                                            : ids[i - 1];
       const int lo = getc(f), hi = getc(f);
@@ -160,8 +161,8 @@ static void invalid_utf8(void **state)
 static void long_words(void **state)
 {
   enum { COUNT = 1000000 };
-  static const char *const units[] = { "a", "ab", "\xcc\x80\xcc\xa0", "\xf0\x9f\x98\x80", "<", "'",
-                                       "in" };
+  static const char *const units[] = { "a", "ab", "\xcc\x80\xcc\xa0", "\xf0\x9f\x98\x80", "<",
+                                       "'", "in" };
   char *text = malloc(COUNT + 8);
 
   (void)state;
@@ -229,10 +230,11 @@ static void write_modern(const char *folder, const char *merges, const char *add
   vocab = json_dumps(json, 0);
   json_decref(json);
   text = malloc(strlen(vocab) + strlen(merges) + strlen(added) + 200);
-  sprintf(text,
-          "{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\",\"vocab\":%s,\"merges\":%s},"
-          "\"added_tokens\":%s}",
-          vocab, merges, added);
+  sprintf(
+    text,
+    "{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\",\"vocab\":%s,\"merges\":%s},"
+    "\"added_tokens\":%s}",
+    vocab, merges, added);
   write_file(folder, "tokenizer.json", text);
   write_file(folder, "vocab.json", NULL);
   write_file(folder, "merges.txt", NULL);
@@ -254,19 +256,20 @@ static void layouts(void **state)
     { NULL, NULL, NULL, NULL, NULL, 516, 515, 77, "Cat! CAT", "cat</w> !</w> cat</w>" },
     { NULL, NULL, "{\"model_max_length\": 77}", "{\"pad_token\":\"!\"}", NULL, 516, 0, 77, "cat!",
       "cat</w> !" },
-    { NULL, NULL, "{\"model_max_length\":1000000000000000019884624838656,\"pad_token\":\"!\"}", NULL,
-      NULL, 516, 0, 77, "cat!", "cat</w> !" },
+    { NULL, NULL, "{\"model_max_length\":1000000000000000019884624838656,\"pad_token\":\"!\"}",
+      NULL, NULL, 516, 0, 77, "cat!", "cat</w> !" },
     { NULL, NULL, "{\"model_max_length\": 64,\"pad_token\":null}", "{}", NULL, 516, 515, 64, "c",
       "c</w>" },
     /* normalized special tokens are found in the lowered text, others are not */
-    { NULL, NULL, NULL, "{\"bos_token\":" BEGIN ",\"eos_token\":" END ",\"unk_token\":" END "}", NULL,
-      516, 515, 77, "c<|STARTOFTEXT|>c", "c</w> <|startoftext|> c</w>" },
-    { NULL, NULL, NULL, "{\"eos_token\":" END ",\"pad_token\":\"<|endoftext|>\"}", NULL, 516, 515, 77,
-      "<|ENDOFTEXT|>", "< |</w> e n d o f t e x t</w> | ></w>" },
+    { NULL, NULL, NULL, "{\"bos_token\":" BEGIN ",\"eos_token\":" END ",\"unk_token\":" END "}",
+      NULL, 516, 515, 77, "c<|STARTOFTEXT|>c", "c</w> <|startoftext|> c</w>" },
+    { NULL, NULL, NULL, "{\"eos_token\":" END ",\"pad_token\":\"<|endoftext|>\"}", NULL, 516, 515,
+      77, "<|ENDOFTEXT|>", "< |</w> e n d o f t e x t</w> | ></w>" },
     /* further tokens */
     { NULL, NULL, NULL, NULL, "{\"<Dog>\":516,\"<cow>\":517}", 518, 515, 77, "a<dog><COW>",
       "a</w> <Dog> <cow>" },
-    { NULL, NULL, "{\"added_tokens_decoder\":{\"516\":{\"content\":\"<Dog>\",\"normalized\":false}}}",
+    { NULL, NULL,
+      "{\"added_tokens_decoder\":{\"516\":{\"content\":\"<Dog>\",\"normalized\":false}}}",
       "{\"pad_token\":\"!\"}", NULL, 517, 515, 77, "<Dog>!", "<Dog> !</w>" },
     /* tokenizer.json: merges as strings or as pairs */
     { "[\"c a\",\"ca t</w>\"]", "[]", NULL, NULL, NULL, 516, 515, 77, "cat", "cat</w>" },
@@ -362,11 +365,12 @@ static void refuses_files(void **state)
     { "{\"a\":1,\"<|endoftext|>\":2}", "", NULL, NULL, TEXTINV_E_FORMAT, "<|startoftext|>" },
     { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b\na\n", NULL, NULL, TEXTINV_E_FORMAT,
       "merge 2 is \"a\"" },
-    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b c\n", NULL, NULL, TEXTINV_E_FORMAT, "merge 1" },
+    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b c\n", NULL, NULL, TEXTINV_E_FORMAT,
+      "merge 1" },
     { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b\n\na b\n", NULL, NULL, TEXTINV_E_FORMAT,
       "merge 2" },
-    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b\n#version: 0.2\n", NULL, NULL, TEXTINV_E_FORMAT,
-      "#version:" },
+    { "{\"a\":1,\"b\":2,\"ab\":3," SPECIAL "}", "a b\n#version: 0.2\n", NULL, NULL,
+      TEXTINV_E_FORMAT, "#version:" },
     { "{\"a\":1,\"b\":2," SPECIAL "}", "a b\n", NULL, NULL, TEXTINV_E_FORMAT, "\"ab\"" },
     { "{\"a\":1,\"ab\":2," SPECIAL "}", "a b\n", NULL, NULL, TEXTINV_E_FORMAT, "\"b\"" },
     { "{\"a\":1," SPECIAL "}", " a\n", NULL, NULL, TEXTINV_E_FORMAT, "merge 1" },

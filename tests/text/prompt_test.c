@@ -10,11 +10,8 @@ static ti_clip_bpe *small;
 
 /* the words of most tests; vectors are shown as word.0, word.1 */
 static const ti_prompt_word words[] = {
-  { "cat", SIZE, 1 },
-  { "<cat>", SIZE + 1, 1 },
-  { "<cat>_1", SIZE + 2, 2 },
-  { "<Toy>", SIZE + 4, 3 },
-  { "S*", SIZE + 7, 2 },
+  { "cat", SIZE, 1 },       { "<cat>", SIZE + 1, 1 }, { "<cat>_1", SIZE + 2, 2 },
+  { "<Toy>", SIZE + 4, 3 }, { "S*", SIZE + 7, 2 },
 };
 enum { NUM_WORDS = sizeof(words) / sizeof(*words) };
 
@@ -99,14 +96,16 @@ static void exact_case_goes_first(void **state)
 static void words_beyond_ascii(void **state)
 {
   /* composed in the word, a letter with a mark in the prompt; a word of invalid bytes */
-  static const ti_prompt_word odd[] = { { "<\xc3\x89t\xc3\xa9>", 1000, 1 }, { "<\xff>", 1001, 1 },
+  static const ti_prompt_word odd[] = { { "<\xc3\x89t\xc3\xa9>", 1000, 1 },
+                                        { "<\xff>", 1001, 1 },
                                         { "", 1002, 1 } };
   ti_error error;
   uint32_t *ids;
   size_t count;
 
   (void)state;
-  assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<E\xcc\x81te\xcc\x81>", &ids, &count), 0);
+  assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<E\xcc\x81te\xcc\x81>", &ids, &count),
+                   0);
   assert_int_equal(count, 3);
   assert_int_equal(ids[1], 1000);
   ti_free(ids);
@@ -278,12 +277,9 @@ static int close_small(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(matching),
-    cmocka_unit_test(exact_case_goes_first),
-    cmocka_unit_test(words_beyond_ascii),
-    cmocka_unit_test(fitting),
-    cmocka_unit_test(other_padding),
-    cmocka_unit_test(limits),
+    cmocka_unit_test(matching),           cmocka_unit_test(exact_case_goes_first),
+    cmocka_unit_test(words_beyond_ascii), cmocka_unit_test(fitting),
+    cmocka_unit_test(other_padding),      cmocka_unit_test(limits),
     cmocka_unit_test(many_words),
   };
 
