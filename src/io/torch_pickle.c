@@ -97,9 +97,9 @@ static textinv_status read_number(ti_pickle_machine *m, size_t n, uint64_t *out)
   const unsigned char *p;
   textinv_status status = read_bytes(m, n, &p);
 
+  *out = 0;
   if (status < 0)
     return status;
-  *out = 0;
   for (size_t i = n; i-- > 0;)
     *out = *out << 8 | p[i];
   return TEXTINV_OK;
@@ -144,6 +144,7 @@ textinv_status ti_pickle_push(ti_pickle_machine *m, ti_pickle_value *v)
 
 textinv_status ti_pickle_top(const ti_pickle_machine *m, ti_pickle_value **out)
 {
+  *out = NULL;
   if (!m->depth || m->stack[m->depth - 1]->kind == TI_PICKLE_MARK)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "opcode 0x%02x finds no value on the stack",
                 m->bytes[m->start]);
@@ -165,6 +166,8 @@ static textinv_status pop_to_mark(ti_pickle_machine *m, ti_pickle_value ***items
 {
   size_t i = m->depth;
 
+  *items = NULL;
+  *count = 0;
   while (i > 0 && m->stack[i - 1]->kind != TI_PICKLE_MARK)
     i--;
   if (!i)
