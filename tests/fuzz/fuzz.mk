@@ -4,22 +4,22 @@
 
 SECONDS      ?= 60
 FUZZ_CC      ?= clang
-FUZZ_TARGETS := safetensors json image torch pickle embedding prompt
-FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c)
-FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all -Iinclude -Ikernels -Isrc/base -Isrc/io
+FUZZ_READERS := safetensors json image torch pickle embedding
+FUZZ_TARGETS := $(FUZZ_READERS) prompt
+FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c src/text/*.c)
+FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all -Iinclude -Ikernels -Isrc/base -Isrc/io -Isrc/text
 FUZZ_OBJECTS := $(FUZZ_SOURCES:%.c=build/fuzz/%.o)
 
 build/fuzz/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 
-$(FUZZ_TARGETS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_OBJECTS)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -DTARGET=$* -o $@ $< $(FUZZ_OBJECTS) $(LIBS)
+FUZZ_LINK = $(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_OBJECTS) $(LIBS)
+$(FUZZ_READERS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_OBJECTS)
+	$(FUZZ_LINK) -DTARGET=$*
+build/fuzz/prompt: tests/fuzz/prompt_fuzz.c $(FUZZ_OBJECTS)
+	$(FUZZ_LINK)
 -include $(FUZZ_OBJECTS:.o=.d)
-
-build/fuzz/prompt: tests/fuzz/prompt_fuzz.c $(FUZZ_SOURCES) $(wildcard src/text/*.c)
-	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -Isrc/text -o $@ $(filter %.c,$^) $(LIBS)
 
 .PHONY: fuzz $(FUZZ_TARGETS:%=fuzz-%)
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) ## fuzz the readers of files, SECONDS=60 each (needs clang)
