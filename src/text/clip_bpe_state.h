@@ -2,6 +2,8 @@
 #ifndef TI_CLIP_BPE_STATE_H
 #define TI_CLIP_BPE_STATE_H
 
+#include <jansson.h>
+
 #include "clip_bpe.h"
 #include "matcher.h"
 
@@ -39,6 +41,15 @@ struct ti_clip_bpe {
 
 /* fill a zeroed struct; what was filled is freed by ti_clip_bpe_free() on failure, too */
 textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder);
+
+/* the id of a token, 0 = there is none; the values of vocab are checked */
+int ti_clip_vocab_id(const json_t *vocab, const char *token, uint32_t *id);
+
+/* bpe's merges from a list of tokenizer.json, or from merges.txt; bpe->size is set before */
+textinv_status ti_clip_merges_read(ti_clip_bpe *bpe, ti_error *error, const char *path,
+                                   const json_t *vocab, const json_t *list);
+textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, ti_error *error, const char *folder,
+                                        const json_t *vocab);
 
 /* ids of text with further words: raw ones are matched as they are, normal ones in the normalised
  * text */

@@ -14,14 +14,13 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "atomic_file.h"
 #include "clip_bpe_state.h"
 #include "clip_normal.h"
 #include "format.h"
 #include "json.h"
 #include "utf8.h"
 
-enum { MAX_MERGES_BYTES = 16 << 20, DEFAULT_LENGTH = 77 };
+enum { DEFAULT_LENGTH = 77 };
 
 typedef struct added {
   char *text;
@@ -61,16 +60,6 @@ static textinv_status open_json(ti_json *out, int *there, ti_error *error, const
 }
 
 /* ------ vocabulary */
-
-static int vocab_id(const reader *r, const char *token, uint32_t *id)
-{
-  const json_t *v = json_object_get(r->vocab, token);
-
-  if (!v)
-    return 0;
-  *id = (uint32_t)json_integer_value(v);
-  return 1;
-}
 
 static textinv_status check_id(const reader *r, const char *path, const char *token,
                                const json_t *v)
@@ -134,8 +123,9 @@ static textinv_status read_vocab(reader *r)
     const added *a = &r->added[i];
     uint32_t id;
 
-    if (vocab_id(r, a->text, &id) ? id != a->id
-                                  : bpe->tokens[a->id] && strcmp(bpe->tokens[a->id], a->text) != 0)
+    if (ti_clip_vocab_id(r->vocab, a->text, &id)
+          ? id != a->id
+          : bpe->tokens[a->id] && strcmp(bpe->tokens[a->id], a->text) != 0)
       return ti_fail(r->error, TEXTINV_E_FORMAT,
                      "%s: added token \"%.*s\" has the id %u, which contradicts the vocabulary",
                      r->main.path, ti_utf8_cut(a->text, 60), a->text, a->id);
@@ -162,171 +152,12 @@ static void read_bytes(reader *r)
     const size_t n = ti_utf8_put(name, self ? byte : next++);
 
     name[n] = 0;
-    if (!vocab_id(r, name, &r->bpe->bytes[byte]))
+    if (!ti_clip_vocab_id(r->vocab, name, &r->bpe->bytes[byte]))
       r->bpe->bytes[byte] = r->bpe->unk;
     memcpy(name + n, "</w>", 5);
-    if (!vocab_id(r, name, &r->bpe->end_bytes[byte]))
+    if (!ti_clip_vocab_id(r->vocab, name, &r->bpe->end_bytes[byte]))
       r->bpe->end_bytes[byte] = r->bpe->unk;
   }
-}
-
-/* ------ merges */
-
-static textinv_status add_merge(reader *r, const char *path, size_t rank, const char *a,
-                                size_t len_a, const char *b, size_t len_b)
-{
-  ti_clip_merge *m = &r->bpe->merges[rank];
-  const struct {
-    size_t len_a, len_b;
-    uint32_t *id;
-  } parts[3] = { { len_a, 0, &m->first }, { 0, len_b, &m->second }, { len_a, len_b, &m->result } };
-  textinv_status status = TEXTINV_OK;
-  char *text;
-
-  if (len_a == 0 || len_b == 0)
-    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens", path,
-                   rank + 1);
-  text = ti_calloc(len_a + len_b + 1, 1);
-  if (!text)
-    return ti_fail_nomem(r->error, len_a + len_b + 1, "a merge");
-  for (int i = 0; i < 3 && status >= 0; i++) {
-    memcpy(text, a, parts[i].len_a);
-    memcpy(text + parts[i].len_a, b, parts[i].len_b);
-    text[parts[i].len_a + parts[i].len_b] = 0;
-    if (!vocab_id(r, text, parts[i].id))
-      status = ti_fail(r->error, TEXTINV_E_FORMAT,
-                       "%s: merge %zu needs the token \"%.*s\", which the vocabulary lacks", path,
-                       rank + 1, ti_utf8_cut(text, 60), text);
-  }
-  m->rank = (uint32_t)rank;
-  r->bpe->num_merges = rank + 1;
-  ti_free(text);
-  return status;
-}
-
-/* "a b" */
-static textinv_status split_merge(reader *r, const char *path, size_t rank, const char *line,
-                                  size_t len)
-{
-  const char *space = memchr(line, ' ', len);
-
-  if (!space || memchr(space + 1, ' ', (size_t)(line + len - space - 1)))
-    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is \"%.*s\", expected two tokens",
-                   path, rank + 1, (int)(len < 60 ? len : 60), line);
-  return add_merge(r, path, rank, line, (size_t)(space - line), space + 1,
-                   (size_t)(line + len - space - 1));
-}
-
-static textinv_status merges_of_json(reader *r, const json_t *merges)
-{
-  const size_t count = json_array_size(merges);
-  textinv_status status;
-
-  if (!json_is_array(merges))
-    return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: \"merges\" is no array", r->main.path);
-  r->bpe->merges = ti_calloc(count, sizeof(*r->bpe->merges));
-  if (!r->bpe->merges)
-    return ti_fail_nomem(r->error, count * sizeof(*r->bpe->merges), "the merges");
-  for (size_t i = 0; i < count; i++) {
-    const json_t *m = json_array_get(merges, i);
-    const json_t *a = json_array_get(m, 0), *b = json_array_get(m, 1);
-
-    if (json_is_string(m))
-      status = split_merge(r, r->main.path, i, json_string_value(m), json_string_length(m));
-    else if (json_array_size(m) == 2 && json_is_string(a) && json_is_string(b))
-      status = add_merge(r, r->main.path, i, json_string_value(a), json_string_length(a),
-                         json_string_value(b), json_string_length(b));
-    else
-      status = ti_fail(r->error, TEXTINV_E_FORMAT, "%s: merge %zu is no pair of tokens",
-                       r->main.path, i + 1);
-    if (status < 0)
-      return status;
-  }
-  return TEXTINV_OK;
-}
-
-static textinv_status merges_of_lines(reader *r, const char *path, const char *text, size_t size)
-{
-  size_t lines = 1, rank = 0;
-  textinv_status status;
-
-  for (size_t i = 0; i < size; i++)
-    lines += text[i] == '\n';
-  r->bpe->merges = ti_calloc(lines, sizeof(*r->bpe->merges));
-  if (!r->bpe->merges)
-    return ti_fail_nomem(r->error, lines * sizeof(*r->bpe->merges), "the merges");
-  while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
-    size--;
-  for (size_t i = 0; i < size;) {
-    const char *end = memchr(text + i, '\n', size - i);
-    size_t len = end ? (size_t)(end - (text + i)) : size - i;
-    const size_t next = i + len + 1;
-
-    if (len > 0 && text[i + len - 1] == '\r')
-      len--;
-    if (!(i == 0 && len >= 8 && memcmp(text, "#version", 8) == 0)) {
-      if ((status = split_merge(r, path, rank, text + i, len)) < 0)
-        return status;
-      rank++;
-    }
-    i = next;
-  }
-  return TEXTINV_OK;
-}
-
-static textinv_status read_merges_file(reader *r, const char *folder)
-{
-  const size_t size = strlen(folder) + sizeof("/merges.txt");
-  char *path = ti_calloc(size, 1);
-  textinv_status status;
-  void *text = NULL;
-  size_t bytes;
-
-  if (!path)
-    return ti_fail_nomem(r->error, size, "a path");
-  ti_format(path, size, "%s/merges.txt", folder);
-  if ((status = ti_file_read(&text, &bytes, r->error, path, MAX_MERGES_BYTES)) >= 0)
-    status = merges_of_lines(r, path, text, bytes);
-  ti_free(text);
-  ti_free(path);
-  return status;
-}
-
-static int by_pair(const void *a_, const void *b_)
-{
-  const ti_clip_merge *a = a_, *b = b_;
-
-  if (a->first != b->first)
-    return a->first < b->first ? -1 : 1;
-  if (a->second != b->second)
-    return a->second < b->second ? -1 : 1;
-  return a->rank < b->rank ? -1 : a->rank > b->rank;
-}
-
-/* sort them, of the same pair keep the last, and index them by the first id */
-static textinv_status index_merges(reader *r)
-{
-  ti_clip_bpe *bpe = r->bpe;
-  size_t n = 0;
-
-  if (bpe->num_merges > 1)
-    qsort(bpe->merges, bpe->num_merges, sizeof(*bpe->merges), by_pair);
-  for (size_t i = 0; i < bpe->num_merges; i++) {
-    const ti_clip_merge *m = &bpe->merges[i];
-
-    n -= n > 0 && bpe->merges[n - 1].first == m->first && bpe->merges[n - 1].second == m->second;
-    bpe->merges[n++] = *m;
-  }
-  bpe->num_merges = n;
-  bpe->merge_start = ti_calloc((size_t)bpe->size + 1, sizeof(*bpe->merge_start));
-  if (!bpe->merge_start)
-    return ti_fail_nomem(r->error, ((size_t)bpe->size + 1) * sizeof(*bpe->merge_start),
-                         "the merges");
-  for (size_t i = 0; i < n; i++)
-    bpe->merge_start[bpe->merges[i].first + 1]++;
-  for (uint32_t i = 0; i < bpe->size; i++)
-    bpe->merge_start[i + 1] += bpe->merge_start[i];
-  return TEXTINV_OK;
 }
 
 /* ------ added and special tokens */
@@ -600,8 +431,8 @@ static textinv_status read_files(reader *r, const char *folder)
   if ((r->modern && (status = find_model(r, &merges)) < 0) ||
       (status = read_config(r, folder)) < 0 || (status = read_added(r, folder)) < 0 ||
       (status = read_vocab(r)) < 0 || (status = read_special(r)) < 0 ||
-      (status = r->modern ? merges_of_json(r, merges) : read_merges_file(r, folder)) < 0 ||
-      (status = index_merges(r)) < 0)
+      (status = r->modern ? ti_clip_merges_read(r->bpe, r->error, r->main.path, r->vocab, merges)
+                          : ti_clip_merges_read_file(r->bpe, r->error, folder, r->vocab)) < 0)
     return status;
   read_bytes(r);
   return build_matches(r);
