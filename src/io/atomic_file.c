@@ -23,9 +23,9 @@
 enum { BUFFER_SIZE = 65536, ATTEMPTS = 16 };
 
 struct ti_atomic_file {
-  char *path;   /* as the caller gave it, for messages */
-  char *target; /* with symbolic links resolved */
-  const char *name;                  /* last part of target */
+  char *path;                                              /* as the caller gave it, for messages */
+  char *target;                                            /* with symbolic links resolved */
+  const char *name;                                        /* last part of target */
   char temporary[sizeof(".textinv-0123456789abcdef.tmp")]; /* "" while the file has no name */
   int folder, fd;
   int error_number; /* of the first write that failed */
@@ -251,9 +251,9 @@ textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char 
   error_number = open_folder(file);
   if (error_number) {
     status = error_number == ENOENT
-                 ? ti_fail(error, TEXTINV_E_NOT_FOUND,
-                           "%s: the folder to write it into does not exist", path)
-                 : ti_fail_errno(error, error_number, path, "its folder cannot be opened");
+               ? ti_fail(error, TEXTINV_E_NOT_FOUND,
+                         "%s: the folder to write it into does not exist", path)
+               : ti_fail_errno(error, error_number, path, "its folder cannot be opened");
     goto out;
   }
   if (!*file->name || !strcmp(file->name, ".") || !strcmp(file->name, "..")) {

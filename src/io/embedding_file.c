@@ -97,10 +97,9 @@ static textinv_status add_entry(ti_embedding_file *out, const source *s, const t
     const float v = element(t, i);
 
     if (!isfinite(v))
-      return ti_fail(s->error, TEXTINV_E_NONFINITE,
-                     "%s: \"%.*s\": vector %zu, column %zu is %s", s->path,
-                     ti_utf8_cut(shown, 80), shown, i / (size_t)entry->dim, i % (size_t)entry->dim,
-                     isnan(v) ? "NaN" : "infinite");
+      return ti_fail(s->error, TEXTINV_E_NONFINITE, "%s: \"%.*s\": vector %zu, column %zu is %s",
+                     s->path, ti_utf8_cut(shown, 80), shown, i / (size_t)entry->dim,
+                     i % (size_t)entry->dim, isnan(v) ? "NaN" : "infinite");
     entry->rows[i] = v;
   }
   return TEXTINV_OK;
@@ -149,7 +148,8 @@ static textinv_status check_kind(const source *s)
                    "%s: has a vector for every layer (\"IN01\" .. \"OUT11\"), which no prompt can "
                    "use",
                    s->path);
-  if (s->count == 1 && (find(s, "emp_params_out") || find(s, "clip_l_out") || find(s, "clip_g_out")))
+  if (s->count == 1 &&
+      (find(s, "emp_params_out") || find(s, "clip_l_out") || find(s, "clip_g_out")))
     return ti_fail(s->error, TEXTINV_E_UNSUPPORTED,
                    "%s: has only vectors for behind the text encoder (\"%s\")", s->path,
                    s->tensors->name);
@@ -181,8 +181,7 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
   }
   if (kohya || onetrainer) {
     status = set_text(&out->layout, s, kohya ? "kohya" : "onetrainer");
-    return status < 0 ? status
-                      : add_entry(out, s, kohya ? kohya : onetrainer, out->name, -1);
+    return status < 0 ? status : add_entry(out, s, kohya ? kohya : onetrainer, out->name, -1);
   }
   if ((status = set_text(&out->layout, s, "diffusers")) < 0)
     return status;

@@ -46,8 +46,8 @@ static textinv_status check_set(ti_error *error, const char *path, textinv_forma
         return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: encoder %d, expected 0 or 1", path,
                        entries[i].encoder);
     }
-    if (count == 2 && (entries[0].encoder == entries[1].encoder ||
-                       strcmp(entries[0].word, entries[1].word)))
+    if (count == 2 &&
+        (entries[0].encoder == entries[1].encoder || strcmp(entries[0].word, entries[1].word)))
       return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                      "%s: a file of this format holds one word in encoders 0 and 1", path);
     if (count == 2 && entries[0].num_vectors != entries[1].num_vectors)
@@ -56,7 +56,8 @@ static textinv_status check_set(ti_error *error, const char *path, textinv_forma
   }
   for (size_t i = 1; format == TEXTINV_FORMAT_DIFFUSERS && i < count; i++) {
     if (entries[i].encoder != entries[0].encoder)
-      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: a file of this format is for one encoder", path);
+      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: a file of this format is for one encoder",
+                     path);
   }
   return TEXTINV_OK;
 }

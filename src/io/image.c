@@ -85,9 +85,9 @@ int ti_exif_orientation(const void *tiff, size_t size)
     if (read16(p + at, big) != ORIENTATION)
       continue;
     return read16(p + at + 2, big) == SHORT && read32(p + at + 4, big) == 1 && value >= 1 &&
-                   value <= 8
-               ? (int)value
-               : 1;
+               value <= 8
+             ? (int)value
+             : 1;
   }
   return 1;
 }
@@ -101,8 +101,10 @@ static textinv_status turn_upright(ti_image *image, ti_error *error, const char 
 {
   const ptrdiff_t w = image->width, h = image->height;
   const int swaps = orientation >= 5;
-  const int mirrors_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const int mirrors_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const int mirrors_x = orientation == 2 || orientation == 3 || orientation == 7 ||
+                        orientation == 8;
+  const int mirrors_y = orientation == 3 || orientation == 4 || orientation == 6 ||
+                        orientation == 7;
   const ptrdiff_t along = mirrors_x ? -3 : 3, down = mirrors_y ? -3 * w : 3 * w;
   const ptrdiff_t step_x = swaps ? down : along, step_y = swaps ? along : down;
   const uint8_t *origin = image->pixels + (mirrors_x ? 3 * (w - 1) : 0) +

@@ -119,15 +119,15 @@ static void decode(reader *r, const unsigned char *bytes)
   jpeg_mem_src(jpeg, bytes, (unsigned long)r->size);
   jpeg_save_markers(jpeg, JPEG_APP0 + 1, MAX_MARKER);
   jpeg_read_header(jpeg, TRUE);
-  if ((r->status = ti_image_check_size(r->error, r->name, jpeg->image_width,
-                                       jpeg->image_height)) < 0)
+  if ((r->status = ti_image_check_size(r->error, r->name, jpeg->image_width, jpeg->image_height)) <
+      0)
     return;
   /* every block of 8 x 8 takes a bit at least */
   blocks = ((uint64_t)jpeg->image_width + 7) / 8 * (((uint64_t)jpeg->image_height + 7) / 8);
   if (blocks / 8 > r->size) {
     r->status = ti_fail(r->error, TEXTINV_E_FORMAT,
-                        "%s: JPEG: %zu bytes cannot hold a picture of %u x %u: cut short?",
-                        r->name, r->size, jpeg->image_width, jpeg->image_height);
+                        "%s: JPEG: %zu bytes cannot hold a picture of %u x %u: cut short?", r->name,
+                        r->size, jpeg->image_width, jpeg->image_height);
     return;
   }
   is_cmyk = jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK;

@@ -130,9 +130,9 @@ textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, co
   ti_free(adapted);
   if (!out->root) {
     status = json_error_code(&why) == json_error_out_of_memory
-                 ? ti_fail_nomem(error, size, name)
-                 : ti_fail(error, TEXTINV_E_FORMAT, "%s: line %d, column %d: %s", name, why.line,
-                           why.column, why.text);
+               ? ti_fail_nomem(error, size, name)
+               : ti_fail(error, TEXTINV_E_FORMAT, "%s: line %d, column %d: %s", name, why.line,
+                         why.column, why.text);
   } else if (!json_is_object(out->root)) {
     status = ti_fail(error, TEXTINV_E_FORMAT, "%s: holds a JSON array, expected an object", name);
   }

@@ -167,8 +167,8 @@ static textinv_status merge(ti_tensor_set *set, ti_error *error)
     return ti_fail_nomem(error, count * sizeof(*set->tensors), "a list of tensors");
   for (size_t i = 0; i < set->num_shards; i++) {
     for (size_t k = 0; k < shard_count(set->shards + i); k++)
-      set->tensors[set->count++] =
-          (named_tensor){ shard_tensor(set->shards + i, k), set->shards[i].path };
+      set->tensors[set->count++] = (named_tensor){ shard_tensor(set->shards + i, k),
+                                                   set->shards[i].path };
   }
   if (count)
     qsort(set->tensors, count, sizeof(*set->tensors), by_name);
@@ -359,11 +359,12 @@ textinv_status ti_model_dir_weights(const ti_model_dir *dir, ti_error *error, co
   if (status < 0)
     goto out;
   if (!path) {
-    status = ti_fail(error, TEXTINV_E_NOT_FOUND,
-                     "%s: no weights; looked for diffusion_pytorch_model.safetensors, "
-                     "model.safetensors, diffusion_pytorch_model.bin and pytorch_model.bin, also as "
-                     ".fp16 and .bf16 variants and in parts with an .index.json",
-                     folder);
+    status = ti_fail(
+      error, TEXTINV_E_NOT_FOUND,
+      "%s: no weights; looked for diffusion_pytorch_model.safetensors, "
+      "model.safetensors, diffusion_pytorch_model.bin and pytorch_model.bin, also as "
+      ".fp16 and .bf16 variants and in parts with an .index.json",
+      folder);
     goto out;
   }
   if (strstr(path + strlen(folder), ".json")) {

@@ -192,8 +192,12 @@ textinv_status ti_png_decode(ti_image *out, int *orientation, ti_error *error, c
   /* never looked at, and so never inflated */
   static const png_byte ignored[] = "bKGD\0cHRM\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0sBIT\0sCAL\0"
                                     "sPLT\0sRGB\0tEXt\0tIME\0zTXt\0pHYs";
-  reader r = { .bytes = bytes, .size = size, .out = out, .orientation = orientation,
-               .error = error, .name = name };
+  reader r = { .bytes = bytes,
+               .size = size,
+               .out = out,
+               .orientation = orientation,
+               .error = error,
+               .name = name };
 
   if ((r.status = check_header(&r)) < 0)
     return r.status;
@@ -287,7 +291,10 @@ static void encode(const writer *w, png_structp png, png_infop info, int width, 
     char key[] = "parameters", empty[] = "";
     png_text chunk = { .compression = w->is_latin1 ? PNG_TEXT_COMPRESSION_NONE
                                                    : PNG_ITXT_COMPRESSION_NONE,
-                       .key = key, .text = w->text, .lang = empty, .lang_key = empty };
+                       .key = key,
+                       .text = w->text,
+                       .lang = empty,
+                       .lang_key = empty };
 
     png_set_text(png, info, &chunk, 1);
   }

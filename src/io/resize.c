@@ -164,8 +164,8 @@ static textinv_status resize_height(uint8_t *out, ti_error *error, const view *i
 /* both passes, with the picture between them in a buffer of its own */
 static textinv_status resize_both(ti_image *out, ti_error *error, const view *in)
 {
-  const int rows_first =
-      out->height < in->height && in->height - out->height > 2 * (in->width - out->width);
+  const int rows_first = out->height < in->height &&
+                         in->height - out->height > 2 * (in->width - out->width);
   const int width = rows_first ? in->width : out->width;
   const int height = rows_first ? out->height : in->height;
   textinv_status status;

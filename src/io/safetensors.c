@@ -217,6 +217,7 @@ const char *ti_safetensors_metadata(const ti_safetensors *file, const char *key)
 
   if (!file->header.num_metadata)
     return NULL;
-  found = bsearch(&wanted, file->header.metadata, file->header.num_metadata, sizeof(wanted), by_key);
+  found = bsearch(&wanted, file->header.metadata, file->header.num_metadata, sizeof(wanted),
+                  by_key);
   return found ? found->value : NULL;
 }

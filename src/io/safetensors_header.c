@@ -28,17 +28,28 @@ typedef struct dtype_name {
 } dtype_name;
 
 static const dtype_name dtypes[] = {
-  { "F32", TI_FILE_F32, 32 },          { "F16", TI_FILE_F16, 16 },
-  { "BF16", TI_FILE_BF16, 16 },        { "F64", TI_FILE_F64, 64 },
-  { "I64", TI_FILE_I64, 64 },          { "I32", TI_FILE_I32, 32 },
-  { "I16", TI_FILE_I16, 16 },          { "I8", TI_FILE_I8, 8 },
-  { "U8", TI_FILE_U8, 8 },             { "BOOL", TI_FILE_BOOL, 8 },
-  { "U16", TI_FILE_OTHER, 16 },        { "U32", TI_FILE_OTHER, 32 },
-  { "U64", TI_FILE_OTHER, 64 },        { "C64", TI_FILE_OTHER, 64 },
-  { "F8_E5M2", TI_FILE_OTHER, 8 },     { "F8_E4M3", TI_FILE_OTHER, 8 },
-  { "F8_E8M0", TI_FILE_OTHER, 8 },     { "F8_E4M3FNUZ", TI_FILE_OTHER, 8 },
-  { "F8_E5M2FNUZ", TI_FILE_OTHER, 8 }, { "F6_E2M3", TI_FILE_OTHER, 6 },
-  { "F6_E3M2", TI_FILE_OTHER, 6 },     { "F4", TI_FILE_OTHER, 4 },
+  { "F32", TI_FILE_F32, 32 },
+  { "F16", TI_FILE_F16, 16 },
+  { "BF16", TI_FILE_BF16, 16 },
+  { "F64", TI_FILE_F64, 64 },
+  { "I64", TI_FILE_I64, 64 },
+  { "I32", TI_FILE_I32, 32 },
+  { "I16", TI_FILE_I16, 16 },
+  { "I8", TI_FILE_I8, 8 },
+  { "U8", TI_FILE_U8, 8 },
+  { "BOOL", TI_FILE_BOOL, 8 },
+  { "U16", TI_FILE_OTHER, 16 },
+  { "U32", TI_FILE_OTHER, 32 },
+  { "U64", TI_FILE_OTHER, 64 },
+  { "C64", TI_FILE_OTHER, 64 },
+  { "F8_E5M2", TI_FILE_OTHER, 8 },
+  { "F8_E4M3", TI_FILE_OTHER, 8 },
+  { "F8_E8M0", TI_FILE_OTHER, 8 },
+  { "F8_E4M3FNUZ", TI_FILE_OTHER, 8 },
+  { "F8_E5M2FNUZ", TI_FILE_OTHER, 8 },
+  { "F6_E2M3", TI_FILE_OTHER, 6 },
+  { "F6_E3M2", TI_FILE_OTHER, 6 },
+  { "F4", TI_FILE_OTHER, 4 },
 };
 
 enum { NUM_DTYPES = sizeof(dtypes) / sizeof(*dtypes) };
@@ -46,7 +57,7 @@ enum { NUM_DTYPES = sizeof(dtypes) / sizeof(*dtypes) };
 typedef struct parser {
   const unsigned char *bytes;
   size_t size, at;
-  const char *name; /* of the file */
+  const char *name;   /* of the file */
   const char *tensor; /* whose fields are being read, or NULL */
   ti_error *error;
   ti_safetensors_header *header;
@@ -229,8 +240,8 @@ static textinv_status read_string(parser *p, char *out, size_t limit)
       const long value = escaped(p);
 
       if (value <= 0)
-        return fail(p, TEXTINV_E_FORMAT, value ? "an escape that is not valid"
-                                               : "a NUL character in a string");
+        return fail(p, TEXTINV_E_FORMAT,
+                    value ? "an escape that is not valid" : "a NUL character in a string");
       len = ti_utf8_put(character, (unsigned)value);
     }
     if (out) {
@@ -280,8 +291,7 @@ static textinv_status read_u64(parser *p, uint64_t *out)
     p->at++;
   } else {
     for (; (c = peek(p)) >= '0' && c <= '9'; p->at++) {
-      if (__builtin_mul_overflow(v, 10, &v) ||
-          __builtin_add_overflow(v, (uint64_t)(c - '0'), &v))
+      if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(c - '0'), &v))
         return fail(p, TEXTINV_E_FORMAT, "a number above 2^64-1, expected %s", expected);
     }
   }

@@ -107,8 +107,9 @@ static textinv_status check(ti_error *error, const char *path, const ti_tensor *
                      ti_utf8_cut(t->name, 80), t->name);
   }
   if (ti_mul_size(&bytes, bytes, bits / 8) || bytes != t->bytes)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s: tensor \"%.*s\" has %zu bytes, its shape needs %zu",
-                   path, ti_utf8_cut(t->name, 80), t->name, t->bytes, bytes);
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "%s: tensor \"%.*s\" has %zu bytes, its shape needs %zu", path,
+                   ti_utf8_cut(t->name, 80), t->name, t->bytes, bytes);
   return TEXTINV_OK;
 }
 
@@ -199,8 +200,8 @@ textinv_status ti_safetensors_write(ti_error *error, const char *path, const ti_
     goto out;
   }
   if (header.used > TI_SAFETENSORS_MAX_HEADER) {
-    status = ti_fail(error, TEXTINV_E_LIMIT, "%s: the header would have %zu bytes, at most %d", path,
-                     header.used, TI_SAFETENSORS_MAX_HEADER);
+    status = ti_fail(error, TEXTINV_E_LIMIT, "%s: the header would have %zu bytes, at most %d",
+                     path, header.used, TI_SAFETENSORS_MAX_HEADER);
     goto out;
   }
   if ((status = ti_atomic_open(&file, error, path)) < 0)

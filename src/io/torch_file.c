@@ -13,7 +13,12 @@
 #include "format.h"
 #include "utf8.h"
 
-enum { MAX_TENSORS = 65536, MAX_MEMBERS = MAX_TENSORS + 16, MAX_PICKLE = 32 << 20, END_RECORD = 22 };
+enum {
+  MAX_TENSORS = 65536,
+  MAX_MEMBERS = MAX_TENSORS + 16,
+  MAX_PICKLE = 32 << 20,
+  END_RECORD = 22
+};
 
 struct ti_torch_file {
   char *name;
@@ -25,7 +30,7 @@ struct ti_torch_file {
   ti_pickle *pickle;
   void **storages; /* bytes of the members that were read, by their place in the archive */
   size_t num_members, size;
-  void **copies; /* of tensors that were not contiguous */
+  void **copies;             /* of tensors that were not contiguous */
   size_t num_copies, copied; /* bytes */
   ti_tensor *tensors;
   size_t count;
@@ -59,8 +64,8 @@ static textinv_status not_an_archive(ti_error *error, const char *name, const vo
 
 static textinv_status zip_failure(const ti_torch_file *file, ti_error *error, zip_error_t *why)
 {
-  const textinv_status status =
-      zip_error_code_zip(why) == ZIP_ER_MEMORY ? TEXTINV_E_NOMEM : TEXTINV_E_FORMAT;
+  const textinv_status status = zip_error_code_zip(why) == ZIP_ER_MEMORY ? TEXTINV_E_NOMEM
+                                                                         : TEXTINV_E_FORMAT;
 
   return ti_fail(error, status, "%s: zip archive: %s", file->name, zip_error_strerror(why));
 }
@@ -113,8 +118,8 @@ static textinv_status check_members(ti_torch_file *file, ti_error *error, size_t
 
     if (zip_stat_index(file->zip, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &st) ||
         (st.valid & needed) != needed)
-      return ti_fail(error, TEXTINV_E_FORMAT, "%s: zip archive: member %lld is damaged",
-                     file->name, (long long)i);
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: zip archive: member %lld is damaged", file->name,
+                     (long long)i);
     if (st.comp_method != ZIP_CM_STORE || st.encryption_method != ZIP_EM_NONE)
       return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                      "%s: zip archive: \"%.*s\" is compressed or encrypted, which torch.save "
@@ -312,8 +317,8 @@ static int grow(void **array, size_t count, size_t size)
 }
 
 /* the bytes of a storage, read at first use */
-static textinv_status load_storage(ti_torch_file *file, ti_error *error,
-                                   const ti_pickle_tensor *t, const unsigned char **out)
+static textinv_status load_storage(ti_torch_file *file, ti_error *error, const ti_pickle_tensor *t,
+                                   const unsigned char **out)
 {
   const size_t expected = (size_t)t->numel * ti_file_dtype_size(t->dtype);
   const zip_int64_t i = find_member(file, "data/", t->key);

@@ -16,7 +16,8 @@
 
 enum { MAX_VALUES = 1 << 22, MAX_MEMO = 1 << 21, CHUNK = 1 << 16, MAX_NAME = 128 };
 
-textinv_status ti_pickle_fail(const ti_pickle_machine *m, textinv_status status, const char *fmt, ...)
+textinv_status ti_pickle_fail(const ti_pickle_machine *m, textinv_status status, const char *fmt,
+                              ...)
 {
   char what[320];
   va_list ap;
@@ -147,7 +148,7 @@ textinv_status ti_pickle_top(const ti_pickle_machine *m, ti_pickle_value **out)
   *out = NULL;
   if (!m->depth || m->stack[m->depth - 1]->kind == TI_PICKLE_MARK)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "opcode 0x%02x finds no value on the stack",
-                m->bytes[m->start]);
+                          m->bytes[m->start]);
   *out = m->stack[m->depth - 1];
   return TEXTINV_OK;
 }
@@ -172,7 +173,7 @@ static textinv_status pop_to_mark(ti_pickle_machine *m, ti_pickle_value ***items
     i--;
   if (!i)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "opcode 0x%02x finds no mark on the stack",
-                m->bytes[m->start]);
+                          m->bytes[m->start]);
   *items = m->stack + i;
   *count = m->depth - i;
   m->depth = i - 1;
@@ -253,8 +254,8 @@ static textinv_status push_new(ti_pickle_machine *m, ti_pickle_kind kind)
 }
 
 /* a container of values, which are on the stack */
-static textinv_status push_container(ti_pickle_machine *m, ti_pickle_kind kind, ti_pickle_value **items,
-                                     size_t count)
+static textinv_status push_container(ti_pickle_machine *m, ti_pickle_kind kind,
+                                     ti_pickle_value **items, size_t count)
 {
   ti_pickle_value *v;
   textinv_status status;
@@ -293,7 +294,8 @@ static textinv_status push_tuple(ti_pickle_machine *m, size_t n)
 }
 
 /* append to the list, or set in the dict, that is below the values */
-static textinv_status extend(ti_pickle_machine *m, ti_pickle_kind kind, ti_pickle_value **items, size_t count)
+static textinv_status extend(ti_pickle_machine *m, ti_pickle_kind kind, ti_pickle_value **items,
+                             size_t count)
 {
   ti_pickle_value *v;
   textinv_status status = ti_pickle_top(m, &v);
@@ -302,7 +304,7 @@ static textinv_status extend(ti_pickle_machine *m, ti_pickle_kind kind, ti_pickl
     return status;
   if (v->kind != kind)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "opcode 0x%02x is not for this kind of value",
-                m->bytes[m->start]);
+                          m->bytes[m->start]);
   if (kind == TI_PICKLE_DICT && count % 2)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a key without a value");
   for (size_t i = 0; i < count; i++) {
@@ -343,8 +345,8 @@ static textinv_status memo_put(ti_pickle_machine *m, uint64_t i)
   if (status < 0)
     return status;
   if (i >= MAX_MEMO)
-    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "memo entry %llu, at most %d are kept", (unsigned long long)i,
-                MAX_MEMO);
+    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "memo entry %llu, at most %d are kept",
+                          (unsigned long long)i, MAX_MEMO);
   if (i >= m->memo_size) {
     size_t size = m->memo_size ? m->memo_size : 256;
     ti_pickle_value **memo;
@@ -366,12 +368,14 @@ static textinv_status memo_put(ti_pickle_machine *m, uint64_t i)
 static textinv_status memo_get(ti_pickle_machine *m, uint64_t i)
 {
   if (i >= m->memo_size || !m->memo[i])
-    return ti_pickle_fail(m, TEXTINV_E_FORMAT, "memo entry %llu was never set", (unsigned long long)i);
+    return ti_pickle_fail(m, TEXTINV_E_FORMAT, "memo entry %llu was never set",
+                          (unsigned long long)i);
   return ti_pickle_push(m, m->memo[i]);
 }
 
 /* an opcode with an index of n bytes */
-static textinv_status memo_at(ti_pickle_machine *m, size_t n, textinv_status (*access)(ti_pickle_machine *, uint64_t))
+static textinv_status memo_at(ti_pickle_machine *m, size_t n,
+                              textinv_status (*access)(ti_pickle_machine *, uint64_t))
 {
   uint64_t i;
   const textinv_status status = read_number(m, n, &i);
@@ -436,7 +440,7 @@ static textinv_status frame(ti_pickle_machine *m)
 
   if (status >= 0 && size > m->size - m->at)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a frame of %llu bytes, %zu are left",
-                (unsigned long long)size, m->size - m->at);
+                          (unsigned long long)size, m->size - m->at);
   return status;
 }
 
@@ -476,18 +480,10 @@ static textinv_status step(ti_pickle_machine *m)
   case 'J':
     status = read_number(m, 4, &n);
     return status < 0 ? status : push_int(m, (int32_t)(uint32_t)n);
-  case 'K':
-    status = read_number(m, 1, &n);
-    return status < 0 ? status : push_int(m, (long long)n);
-  case 'M':
-    status = read_number(m, 2, &n);
-    return status < 0 ? status : push_int(m, (long long)n);
-  case 0x8a:
-    status = read_number(m, 1, &n);
-    return status < 0 ? status : push_long(m, (size_t)n);
-  case 0x8b:
-    status = read_number(m, 4, &n);
-    return status < 0 ? status : push_long(m, (size_t)n);
+  case 'K': status = read_number(m, 1, &n); return status < 0 ? status : push_int(m, (long long)n);
+  case 'M': status = read_number(m, 2, &n); return status < 0 ? status : push_int(m, (long long)n);
+  case 0x8a: status = read_number(m, 1, &n); return status < 0 ? status : push_long(m, (size_t)n);
+  case 0x8b: status = read_number(m, 4, &n); return status < 0 ? status : push_long(m, (size_t)n);
   case 'G': return push_float(m);
   case 'X':
   case 'T': return push_string(m, 4);
@@ -520,7 +516,7 @@ static textinv_status step(ti_pickle_machine *m)
   case 'b': return ti_pickle_build(m);
   default:
     return ti_pickle_fail(m, TEXTINV_E_UNSUPPORTED, "opcode 0x%02x is none that torch.save writes",
-                m->bytes[m->start]);
+                          m->bytes[m->start]);
   }
 }
 

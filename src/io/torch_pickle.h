@@ -9,9 +9,18 @@
 #include "tensor_file.h"
 
 typedef enum {
-  TI_PICKLE_NONE, TI_PICKLE_BOOL, TI_PICKLE_INT, TI_PICKLE_FLOAT, TI_PICKLE_STRING,
-  TI_PICKLE_TUPLE, TI_PICKLE_LIST, TI_PICKLE_DICT, TI_PICKLE_TENSOR,
-  TI_PICKLE_STORAGE, TI_PICKLE_GLOBAL, TI_PICKLE_MARK /* never in a result's place of interest */
+  TI_PICKLE_NONE,
+  TI_PICKLE_BOOL,
+  TI_PICKLE_INT,
+  TI_PICKLE_FLOAT,
+  TI_PICKLE_STRING,
+  TI_PICKLE_TUPLE,
+  TI_PICKLE_LIST,
+  TI_PICKLE_DICT,
+  TI_PICKLE_TENSOR,
+  TI_PICKLE_STORAGE,
+  TI_PICKLE_GLOBAL,
+  TI_PICKLE_MARK /* never in a result's place of interest */
 } ti_pickle_kind;
 
 /* part of a storage; every element it names lies within numel */

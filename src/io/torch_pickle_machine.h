@@ -1,4 +1,5 @@
-/* Inside of the pickle interpreter: torch_pickle.c runs opcodes, torch_pickle_objects.c knows names. */
+/* Inside of the pickle interpreter: torch_pickle.c runs opcodes, torch_pickle_objects.c knows
+ * names. */
 #ifndef TI_TORCH_PICKLE_MACHINE_H
 #define TI_TORCH_PICKLE_MACHINE_H
 

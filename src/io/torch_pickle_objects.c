@@ -5,8 +5,16 @@
 #include "torch_pickle_machine.h"
 #include "utf8.h"
 
-enum { ORDERED_DICT, SET, SIZE, REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_PARAMETER, PARAMETER_DICT,
-       STORAGE };
+enum {
+  ORDERED_DICT,
+  SET,
+  SIZE,
+  REBUILD_TENSOR,
+  REBUILD_TENSOR_V2,
+  REBUILD_PARAMETER,
+  PARAMETER_DICT,
+  STORAGE
+};
 
 typedef struct global_name {
   const char *module, *name;
@@ -50,10 +58,11 @@ textinv_status ti_pickle_global(ti_pickle_machine *m, const char *module, const 
       return ti_pickle_push(m, v);
     }
   }
-  return ti_pickle_fail(m, TEXTINV_E_UNSUPPORTED,
-              "asks for the Python object \"%.*s.%.*s\", which is not run: convert the file to "
-              "safetensors where you trust it",
-              ti_utf8_cut(module, 80), module, ti_utf8_cut(name, 80), name);
+  return ti_pickle_fail(
+    m, TEXTINV_E_UNSUPPORTED,
+    "asks for the Python object \"%.*s.%.*s\", which is not run: convert the file to "
+    "safetensors where you trust it",
+    ti_utf8_cut(module, 80), module, ti_utf8_cut(name, 80), name);
 }
 
 /* item i of a tuple when it is of that kind */
@@ -87,10 +96,10 @@ textinv_status ti_pickle_storage(ti_pickle_machine *m)
       !(key = item_of(id, 2, TI_PICKLE_STRING)) || !item_of(id, 3, TI_PICKLE_STRING) ||
       !(numel = item_of(id, 4, TI_PICKLE_INT)) || numel->u.integer < 0)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT,
-                "a persistent id is not (\"storage\", type, key, location, size)");
+                          "a persistent id is not (\"storage\", type, key, location, size)");
   if (!is_key(key->u.string))
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "the key of a storage is \"%.*s\", expected digits",
-                ti_utf8_cut(key->u.string, 80), key->u.string);
+                          ti_utf8_cut(key->u.string, 80), key->u.string);
   if ((uint64_t)numel->u.integer > SIZE_MAX ||
       ti_mul_size(&bytes, (size_t)numel->u.integer,
                   ti_file_dtype_size(globals[type->u.global].dtype)))
@@ -115,10 +124,11 @@ static textinv_status fill_tensor(const ti_pickle_machine *m, ti_pickle_tensor *
   uint64_t last, count = 1;
 
   if (dims->u.list.count != strides->u.list.count || offset->u.integer < 0)
-    return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a tensor whose sizes and strides do not fit together");
+    return ti_pickle_fail(m, TEXTINV_E_FORMAT,
+                          "a tensor whose sizes and strides do not fit together");
   if (dims->u.list.count > TI_TENSOR_MAX_RANK)
-    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "a tensor of %zu dimensions, at most %d", dims->u.list.count,
-                TI_TENSOR_MAX_RANK);
+    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "a tensor of %zu dimensions, at most %d",
+                          dims->u.list.count, TI_TENSOR_MAX_RANK);
   t->offset = last = (uint64_t)offset->u.integer;
   t->rank = (int)dims->u.list.count;
   for (int i = 0; i < t->rank; i++) {
@@ -127,7 +137,8 @@ static textinv_status fill_tensor(const ti_pickle_machine *m, ti_pickle_tensor *
 
     if (d->kind != TI_PICKLE_INT || s->kind != TI_PICKLE_INT || d->u.integer < 0 ||
         s->u.integer < 0)
-      return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a tensor with a size or stride that is no integer >= 0");
+      return ti_pickle_fail(m, TEXTINV_E_FORMAT,
+                            "a tensor with a size or stride that is no integer >= 0");
     t->dims[i] = (uint64_t)d->u.integer;
     t->strides[i] = (uint64_t)s->u.integer;
     if (__builtin_mul_overflow(count, t->dims[i], &count))
@@ -138,8 +149,8 @@ static textinv_status fill_tensor(const ti_pickle_machine *m, ti_pickle_tensor *
   }
   if (count && last >= t->numel)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT,
-                "a tensor whose last element is number %llu of a storage of %llu",
-                (unsigned long long)last, (unsigned long long)t->numel);
+                          "a tensor whose last element is number %llu of a storage of %llu",
+                          (unsigned long long)last, (unsigned long long)t->numel);
   return TEXTINV_OK;
 }
 
@@ -155,7 +166,8 @@ static textinv_status push_tensor(ti_pickle_machine *m, const ti_pickle_value *a
   textinv_status status;
 
   if (!storage || !offset || !dims || !strides)
-    return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a tensor that is not (storage, offset, sizes, strides)");
+    return ti_pickle_fail(m, TEXTINV_E_FORMAT,
+                          "a tensor that is not (storage, offset, sizes, strides)");
   t = ti_pickle_take(m, sizeof(*t));
   if (!t)
     return TEXTINV_E_NOMEM;
@@ -217,7 +229,7 @@ textinv_status ti_pickle_reduce(ti_pickle_machine *m)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a torch.Size that is made of no tuple");
   default:
     return ti_pickle_fail(m, TEXTINV_E_UNSUPPORTED, "calls \"%s.%s\", which is not run",
-                globals[callee->u.global].module, globals[callee->u.global].name);
+                          globals[callee->u.global].module, globals[callee->u.global].name);
   }
 }
 
@@ -233,7 +245,7 @@ textinv_status ti_pickle_object(ti_pickle_machine *m)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "an object of something else than a class");
   if (globals[class->u.global].id != PARAMETER_DICT)
     return ti_pickle_fail(m, TEXTINV_E_UNSUPPORTED, "makes a \"%s.%s\", which is not run",
-                globals[class->u.global].module, globals[class->u.global].name);
+                          globals[class->u.global].module, globals[class->u.global].name);
   if ((status = ti_pickle_new(m, TI_PICKLE_DICT, &v)) < 0)
     return status;
   v->is_parameter_dict = 1;

@@ -164,10 +164,10 @@ static void write_directory(ti_atomic_file *file, const member *members, int cou
     put_text(&b, "PK\1\2");
     put_number(&b, 20, 2); /* written by */
     put_common(&b, members + i);
-    put_number(&b, 0, 2);  /* extra field */
-    put_number(&b, 0, 2);  /* comment */
-    put_number(&b, 0, 2);  /* disk */
-    put_number(&b, 0, 2);  /* attributes */
+    put_number(&b, 0, 2); /* extra field */
+    put_number(&b, 0, 2); /* comment */
+    put_number(&b, 0, 2); /* disk */
+    put_number(&b, 0, 2); /* attributes */
     put_number(&b, 0, 4);
     put_number(&b, members[i].offset, 4);
     put_name(&b, members + i);

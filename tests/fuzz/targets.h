@@ -64,8 +64,7 @@ static inline void fuzz_json(const uint8_t *bytes, size_t size)
 {
   ti_error error = { "" };
   ti_json json;
-  const textinv_status status =
-      ti_json_parse(&json, &error, "fuzz", (const char *)bytes, size);
+  const textinv_status status = ti_json_parse(&json, &error, "fuzz", (const char *)bytes, size);
   int ints[8], count = 4, value;
   double floats[8], real;
   const char *strings[8], *string;

@@ -132,7 +132,8 @@ static void a_full_disk_leaves_the_old_file(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ small.rlim_cur, old.rlim_max }), 0);
     for (size_t at = 0; at < size; at += sizeof(bytes))
       ti_atomic_write(file, bytes, size - at < sizeof(bytes) ? size - at : sizeof(bytes));
-    assert_fails(ti_atomic_commit(file, &error), TEXTINV_E_IO, path, "cannot be written", strerror(EFBIG));
+    assert_fails(ti_atomic_commit(file, &error), TEXTINV_E_IO, path, "cannot be written",
+                 strerror(EFBIG));
     setrlimit(RLIMIT_FSIZE, &old);
     assert_holds(path, "old");
     assert_int_equal(count_entries(folder), 1);
@@ -179,7 +180,8 @@ static void what_cannot_be_written_is_said_at_once(void **state)
   ti_atomic_file *file;
 
   (void)state;
-  assert_fails(ti_atomic_open(&file, &error, in(folder, "no/a.txt")), TEXTINV_E_NOT_FOUND, "no/a.txt", "does not exist");
+  assert_fails(ti_atomic_open(&file, &error, in(folder, "no/a.txt")), TEXTINV_E_NOT_FOUND,
+               "no/a.txt", "does not exist");
   assert_null(file);
   assert_fails(ti_atomic_open(&file, &error, folder), TEXTINV_E_IO, "folder");
   assert_fails(ti_atomic_open(&file, &error, in(folder, "")), TEXTINV_E_IO, "folder");
@@ -191,7 +193,8 @@ static void what_cannot_be_written_is_said_at_once(void **state)
   memset(longest, 'n', 255);
   assert_succeeds(ti_check_writable(&error, in(folder, longest)));
   memset(longest, 'n', 256);
-  assert_fails(ti_check_writable(&error, in(folder, longest)), TEXTINV_E_IO, strerror(ENAMETOOLONG));
+  assert_fails(ti_check_writable(&error, in(folder, longest)), TEXTINV_E_IO,
+               strerror(ENAMETOOLONG));
   assert_succeeds(ti_check_writable(&error, in(folder, "file")));
   assert_succeeds(ti_check_writable(&error, in(folder, "new")));
   assert_fails(ti_check_writable(&error, in(folder, "no/new")), TEXTINV_E_NOT_FOUND, "no/new");
@@ -214,7 +217,10 @@ static void a_folder_without_permission(void **state)
 
     if (getuid() == 0 && setuid(65534))
       _exit(2);
-    _exit(ti_check_writable(&error, in(folder, "a")) == TEXTINV_E_IO && strstr(error.text, strerror(EACCES)) ? 0 : 1);
+    _exit(ti_check_writable(&error, in(folder, "a")) == TEXTINV_E_IO &&
+              strstr(error.text, strerror(EACCES))
+            ? 0
+            : 1);
   }
   assert_int_equal(waitpid(child, &status, 0), child);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
@@ -271,7 +277,8 @@ static void reading(void **state)
   assert_int_equal(size, 5);
   assert_string_equal(bytes, "hello");
   ti_free(bytes);
-  assert_fails(ti_file_read(&bytes, &size, &error, path, 4), TEXTINV_E_LIMIT, path, "5 bytes", "at most 4");
+  assert_fails(ti_file_read(&bytes, &size, &error, path, 4), TEXTINV_E_LIMIT, path, "5 bytes",
+               "at most 4");
   assert_null(bytes);
   assert_succeeds(ti_file_map(&map, &size, &error, path));
   assert_int_equal(size, 5);
@@ -287,7 +294,8 @@ static void reading(void **state)
   assert_int_equal(mkfifo(pipe_path, 0666), 0); /* nobody writes into it: must not block */
   assert_fails(ti_file_read(&bytes, &size, &error, pipe_path, 10), TEXTINV_E_IO, pipe_path, "pipe");
   assert_fails(ti_file_map(&map, &size, &error, "/dev/zero"), TEXTINV_E_IO, "/dev/zero");
-  assert_fails(ti_file_map(&map, &size, &error, test_path("absent")), TEXTINV_E_NOT_FOUND, "absent");
+  assert_fails(ti_file_map(&map, &size, &error, test_path("absent")), TEXTINV_E_NOT_FOUND,
+               "absent");
   assert_int_equal(size, 0);
 }
 

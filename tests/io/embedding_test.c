@@ -147,8 +147,10 @@ static void what_is_written_reads_back(void **state)
                 { TEXTINV_FORMAT_KOHYA, "kohya", "<toy>" },
                 { TEXTINV_FORMAT_SDXL, "sdxl", "<toy>" } };
   const ti_key_value metadata[] = { { "step", "12345678901" }, { "model", "caf\xc3\xa9" } };
-  const ti_embedding_entry both[] = { { (char *)"<toy>", 1, 2, 10, wide }, { (char *)"<toy>", 0, 2, 6, rows } };
-  const ti_embedding_entry two[] = { { (char *)"<b>", 0, 1, 6, rows }, { (char *)"<a>", 0, 2, 6, rows } };
+  const ti_embedding_entry both[] = { { (char *)"<toy>", 1, 2, 10, wide },
+                                      { (char *)"<toy>", 0, 2, 6, rows } };
+  const ti_embedding_entry two[] = { { (char *)"<b>", 0, 1, 6, rows },
+                                     { (char *)"<a>", 0, 2, 6, rows } };
   const char *path = test_path("out");
 
   (void)state;
@@ -185,7 +187,8 @@ static void what_cannot_be_written(void **state)
   const char *path = test_path("never");
   ti_embedding_entry e[2] = { toy, toy };
 
-#define write_entries(format, count) ti_embedding_file_write(&error, path, format, e, count, NULL, 0)
+#define write_entries(format, count)                                                               \
+  ti_embedding_file_write(&error, path, format, e, count, NULL, 0)
   (void)state;
   fill();
   assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 0), TEXTINV_E_INVALID, "never", "no word");
@@ -197,7 +200,8 @@ static void what_cannot_be_written(void **state)
   e[1].encoder = 1;
   assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 2), TEXTINV_E_UNSUPPORTED, "one encoder");
   e[1].num_vectors = 1;
-  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_SHAPE, "2 vectors", "1 in the other");
+  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_SHAPE, "2 vectors",
+               "1 in the other");
   e[0].word = NULL;
   assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 1), TEXTINV_E_INVALID, "word");
   e[0] = toy;
@@ -211,10 +215,13 @@ static void what_cannot_be_written(void **state)
 /* --- refusals */
 
 /* one tensor, in a safetensors file */
-static const char *make(const char *name, ti_file_dtype dtype, int rank, const uint64_t *dims, const void *data)
+static const char *make(const char *name, ti_file_dtype dtype, int rank, const uint64_t *dims,
+                        const void *data)
 {
   const char *path = test_path("made.safetensors");
-  ti_tensor t = { .name = name, .dtype = dtype, .rank = rank, .data = data, .bytes = ti_file_dtype_size(dtype) };
+  ti_tensor t = {
+    .name = name, .dtype = dtype, .rank = rank, .data = data, .bytes = ti_file_dtype_size(dtype)
+  };
   ti_error error;
 
   for (int i = 0; i < rank; i++) {
@@ -225,9 +232,9 @@ static const char *make(const char *name, ti_file_dtype dtype, int rank, const u
   return path;
 }
 
-#define assert_made_fails(status, dtype, rank, dims, ...)                                                   \
-  assert_fails(ti_embedding_file_read(&file, &error, make("<toy>", dtype, rank, dims, values)), status,     \
-               "made.safetensors", "<toy>", __VA_ARGS__)
+#define assert_made_fails(status, dtype, rank, dims, ...)                                          \
+  assert_fails(ti_embedding_file_read(&file, &error, make("<toy>", dtype, rank, dims, values)),    \
+               status, "made.safetensors", "<toy>", __VA_ARGS__)
 
 static void shapes_and_types_are_checked(void **state)
 {
@@ -239,17 +246,20 @@ static void shapes_and_types_are_checked(void **state)
   assert_made_fails(TEXTINV_E_SHAPE, TI_FILE_F32, 3, ((uint64_t[]){ 1, 2, 3 }), "3 dimensions");
   assert_made_fails(TEXTINV_E_SHAPE, TI_FILE_F32, 2, ((uint64_t[]){ 0, 6 }), "0 vectors");
   assert_made_fails(TEXTINV_E_SHAPE, TI_FILE_F32, 1, ((uint64_t[]){ 0 }), "width 0");
-  assert_made_fails(TEXTINV_E_LIMIT, TI_FILE_F32, 2, ((uint64_t[]){ 76, 6 }), "76 vectors", "at most 75");
+  assert_made_fails(TEXTINV_E_LIMIT, TI_FILE_F32, 2, ((uint64_t[]){ 76, 6 }), "76 vectors",
+                    "at most 75");
   assert_made_fails(TEXTINV_E_LIMIT, TI_FILE_F32, 2, ((uint64_t[]){ 1000, 6 }), "1000 vectors");
   assert_made_fails(TEXTINV_E_LIMIT, TI_FILE_F32, 1, ((uint64_t[]){ 65537 }), "width 65537");
   assert_made_fails(TEXTINV_E_UNSUPPORTED, TI_FILE_I64, 2, ((uint64_t[]){ 1, 6 }), "I64");
   assert_made_fails(TEXTINV_E_UNSUPPORTED, TI_FILE_BOOL, 2, ((uint64_t[]){ 1, 6 }), "BOOL");
   memset(long_word, 'w', sizeof(long_word));
   long_word[256] = '\0';
-  assert_fails(ti_embedding_file_read(&file, &error, make(long_word, TI_FILE_F32, 1, (uint64_t[]){ 6 }, values)),
+  assert_fails(ti_embedding_file_read(&file, &error,
+                                      make(long_word, TI_FILE_F32, 1, (uint64_t[]){ 6 }, values)),
                TEXTINV_E_LIMIT, "256 bytes");
-  assert_fails(ti_embedding_file_read(&file, &error, make("", TI_FILE_F32, 1, (uint64_t[]){ 6 }, values)),
-               TEXTINV_E_LIMIT, "0 bytes");
+  assert_fails(
+    ti_embedding_file_read(&file, &error, make("", TI_FILE_F32, 1, (uint64_t[]){ 6 }, values)),
+    TEXTINV_E_LIMIT, "0 bytes");
 }
 
 static void values_are_finite(void **state)
@@ -289,7 +299,12 @@ static const char *make_keys(const char *const *keys, int count, int first_vecto
   for (int i = 0; i < count; i++) {
     const uint64_t n = i ? 1 : (uint64_t)first_vectors;
 
-    t[i] = (ti_tensor){ .name = keys[i], .dtype = TI_FILE_F32, .rank = 2, .dims = { n, 6 }, .data = values, .bytes = n * 24 };
+    t[i] = (ti_tensor){ .name = keys[i],
+                        .dtype = TI_FILE_F32,
+                        .rank = 2,
+                        .dims = { n, 6 },
+                        .data = values,
+                        .bytes = n * 24 };
   }
   assert_int_equal(ti_safetensors_write(&error, path, t, (size_t)count, NULL, 0), TEXTINV_OK);
   return path;
@@ -297,18 +312,23 @@ static const char *make_keys(const char *const *keys, int count, int first_vecto
 
 static void what_is_no_embedding(void **state)
 {
-  static const char *const layers[] = { "IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID",   "OUT03",
-                                        "OUT04", "OUT05", "OUT06", "OUT07", "OUT08", "OUT09", "OUT10", "OUT11" };
-  static const char *const behind[] = { "emp_params_out" }, *const encoders[] = { "clip_g", "clip_l" };
+  static const char *const layers[] = { "IN01",  "IN02",  "IN04",  "IN05",  "IN07",  "IN08",
+                                        "MID",   "OUT03", "OUT04", "OUT05", "OUT06", "OUT07",
+                                        "OUT08", "OUT09", "OUT10", "OUT11" };
+  static const char *const behind[] = { "emp_params_out" }, *const encoders[] = { "clip_g",
+                                                                                  "clip_l" };
   const char *path = test_path("other");
 
 #define read_path() ti_embedding_file_read(&file, &error, path)
   (void)state;
-  assert_fails(ti_embedding_file_read(&file, &error, make_keys(layers, 16, 1)), TEXTINV_E_UNSUPPORTED, "IN01", "layer");
-  assert_fails(ti_embedding_file_read(&file, &error, make_keys(behind, 1, 1)), TEXTINV_E_UNSUPPORTED, "emp_params_out");
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(layers, 16, 1)),
+               TEXTINV_E_UNSUPPORTED, "IN01", "layer");
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(behind, 1, 1)),
+               TEXTINV_E_UNSUPPORTED, "emp_params_out");
   assert_fails(ti_embedding_file_read(&file, &error, make_keys(encoders, 2, 2)), TEXTINV_E_SHAPE,
                "\"clip_l\" has 1 vectors", "\"clip_g\" 2");
-  assert_fails(ti_embedding_file_read(&file, &error, make_keys(NULL, 0, 0)), TEXTINV_E_FORMAT, "no tensor");
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(NULL, 0, 0)), TEXTINV_E_FORMAT,
+               "no tensor");
   write_file(path, "", 0);
   assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "0 bytes");
   write_file(path, "\x89PNG\r\n\x1a\n", 8);
@@ -319,7 +339,8 @@ static void what_is_no_embedding(void **state)
   assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "git lfs pull");
   write_file(path, "just some text, long enough", 27);
   assert_fails(read_path(), TEXTINV_E_LIMIT, "other", "no safetensors file?");
-  assert_fails(ti_embedding_file_read(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND, "absent");
+  assert_fails(ti_embedding_file_read(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND,
+               "absent");
   assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_IO, "/dev");
   assert_null(file.entries);
   ti_embedding_file_free(&file);
@@ -334,7 +355,8 @@ static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
     const ti_tensor *t = find(names[i]);
 
     for (size_t size = 0; size < t->bytes; size++)
-      assert_fails(ti_embedding_file_decode(&file, &error, "cut", t->data, size), TEXTINV_E_FORMAT, "cut");
+      assert_fails(ti_embedding_file_decode(&file, &error, "cut", t->data, size), TEXTINV_E_FORMAT,
+                   "cut");
   }
 }
 

@@ -97,9 +97,10 @@ static void make_2x2(const char *kind, const void *data, size_t size)
   put_chunk(&file, "IEND", "", 0);
 }
 
-#define assert_png_fails(status, ...) \
-  assert_fails(ti_image_decode(&image, &error, "a.png", file.p, file.size), status, "a.png", __VA_ARGS__)
-#define assert_png_reads() \
+#define assert_png_fails(status, ...)                                                              \
+  assert_fails(ti_image_decode(&image, &error, "a.png", file.p, file.size), status, "a.png",       \
+               __VA_ARGS__)
+#define assert_png_reads()                                                                         \
   assert_succeeds(ti_image_decode(&image, &error, "a.png", file.p, file.size))
 
 static void check_2x2(const ti_image *image)
@@ -181,8 +182,10 @@ static void resize_refuses(void **state)
   ti_image out;
 
   (void)state;
-  assert_fails(ti_image_resize(&out, &error, &in, 1, 0, 2, 2, 4, 4), TEXTINV_E_INVALID, "box of 2 x 2");
-  assert_fails(ti_image_resize(&out, &error, &in, -1, 0, 1, 1, 4, 4), TEXTINV_E_INVALID, "at -1, 0");
+  assert_fails(ti_image_resize(&out, &error, &in, 1, 0, 2, 2, 4, 4), TEXTINV_E_INVALID,
+               "box of 2 x 2");
+  assert_fails(ti_image_resize(&out, &error, &in, -1, 0, 1, 1, 4, 4), TEXTINV_E_INVALID,
+               "at -1, 0");
   assert_fails(ti_image_resize(&out, &error, &in, 0, 0, 2, 2, 0, 4), TEXTINV_E_INVALID, "0 x 4");
   assert_fails(ti_image_resize(&out, &error, &in, 0, 0, 2, 2, 16385, 1), TEXTINV_E_LIMIT, "16385");
   assert_null(out.pixels);
@@ -194,9 +197,9 @@ static void sizes_are_limited_before_memory_is_taken(void **state)
     uint32_t width, height;
     textinv_status status;
   } cases[] = {
-    { 0, 1, TEXTINV_E_FORMAT },         { 1, 0, TEXTINV_E_FORMAT },
-    { 20000, 20000, TEXTINV_E_LIMIT },  { 16385, 1, TEXTINV_E_LIMIT },
-    { 8193, 8192, TEXTINV_E_LIMIT },    { 0x7fffffff, 1, TEXTINV_E_LIMIT },
+    { 0, 1, TEXTINV_E_FORMAT },           { 1, 0, TEXTINV_E_FORMAT },
+    { 20000, 20000, TEXTINV_E_LIMIT },    { 16385, 1, TEXTINV_E_LIMIT },
+    { 8193, 8192, TEXTINV_E_LIMIT },      { 0x7fffffff, 1, TEXTINV_E_LIMIT },
     { 0x80000000u, 1, TEXTINV_E_FORMAT }, { 8192, 8192, TEXTINV_E_FORMAT },
   };
   ti_image image;
@@ -229,7 +232,8 @@ static void broken_headers_are_refused(void **state)
   make_2x2(NULL, NULL, 0);
   file.p[11] = 12; /* length of IHDR */
   assert_png_fails(TEXTINV_E_FORMAT, "IHDR");
-  assert_fails(ti_image_decode(&image, &error, "b", "GIF89a", 6), TEXTINV_E_UNSUPPORTED, "b: is neither");
+  assert_fails(ti_image_decode(&image, &error, "b", "GIF89a", 6), TEXTINV_E_UNSUPPORTED,
+               "b: is neither");
   assert_fails(ti_image_decode(&image, &error, "b", "", 0), TEXTINV_E_FORMAT, "b: is empty");
 }
 
@@ -240,7 +244,8 @@ static void a_cut_png_is_refused_wherever_it_is_cut(void **state)
   (void)state;
   make_2x2(NULL, NULL, 0);
   for (size_t size = file.size - 1; size >= 8; size--) {
-    assert_fails(ti_image_decode(&image, &error, "cut.png", file.p, size), TEXTINV_E_FORMAT, "cut.png");
+    assert_fails(ti_image_decode(&image, &error, "cut.png", file.p, size), TEXTINV_E_FORMAT,
+                 "cut.png");
     assert_null(image.pixels);
   }
   assert_png_reads();
@@ -319,7 +324,11 @@ static void broken_palettes_are_refused(void **state)
   for (int bad = 0; bad < 5; bad++) {
     put_header(&file, 4, 1, 8, 3);
     if (bad != 1)
-      put_chunk(&file, "PLTE", palette, bad == 2 ? 3 * 257 : bad == 3 ? 3 * 3 : bad == 4 ? 10 : 3 * 4);
+      put_chunk(&file, "PLTE", palette,
+                bad == 2   ? 3 * 257
+                : bad == 3 ? 3 * 3
+                : bad == 4 ? 10
+                           : 3 * 4);
     if (bad == 0)
       put_chunk(&file, "tRNS", palette, 4);
     put_data(&file, row, sizeof(row));
@@ -373,8 +382,9 @@ static const ti_tensor *jpeg(const char *name)
   return t;
 }
 
-#define assert_jpeg_fails(status, ...) \
-  assert_fails(ti_image_decode(&image, &error, "a.jpg", file.p, file.size), status, "a.jpg", __VA_ARGS__)
+#define assert_jpeg_fails(status, ...)                                                             \
+  assert_fails(ti_image_decode(&image, &error, "a.jpg", file.p, file.size), status, "a.jpg",       \
+               __VA_ARGS__)
 
 /* position of a marker, before its 0xff */
 static size_t find_marker(int marker)
@@ -396,7 +406,8 @@ static void a_cut_jpeg_is_refused_wherever_it_is_cut(void **state)
   for (int i = 0; i < 2; i++) {
     jpeg(names[i]);
     for (size_t size = file.size - 1; size >= 3; size--)
-      assert_fails(ti_image_decode(&image, &error, "cut.jpg", file.p, size), TEXTINV_E_FORMAT, "cut.jpg");
+      assert_fails(ti_image_decode(&image, &error, "cut.jpg", file.p, size), TEXTINV_E_FORMAT,
+                   "cut.jpg");
   }
 }
 
@@ -502,7 +513,8 @@ static void what_is_written_reads_back(void **state)
   ti_image image;
 
   (void)state;
-  assert_succeeds(ti_image_write_png(&error, path, width, height, in->data, "a toy\nSteps: 20, caf\xc3\xa9"));
+  assert_succeeds(
+    ti_image_write_png(&error, path, width, height, in->data, "a toy\nSteps: 20, caf\xc3\xa9"));
   assert_succeeds(ti_image_read(&image, &error, path));
   assert_int_equal(image.width, width);
   assert_memory_equal(image.pixels, in->data, in->bytes);
@@ -511,7 +523,8 @@ static void what_is_written_reads_back(void **state)
   assert_non_null(memmem(raw, size, "tEXtparameters\0a toy\nSteps: 20, caf\xe9", 36));
   free(raw);
 
-  assert_succeeds(ti_image_write_png(&error, path, width, height, in->data, "\xe7\x8e\xa9\xe5\x85\xb7"));
+  assert_succeeds(
+    ti_image_write_png(&error, path, width, height, in->data, "\xe7\x8e\xa9\xe5\x85\xb7"));
   raw = read_file(path, &size);
   assert_non_null(memmem(raw, size, "iTXtparameters\0\0\0\0\0\xe7\x8e\xa9\xe5\x85\xb7", 25));
   free(raw);
@@ -519,8 +532,10 @@ static void what_is_written_reads_back(void **state)
   raw = read_file(path, &size);
   assert_null(memmem(raw, size, "parameters", 10));
   free(raw);
-  assert_fails(ti_image_write_png(&error, path, width, height, in->data, "\xff"), TEXTINV_E_INVALID, "UTF-8");
-  assert_fails(ti_image_write_png(&error, path, 0, height, in->data, NULL), TEXTINV_E_INVALID, "0 x 47");
+  assert_fails(ti_image_write_png(&error, path, width, height, in->data, "\xff"), TEXTINV_E_INVALID,
+               "UTF-8");
+  assert_fails(ti_image_write_png(&error, path, 0, height, in->data, NULL), TEXTINV_E_INVALID,
+               "0 x 47");
   assert_fails(ti_image_write_png(&error, test_path("no/x.png"), width, height, in->data, NULL),
                TEXTINV_E_NOT_FOUND, "no/x.png", "folder");
 }
@@ -530,7 +545,8 @@ static void files_that_cannot_be_read(void **state)
   ti_image image;
 
   (void)state;
-  assert_fails(ti_image_read(&image, &error, test_path("absent.png")), TEXTINV_E_NOT_FOUND, "absent.png");
+  assert_fails(ti_image_read(&image, &error, test_path("absent.png")), TEXTINV_E_NOT_FOUND,
+               "absent.png");
   assert_fails(ti_image_read(&image, &error, "/dev"), TEXTINV_E_IO, "/dev", "folder");
   assert_fails(ti_image_read(&image, &error, "/dev/zero"), TEXTINV_E_IO, "/dev/zero");
 }
@@ -572,7 +588,8 @@ static void folders_are_listed_by_content(void **state)
     ti_free(paths[i]);
   }
   ti_free(paths);
-  assert_fails(ti_image_list(&paths, &count, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND, "nowhere");
+  assert_fails(ti_image_list(&paths, &count, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND,
+               "nowhere");
 }
 
 int main(void)

@@ -62,28 +62,28 @@ static inline void check_failure(int line, textinv_status status, textinv_status
 }
 
 /* call, which refers to &error, fails as expected and prints nothing */
-#define assert_fails(call, expected, ...)                                           \
-  do {                                                                              \
-    ti_error error = { "" };                                                        \
-    const silence quiet = silence_begin();                                          \
-    const textinv_status got = (call);                                              \
-                                                                                    \
-    silence_end(quiet);                                                             \
-    check_failure(__LINE__, got, expected, error.text,                              \
-                  (const char *const[]){ __VA_ARGS__, NULL });                      \
+#define assert_fails(call, expected, ...)                                                          \
+  do {                                                                                             \
+    ti_error error = { "" };                                                                       \
+    const silence quiet = silence_begin();                                                         \
+    const textinv_status got = (call);                                                             \
+                                                                                                   \
+    silence_end(quiet);                                                                            \
+    check_failure(__LINE__, got, expected, error.text,                                             \
+                  (const char *const[]){ __VA_ARGS__, NULL });                                     \
   } while (0)
 
 /* call, which refers to &error, succeeds and prints nothing */
-#define assert_succeeds(call)                                                       \
-  do {                                                                              \
-    ti_error error = { "" };                                                        \
-    const silence quiet = silence_begin();                                          \
-    const textinv_status got = (call);                                              \
-                                                                                    \
-    silence_end(quiet);                                                             \
-    if (got < 0)                                                                    \
-      print_error("line %d: status %d: %s\n", __LINE__, got, error.text);           \
-    assert_int_equal(got, TEXTINV_OK);                                              \
+#define assert_succeeds(call)                                                                      \
+  do {                                                                                             \
+    ti_error error = { "" };                                                                       \
+    const silence quiet = silence_begin();                                                         \
+    const textinv_status got = (call);                                                             \
+                                                                                                   \
+    silence_end(quiet);                                                                            \
+    if (got < 0)                                                                                   \
+      print_error("line %d: status %d: %s\n", __LINE__, got, error.text);                          \
+    assert_int_equal(got, TEXTINV_OK);                                                             \
   } while (0)
 
 static inline void write_file(const char *path, const void *bytes, size_t size)

@@ -17,12 +17,38 @@ static void open_text(const char *text)
 
 static void what_is_no_json(void **state)
 {
-  static const char *const texts[] = {
-    "", " ", "{", "{]", "{\"a\":1,}", "{\"a\":1} x", "{\"a\":1}}", "{'a':1}", "{\"a\":0x1}", "{\"a\":01}", "{\"a\":.5}",
-    "{\"a\":1.}", "{\"a\":+1}", "// x\n{}", "{\"a\":NaN}", "{\"a\":Infinite}", "{\"a\":+Infinity}", "{\"a\":1e999}",
-    "{\"a\":-1e999}", "{\"a\":009999999999999999999999}", "{\"\xff\":1}", "{\"\xc0\xaf\":1}", "{\"\xed\xa0\x80\":1}", "{\"a\":\"\\ud800\"}",
-    "{\"a\":\"\\u0000\"}", "{\"\\u0000\":1}", "{\"a\":\"\n\"}", "\xef\xbb\xbf{}", "{\"a\":tru}", "5", "\"x\"", "null"
-  };
+  static const char *const texts[] = { "",
+                                       " ",
+                                       "{",
+                                       "{]",
+                                       "{\"a\":1,}",
+                                       "{\"a\":1} x",
+                                       "{\"a\":1}}",
+                                       "{'a':1}",
+                                       "{\"a\":0x1}",
+                                       "{\"a\":01}",
+                                       "{\"a\":.5}",
+                                       "{\"a\":1.}",
+                                       "{\"a\":+1}",
+                                       "// x\n{}",
+                                       "{\"a\":NaN}",
+                                       "{\"a\":Infinite}",
+                                       "{\"a\":+Infinity}",
+                                       "{\"a\":1e999}",
+                                       "{\"a\":-1e999}",
+                                       "{\"a\":009999999999999999999999}",
+                                       "{\"\xff\":1}",
+                                       "{\"\xc0\xaf\":1}",
+                                       "{\"\xed\xa0\x80\":1}",
+                                       "{\"a\":\"\\ud800\"}",
+                                       "{\"a\":\"\\u0000\"}",
+                                       "{\"\\u0000\":1}",
+                                       "{\"a\":\"\n\"}",
+                                       "\xef\xbb\xbf{}",
+                                       "{\"a\":tru}",
+                                       "5",
+                                       "\"x\"",
+                                       "null" };
 
   (void)state;
   for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
@@ -43,16 +69,21 @@ static void infinities_and_large_integers(void **state)
   int value;
 
   (void)state;
-  open_text("{\"lambda_min_clipped\":-Infinity,\"a\":Infinity,\"text\":\"Infinity 99999999999999999999 \\\" -Infinity\","
-            "\"model_max_length\":1000000000000000019884624838656,\"b\":9223372036854775808,\"c\":9223372036854775807,"
-            "\"d\":-9223372036854775809,\"e\":0.99999999999999999999,\"f\":1.5e-00000000000000000001}");
+  open_text(
+    "{\"lambda_min_clipped\":-Infinity,\"a\":Infinity,"
+    "\"text\":\"Infinity 99999999999999999999 \\\" -Infinity\","
+    "\"model_max_length\":1000000000000000019884624838656,\"b\":9223372036854775808,"
+    "\"c\":9223372036854775807,"
+    "\"d\":-9223372036854775809,\"e\":0.99999999999999999999,\"f\":1.5e-00000000000000000001}");
   assert_false(ti_json_has(&json, "lambda_min_clipped"));
   assert_false(ti_json_has(&json, "a"));
   assert_succeeds(ti_json_string(&json, &error, "text", NULL, &string));
   assert_string_equal(string, "Infinity 99999999999999999999 \" -Infinity");
-  assert_fails(ti_json_int(&json, &error, "model_max_length", 1, 1, 77, &value), TEXTINV_E_FORMAT, "model_max_length", "e+30");
+  assert_fails(ti_json_int(&json, &error, "model_max_length", 1, 1, 77, &value), TEXTINV_E_FORMAT,
+               "model_max_length", "e+30");
   assert_fails(ti_json_int(&json, &error, "b", 1, 1, 77, &value), TEXTINV_E_FORMAT, "\"b\"");
-  assert_fails(ti_json_int(&json, &error, "c", 1, 1, 77, &value), TEXTINV_E_LIMIT, "9223372036854775807");
+  assert_fails(ti_json_int(&json, &error, "c", 1, 1, 77, &value), TEXTINV_E_LIMIT,
+               "9223372036854775807");
   assert_fails(ti_json_int(&json, &error, "d", 1, 1, 77, &value), TEXTINV_E_FORMAT, "\"d\"");
   assert_succeeds(ti_json_float(&json, &error, "e", 0, 0, 1, &real));
   assert_true(real == 1.0);
@@ -69,13 +100,16 @@ static void sizes_are_limited(void **state)
   (void)state;
   memset(text, ' ', size);
   memcpy(text, "{}", 2);
-  assert_fails(ti_json_parse(&json, &error, "c.json", text, size), TEXTINV_E_LIMIT, "16777217", "16777216");
+  assert_fails(ti_json_parse(&json, &error, "c.json", text, size), TEXTINV_E_LIMIT, "16777217",
+               "16777216");
   write_file(test_path("big.json"), text, size);
-  assert_fails(ti_json_open(&json, &error, test_path("big.json")), TEXTINV_E_LIMIT, "big.json", "16777217");
+  assert_fails(ti_json_open(&json, &error, test_path("big.json")), TEXTINV_E_LIMIT, "big.json",
+               "16777217");
   assert_succeeds(ti_json_parse(&json, &error, "c.json", text, size - 1));
   ti_json_close(&json);
   memset(text, '[', 200000);
-  assert_fails(ti_json_parse(&json, &error, "c.json", text, 200000), TEXTINV_E_LIMIT, "deeper than 64");
+  assert_fails(ti_json_parse(&json, &error, "c.json", text, 200000), TEXTINV_E_LIMIT,
+               "deeper than 64");
   memcpy(text, "{\"a\":[", 6);
   for (size_t i = 6; i + 1 < size; i += 2)
     memcpy(text + i, "1,", 2);
@@ -104,18 +138,30 @@ static void getters_say_what_they_met(void **state)
   const char *string;
 
   (void)state;
-  open_text("{\"zero\":0,\"minus\":-1,\"half\":768.5,\"text\":\"768\",\"big\":2147483648,\"huge\":9007199254740993,"
-            "\"whole\":16.0,\"null\":null,\"list\":[1],\"yes\":true,\"object\":{},\"good\":768}");
-  assert_fails(ti_json_int(&json, &error, "zero", 1, 1, 65536, &value), TEXTINV_E_LIMIT, "c.json", "\"zero\" is 0", "1..65536");
-  assert_fails(ti_json_int(&json, &error, "minus", 1, 1, 65536, &value), TEXTINV_E_LIMIT, "\"minus\" is -1");
-  assert_fails(ti_json_int(&json, &error, "half", 1, 1, 65536, &value), TEXTINV_E_FORMAT, "\"half\" is 768.5", "an integer");
-  assert_fails(ti_json_int(&json, &error, "whole", 1, 1, 65536, &value), TEXTINV_E_FORMAT, "\"whole\" is 16");
-  assert_fails(ti_json_int(&json, &error, "text", 1, 1, 65536, &value), TEXTINV_E_FORMAT, "\"text\" is \"768\"");
-  assert_fails(ti_json_int(&json, &error, "big", 1, 1, 65536, &value), TEXTINV_E_LIMIT, "2147483648");
-  assert_fails(ti_json_int(&json, &error, "huge", 1, 1, 65536, &value), TEXTINV_E_LIMIT, "9007199254740993");
-  assert_fails(ti_json_int(&json, &error, "list", 1, 1, 65536, &value), TEXTINV_E_FORMAT, "an array of 1");
-  assert_fails(ti_json_int(&json, &error, "yes", 1, 1, 65536, &value), TEXTINV_E_FORMAT, "\"yes\" is true");
-  assert_fails(ti_json_int(&json, &error, "object", 1, 1, 65536, &value), TEXTINV_E_FORMAT, "an object");
+  open_text(
+    "{\"zero\":0,\"minus\":-1,\"half\":768.5,\"text\":\"768\",\"big\":2147483648,"
+    "\"huge\":9007199254740993,"
+    "\"whole\":16.0,\"null\":null,\"list\":[1],\"yes\":true,\"object\":{},\"good\":768}");
+  assert_fails(ti_json_int(&json, &error, "zero", 1, 1, 65536, &value), TEXTINV_E_LIMIT, "c.json",
+               "\"zero\" is 0", "1..65536");
+  assert_fails(ti_json_int(&json, &error, "minus", 1, 1, 65536, &value), TEXTINV_E_LIMIT,
+               "\"minus\" is -1");
+  assert_fails(ti_json_int(&json, &error, "half", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
+               "\"half\" is 768.5", "an integer");
+  assert_fails(ti_json_int(&json, &error, "whole", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
+               "\"whole\" is 16");
+  assert_fails(ti_json_int(&json, &error, "text", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
+               "\"text\" is \"768\"");
+  assert_fails(ti_json_int(&json, &error, "big", 1, 1, 65536, &value), TEXTINV_E_LIMIT,
+               "2147483648");
+  assert_fails(ti_json_int(&json, &error, "huge", 1, 1, 65536, &value), TEXTINV_E_LIMIT,
+               "9007199254740993");
+  assert_fails(ti_json_int(&json, &error, "list", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
+               "an array of 1");
+  assert_fails(ti_json_int(&json, &error, "yes", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
+               "\"yes\" is true");
+  assert_fails(ti_json_int(&json, &error, "object", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
+               "an object");
   assert_int_equal(value, 1); /* the fallback */
   assert_succeeds(ti_json_int(&json, &error, "null", 5, 1, 65536, &value));
   assert_int_equal(value, 5);
@@ -127,13 +173,15 @@ static void getters_say_what_they_met(void **state)
   assert_false(ti_json_has(&json, "null"));
   assert_false(ti_json_has(&json, "absent"));
 
-  assert_fails(ti_json_float(&json, &error, "minus", 1, 0, 1, &real), TEXTINV_E_LIMIT, "\"minus\" is -1", "0..1");
+  assert_fails(ti_json_float(&json, &error, "minus", 1, 0, 1, &real), TEXTINV_E_LIMIT,
+               "\"minus\" is -1", "0..1");
   assert_fails(ti_json_float(&json, &error, "text", 1, 0, 1, &real), TEXTINV_E_FORMAT, "a number");
   assert_succeeds(ti_json_float(&json, &error, "half", 1, 0, 1000, &real));
   assert_true(real == 768.5);
   assert_succeeds(ti_json_float(&json, &error, "null", 0.25, 0, 1, &real));
   assert_true(real == 0.25);
-  assert_fails(ti_json_bool(&json, &error, "zero", 1, &value), TEXTINV_E_FORMAT, "\"zero\" is 0", "true or false");
+  assert_fails(ti_json_bool(&json, &error, "zero", 1, &value), TEXTINV_E_FORMAT, "\"zero\" is 0",
+               "true or false");
   assert_succeeds(ti_json_bool(&json, &error, "yes", 0, &value));
   assert_int_equal(value, 1);
   assert_succeeds(ti_json_bool(&json, &error, "absent", 1, &value));
@@ -153,14 +201,22 @@ static void arrays(void **state)
   const char *strings[2];
 
   (void)state;
-  open_text("{\"none\":[],\"five\":[1,2,3,4,5],\"three\":[1,2,3],\"bad\":[1,\"2\"],\"low\":[1,0],\"one\":8,\"reals\":[0.5,2],"
-            "\"words\":[\"a\",\"b\"],\"text\":\"a\",\"nested\":[[1]]}");
-  assert_fails(ti_json_ints(&json, &error, "none", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT, "0 entries", "1..4");
-  assert_fails(ti_json_ints(&json, &error, "five", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT, "5 entries");
-  assert_fails(ti_json_ints(&json, &error, "bad", 1, 1, 9, ints, 4, &count), TEXTINV_E_FORMAT, "\"bad[1]\" is \"2\"");
-  assert_fails(ti_json_ints(&json, &error, "low", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT, "\"low[1]\" is 0");
-  assert_fails(ti_json_ints(&json, &error, "nested", 1, 1, 9, ints, 4, &count), TEXTINV_E_FORMAT, "\"nested[0]\"");
-  assert_fails(ti_json_ints(&json, &error, "text", 1, 1, 9, ints, 4, &count), TEXTINV_E_FORMAT, "\"text\"");
+  open_text(
+    "{\"none\":[],\"five\":[1,2,3,4,5],\"three\":[1,2,3],\"bad\":[1,\"2\"],\"low\":[1,0],"
+    "\"one\":8,\"reals\":[0.5,2],"
+    "\"words\":[\"a\",\"b\"],\"text\":\"a\",\"nested\":[[1]]}");
+  assert_fails(ti_json_ints(&json, &error, "none", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT,
+               "0 entries", "1..4");
+  assert_fails(ti_json_ints(&json, &error, "five", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT,
+               "5 entries");
+  assert_fails(ti_json_ints(&json, &error, "bad", 1, 1, 9, ints, 4, &count), TEXTINV_E_FORMAT,
+               "\"bad[1]\" is \"2\"");
+  assert_fails(ti_json_ints(&json, &error, "low", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT,
+               "\"low[1]\" is 0");
+  assert_fails(ti_json_ints(&json, &error, "nested", 1, 1, 9, ints, 4, &count), TEXTINV_E_FORMAT,
+               "\"nested[0]\"");
+  assert_fails(ti_json_ints(&json, &error, "text", 1, 1, 9, ints, 4, &count), TEXTINV_E_FORMAT,
+               "\"text\"");
   count = 2;
   assert_succeeds(ti_json_ints(&json, &error, "three", 1, 1, 9, ints, 4, &count));
   assert_int_equal(count, 3);
@@ -175,13 +231,16 @@ static void arrays(void **state)
   assert_true(count == 2 && floats[0] == 0.5 && floats[1] == 2.0);
   assert_succeeds(ti_json_floats(&json, &error, "absent", floats, 2, &count));
   assert_int_equal(count, 0);
-  assert_fails(ti_json_floats(&json, &error, "three", floats, 2, &count), TEXTINV_E_LIMIT, "3 entries");
-  assert_fails(ti_json_floats(&json, &error, "words", floats, 2, &count), TEXTINV_E_FORMAT, "\"words[0]\"");
+  assert_fails(ti_json_floats(&json, &error, "three", floats, 2, &count), TEXTINV_E_LIMIT,
+               "3 entries");
+  assert_fails(ti_json_floats(&json, &error, "words", floats, 2, &count), TEXTINV_E_FORMAT,
+               "\"words[0]\"");
   assert_succeeds(ti_json_strings(&json, &error, "words", strings, 2, &count));
   assert_true(count == 2 && !strcmp(strings[1], "b"));
   assert_succeeds(ti_json_strings(&json, &error, "absent", strings, 2, &count));
   assert_int_equal(count, 0);
-  assert_fails(ti_json_strings(&json, &error, "text", strings, 2, &count), TEXTINV_E_FORMAT, "an array of strings");
+  assert_fails(ti_json_strings(&json, &error, "text", strings, 2, &count), TEXTINV_E_FORMAT,
+               "an array of strings");
   ti_json_close(&json);
 }
 
@@ -229,7 +288,8 @@ static void a_decimal_comma_changes_nothing(void **state)
   open_text("{\"beta\":0.00085}");
   assert_succeeds(ti_json_float(&json, &error, "beta", 0, 0, 1, &real));
   assert_true(real == 0.00085);
-  assert_fails(ti_json_float(&json, &error, "beta", 0, 0.5, 1, &real), TEXTINV_E_LIMIT, "0.00085", "0.5..1");
+  assert_fails(ti_json_float(&json, &error, "beta", 0, 0.5, 1, &real), TEXTINV_E_LIMIT, "0.00085",
+               "0.5..1");
   ti_json_close(&json);
   setlocale(LC_ALL, "C");
 }
@@ -246,7 +306,8 @@ static void files(void **state)
   ti_json_close(&json);
   write_file(path, "", 0);
   assert_fails(ti_json_open(&json, &error, path), TEXTINV_E_FORMAT, "config.json");
-  assert_fails(ti_json_open(&json, &error, test_path("absent.json")), TEXTINV_E_NOT_FOUND, "absent.json");
+  assert_fails(ti_json_open(&json, &error, test_path("absent.json")), TEXTINV_E_NOT_FOUND,
+               "absent.json");
 }
 
 int main(void)

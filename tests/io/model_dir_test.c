@@ -1,4 +1,5 @@
-/* Folders of pipelines: which file is taken, sharded sets, names that leave the folder, what is missing. */
+/* Folders of pipelines: which file is taken, sharded sets, names that leave the folder, what is
+ * missing. */
 #include "io_testing.h"
 
 #include "model_dir.h"
@@ -31,7 +32,12 @@ static void put_weights(const char *file, float value, const char *const *names)
   ti_error error = { "" };
 
   for (; names[count]; count++)
-    t[count] = (ti_tensor){ .name = names[count], .dtype = TI_FILE_F32, .rank = 1, .dims = { 1 }, .data = &value, .bytes = 4 };
+    t[count] = (ti_tensor){ .name = names[count],
+                            .dtype = TI_FILE_F32,
+                            .rank = 1,
+                            .dims = { 1 },
+                            .data = &value,
+                            .bytes = 4 };
   if (ti_safetensors_write(&error, in(file), t, count, NULL, 0) < 0)
     fail_msg("%s", error.text);
 }
@@ -79,8 +85,11 @@ static void the_index(void **state)
   const char *name = "?";
 
   (void)state;
-  open_new("{\"_class_name\":\"StableDiffusionPipeline\",\"unet\":[\"diffusers\",\"UNet2DConditionModel\"],"
-           "\"safety_checker\":[null,null],\"feature_extractor\":null,\"odd\":[\"one\"],\"number\":5,\"mixed\":[\"a\",5]}");
+  open_new(
+    "{\"_class_name\":\"StableDiffusionPipeline\",\"unet\":[\"diffusers\","
+    "\"UNet2DConditionModel\"],"
+    "\"safety_checker\":[null,null],\"feature_extractor\":null,\"odd\":[\"one\"],\"number\":5,"
+    "\"mixed\":[\"a\",5]}");
   assert_succeeds(ti_model_dir_class(&dir, &error, "unet", &name));
   assert_string_equal(name, "UNet2DConditionModel");
   assert_succeeds(ti_model_dir_class(&dir, &error, "safety_checker", &name));
@@ -89,7 +98,8 @@ static void the_index(void **state)
   assert_null(name);
   assert_succeeds(ti_model_dir_class(&dir, &error, "vae", &name));
   assert_null(name);
-  assert_fails(ti_model_dir_class(&dir, &error, "odd", &name), TEXTINV_E_FORMAT, "model_index.json", "\"odd\"");
+  assert_fails(ti_model_dir_class(&dir, &error, "odd", &name), TEXTINV_E_FORMAT, "model_index.json",
+               "\"odd\"");
   assert_fails(ti_model_dir_class(&dir, &error, "number", &name), TEXTINV_E_FORMAT, "\"number\"");
   assert_fails(ti_model_dir_class(&dir, &error, "mixed", &name), TEXTINV_E_FORMAT, "\"mixed\"");
   ti_model_dir_close(&dir);
@@ -110,22 +120,28 @@ static void configs(void **state)
   assert_succeeds(ti_model_dir_config(&dir, &error, "scheduler", &json));
   assert_true(ti_json_has(&json, "b"));
   ti_json_close(&json);
-  assert_fails(ti_model_dir_config(&dir, &error, "vae", &json), TEXTINV_E_NOT_FOUND, "vae/config.json");
+  assert_fails(ti_model_dir_config(&dir, &error, "vae", &json), TEXTINV_E_NOT_FOUND,
+               "vae/config.json");
   put_text("unet/config.json", "{\"a\":1");
-  assert_fails(ti_model_dir_config(&dir, &error, "unet", &json), TEXTINV_E_FORMAT, "unet/config.json", "line 1");
+  assert_fails(ti_model_dir_config(&dir, &error, "unet", &json), TEXTINV_E_FORMAT,
+               "unet/config.json", "line 1");
   ti_model_dir_close(&dir);
 }
 
 static void what_is_no_pipeline(void **state)
 {
   (void)state;
-  assert_fails(ti_model_dir_open(&dir, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND, "nowhere", "no such folder");
+  assert_fails(ti_model_dir_open(&dir, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND,
+               "nowhere", "no such folder");
   open_new("{}");
   ti_model_dir_close(&dir);
-  assert_fails(ti_model_dir_open(&dir, &error, in("model_index.json")), TEXTINV_E_FORMAT, "is a file");
-  assert_fails(ti_model_dir_open(&dir, &error, in("unet")), TEXTINV_E_NOT_FOUND, "unet", "no model_index.json");
+  assert_fails(ti_model_dir_open(&dir, &error, in("model_index.json")), TEXTINV_E_FORMAT,
+               "is a file");
+  assert_fails(ti_model_dir_open(&dir, &error, in("unet")), TEXTINV_E_NOT_FOUND, "unet",
+               "no model_index.json");
   put_text("model_index.json", "[]");
-  assert_fails(ti_model_dir_open(&dir, &error, root), TEXTINV_E_FORMAT, "model_index.json", "array");
+  assert_fails(ti_model_dir_open(&dir, &error, root), TEXTINV_E_FORMAT, "model_index.json",
+               "array");
 }
 
 static void the_best_file_is_taken(void **state)
@@ -168,7 +184,8 @@ static void the_best_file_is_taken(void **state)
   PUT("unet/diffusion_pytorch_model.safetensors", 3, "a");
   check_unet(3, "diffusion_pytorch_model.safetensors");
   put_text("unet/diffusion_pytorch_model.safetensors", "broken");
-  assert_fails(weights("unet"), TEXTINV_E_FORMAT, "unet/diffusion_pytorch_model.safetensors"); /* no other instead */
+  assert_fails(weights("unet"), TEXTINV_E_FORMAT,
+               "unet/diffusion_pytorch_model.safetensors"); /* no other instead */
   ti_safetensors_close(golden);
   free(bytes);
   ti_model_dir_close(&dir);
@@ -177,9 +194,12 @@ static void the_best_file_is_taken(void **state)
 static void sharded_sets_of_every_spelling(void **state)
 {
   static const char *const spellings[] = {
-    "unet/diffusion_pytorch_model.safetensors.index.json",      "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
-    "unet/diffusion_pytorch_model.safetensors.fp16.index.json", "unet/diffusion_pytorch_model.fp16.safetensors.index.json",
-    "unet/model.safetensors.index.json",                        "unet/model.safetensors.index.fp16.json",
+    "unet/diffusion_pytorch_model.safetensors.index.json",
+    "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
+    "unet/diffusion_pytorch_model.safetensors.fp16.index.json",
+    "unet/diffusion_pytorch_model.fp16.safetensors.index.json",
+    "unet/model.safetensors.index.json",
+    "unet/model.safetensors.index.fp16.json",
   };
 
   (void)state;
@@ -187,8 +207,10 @@ static void sharded_sets_of_every_spelling(void **state)
     open_new("{}");
     PUT("unet/x-00001-of-00002.safetensors", 1, "b", "c");
     PUT("unet/x-00002-of-00002.safetensors", 2, "a");
-    put_text(spellings[i], "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a\":\"x-00002-of-00002.safetensors\","
-                           "\"b\":\"x-00001-of-00002.safetensors\",\"c\":\"x-00001-of-00002.safetensors\"}}");
+    put_text(
+      spellings[i],
+      "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a\":\"x-00002-of-00002.safetensors\","
+      "\"b\":\"x-00001-of-00002.safetensors\",\"c\":\"x-00001-of-00002.safetensors\"}}");
     assert_succeeds(weights("unet"));
     assert_int_equal(ti_tensor_set_count(set), 3);
     assert_string_equal(ti_tensor_set_tensor(set, 0)->name, "a");
@@ -204,7 +226,9 @@ static void sharded_sets_of_every_spelling(void **state)
 
 static void broken_sets(void **state)
 {
-  static const char *const names[] = { "../model_index.json", "/etc/passwd", "..", "", ".hidden", "a/b", "a\\\\b" };
+  static const char *const names[] = {
+    "../model_index.json", "/etc/passwd", "..", "", ".hidden", "a/b", "a\\\\b"
+  };
   char text[64 * 1100] = "{\"weight_map\":{", *p = text + strlen(text);
 
   (void)state;

@@ -37,26 +37,26 @@ static int free_bytes(void **state)
 }
 
 #define parse() ti_safetensors_parse(&file, &error, "x.st", file_bytes, file_size)
-#define assert_refused(status, ...)                                  \
-  do {                                                               \
-    file = (void *)1;                                                \
-    assert_fails(parse(), status, "x.st", __VA_ARGS__);              \
-    assert_null(file);                                               \
+#define assert_refused(status, ...)                                                                \
+  do {                                                                                             \
+    file = (void *)1;                                                                              \
+    assert_fails(parse(), status, "x.st", __VA_ARGS__);                                            \
+    assert_null(file);                                                                             \
   } while (0)
-#define assert_text_refused(status, data_size, header, ...) \
-  do {                                                      \
-    make_text(header, data_size);                           \
-    assert_refused(status, __VA_ARGS__);                    \
+#define assert_text_refused(status, data_size, header, ...)                                        \
+  do {                                                                                             \
+    make_text(header, data_size);                                                                  \
+    assert_refused(status, __VA_ARGS__);                                                           \
   } while (0)
-#define assert_text_accepted(data_size, header) \
-  do {                                          \
-    make_text(header, data_size);               \
-    assert_succeeds(parse());                   \
-    ti_safetensors_close(file);                 \
+#define assert_text_accepted(data_size, header)                                                    \
+  do {                                                                                             \
+    make_text(header, data_size);                                                                  \
+    assert_succeeds(parse());                                                                      \
+    ti_safetensors_close(file);                                                                    \
   } while (0)
 
 /* {"a": {"dtype": D, "shape": S, "data_offsets": O}} */
-#define ONE(dtype, shape, offsets) \
+#define ONE(dtype, shape, offsets)                                                                 \
   "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 
 static void header_sizes(void **state)
@@ -67,25 +67,44 @@ static void header_sizes(void **state)
   char bytes[60] = { 0 };
 
   (void)state;
-  assert_fails(ti_safetensors_parse(&file, &error, "x.st", NULL, 0), TEXTINV_E_FORMAT, "x.st", "0 bytes");
-  assert_fails(ti_safetensors_parse(&file, &error, "x.st", bytes, 7), TEXTINV_E_FORMAT, "x.st", "7 bytes");
-  assert_fails(ti_safetensors_parse(&file, &error, "x.st", bytes, 8), TEXTINV_E_FORMAT, "byte 8", "expected '{'");
+  assert_fails(ti_safetensors_parse(&file, &error, "x.st", NULL, 0), TEXTINV_E_FORMAT, "x.st",
+               "0 bytes");
+  assert_fails(ti_safetensors_parse(&file, &error, "x.st", bytes, 7), TEXTINV_E_FORMAT, "x.st",
+               "7 bytes");
+  assert_fails(ti_safetensors_parse(&file, &error, "x.st", bytes, 8), TEXTINV_E_FORMAT, "byte 8",
+               "expected '{'");
   for (int i = 0; i < 3; i++)
-    assert_fails(ti_safetensors_parse(&file, &error, "x.st", sizes[i], 9), TEXTINV_E_LIMIT, "x.st", "100000000");
+    assert_fails(ti_safetensors_parse(&file, &error, "x.st", sizes[i], 9), TEXTINV_E_LIMIT, "x.st",
+                 "100000000");
   bytes[0] = (char)0xe8;
   bytes[1] = 3;
-  assert_fails(ti_safetensors_parse(&file, &error, "x.st", bytes, 60), TEXTINV_E_FORMAT, "1000 bytes", "60 in all");
-  assert_fails(ti_safetensors_parse(&file, &error, "x.st", "version https://git-lfs.github.com/spec/v1\n", 43),
-               TEXTINV_E_FORMAT, "git lfs pull");
+  assert_fails(ti_safetensors_parse(&file, &error, "x.st", bytes, 60), TEXTINV_E_FORMAT,
+               "1000 bytes", "60 in all");
+  assert_fails(
+    ti_safetensors_parse(&file, &error, "x.st", "version https://git-lfs.github.com/spec/v1\n", 43),
+    TEXTINV_E_FORMAT, "git lfs pull");
 }
 
 static void what_is_no_json(void **state)
 {
-  static const char *const headers[] = {
-    "\xff", "{", "[]", "{}x", "{} {}", "{,}", "{\"a\"}", "{\"a\":}", "{'a':{}}", "\"a\"", "{\"a\":{}", "// c\n{}",
-    "{\"__metadata__\":{\"a\":\"b\"},}", "{\"\xc0\x80\":{}}", "{\"\xed\xa0\x80\":{}}", "{\"\\x\":{}}", "{\"a\nb\":{}}",
-    "\xef\xbb\xbf{}"
-  };
+  static const char *const headers[] = { "\xff",
+                                         "{",
+                                         "[]",
+                                         "{}x",
+                                         "{} {}",
+                                         "{,}",
+                                         "{\"a\"}",
+                                         "{\"a\":}",
+                                         "{'a':{}}",
+                                         "\"a\"",
+                                         "{\"a\":{}",
+                                         "// c\n{}",
+                                         "{\"__metadata__\":{\"a\":\"b\"},}",
+                                         "{\"\xc0\x80\":{}}",
+                                         "{\"\xed\xa0\x80\":{}}",
+                                         "{\"\\x\":{}}",
+                                         "{\"a\nb\":{}}",
+                                         "\xef\xbb\xbf{}" };
 
   (void)state;
   for (size_t i = 0; i < sizeof(headers) / sizeof(*headers); i++)
@@ -112,23 +131,31 @@ static void data_tile_the_file(void **state)
   (void)state;
   assert_text_refused(TEXTINV_E_FORMAT, 4,
                       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                      "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "begin at 4");
+                      "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                      "begin at 4");
   assert_text_refused(TEXTINV_E_FORMAT, 9,
                       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                      "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[5,9]}}", "\"b\"", "[5, 9]", "begin at 4");
+                      "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[5,9]}}",
+                      "\"b\"", "[5, 9]", "begin at 4");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[4,0]"), "\"a\"", "[4, 0]");
   assert_text_refused(TEXTINV_E_FORMAT, 5, ONE("\"F32\"", "[1]", "[1,5]"), "begin at 0");
-  assert_text_refused(TEXTINV_E_FORMAT, 5, ONE("\"F32\"", "[1]", "[0,4]"), "have 4 bytes", "the file 5");
-  assert_text_refused(TEXTINV_E_FORMAT, 2, ONE("\"F32\"", "[1]", "[0,4]"), "end at 4", "2 bytes of data");
+  assert_text_refused(TEXTINV_E_FORMAT, 5, ONE("\"F32\"", "[1]", "[0,4]"), "have 4 bytes",
+                      "the file 5");
+  assert_text_refused(TEXTINV_E_FORMAT, 2, ONE("\"F32\"", "[1]", "[0,4]"), "end at 4",
+                      "2 bytes of data");
   assert_text_refused(TEXTINV_E_FORMAT, 1, "{}", "have 0 bytes", "the file 1");
-  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[2]", "[0,4]"), "hold 4 bytes", "need 8");
-  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[]", "[0,18446744073709551615]"), "\"a\"");
+  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[2]", "[0,4]"), "hold 4 bytes",
+                      "need 8");
+  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[]", "[0,18446744073709551615]"),
+                      "\"a\"");
 }
 
 static void shapes(void **state)
 {
-  static const char *const bad[] = { "[-1]", "[1.0]", "[\"1\"]", "[true]", "[1e3]", "[18446744073709551616]", "[01]",
-                                     "{}", "1", "null", "[1,]", "[+1]", "[-0]", "[0x1]" };
+  static const char *const bad[] = {
+    "[-1]", "[1.0]", "[\"1\"]", "[true]", "[1e3]", "[18446744073709551616]", "[01]", "{}", "1",
+    "null", "[1,]",  "[+1]",    "[-0]",   "[0x1]"
+  };
   char header[256];
 
   (void)state;
@@ -136,10 +163,15 @@ static void shapes(void **state)
     sprintf(header, "{\"a\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[0,4]}}", bad[i]);
     assert_text_refused(TEXTINV_E_FORMAT, 4, header, "\"a\"", "expected");
   }
-  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[2,18446744073709551614]", "[0,4]"), "2^64");
-  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"I32\"", "[2,9223372036854775807]", "[0,4]"), "too many");
-  assert_text_refused(TEXTINV_E_FORMAT, 0, ONE("\"F32\"", "[9223372036854775808,9223372036854775808,0]", "[0,0]"), "2^64");
-  assert_text_refused(TEXTINV_E_LIMIT, 4, ONE("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), "8 dimensions");
+  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[2,18446744073709551614]", "[0,4]"),
+                      "2^64");
+  assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"I32\"", "[2,9223372036854775807]", "[0,4]"),
+                      "too many");
+  assert_text_refused(TEXTINV_E_FORMAT, 0,
+                      ONE("\"F32\"", "[9223372036854775808,9223372036854775808,0]", "[0,0]"),
+                      "2^64");
+  assert_text_refused(TEXTINV_E_LIMIT, 4, ONE("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]"),
+                      "8 dimensions");
   assert_text_accepted(0, ONE("\"F32\"", "[2,0]", "[0,0]"));
   assert_text_accepted(4, ONE("\"F32\"", "[]", "[0,4]"));
   assert_text_accepted(4, ONE("\"F32\"", "[1,1,1,1,1,1,1,1]", "[0,4]"));
@@ -147,15 +179,18 @@ static void shapes(void **state)
 
 static void types(void **state)
 {
-  static const char *const names[] = { "BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ",
-                                       "F8_E5M2FNUZ", "I16", "U16", "F16", "BF16", "I32", "U32", "F32", "C64",
-                                       "F64", "I64", "U64" };
+  static const char *const names[] = { "BOOL",    "U8",      "I8",          "F8_E5M2",
+                                       "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ",
+                                       "I16",     "U16",     "F16",         "BF16",
+                                       "I32",     "U32",     "F32",         "C64",
+                                       "F64",     "I64",     "U64" };
   static const int sizes[] = { 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8 };
   char header[256];
 
   (void)state;
   for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-    sprintf(header, "{\"a\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%d]}}", names[i], 3 * sizes[i]);
+    sprintf(header, "{\"a\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%d]}}", names[i],
+            3 * sizes[i]);
     assert_text_accepted((size_t)(3 * sizes[i]), header);
   }
   assert_text_accepted(3, ONE("\"F6_E2M3\"", "[4]", "[0,3]"));
@@ -164,8 +199,9 @@ static void types(void **state)
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"f32\"", "[1]", "[0,4]"), "\"f32\" is unknown");
   assert_text_refused(TEXTINV_E_FORMAT, 16, ONE("\"F128\"", "[1]", "[0,16]"), "\"F128\"");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("7", "[1]", "[0,4]"), "'7'", "dtype");
-  assert_text_refused(TEXTINV_E_FORMAT, 4,
-                      ONE("\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "[1]", "[0,4]"), "unknown");
+  assert_text_refused(
+    TEXTINV_E_FORMAT, 4,
+    ONE("\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "[1]", "[0,4]"), "unknown");
 }
 
 static void fields(void **state)
@@ -177,12 +213,15 @@ static void fields(void **state)
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "null"), "\"a\"");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[-4,0]"), "\"a\"");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"a\":{}}", "\"dtype\" is missing");
-  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"a\":{\"dtype\":\"F32\",\"shape\":[0]}}", "\"data_offsets\" is missing");
+  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"a\":{\"dtype\":\"F32\",\"shape\":[0]}}",
+                      "\"data_offsets\" is missing");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"a\":1}", "expected '{'");
-  assert_text_refused(TEXTINV_E_FORMAT, 4,
-                      "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "twice");
-  assert_text_accepted(4, "{\"a\":{\"other\":[{\"x\":[-1.5e+3,true,false,null,\"\\u00e9\"]},{},[]],\"a_rather_long_"
-                          "field\":{},\"data_offsets\":[0,4],\"shape\":[1],\"dtype\":\"F32\"}}");
+  assert_text_refused(
+    TEXTINV_E_FORMAT, 4,
+    "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "twice");
+  assert_text_accepted(
+    4, "{\"a\":{\"other\":[{\"x\":[-1.5e+3,true,false,null,\"\\u00e9\"]},{},[]],\"a_rather_long_"
+       "field\":{},\"data_offsets\":[0,4],\"shape\":[1],\"dtype\":\"F32\"}}");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[0,4],\"x\":[1,]"), "\"a\"");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[0,4],\"x\":[1}"), "\"a\"");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[0,4],\"x\":nul"), "\"a\"");
@@ -193,11 +232,13 @@ static void names_and_metadata(void **state)
   (void)state;
   assert_text_refused(TEXTINV_E_FORMAT, 8,
                       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                      "\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "\"a\" is there twice");
+                      "\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
+                      "\"a\" is there twice");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":{\"a\":1}}", "expected");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":{\"a\":{}}}", "expected");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":[]}", "expected '{'");
-  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", "\"a\" is there twice");
+  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}",
+                      "\"a\" is there twice");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":{},\"__metadata__\":{}}", "twice");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\u0000\":{}}", "NUL");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\ud800\":{}}", "escape");
@@ -206,7 +247,8 @@ static void names_and_metadata(void **state)
 
   make_text("{\"../\\ud83e\\uddf8\\n\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[2,6]},"
             "\"\xd7\x90\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-            "\"__metadata__\":{\"k\":\"v\\\"\",\"a\":\"\"}}", 6);
+            "\"__metadata__\":{\"k\":\"v\\\"\",\"a\":\"\"}}",
+            6);
   assert_succeeds(parse());
   assert_int_equal(ti_safetensors_count(file), 2);
   assert_string_equal(ti_safetensors_tensor(file, 0)->name, "../\xf0\x9f\xa7\xb8\n");
@@ -223,9 +265,11 @@ static void names_and_metadata(void **state)
 }
 
 /* many entries of one text; returns the header */
-static char *repeat(const char *first, const char *format, int count, const char *last, size_t *size)
+static char *repeat(const char *first, const char *format, int count, const char *last,
+                    size_t *size)
 {
-  char *s = malloc(strlen(first) + (size_t)count * (strlen(format) + 16) + strlen(last) + 1), *p = s;
+  char *s = malloc(strlen(first) + (size_t)count * (strlen(format) + 16) + strlen(last) + 1),
+       *p = s;
 
   assert_non_null(s);
   p += sprintf(p, "%s", first);
@@ -331,9 +375,19 @@ static void what_is_written_reads_back(void **state)
   const int64_t ids[1] = { -5 };
   const ti_tensor tensors[] = {
     { .name = "half", .dtype = TI_FILE_F16, .rank = 1, .dims = { 2 }, .data = halves, .bytes = 4 },
-    { .name = "z\"\\\n\x01", .dtype = TI_FILE_F32, .rank = 2, .dims = { 2, 3 }, .data = values, .bytes = 24 },
+    { .name = "z\"\\\n\x01",
+      .dtype = TI_FILE_F32,
+      .rank = 2,
+      .dims = { 2, 3 },
+      .data = values,
+      .bytes = 24 },
     { .name = "ids", .dtype = TI_FILE_I64, .rank = 0, .data = ids, .bytes = 8 },
-    { .name = "<toy>", .dtype = TI_FILE_F32, .rank = 1, .dims = { 6 }, .data = values, .bytes = 24 },
+    { .name = "<toy>",
+      .dtype = TI_FILE_F32,
+      .rank = 1,
+      .dims = { 6 },
+      .data = values,
+      .bytes = 24 },
     { .name = "none", .dtype = TI_FILE_U8, .rank = 1, .dims = { 0 }, .data = NULL, .bytes = 0 },
   };
   const ti_key_value metadata[] = { { "format", "pt" }, { "\xc3\xa9", "a\tb" } };
@@ -375,23 +429,28 @@ static void what_is_written_reads_back(void **state)
 static void what_cannot_be_written(void **state)
 {
   const float value = 0;
-  const ti_tensor good = { .name = "a", .dtype = TI_FILE_F32, .rank = 1, .dims = { 1 }, .data = &value, .bytes = 4 };
+  const ti_tensor good = {
+    .name = "a", .dtype = TI_FILE_F32, .rank = 1, .dims = { 1 }, .data = &value, .bytes = 4
+  };
   const ti_key_value twice[] = { { "a", "1" }, { "a", "2" } }, latin = { "\xe9", "" };
   const char *path = test_path("never.safetensors");
   ti_tensor bad[2] = { good, good };
 
   (void)state;
-  assert_fails(ti_safetensors_write(&error, path, bad, 2, NULL, 0), TEXTINV_E_CONFLICT, "\"a\"", "twice");
+  assert_fails(ti_safetensors_write(&error, path, bad, 2, NULL, 0), TEXTINV_E_CONFLICT, "\"a\"",
+               "twice");
   assert_fails(ti_safetensors_write(&error, path, bad, 1, twice, 2), TEXTINV_E_CONFLICT, "\"a\"");
   assert_fails(ti_safetensors_write(&error, path, bad, 1, &latin, 1), TEXTINV_E_INVALID, "UTF-8");
   bad[0].bytes = 8;
-  assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "8 bytes", "needs 4");
+  assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "8 bytes",
+               "needs 4");
   bad[0] = good;
   bad[0].dtype = TI_FILE_OTHER;
   assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "type");
   bad[0] = good;
   bad[0].name = "__metadata__";
-  assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "__metadata__");
+  assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID,
+               "__metadata__");
   bad[0].name = "\xff";
   assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "name");
   assert_int_equal(access(path, F_OK), -1);
@@ -400,10 +459,12 @@ static void what_cannot_be_written(void **state)
 static void files_that_cannot_be_read(void **state)
 {
   (void)state;
-  assert_fails(ti_safetensors_open(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND, "absent");
+  assert_fails(ti_safetensors_open(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND,
+               "absent");
   assert_fails(ti_safetensors_open(&file, &error, "/dev"), TEXTINV_E_IO, "/dev", "folder");
   write_file(test_path("empty"), "", 0);
-  assert_fails(ti_safetensors_open(&file, &error, test_path("empty")), TEXTINV_E_FORMAT, "empty", "0 bytes");
+  assert_fails(ti_safetensors_open(&file, &error, test_path("empty")), TEXTINV_E_FORMAT, "empty",
+               "0 bytes");
 }
 
 int main(void)
