@@ -98,11 +98,12 @@ $(BUILD)/src/api/model.o: $(BUILD)/datadir
 $(BUILD)/$(LIBNAME): $(OBJECTS) lib/textinv.map
 	$(if $(Q),@echo "LD $@")
 	$(Q)$(CC) -shared -fopenmp $(SAN_FLAGS) $(LDFLAGS) -Wl,-soname,$(SONAME) \
-	  $(if $(SANITIZE),,-Wl$(comma)-z$(comma)defs) -Wl,--version-script=lib/textinv.map -o $@ $(OBJECTS) $(LIBS)
+	  $(if $(SANITIZE),,-Wl$(comma)-z$(comma)defs) -Wl,--version-script=lib/textinv.map -o $@.new $(OBJECTS) $(LIBS)
+	$(Q)mv -f $@.new $@
 	$(Q)ln -sf $(LIBNAME) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $(BUILD)/libtextinv.so
 
 lib/$(LIBNAME): $(BUILD)/$(LIBNAME)
-	$(Q)cp -f $< $@
+	$(Q)cp -f $< $@.new && mv -f $@.new $@
 	$(Q)ln -sf $(LIBNAME) lib/$(SONAME) && ln -sf $(SONAME) lib/libtextinv.so
 
 # the same objects for tests, which may look inside

@@ -1,4 +1,5 @@
-/* Models: the networks, tokenizers and schedule of one folder, checked whole before anything runs. */
+/* Models: the networks, tokenizers and schedule of one folder, checked whole before anything runs.
+ */
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "alloc.h"
 #include "api.h"
 #include "format.h"
+#include "hash.h"
 
 #ifndef TI_DATADIR
 #define TI_DATADIR "/usr/local/share/textinv"
@@ -43,13 +45,13 @@ static int is_model(const char *folder)
 }
 
 /*
- * Beside the library (PREFIX/lib -> PREFIX/share/textinv, and lib/ of the source tree -> models/), then
- * where it was configured to be installed.
+ * Beside the library (PREFIX/lib -> PREFIX/share/textinv, and lib/ or build/cc of the source tree -> models/),
+ * then where it was configured to be installed.
  */
 static textinv_status find_default(char *out, size_t size, ti_error *error)
 {
   static const char *const beside[] = { "../share/textinv/toybox", "../../share/textinv/toybox",
-                                        "../models/toybox" };
+                                        "../models/toybox", "../../models/toybox" };
   Dl_info info;
 
   if (dladdr((void *)(uintptr_t)&textinv_model_open, &info) && info.dli_fname) {
@@ -80,7 +82,8 @@ static textinv_status check_class(const ti_model_dir *dir, ti_error *error, cons
   if (status < 0)
     return status;
   if (!name)
-    return ti_fail(error, TEXTINV_E_FORMAT, "%s/model_index.json: %s is missing", dir->path, component);
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s/model_index.json: %s is missing", dir->path,
+                   component);
   if (strcmp(name, known) && (!known_too || strcmp(name, known_too)))
     return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s/model_index.json: %s is a %s; known %s %s%s%s",
                    dir->path, component, name, known_too ? "are" : "is", known,
@@ -138,8 +141,8 @@ static textinv_status read_encoders(textinv_model *m, ti_error *error)
                          : e->config.positions;
 
     if (tokens < 3)
-      return ti_fail(error, TEXTINV_E_SHAPE, "%s/%s: prompts of %d tokens are too short", m->dir.path,
-                     tokenizer_names[i], tokens);
+      return ti_fail(error, TEXTINV_E_SHAPE, "%s/%s: prompts of %d tokens are too short",
+                     m->dir.path, tokenizer_names[i], tokens);
     if (!m->tokens || tokens < m->tokens)
       m->tokens = tokens;
     m->context_dim += e->config.width;
@@ -153,7 +156,8 @@ static textinv_status read_unet(textinv_model *m, ti_error *error)
   ti_json json = { NULL, NULL };
   textinv_status status;
 
-  if ((status = check_class(&m->dir, error, "unet", "UNet2DConditionModel", NULL, &class_name)) < 0 ||
+  if ((status = check_class(&m->dir, error, "unet", "UNet2DConditionModel", NULL, &class_name)) <
+        0 ||
       (status = ti_model_dir_config(&m->dir, error, "unet", &json)) < 0)
     return status;
   status = ti_unet_read(&m->unet, error, &json);
@@ -197,8 +201,8 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
   if (m->unet.in_channels != m->vae.latent_channels)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s/unet/config.json: in_channels %d; the autoencoder has %d latent channels "
-                   "(inpainting and depth models are not supported)", path, m->unet.in_channels,
-                   m->vae.latent_channels);
+                   "(inpainting and depth models are not supported)",
+                   path, m->unet.in_channels, m->vae.latent_channels);
   if (m->unet.out_channels != m->vae.latent_channels)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s/unet/config.json: out_channels %d; the autoencoder has %d latent channels",
@@ -213,21 +217,23 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
   const ti_clip_text_config *last = &m->encoders[m->num_encoders - 1].config;
 
   if (xl && m->pooled_dim != (last->projection ? last->projection : last->width))
-    return ti_fail(error, TEXTINV_E_SHAPE,
-                   "%s/unet/config.json: projection_class_embeddings_input_dim leaves %d values for the "
-                   "pooled text; %s gives %d", path, m->pooled_dim, encoder_names[m->num_encoders - 1],
-                   last->projection);
+    return ti_fail(
+      error, TEXTINV_E_SHAPE,
+      "%s/unet/config.json: projection_class_embeddings_input_dim leaves %d values for the "
+      "pooled text; %s gives %d",
+      path, m->pooled_dim, encoder_names[m->num_encoders - 1], last->projection);
   for (int i = 0; xl && i < m->num_encoders; i++) {
     if (m->encoders[i].config.layers < 2)
-      return ti_fail(error, TEXTINV_E_SHAPE, "%s/%s: one layer; the state before the last is needed",
-                     path, encoder_names[i]);
+      return ti_fail(error, TEXTINV_E_SHAPE,
+                     "%s/%s: one layer; the state before the last is needed", path,
+                     encoder_names[i]);
   }
   return TEXTINV_OK;
 }
 
 /*
- * Record every network at its smallest size: builders check that each tensor is there and has the shape that the
- * configs ask for. Nothing is allocated for values.
+ * Record every network at its smallest size: builders check that each tensor is there and has the
+ * shape that the configs ask for. Nothing is allocated for values.
  */
 static textinv_status check_networks(const textinv_model *m, textinv_session *s)
 {
@@ -255,15 +261,6 @@ static textinv_status check_networks(const textinv_model *m, textinv_session *s)
 
 /* ------------------------------------------------------------------ fingerprint */
 
-static uint64_t fnv(uint64_t hash, const void *bytes, size_t size)
-{
-  const unsigned char *p = bytes;
-
-  for (size_t i = 0; i < size; i++)
-    hash = (hash ^ p[i]) * 0x100000001b3u;
-  return hash;
-}
-
 /* names, shapes and 64 bytes from each of 16 places of every tensor */
 static uint64_t hash_weights(uint64_t hash, const ti_weights *w)
 {
@@ -271,12 +268,12 @@ static uint64_t hash_weights(uint64_t hash, const ti_weights *w)
     const ti_weight *item = &w->items[i];
     const size_t bytes = item->count * ti_dtype_size(item->dtype);
 
-    hash = fnv(hash, item->name, strlen(item->name) + 1);
-    hash = fnv(hash, item->dims, sizeof(item->dims));
+    hash = ti_hash(hash, item->name, strlen(item->name) + 1);
+    hash = ti_hash(hash, item->dims, sizeof(item->dims));
     for (size_t k = 0; k < 16; k++) {
       const size_t at = bytes / 16 * k, len = bytes - at < 64 ? bytes - at : 64;
 
-      hash = fnv(hash, (const char *)item->data + at, len);
+      hash = ti_hash(hash, (const char *)item->data + at, len);
     }
   }
   return hash;
@@ -284,15 +281,15 @@ static uint64_t hash_weights(uint64_t hash, const ti_weights *w)
 
 static void set_fingerprint(textinv_model *m)
 {
-  uint64_t hash = 0xcbf29ce484222325u;
+  uint64_t hash = TI_HASH_START;
 
   for (int i = 0; i < m->num_encoders; i++)
     hash = hash_weights(hash, &m->encoders[i].weights);
   hash = hash_weights(hash, &m->unet_weights);
   hash = hash_weights(hash, &m->vae_weights);
-  hash = fnv(hash, m->schedule.alphas_cumprod,
-             (size_t)m->schedule.timesteps * sizeof(*m->schedule.alphas_cumprod));
-  hash = fnv(hash, &m->schedule.prediction, sizeof(m->schedule.prediction));
+  hash = ti_hash(hash, m->schedule.alphas_cumprod,
+                 (size_t)m->schedule.timesteps * sizeof(*m->schedule.alphas_cumprod));
+  hash = ti_hash(hash, &m->schedule.prediction, sizeof(m->schedule.prediction));
   ti_format(m->fingerprint, sizeof(m->fingerprint), "%016llx", (unsigned long long)hash);
 }
 
