@@ -27,7 +27,8 @@ enum { TI_MAX_ENCODERS = 2, TI_MAX_VECTORS = 32, TI_MAX_WORDS = 4096, TI_MAX_BAT
 textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t min, const void *src,
                               const char *what);
 /* copy defaults into the caller's struct */
-textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full, size_t min);
+textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full,
+                              size_t min);
 /* copy our struct into the caller's, which has struct_size set; 0 or TEXTINV_E_INVALID */
 textinv_status ti_struct_write(void *dst, const void *src, size_t size, size_t min);
 
@@ -53,7 +54,7 @@ struct textinv_model {
   ti_vae_config vae;
   ti_weights vae_weights;
   ti_schedule schedule;
-  int tokens;              /* positions of a prompt */
+  int tokens; /* positions of a prompt */
   int context_dim, pooled_dim;
   int size;                /* pixels */
   int zero_empty_negative; /* SDXL: an empty negative prompt is zeros */
@@ -66,16 +67,22 @@ uint64_t ti_model_parameters(const textinv_model *model);
 
 /* ------------------------------------------------------------------ session and plans */
 
-typedef enum { TI_PLAN_TEXT, TI_PLAN_UNET, TI_PLAN_DECODE, TI_PLAN_ENCODE, TI_PLAN_TRAIN } ti_plan_kind;
+typedef enum {
+  TI_PLAN_TEXT,
+  TI_PLAN_UNET,
+  TI_PLAN_DECODE,
+  TI_PLAN_ENCODE,
+  TI_PLAN_TRAIN
+} ti_plan_kind;
 
 typedef struct ti_plan_key {
   uint64_t model;
   ti_plan_kind kind;
-  int n, h, w;   /* samples; of the latents */
+  int n, h, w;               /* samples; of the latents */
   int rows[TI_MAX_ENCODERS]; /* new rows of each encoder */
-  int skip;      /* text: layers left out */
-  int encoder;   /* text: which */
-  int learn;     /* train: 1 = with the backward pass */
+  int skip;                  /* text: layers left out */
+  int encoder;               /* text: which */
+  int learn;                 /* train: 1 = with the backward pass */
 } ti_plan_key;
 
 /* a network ready to run, and the values that a call writes and reads */
@@ -99,19 +106,22 @@ struct textinv_session {
   textinv_log_fn log;
   void *log_user;
   ti_kernels kernels;
+  ti_device *device; /* NULL = the CPU */
   ti_arena arena;
   uint64_t peak_bytes, clock;
   ti_net_plan *plans[TI_MAX_PLANS];
 };
 
-/* clear and return the session's error, or the thread's when s is NULL; every call begins with it */
+/* clear and return the session's error, or the thread's when s is NULL; every call begins with it
+ */
 ti_error *ti_begin(textinv_session *s);
 /* after TEXTINV_E_CANCELLED: clear the flag */
 textinv_status ti_session_end(textinv_session *s, textinv_status status);
 void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, ...);
 double ti_seconds(void); /* monotonic */
 
-/* the plan of key, made and prepared when the session does not have it; the arena is large enough for it */
+/* the plan of key, made and prepared when the session does not have it; the arena is large enough
+ * for it */
 textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_model *model,
                            const ti_plan_key *key);
 /* bytes of activations that a plan of key would take, without making it */
@@ -153,19 +163,20 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
 typedef struct ti_row_table {
   ti_prompt_word *words; /* of the prompt's parser */
   size_t num_words;
-  float *rows;           /* [num_rows, dim] */
+  float *rows; /* [num_rows, dim] */
   int num_rows, dim;
-  int vocab;             /* ids below it are the table's */
+  int vocab; /* ids below it are the table's */
 } ti_row_table;
 
-textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const textinv_model *model, int encoder,
-                                 const textinv_embeddings *embeddings);
+textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const textinv_model *model,
+                                 int encoder, const textinv_embeddings *embeddings);
 void ti_row_table_free(ti_row_table *t); /* safe on a zeroed struct */
 /* copy the rows again after they changed */
 void ti_row_table_update(ti_row_table *t, const textinv_embeddings *embeddings, int encoder);
 /* ids [tokens] and the position of the end token; a word without vectors for this model fails */
-textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error, const textinv_model *model,
-                                   int encoder, const textinv_embeddings *embeddings, const char *text,
+textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error,
+                                   const textinv_model *model, int encoder,
+                                   const textinv_embeddings *embeddings, const char *text,
                                    int32_t *ids, int32_t *eos, size_t *truncated);
 
 /* ------------------------------------------------------------------ images */
@@ -177,20 +188,22 @@ struct textinv_images {
   char **texts;    /* [count], entries may be NULL */
 };
 
-textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width, int height);
+textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
+                             int height);
 
 /* moments of one picture [c, h, w], scaled; pixels [height, width, 3] */
-textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, const uint8_t *pixels,
-                                int width, int height, float *mean, float *deviation);
+textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
+                                const uint8_t *pixels, int width, int height, float *mean,
+                                float *deviation);
 /* latents [c, h, w] to [3, height, width] */
-textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, const float *latents, int h, int w,
-                             float *values);
+textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, const float *latents,
+                             int h, int w, float *values);
 void ti_values_to_pixels(uint8_t *pixels, const float *values, int width, int height);
 
 /* context [tokens, context_dim] and pooled [pooled_dim] (may be NULL) of a prompt */
-textinv_status ti_encode_text(textinv_session *s, const textinv_model *model, const textinv_embeddings *embeddings,
-                              const char *prompt, int clip_skip, float *context, float *pooled,
-                              size_t *truncated);
+textinv_status ti_encode_text(textinv_session *s, const textinv_model *model,
+                              const textinv_embeddings *embeddings, const char *prompt,
+                              int clip_skip, float *context, float *pooled, size_t *truncated);
 
 textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, uint32_t clip_skip);
 /* sides of latents: 0 becomes the model's own, the rest must suit the UNet */
@@ -208,8 +221,8 @@ typedef struct ti_adamw {
 } ti_adamw;
 
 /* step counts from 1; as torch.optim.AdamW with its defaults */
-void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v, const float *gradient,
-                   size_t count);
+void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v,
+                   const float *gradient, size_t count);
 
 textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a);
 
@@ -222,20 +235,21 @@ struct textinv_optimizer {
 
 /* samples of one pass, made by the caller */
 typedef struct ti_samples {
-  int n, h, w;                           /* of the latents */
-  const int32_t *ids[TI_MAX_ENCODERS];   /* [n, tokens] */
-  const int32_t *eos;                    /* [n], of the last encoder */
-  const float *size_ids;                 /* SDXL: [n, 6] */
-  const float *noisy, *target;           /* [n, c, h, w] */
-  const float *timesteps;                /* [n] */
+  int n, h, w;                         /* of the latents */
+  const int32_t *ids[TI_MAX_ENCODERS]; /* [n, tokens] */
+  const int32_t *eos;                  /* [n], of the last encoder */
+  const float *size_ids;               /* SDXL: [n, 6] */
+  const float *noisy, *target;         /* [n, c, h, w] */
+  const float *timesteps;              /* [n] */
 } ti_samples;
 
 /* loss and, where gradient is not NULL, d loss / d rows [num_rows, dim] of each encoder */
-textinv_status ti_train_pass(textinv_session *s, const textinv_model *model, const ti_row_table *tables,
-                             const ti_samples *samples, float *loss, float *const *gradient);
+textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
+                             const ti_row_table *tables, const ti_samples *samples, float *loss,
+                             float *const *gradient);
 /* rows of each encoder to the layout of textinv_loss(): word by word, encoder by encoder */
-void ti_gradient_of_rows(float *out, const textinv_embeddings *embeddings, const ti_row_table *tables,
-                         float *const *rows);
+void ti_gradient_of_rows(float *out, const textinv_embeddings *embeddings,
+                         const ti_row_table *tables, float *const *rows);
 
 /* one checkpoint: words with their moments, and texts that must agree when it is resumed */
 typedef struct ti_checkpoint_info {
@@ -245,11 +259,12 @@ typedef struct ti_checkpoint_info {
 } ti_checkpoint_info;
 
 /* m and v are laid out as a gradient of embeddings */
-textinv_status ti_checkpoint_write(ti_error *error, const char *path, const textinv_embeddings *embeddings,
-                                   const float *m, const float *v, const ti_adamw *adamw,
+textinv_status ti_checkpoint_write(ti_error *error, const char *path,
+                                   const textinv_embeddings *embeddings, const float *m,
+                                   const float *v, const ti_adamw *adamw,
                                    const ti_checkpoint_info *info);
 /* embeddings: an empty set, filled; m, v: ti_free() */
-textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *embeddings, float **m,
-                                  float **v, ti_adamw *adamw, ti_checkpoint_info *info);
+textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *embeddings,
+                                  float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info);
 
 #endif /* TI_API_H */

@@ -66,7 +66,8 @@ static ti_val unet(ti_net_plan *p, const textinv_model *model, ti_val context, t
   ti_tape *t = &p->plan.tape;
   const ti_net net = { t, &model->unet_weights };
   const ti_unet_inputs in = { ti_cast(t, p->latents, act(t)), p->timesteps,
-                              ti_cast(t, context, act(t)), ti_cast(t, pooled, act(t)), p->size_ids };
+                              ti_cast(t, context, act(t)), ti_cast(t, pooled, act(t)),
+                              p->size_ids };
 
   return ti_unet(&net, &model->unet, &in);
 }
@@ -89,7 +90,8 @@ static void record_decode(ti_net_plan *p, const textinv_model *model)
   const ti_net net = { t, &model->vae_weights };
 
   p->latents = input(t, p->key.n, p->key.h, p->key.w, model->vae.latent_channels);
-  p->out = ti_cast(t, ti_vae_decoder(&net, &model->vae, ti_cast(t, p->latents, act(t))), TI_TYPE_F32);
+  p->out = ti_cast(t, ti_vae_decoder(&net, &model->vae, ti_cast(t, p->latents, act(t))),
+                   TI_TYPE_F32);
   ti_output(t, p->out);
 }
 
@@ -100,11 +102,13 @@ static void record_encode(ti_net_plan *p, const textinv_model *model)
   const int scale = ti_vae_scale(&model->vae);
 
   p->latents = input(t, p->key.n, p->key.h * scale, p->key.w * scale, 3);
-  p->out = ti_cast(t, ti_vae_encoder(&net, &model->vae, ti_cast(t, p->latents, act(t))), TI_TYPE_F32);
+  p->out = ti_cast(t, ti_vae_encoder(&net, &model->vae, ti_cast(t, p->latents, act(t))),
+                   TI_TYPE_F32);
   ti_output(t, p->out);
 }
 
-/* text encoders, UNet, loss, and back to the new rows; recompute of num_of blocks are computed again */
+/* text encoders, UNet, loss, and back to the new rows; recompute of num_of blocks are computed
+ * again */
 static void record_train(ti_net_plan *p, const textinv_model *model, int recompute, int num_of)
 {
   ti_tape *t = &p->plan.tape;
@@ -139,21 +143,11 @@ static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_m
   p->eos = p->hidden = p->pooled = p->latents = p->timesteps = p->context = TI_NONE;
   p->size_ids = p->target = p->out = TI_NONE;
   switch (key->kind) {
-  case TI_PLAN_TEXT:
-    record_text(p, model);
-    break;
-  case TI_PLAN_UNET:
-    record_unet(p, model);
-    break;
-  case TI_PLAN_DECODE:
-    record_decode(p, model);
-    break;
-  case TI_PLAN_ENCODE:
-    record_encode(p, model);
-    break;
-  case TI_PLAN_TRAIN:
-    record_train(p, model, recompute, num_of);
-    break;
+  case TI_PLAN_TEXT: record_text(p, model); break;
+  case TI_PLAN_UNET: record_unet(p, model); break;
+  case TI_PLAN_DECODE: record_decode(p, model); break;
+  case TI_PLAN_ENCODE: record_encode(p, model); break;
+  case TI_PLAN_TRAIN: record_train(p, model, recompute, num_of); break;
   }
   return ti_tape_status(&p->plan.tape);
 }
@@ -182,7 +176,8 @@ textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_
   return status;
 }
 
-/* how much of a training plan is computed again, from nothing to everything: recompute of num_of blocks */
+/* how much of a training plan is computed again, from nothing to everything: recompute of num_of
+ * blocks */
 static const int recompute_levels[][2] = { { 0, 1 }, { 1, 4 }, { 1, 2 }, { 3, 4 }, { 1, 1 } };
 
 static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_model *model,
@@ -195,21 +190,24 @@ static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_mod
 
   for (int i = 0; i < levels; i++) {
     ti_plan_free(&p->plan);
-    if ((status = record(p, s, model, key, recompute_levels[i][0], recompute_levels[i][1])) < 0 ||
-        (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
+    status = record(p, s, model, key, recompute_levels[i][0], recompute_levels[i][1]);
+    p->plan.device = s->device;
+    if (status < 0 || (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
       return status;
     need = ti_plan_bytes(&p->plan);
     if (need <= budget) {
       if (i)
-        ti_log(s, TEXTINV_LOG_INFO, "%d of %d blocks are computed again: activations take %zu bytes",
+        ti_log(s, TEXTINV_LOG_INFO,
+               "%d of %d blocks are computed again: activations take %zu bytes",
                recompute_levels[i][0], recompute_levels[i][1], need);
       return TEXTINV_OK;
     }
   }
-  return ti_fail(&s->error, TEXTINV_E_NOMEM,
-                 "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
-                 "raise the budget or lower batch or size", need, budget,
-                 (unsigned long long)s->budget);
+  return ti_fail(
+    &s->error, TEXTINV_E_NOMEM,
+    "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
+    "raise the budget or lower batch or size",
+    need, budget, (unsigned long long)s->budget);
 }
 
 static void drop(textinv_session *s, int i)
@@ -225,12 +223,14 @@ void ti_session_drop_plans(textinv_session *s)
 {
   for (int i = 0; i < TI_MAX_PLANS; i++)
     drop(s, i);
+  if (s->device)
+    s->device->plugin->trim(s->device->context);
 }
 
 static int same_key(const ti_plan_key *a, const ti_plan_key *b)
 {
-  return a->model == b->model && a->kind == b->kind && a->n == b->n && a->h == b->h && a->w == b->w &&
-         !memcmp(a->rows, b->rows, sizeof(a->rows)) && a->skip == b->skip &&
+  return a->model == b->model && a->kind == b->kind && a->n == b->n && a->h == b->h &&
+         a->w == b->w && !memcmp(a->rows, b->rows, sizeof(a->rows)) && a->skip == b->skip &&
          a->encoder == b->encoder && a->learn == b->learn;
 }
 

@@ -19,9 +19,9 @@ uint32_t textinv_version(void)
 const char *textinv_status_name(textinv_status status)
 {
   static const char *const names[] = {
-    "TEXTINV_OK", "TEXTINV_E_INVALID", "TEXTINV_E_NOMEM", "TEXTINV_E_CANCELLED",
-    "TEXTINV_E_BACKEND", "TEXTINV_E_VERSION", "TEXTINV_E_IO", "TEXTINV_E_FORMAT",
-    "TEXTINV_E_LIMIT", "TEXTINV_E_UNSUPPORTED", "TEXTINV_E_SHAPE", "TEXTINV_E_NONFINITE",
+    "TEXTINV_OK",         "TEXTINV_E_INVALID",     "TEXTINV_E_NOMEM", "TEXTINV_E_CANCELLED",
+    "TEXTINV_E_BACKEND",  "TEXTINV_E_VERSION",     "TEXTINV_E_IO",    "TEXTINV_E_FORMAT",
+    "TEXTINV_E_LIMIT",    "TEXTINV_E_UNSUPPORTED", "TEXTINV_E_SHAPE", "TEXTINV_E_NONFINITE",
     "TEXTINV_E_CONFLICT", "TEXTINV_E_NOT_FOUND"
   };
 
@@ -30,9 +30,8 @@ const char *textinv_status_name(textinv_status status)
   return names[-status];
 }
 
-static const textinv_session_params session_defaults = {
-  .struct_size = sizeof(textinv_session_params)
-};
+static const textinv_session_params session_defaults = { .struct_size = sizeof(
+                                                           textinv_session_params) };
 
 /* version 0.1 ended at backend_path */
 static const size_t SESSION_PARAMS_MIN = sizeof(textinv_session_params);
@@ -60,11 +59,10 @@ static textinv_status check_session(ti_error *error, const textinv_session_param
   if (p->backend != TEXTINV_BACKEND_CPU && p->backend != TEXTINV_BACKEND_CUDA)
     return ti_fail(error, TEXTINV_E_INVALID, "backend is %d; known are 0 (CPU) and 1 (CUDA)",
                    (int)p->backend);
-  if (p->backend == TEXTINV_BACKEND_CUDA)
-    return ti_fail(error, TEXTINV_E_BACKEND, "this build runs on the CPU only; use TEXTINV_BACKEND_CPU");
-  if (p->dtype == TEXTINV_F16)
-    return ti_fail(error, TEXTINV_E_UNSUPPORTED, "dtype f16 needs CUDA; the CPU takes f32 and bf16");
-  if (p->dtype != TEXTINV_F32 && p->dtype != TEXTINV_BF16)
+  if (p->backend == TEXTINV_BACKEND_CPU && p->dtype == TEXTINV_F16)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "dtype f16 needs CUDA; the CPU takes f32 and bf16");
+  if (p->dtype != TEXTINV_F32 && p->dtype != TEXTINV_F16 && p->dtype != TEXTINV_BF16)
     return ti_fail(error, TEXTINV_E_INVALID, "dtype is %d; known are 0 (f32), 1 (f16) and 2 (bf16)",
                    (int)p->dtype);
   if (p->threads > 1024)
@@ -96,9 +94,18 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
   s->budget = p.memory_budget;
   s->log = p.log;
   s->log_user = p.log_user;
-  ti_kernels_init_cpu(&s->kernels);
-  ti_kernels_init_avx512(&s->kernels);
-  ti_kernels_init_onednn(&s->kernels);
+  if (p.backend == TEXTINV_BACKEND_CUDA) {
+    status = ti_device_open(&s->device, &no_session, p.backend_path, p.device, p.stream);
+    if (status < 0) {
+      ti_free(s);
+      return status;
+    }
+    s->device->plugin->init_kernels(&s->kernels);
+  } else {
+    ti_kernels_init_cpu(&s->kernels);
+    ti_kernels_init_avx512(&s->kernels);
+    ti_kernels_init_onednn(&s->kernels);
+  }
   *out = s;
   return TEXTINV_OK;
 }
@@ -108,6 +115,7 @@ void textinv_session_free(textinv_session *session)
   if (!session)
     return;
   ti_session_drop_plans(session);
+  ti_device_close(session->device);
   ti_arena_free(&session->arena);
   ti_free(session);
 }

@@ -44,6 +44,8 @@ void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v)
 
 void ti_plan_free(ti_plan *plan)
 {
+  if (plan->graph)
+    plan->device->plugin->graph_free(plan->device->context, plan->graph);
   for (int i = 0; i < plan->tape.num_records; i++) {
     if (plan->tape.records[i].prepared)
       plan->kernels->release(plan->tape.records[i].prepared);
@@ -54,7 +56,8 @@ void ti_plan_free(ti_plan *plan)
 
 static int is_matrix(ti_op op)
 {
-  return op == TI_OP_CONV2D || op == TI_OP_CONV2D_BWD || op == TI_OP_LINEAR || op == TI_OP_LINEAR_BWD;
+  return op == TI_OP_CONV2D || op == TI_OP_CONV2D_BWD || op == TI_OP_LINEAR ||
+         op == TI_OP_LINEAR_BWD;
 }
 
 static textinv_status plain_weight(const ti_kernels *k, ti_exec *e, const void **out, ti_weight *w,
@@ -96,8 +99,7 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
     if (k->groupnorm_scratch)
       scratch = k->groupnorm_scratch(&r->s.groupnorm);
     break;
-  default:
-    break;
+  default: break;
   }
   if (status < 0)
     return status;
@@ -111,14 +113,14 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
     status = plain_weight(k, e, &r->weight_data, r->weight, plain ? dtype : TI_F32);
   }
   if (status >= 0 && r->bias)
-    status = plain_weight(k, e, &r->bias_data, r->bias,
-                          r->op == TI_OP_EMBEDDING ? dtype : TI_F32);
+    status = plain_weight(k, e, &r->bias_data, r->bias, r->op == TI_OP_EMBEDDING ? dtype : TI_F32);
   return status;
 }
 
 textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int threads)
 {
   ti_exec e = { .threads = threads, .error = plan->tape.error };
+  ti_device *d = plan->device;
   const int host_threads = omp_get_max_threads();
   textinv_status status;
 
@@ -127,10 +129,18 @@ textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int thr
   plan->scratch_bytes = 0;
   if ((status = ti_tape_plan(&plan->tape)) < 0)
     return status;
+  if (d) {
+    e.device = d->context;
+    e.stream = d->plugin->stream(d->context);
+    if ((status = d->plugin->enter(d->context, e.error)) < 0)
+      return status;
+  }
   omp_set_num_threads(threads);
   for (int i = 0; i < plan->tape.num_records && status >= 0; i++)
     status = prepare_record(plan, &e, &plan->tape.records[i]);
   omp_set_num_threads(host_threads);
+  if (d)
+    d->plugin->leave(d->context);
   return status;
 }
 
@@ -149,18 +159,16 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   switch (r->op) {
   case TI_OP_CONV2D:
     return k->conv2d_fwd(e, d, out[0], in[0], r->weight_data, r->bias_data, in[1], &r->s.conv2d);
-  case TI_OP_CONV2D_BWD:
-    return k->conv2d_bwd(e, d, out[0], in[0], r->weight_data, &r->s.conv2d);
+  case TI_OP_CONV2D_BWD: return k->conv2d_bwd(e, d, out[0], in[0], r->weight_data, &r->s.conv2d);
   case TI_OP_LINEAR:
     return k->linear_fwd(e, d, out[0], in[0], r->weight_data, r->bias_data, in[1], &r->s.linear);
-  case TI_OP_LINEAR_BWD:
-    return k->linear_bwd(e, d, out[0], in[0], r->weight_data, &r->s.linear);
+  case TI_OP_LINEAR_BWD: return k->linear_bwd(e, d, out[0], in[0], r->weight_data, &r->s.linear);
   case TI_OP_GROUPNORM:
     return k->groupnorm_fwd(e, d, out[0], out[1], out[2], in[0], r->weight_data, r->bias_data,
                             &r->s.groupnorm);
   case TI_OP_GROUPNORM_BWD:
-    return k->groupnorm_bwd(e, d, out[0], in[0], in[1], in[2], in[3], r->weight_data,
-                            r->bias_data, &r->s.groupnorm);
+    return k->groupnorm_bwd(e, d, out[0], in[0], in[1], in[2], in[3], r->weight_data, r->bias_data,
+                            &r->s.groupnorm);
   case TI_OP_LAYERNORM:
     return k->layernorm_fwd(e, d, out[0], out[1], out[2], in[0], r->weight_data, r->bias_data,
                             &r->s.layernorm);
@@ -172,20 +180,15 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   case TI_OP_ATTENTION_BWD:
     return k->attention_bwd(e, d, out[0], out[1], out[2], in[0], in[1], in[2], in[3], in[4], in[5],
                             &r->s.attention);
-  case TI_OP_ACTIVATION:
-    return k->activation_fwd(e, d, out[0], in[0], &r->s.activation);
-  case TI_OP_ACTIVATION_BWD:
-    return k->activation_bwd(e, d, out[0], in[0], in[1], &r->s.activation);
-  case TI_OP_GEGLU:
-    return k->geglu_fwd(e, d, out[0], in[0], &r->s.geglu);
-  case TI_OP_GEGLU_BWD:
-    return k->geglu_bwd(e, d, out[0], in[0], in[1], &r->s.geglu);
+  case TI_OP_ACTIVATION: return k->activation_fwd(e, d, out[0], in[0], &r->s.activation);
+  case TI_OP_ACTIVATION_BWD: return k->activation_bwd(e, d, out[0], in[0], in[1], &r->s.activation);
+  case TI_OP_GEGLU: return k->geglu_fwd(e, d, out[0], in[0], &r->s.geglu);
+  case TI_OP_GEGLU_BWD: return k->geglu_bwd(e, d, out[0], in[0], in[1], &r->s.geglu);
   case TI_OP_ADD:
     return k->add(e, (ti_dtype)t->values[r->out[0]].type, out[0], in[0], in[1], r->s.count);
   case TI_OP_ADD_CHANNELS:
     return k->add_channels_fwd(e, d, out[0], in[0], in[1], &r->s.add_channels);
-  case TI_OP_ADD_CHANNELS_BWD:
-    return k->add_channels_bwd(e, d, out[0], in[0], &r->s.add_channels);
+  case TI_OP_ADD_CHANNELS_BWD: return k->add_channels_bwd(e, d, out[0], in[0], &r->s.add_channels);
   case TI_OP_CONCAT: {
     const ti_copy_columns_shape a = r->s.columns;
     const int c = a.y_c - a.count;
@@ -194,28 +197,20 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
 
     return status < 0 ? status : k->copy_columns(e, d, out[0], in[1], &b);
   }
-  case TI_OP_SLICE:
-    return k->copy_columns(e, d, out[0], in[0], &r->s.columns);
-  case TI_OP_UPSAMPLE:
-    return k->upsample_fwd(e, d, out[0], in[0], &r->s.upsample);
-  case TI_OP_UPSAMPLE_BWD:
-    return k->upsample_bwd(e, d, out[0], in[0], &r->s.upsample);
-  case TI_OP_TIMESTEP:
-    return k->timestep_fwd(e, d, out[0], in[0], &r->s.timestep);
+  case TI_OP_SLICE: return k->copy_columns(e, d, out[0], in[0], &r->s.columns);
+  case TI_OP_UPSAMPLE: return k->upsample_fwd(e, d, out[0], in[0], &r->s.upsample);
+  case TI_OP_UPSAMPLE_BWD: return k->upsample_bwd(e, d, out[0], in[0], &r->s.upsample);
+  case TI_OP_TIMESTEP: return k->timestep_fwd(e, d, out[0], in[0], &r->s.timestep);
   case TI_OP_EMBEDDING:
     return k->embedding_fwd(e, d, out[0], in[0], r->weight_data, in[1], r->bias_data,
                             &r->s.embedding);
-  case TI_OP_EMBEDDING_BWD:
-    return k->embedding_bwd(e, d, out[0], in[0], in[1], &r->s.embedding);
-  case TI_OP_GATHER:
-    return k->gather_fwd(e, d, out[0], in[0], in[1], &r->s.gather);
-  case TI_OP_GATHER_BWD:
-    return k->gather_bwd(e, d, out[0], in[0], in[1], &r->s.gather);
+  case TI_OP_EMBEDDING_BWD: return k->embedding_bwd(e, d, out[0], in[0], in[1], &r->s.embedding);
+  case TI_OP_GATHER: return k->gather_fwd(e, d, out[0], in[0], in[1], &r->s.gather);
+  case TI_OP_GATHER_BWD: return k->gather_bwd(e, d, out[0], in[0], in[1], &r->s.gather);
   case TI_OP_MSE:
     return k->mse_fwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], &r->s.mse);
   case TI_OP_MSE_BWD:
-    return k->mse_bwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], 1.0f,
-                      &r->s.mse);
+    return k->mse_bwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], 1.0f, &r->s.mse);
   case TI_OP_CAST:
     return k->cast(e, (ti_dtype)t->values[r->out[0]].type, out[0],
                    (ti_dtype)t->values[r->in[0]].type, in[0], r->s.count);
@@ -223,14 +218,84 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   return ti_fail(e->error, TEXTINV_E_UNSUPPORTED, "operation %d has no kernel", (int)r->op);
 }
 
+/* capture all launches of the plan, unless that was done and the arena has not moved */
+static textinv_status capture(ti_plan *plan)
+{
+  ti_device *d = plan->device;
+  ti_error *error = plan->tape.error;
+  ti_exec e = { .device = d->context,
+                .stream = d->plugin->stream(d->context),
+                .threads = 1,
+                .error = error,
+                .scratch = (char *)d->arena + plan->tape.arena_bytes,
+                .scratch_bytes = plan->scratch_bytes };
+  ti_cuda_graph *graph;
+  textinv_status status, ended;
+
+  if (plan->graph && plan->graph_arena == d->arena)
+    return TEXTINV_OK;
+  if (plan->graph)
+    d->plugin->graph_free(d->context, plan->graph);
+  plan->graph = NULL;
+  if ((status = d->plugin->enter(d->context, error)) < 0)
+    return status;
+  if ((status = d->plugin->graph_begin(d->context, error)) >= 0) {
+    for (int i = 0; i < plan->tape.num_records && status >= 0; i++)
+      status = run_record(plan->kernels, &e, &plan->tape, d->arena, &plan->tape.records[i]);
+    /* the capture ends even when a record failed, whose message stays */
+    ended = d->plugin->graph_end(d->context, status < 0 ? NULL : error, &graph);
+    if (status < 0 && ended >= 0)
+      d->plugin->graph_free(d->context, graph);
+    if (status >= 0 && (status = ended) >= 0) {
+      plan->graph = graph;
+      plan->graph_arena = d->arena;
+    }
+  }
+  d->plugin->leave(d->context);
+  return status;
+}
+
+static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena)
+{
+  const ti_tape *t = &plan->tape;
+  ti_device *d = plan->device;
+  textinv_status status = ti_device_reserve(d, t->error, ti_plan_bytes(plan));
+
+  if (status >= 0)
+    status = capture(plan);
+  for (int v = 0; v < t->num_values && status >= 0; v++) {
+    const ti_value *value = &t->values[v];
+
+    if (value->is_input)
+      status = d->plugin->upload(d->context, t->error, (char *)d->arena + value->offset,
+                                 (char *)arena->data + value->offset, value->bytes);
+  }
+  if (status >= 0)
+    status = d->plugin->graph_launch(d->context, t->error, plan->graph);
+  for (int v = 0; v < t->num_values && status >= 0; v++) {
+    const ti_value *value = &t->values[v];
+
+    if (value->is_output)
+      status = d->plugin->download(d->context, t->error, (char *)arena->data + value->offset,
+                                   (char *)d->arena + value->offset, value->bytes);
+  }
+  return status;
+}
+
 textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, const atomic_int *cancel)
 {
-  ti_exec e = { .threads = plan->threads, .error = plan->tape.error,
+  ti_exec e = { .threads = plan->threads,
+                .error = plan->tape.error,
                 .scratch = (char *)arena->data + plan->tape.arena_bytes,
                 .scratch_bytes = plan->scratch_bytes };
   const int host_threads = omp_get_max_threads();
   textinv_status status = TEXTINV_OK;
 
+  if (plan->device) {
+    if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
+      return ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");
+    return run_on_device(plan, arena);
+  }
   omp_set_num_threads(plan->threads);
   for (int i = 0; i < plan->tape.num_records && status >= 0; i++) {
     if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))

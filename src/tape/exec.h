@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "device.h"
 #include "tape.h"
 
 /* memory of a session for all its plans, one at a time; grows to the largest */
@@ -17,11 +18,14 @@ typedef struct ti_plan {
   const ti_kernels *kernels;
   size_t scratch_bytes; /* behind the values in the arena */
   int threads;
+  ti_device *device;       /* NULL = the CPU; set before ti_plan_prepare() */
+  ti_cuda_graph *graph;    /* device: the whole plan, captured by the first run */
+  const void *graph_arena; /* where the device's arena lay then */
 } ti_plan;
 
 /* plan->tape is recorded, with its backward pass where one is wanted */
 textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int threads);
-void ti_plan_free(ti_plan *plan); /* safe on a zeroed struct */
+void ti_plan_free(ti_plan *plan);          /* safe on a zeroed struct */
 size_t ti_plan_bytes(const ti_plan *plan); /* arena that a run needs */
 
 /* make room, to be called before ti_plan_data() */
@@ -34,7 +38,12 @@ void ti_arena_free(ti_arena *arena);
  */
 void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v);
 
-/* cancel may be NULL; polled between records */
+/*
+ * On a device the values have the same offsets in its own arena: inputs are copied there before the
+ * launch of the graph and outputs back behind it; of the host's arena no other page is touched.
+ *
+ * cancel may be NULL; polled between records, on a device before the launch.
+ */
 textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, const atomic_int *cancel);
 
 #endif /* TI_EXEC_H */

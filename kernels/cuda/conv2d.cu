@@ -1,0 +1,96 @@
+/* Convolution over NHWC as a matrix product. Formulas: kernels/cpu/conv2d.c; product: gemm.cu. */
+#include <stdlib.h>
+
+#include "gemm.h"
+
+/* the weights as [cout, kh, kw, cin] on the device */
+struct prepared_conv2d {
+  const void *w;
+};
+
+static gemm_problem problem_of(const ti_conv2d_shape *s, int backward)
+{
+  gemm_problem p = {};
+
+  p.n = backward ? s->cin : s->cout;
+  p.channels = backward ? s->cout : s->cin;
+  p.h = backward ? s->oh : s->h;
+  p.w = backward ? s->ow : s->w;
+  p.out_h = backward ? s->h : s->oh;
+  p.out_w = backward ? s->w : s->ow;
+  p.m = s->n * p.out_h * p.out_w;
+  p.kh = s->kh;
+  p.kw = s->kw;
+  p.k = s->kh * s->kw * p.channels * (backward ? s->up * s->up : 1);
+  p.stride = s->stride;
+  p.up = s->up;
+  p.pad_top = s->pad_top;
+  p.pad_left = s->pad_left;
+  return p;
+}
+
+extern "C" textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                                 size_t *scratch_bytes, ti_weight *w,
+                                                 const ti_conv2d_shape *s, int has_residual,
+                                                 int backward)
+{
+  const gemm_problem p = problem_of(s, backward);
+  size_t scratch;
+  prepared_conv2d *c;
+  textinv_status status;
+
+  (void)has_residual;
+  *prepared = NULL;
+  c = (prepared_conv2d *)calloc(1, sizeof(*c));
+  if (!c)
+    return ti_fail_nomem(e->error, sizeof(*c), w->name);
+  if ((status = ti_cuda_weight(e, &c->w, w, dtype, TI_CUDA_CHANNELS_LAST)) < 0) {
+    free(c);
+    return status;
+  }
+  if ((scratch = ti_cuda_gemm_scratch(e, dtype, &p)) > *scratch_bytes)
+    *scratch_bytes = scratch;
+  *prepared = c;
+  return TEXTINV_OK;
+}
+
+extern "C" void ti_cuda_release(void *prepared)
+{
+  free(prepared);
+}
+
+static textinv_status run(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                          const ti_conv2d_shape *s, int backward)
+{
+  const prepared_conv2d *c = (const prepared_conv2d *)e->prepared;
+
+  if (!c)
+    return ti_fail(e->error, TEXTINV_E_INVALID, "%s: the record was not prepared", name);
+  io.b = c->w;
+  return ti_cuda_gemm(e, name, dtype, io, problem_of(s, backward), backward);
+}
+
+extern "C" textinv_status ti_cuda_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
+                                             const void *w, const float *bias,
+                                             const void *residual, const ti_conv2d_shape *s)
+{
+  gemm_buffers io = {};
+
+  (void)w; /* the prepared form is used */
+  io.a = x;
+  io.y = y;
+  io.bias = bias;
+  io.residual = residual;
+  return run(e, "conv2d_fwd", dtype, io, s, 0);
+}
+
+extern "C" textinv_status ti_cuda_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                             const void *w, const ti_conv2d_shape *s)
+{
+  gemm_buffers io = {};
+
+  (void)w;
+  io.a = dy;
+  io.y = dx;
+  return run(e, "conv2d_bwd", dtype, io, s, 1);
+}

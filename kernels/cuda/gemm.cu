@@ -1,0 +1,440 @@
+/*
+ * The matrix product behind convolutions and linear layers, on tensor cores and in float.
+ *
+ *   y[m, n] = sum over k of a[m, k] b[n, k] + bias[n] + residual[m, n]
+ *
+ * m runs over the pixels of y, k over (tap, channel) of the pixels that one of them reads: a is
+ * never built in memory (implicit GEMM). Forward, b is [n, taps, channels], so k runs along memory.
+ * Backward (dx from dy) takes the same weights the other way round, [channels, taps, n]: n runs
+ * along memory and fragments are transposed while they are loaded. One packed form serves both.
+ *
+ * A block makes a BM x BN tile of y from 32 values of k at a time, through STAGES buffers filled by
+ * asynchronous copies. Where tiles are too few for the device, k is split between blocks: partial
+ * sums go to scratch and a second kernel adds them in a fixed order.
+ */
+#include "common.cuh"
+#include "gemm.h"
+
+enum { GEMM_BK = 32, GEMM_STAGES = 4, GEMM_MAX_SPLITS = 16 };
+
+// ------------------------------------------------------------------ addresses
+
+/* first value of the sample of row m of a, and where its window begins */
+struct gemm_row {
+  size_t from;
+  int y, x;
+  bool inside;
+};
+
+template <bool BWD>
+static __device__ __forceinline__ gemm_row row_of(const gemm_problem &p, int m)
+{
+  const int x = m % p.out_w, y = m / p.out_w % p.out_h, n = m / p.out_w / p.out_h;
+  gemm_row r;
+
+  r.from = (size_t)n * p.h * p.w * p.channels;
+  r.y = BWD ? y * p.up + p.pad_top : y * p.stride - p.pad_top;
+  r.x = BWD ? x * p.up + p.pad_left : x * p.stride - p.pad_left;
+  r.inside = m < p.m;
+  return r;
+}
+
+/*
+ * Offset of channel c of the pixel that tap of row r reads; false outside the image. Backward there
+ * are up * up windows one after the other: an input pixel was read through each of its copies.
+ */
+template <bool BWD>
+static __device__ __forceinline__ bool offset_of(size_t *at, const gemm_problem &p,
+                                                 const gemm_row &r, int tap, int c)
+{
+  int y, x;
+
+  if (BWD) {
+    const int window = tap / (p.kh * p.kw), t = tap % (p.kh * p.kw);
+
+    y = r.y + window / p.up - t / p.kw;
+    x = r.x + window % p.up - t % p.kw;
+    if (y < 0 || x < 0 || y % p.stride || x % p.stride)
+      return false;
+    y /= p.stride;
+    x /= p.stride;
+    if (y >= p.h || x >= p.w)
+      return false;
+  } else {
+    y = r.y + tap / p.kw;
+    x = r.x + tap % p.kw;
+    if (y < 0 || x < 0 || y >= p.h * p.up || x >= p.w * p.up)
+      return false;
+    y /= p.up;
+    x /= p.up;
+  }
+  *at = r.from + ((size_t)y * p.w + x) * p.channels + c;
+  return r.inside;
+}
+
+/* offset of b[n, k] */
+template <bool BWD>
+static __device__ __forceinline__ size_t weight_at(const gemm_problem &p, int n, int k)
+{
+  const int taps = p.kh * p.kw;
+
+  return BWD ? ((size_t)(k % p.channels) * taps + k / p.channels % taps) * p.n + n
+             : (size_t)n * p.k + k;
+}
+
+// ------------------------------------------------------------------ tensor cores
+
+/* 8 values of k of row m of a, into 16 bytes of shared memory */
+template <typename T, bool BWD, bool VEC>
+static __device__ __forceinline__ void load_a(void *to, const T *a, const gemm_problem &p,
+                                              const gemm_row &r, int k, int end)
+{
+  size_t at = 0;
+
+  if (VEC) {
+    const bool valid = k < end && offset_of<BWD>(&at, p, r, k / p.channels, k % p.channels);
+
+    copy_async(to, a + (valid ? at : 0), valid);
+  } else {
+    T t[8];
+
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      if (k + i < end && offset_of<BWD>(&at, p, r, (k + i) / p.channels, (k + i) % p.channels))
+        t[i] = a[at];
+      else
+        from_float(&t[i], 0.0f);
+    }
+    memcpy(to, t, 16);
+  }
+}
+
+/* 8 values of b: of k forward, of n backward */
+template <typename T, bool BWD, bool VEC>
+static __device__ __forceinline__ void load_b(void *to, const T *b, const gemm_problem &p, int n,
+                                              int k, int end)
+{
+  if (VEC) {
+    const bool valid = k < end && n < p.n;
+
+    copy_async(to, b + (valid ? weight_at<BWD>(p, n, k) : 0), valid);
+  } else {
+    T t[8];
+
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      const int ni = BWD ? n + i : n, ki = BWD ? k : k + i;
+
+      if (ki < end && ni < p.n)
+        t[i] = b[weight_at<BWD>(p, ni, ki)];
+      else
+        from_float(&t[i], 0.0f);
+    }
+    memcpy(to, t, 16);
+  }
+}
+
+/* byte offsets in a tile of rows of 32 values (64 bytes), and of rows of n values: no bank conflicts */
+static __device__ __forceinline__ int k_tile_at(int row, int chunk)
+{
+  return row * 64 + (chunk ^ (row >> 1 & 3)) * 16;
+}
+
+template <int BN> static __device__ __forceinline__ int n_tile_at(int row, int chunk)
+{
+  return row * BN * 2 + ((chunk & ~7) | ((chunk ^ row) & 7)) * 16;
+}
+
+template <typename T, int BM, int BN, int THREADS, bool BWD, bool VEC>
+static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, gemm_problem p)
+{
+  constexpr int WARPS_N = THREADS / 64, WM = BM / 2, WN = BN / WARPS_N;
+  constexpr int A_BYTES = BM * 64, STAGE = A_BYTES + BN * 64;
+  constexpr int A_ROWS = BM * 4 / THREADS, B_CHUNKS = BN * 4 / THREADS;
+  unsigned char *shared = shared_memory();
+  const T *a = (const T *)io.a, *b = (const T *)io.b;
+  const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+  const int warp_m = warp / WARPS_N * WM, warp_n = warp % WARPS_N * WN;
+  const int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
+  const int begin = blockIdx.z * p.split_k, end = min(begin + p.split_k, p.k);
+  const int steps = (end - begin + GEMM_BK - 1) / GEMM_BK;
+  gemm_row rows[A_ROWS];
+  float acc[WM / 16][WN / 8][4] = {};
+
+#pragma unroll
+  for (int i = 0; i < A_ROWS; i++)
+    rows[i] = row_of<BWD>(p, m0 + thread / 4 + i * (THREADS / 4));
+
+  auto load = [&](int step) {
+    unsigned char *to = shared + step % GEMM_STAGES * STAGE;
+    const int k = begin + step * GEMM_BK;
+
+#pragma unroll
+    for (int i = 0; i < A_ROWS; i++)
+      load_a<T, BWD, VEC>(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4), a, p, rows[i],
+                          k + thread % 4 * 8, end);
+#pragma unroll
+    for (int i = 0; i < B_CHUNKS; i++) {
+      const int j = thread + i * THREADS;
+
+      if (BWD)
+        load_b<T, BWD, VEC>(to + A_BYTES + n_tile_at<BN>(j / (BN / 8), j % (BN / 8)), b, p,
+                            n0 + j % (BN / 8) * 8, k + j / (BN / 8), end);
+      else
+        load_b<T, BWD, VEC>(to + A_BYTES + k_tile_at(j / 4, j % 4), b, p, n0 + j / 4, k + j % 4 * 8,
+                            end);
+    }
+  };
+
+#pragma unroll
+  for (int i = 0; i < GEMM_STAGES - 1; i++) {
+    if (i < steps)
+      load(i);
+    copy_commit();
+  }
+  for (int step = 0; step < steps; step++) {
+    const unsigned char *a_tile = shared + step % GEMM_STAGES * STAGE, *b_tile = a_tile + A_BYTES;
+
+    copy_wait<GEMM_STAGES - 2>();
+    __syncthreads(); /* the tile is there, and the buffer that load() fills next is no longer read */
+    if (step + GEMM_STAGES - 1 < steps)
+      load(step + GEMM_STAGES - 1);
+    copy_commit();
+
+#pragma unroll
+    for (int kk = 0; kk < 2; kk++) {
+      uint32_t fa[WM / 16][4], fb[WN / 16][4];
+
+#pragma unroll
+      for (int i = 0; i < WM / 16; i++)
+        load_matrix(fa[i], a_tile + k_tile_at(warp_m + i * 16 + lane % 16, kk * 2 + lane / 16));
+#pragma unroll
+      for (int j = 0; j < WN / 16; j++) {
+        if (BWD)
+          load_matrix_transposed(fb[j], b_tile + n_tile_at<BN>(kk * 16 + lane / 8 % 2 * 8 + lane % 8,
+                                                               warp_n / 8 + j * 2 + lane / 16));
+        else
+          load_matrix(fb[j], b_tile + k_tile_at(warp_n + j * 16 + lane / 16 * 8 + lane % 8,
+                                                kk * 2 + lane / 8 % 2));
+      }
+#pragma unroll
+      for (int i = 0; i < WM / 16; i++) {
+#pragma unroll
+        for (int j = 0; j < WN / 8; j++)
+          matrix_multiply(acc[i][j], fa[i], &fb[j / 2][j % 2 * 2], T());
+      }
+    }
+  }
+  copy_wait<0>();
+
+#pragma unroll
+  for (int i = 0; i < WM / 16; i++) {
+#pragma unroll
+    for (int j = 0; j < WN / 8; j++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int m = m0 + warp_m + i * 16 + half * 8 + lane / 4;
+        const int n = n0 + warp_n + j * 8 + lane % 4 * 2;
+        const size_t at = (size_t)m * p.n + n;
+        float f[2] = { acc[i][j][half * 2], acc[i][j][half * 2 + 1] };
+
+        if (m >= p.m || n >= p.n)
+          continue;
+        if (p.splits > 1) {
+          float *partial = io.partial + (size_t)blockIdx.z * p.m * p.n + at;
+
+          partial[0] = f[0];
+          if (n + 1 < p.n)
+            partial[1] = f[1];
+          continue;
+        }
+        if (n + 1 < p.n && p.n % 2 == 0) {
+          const T *r = (const T *)io.residual;
+
+          if (io.bias) {
+            f[0] += io.bias[n];
+            f[1] += io.bias[n + 1];
+          }
+          if (r) {
+            const uint32_t two = *(const uint32_t *)(r + at);
+
+            f[0] += to_float(((const T *)&two)[0]);
+            f[1] += to_float(((const T *)&two)[1]);
+          }
+          *(uint32_t *)((T *)io.y + at) = pack(f[0], f[1], T());
+          continue;
+        }
+        for (int c = 0; c < 2 && n + c < p.n; c++) {
+          if (io.bias)
+            f[c] += io.bias[n + c];
+          if (io.residual)
+            f[c] += to_float(((const T *)io.residual)[at + c]);
+          from_float((T *)io.y + at + c, f[c]);
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+static __global__ void gemm_sum_kernel(gemm_buffers io, gemm_problem p)
+{
+  const size_t count = (size_t)p.m * p.n;
+
+  for (size_t i = grid_index(); i < count; i += grid_step()) {
+    float f = 0.0f;
+
+    for (int s = 0; s < p.splits; s++)
+      f += io.partial[s * count + i];
+    if (io.bias)
+      f += io.bias[i % p.n];
+    if (io.residual)
+      f += to_float(((const T *)io.residual)[i]);
+    from_float((T *)io.y + i, f);
+  }
+}
+
+// ------------------------------------------------------------------ float
+
+/* 64 x 64 of y a block, 4 x 4 a thread: the check of the kernels above */
+template <bool BWD>
+static __global__ void __launch_bounds__(256) gemm_f32_kernel(gemm_buffers io, gemm_problem p)
+{
+  __shared__ float ta[16][65], tb[16][65];
+  const float *a = (const float *)io.a, *b = (const float *)io.b;
+  const int thread = threadIdx.x, m0 = blockIdx.x * 64, n0 = blockIdx.y * 64;
+  const int tm = thread / 16 * 4, tn = thread % 16 * 4;
+  float acc[4][4] = {};
+
+  for (int k0 = 0; k0 < p.k; k0 += 16) {
+    for (int i = thread; i < 64 * 16; i += 256) {
+      const int k = k0 + i % 16, row = i / 16;
+      const int bn = BWD ? i % 64 : row, bk = BWD ? k0 + i / 64 : k;
+      size_t at = 0;
+
+      ta[i % 16][row] = k < p.k && offset_of<BWD>(&at, p, row_of<BWD>(p, m0 + row), k / p.channels,
+                                                  k % p.channels)
+                            ? a[at] : 0.0f;
+      tb[bk - k0][bn] = bk < p.k && n0 + bn < p.n ? b[weight_at<BWD>(p, n0 + bn, bk)] : 0.0f;
+    }
+    __syncthreads();
+    for (int k = 0; k < 16; k++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+          acc[i][j] = fmaf(ta[k][tm + i], tb[k][tn + j], acc[i][j]);
+      }
+    }
+    __syncthreads();
+  }
+  for (int i = 0; i < 4; i++) {
+    for (int j = 0; j < 4; j++) {
+      const int m = m0 + tm + i, n = n0 + tn + j;
+      const size_t at = (size_t)m * p.n + n;
+
+      if (m < p.m && n < p.n)
+        ((float *)io.y)[at] = acc[i][j] + (io.bias ? io.bias[n] : 0.0f) +
+                              (io.residual ? ((const float *)io.residual)[at] : 0.0f);
+    }
+  }
+}
+
+// ------------------------------------------------------------------ launchers
+
+/* tiles of 128 x 128 fill the device; else 64 x 64 */
+static int gemm_is_large(const gemm_problem *p, int multiprocessors)
+{
+  return ti_ceil_div((size_t)p->m, 128) * ti_ceil_div((size_t)p->n, 128) >= (size_t)multiprocessors;
+}
+
+/* into how many blocks k is best split; fills splits and split_k */
+static void gemm_split(gemm_problem *p, ti_dtype dtype, int multiprocessors)
+{
+  const size_t tiles = ti_ceil_div((size_t)p->m, 64) * ti_ceil_div((size_t)p->n, 64);
+  const size_t steps = ti_ceil_div((size_t)p->k, GEMM_BK);
+  size_t splits = 1;
+
+  if (dtype != TI_F32 && !gemm_is_large(p, multiprocessors) && tiles < (size_t)multiprocessors) {
+    splits = 2 * (size_t)multiprocessors / tiles;
+    if (splits > steps / 8) /* a split below 256 values of k does not pay */
+      splits = steps / 8;
+    if (splits > GEMM_MAX_SPLITS)
+      splits = GEMM_MAX_SPLITS;
+    if (splits < 1)
+      splits = 1;
+  }
+  p->split_k = (int)(ti_ceil_div(steps, splits) * GEMM_BK);
+  p->splits = (int)ti_ceil_div((size_t)p->k, (size_t)p->split_k);
+}
+
+static size_t gemm_scratch(const gemm_problem *p)
+{
+  return p->splits > 1 ? (size_t)p->splits * p->m * p->n * sizeof(float) : 0;
+}
+
+template <typename T, bool BWD, bool VEC>
+static textinv_status gemm_launch(ti_exec *e, const char *name, const gemm_buffers &io,
+                                  const gemm_problem &p, int large)
+{
+  const int tile = VEC && large ? 128 : 64;
+  const dim3 grid((unsigned)ti_ceil_div((size_t)p.m, tile), (unsigned)ti_ceil_div((size_t)p.n, tile),
+                  (unsigned)p.splits);
+  const size_t shared = (size_t)GEMM_STAGES * 2 * tile * 64;
+
+  if constexpr (VEC) {
+    if (large)
+      return launch(e, name, gemm_kernel<T, 128, 128, 256, BWD, VEC>, grid, 256, shared, io, p);
+  }
+  return launch(e, name, gemm_kernel<T, 64, 64, 128, BWD, VEC>, grid, 128, shared, io, p);
+}
+
+template <typename T, bool BWD>
+static textinv_status gemm_run_16(ti_exec *e, const char *name, const gemm_buffers &io,
+                                  const gemm_problem &p, int large)
+{
+  /* 16-byte copies: along k of a, and along k or n of b */
+  const int wide = p.channels % 8 == 0 && (!BWD || p.n % 8 == 0) && ti_aligned(io.a, 16) &&
+                   ti_aligned(io.b, 16);
+  textinv_status status = wide ? gemm_launch<T, BWD, true>(e, name, io, p, large)
+                               : gemm_launch<T, BWD, false>(e, name, io, p, large);
+
+  if (status >= 0 && p.splits > 1)
+    status = launch(e, "gemm_sum", gemm_sum_kernel<T>, ti_flat_blocks((size_t)p.m * p.n),
+                    TI_FLAT_THREADS, 0, io, p);
+  return status;
+}
+
+template <bool BWD>
+static textinv_status gemm_run(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                               gemm_problem p)
+{
+  const int multiprocessors = ti_cuda_multiprocessors(e);
+
+  gemm_split(&p, dtype, multiprocessors);
+  if (gemm_scratch(&p) > e->scratch_bytes) {
+    p.splits = 1;
+    p.split_k = (int)(ti_ceil_div((size_t)p.k, GEMM_BK) * GEMM_BK);
+  }
+  io.partial = (float *)e->scratch;
+  if (dtype == TI_F32)
+    return launch(e, name, gemm_f32_kernel<BWD>,
+                  dim3((unsigned)ti_ceil_div((size_t)p.m, 64), (unsigned)ti_ceil_div((size_t)p.n, 64)),
+                  256, 0, io, p);
+  TI_WITH_DTYPE_16(dtype, return gemm_run_16<T, BWD>(e, name, io, p,
+                                                     gemm_is_large(&p, multiprocessors)));
+}
+
+size_t ti_cuda_gemm_scratch(const ti_exec *e, ti_dtype dtype, const gemm_problem *p)
+{
+  gemm_problem split = *p;
+
+  gemm_split(&split, dtype, ti_cuda_multiprocessors(e));
+  return gemm_scratch(&split);
+}
+
+textinv_status ti_cuda_gemm(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                            gemm_problem p, int backward)
+{
+  return backward ? gemm_run<true>(e, name, dtype, io, p) : gemm_run<false>(e, name, dtype, io, p);
+}

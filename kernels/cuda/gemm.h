@@ -1,0 +1,32 @@
+/* The matrix product behind convolutions and linear layers: gemm.cu. */
+#ifndef TI_CUDA_GEMM_H
+#define TI_CUDA_GEMM_H
+
+#include "cuda_kernels.h"
+
+/* everything that a product needs; pointers are of the storage type */
+struct gemm_problem {
+  int m, n, k;
+  int channels;        /* of a pixel of the source of a */
+  int h, w;            /* of the source */
+  int out_h, out_w;    /* of the grid that m runs over */
+  int kh, kw;
+  int stride, up, pad_top, pad_left;
+  int splits, split_k; /* k of one split, a multiple of 32; splits = 1: all */
+};
+
+struct gemm_buffers {
+  const void *a, *b, *residual;
+  void *y;
+  const float *bias;
+  float *partial; /* [splits, m, n], when splits > 1 */
+};
+
+/* scratch for the best split of k, which ti_cuda_gemm() then takes */
+size_t ti_cuda_gemm_scratch(const ti_exec *e, ti_dtype dtype, const gemm_problem *p);
+
+/* splits and split_k of p and partial of io are set here */
+textinv_status ti_cuda_gemm(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                            gemm_problem p, int backward);
+
+#endif /* TI_CUDA_GEMM_H */

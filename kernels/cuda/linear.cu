@@ -1,0 +1,55 @@
+/* Linear layers: a convolution of one pixel. Formulas: kernels/cpu/linear.c; product: gemm.cu. */
+#include "gemm.h"
+
+static gemm_problem problem_of(const ti_linear_shape *s, int backward)
+{
+  gemm_problem p = {};
+
+  p.m = s->rows;
+  p.n = backward ? s->cin : s->cout;
+  p.k = p.channels = backward ? s->cout : s->cin;
+  p.h = p.w = p.out_h = p.out_w = p.kh = p.kw = p.stride = p.up = 1;
+  return p;
+}
+
+/* the weights are used as they lie: [cout, cin] is right for both directions */
+extern "C" textinv_status ti_cuda_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                                 size_t *scratch_bytes, ti_weight *w,
+                                                 const ti_linear_shape *s, int has_residual,
+                                                 int backward)
+{
+  const gemm_problem p = problem_of(s, backward);
+  size_t scratch;
+
+  (void)w;
+  (void)has_residual;
+  *prepared = NULL;
+  if ((scratch = ti_cuda_gemm_scratch(e, dtype, &p)) > *scratch_bytes)
+    *scratch_bytes = scratch;
+  return TEXTINV_OK;
+}
+
+extern "C" textinv_status ti_cuda_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
+                                             const void *w, const float *bias,
+                                             const void *residual, const ti_linear_shape *s)
+{
+  gemm_buffers io = {};
+
+  io.a = x;
+  io.b = w;
+  io.y = y;
+  io.bias = bias;
+  io.residual = residual;
+  return ti_cuda_gemm(e, "linear_fwd", dtype, io, problem_of(s, 0), 0);
+}
+
+extern "C" textinv_status ti_cuda_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                             const void *w, const ti_linear_shape *s)
+{
+  gemm_buffers io = {};
+
+  io.a = dy;
+  io.b = w;
+  io.y = dx;
+  return ti_cuda_gemm(e, "linear_bwd", dtype, io, problem_of(s, 1), 1);
+}

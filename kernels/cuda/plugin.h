@@ -1,0 +1,135 @@
+/*
+ * What libtextinv-cuda.so offers to libtextinv.so: one exported function, textinv_cuda_plugin().
+ *
+ * Plain C without CUDA headers. The two libraries are built together and loaded side by side;
+ * version and the two sizes tell when they are not.
+ *
+ * A context works on one device, in its primary context or in that of the caller's stream, and on
+ * one stream. Every function makes that context current for its own duration and restores the
+ * thread's afterwards. The legacy default stream is never used, nothing waits for the whole
+ * device, and the device is never reset.
+ *
+ * Errors: TEXTINV_E_NOMEM leaves the context usable. After TEXTINV_E_BACKEND, lost() tells whether
+ * the device was lost, that is, the process's CUDA context is poisoned: then every later call fails.
+ */
+#ifndef TI_CUDA_PLUGIN_H
+#define TI_CUDA_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TI_CUDA_PLUGIN_VERSION 1u
+#define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
+#define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
+
+typedef struct ti_cuda ti_cuda;             /* a context */
+typedef struct ti_cuda_graph ti_cuda_graph; /* a captured sequence of launches */
+
+/* services of libtextinv.so */
+typedef struct ti_cuda_host {
+  textinv_status (*weight_pack)(ti_error *error, const void **out, ti_weight *w, const char *key,
+                                size_t bytes, ti_pack_fn fill, void *user);
+} ti_cuda_host;
+
+typedef struct ti_cuda_device {
+  char name[64];
+  int major, minor; /* compute capability */
+  int multiprocessors;
+  size_t total_bytes;
+} ti_cuda_device;
+
+enum { TI_CUDA_MAX_BATCH = 64 };
+
+/* what changes from step to step: written to the device before a step, read by its kernels */
+typedef struct ti_cuda_step {
+  uint64_t seed;
+  uint32_t step;
+  int32_t prediction; /* 0 epsilon, 1 v, 2 sample */
+  /* AdamW, from ti_adamw and the number of the step */
+  float beta1, beta2, epsilon;
+  float size;  /* learning rate / (1 - beta1^step) */
+  float root;  /* sqrt(1 - beta2^step) */
+  float decay; /* 1 - learning rate * weight decay */
+  struct ti_cuda_sample {
+    uint32_t sample;   /* number of the draw */
+    uint32_t picture;  /* of the table of latents */
+    float signal;      /* sqrt(alphas_cumprod) of the timestep */
+    float sigma;       /* sqrt(1 - alphas_cumprod) */
+  } samples[TI_CUDA_MAX_BATCH];
+} ti_cuda_step;
+
+/*
+ * noisy [n, hw, c] in dtype and target [n, hw, c]: x = mean + deviation * normal(TI_DRAW_LATENT),
+ * noise = normal(TI_DRAW_NOISE), noisy = signal x + sigma noise. latents: float, for each picture
+ * mean [c, hw] and deviation [c, hw]. The draws are those of src/diffusion/random.h, element i of
+ * [c, hw].
+ */
+typedef struct ti_cuda_noise_shape {
+  int n, hw, c;
+} ti_cuda_noise_shape;
+
+typedef struct ti_cuda_plugin {
+  uint32_t version;                 /* TI_CUDA_PLUGIN_VERSION */
+  uint32_t exec_size, kernels_size; /* sizeof(ti_exec), sizeof(ti_kernels) */
+
+  /* devices, without creating a context; 0 when there is no driver */
+  int (*device_count)(void);
+  textinv_status (*device_info)(ti_error *error, ti_cuda_device *out, int device);
+
+  /*
+   * A context on device, working on stream (a cudaStream_t; its own context is taken), or on an own
+   * non-blocking stream when it is NULL. host is copied.
+   */
+  textinv_status (*open)(ti_error *error, ti_cuda **out, const ti_cuda_host *host, int device,
+                         void *stream);
+  void (*close)(ti_cuda *c); /* waits for its stream; NULL is allowed */
+  void (*init_kernels)(ti_kernels *k); /* fills every entry */
+  void *(*stream)(const ti_cuda *c);
+  int (*lost)(const ti_cuda *c);
+
+  /* around calls of kernels: ti_exec.device = c, ti_exec.stream = stream(c) */
+  textinv_status (*enter)(ti_cuda *c, ti_error *error);
+  void (*leave)(ti_cuda *c);
+
+  /* device memory, aligned to 256; *out is NULL on failure, which tells needed and free bytes */
+  textinv_status (*allocate)(ti_cuda *c, ti_error *error, void **out, size_t bytes);
+  void (*free)(ti_cuda *c, void *p);
+  textinv_status (*free_bytes)(ti_cuda *c, ti_error *error, size_t *available, size_t *total);
+  void (*trim)(ti_cuda *c); /* drop the device's copies of weights: no prepared record may be alive */
+  size_t (*weight_bytes)(const ti_cuda *c);
+
+  /* in order with the stream; upload has taken src when it returns, download waits for its bytes */
+  textinv_status (*upload)(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes);
+  textinv_status (*download)(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes);
+  textinv_status (*synchronize)(ti_cuda *c, ti_error *error); /* this stream alone */
+
+  /*
+   * Launches between begin and end are recorded instead of run; nothing but kernels may be called
+   * there. end gives the graph, or NULL and the error.
+   */
+  textinv_status (*graph_begin)(ti_cuda *c, ti_error *error);
+  textinv_status (*graph_end)(ti_cuda *c, ti_error *error, ti_cuda_graph **out);
+  textinv_status (*graph_launch)(ti_cuda *c, ti_error *error, ti_cuda_graph *graph);
+  void (*graph_free)(ti_cuda *c, ti_cuda_graph *graph);
+
+  /* kernels of a training step; step lies on the device */
+  textinv_status (*noise)(ti_exec *e, ti_dtype dtype, void *noisy, float *target,
+                          const float *latents, const ti_cuda_step *step,
+                          const ti_cuda_noise_shape *s);
+  textinv_status (*adamw)(ti_exec *e, float *rows, float *m, float *v, const float *gradient,
+                          const ti_cuda_step *step, size_t count);
+} ti_cuda_plugin;
+
+typedef const ti_cuda_plugin *(*ti_cuda_plugin_fn)(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TI_CUDA_PLUGIN_H */

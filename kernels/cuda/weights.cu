@@ -1,0 +1,142 @@
+/*
+ * Frozen weights on the device. A copy is made at first use and shared by all plans of a context.
+ *
+ * It is found again by a number that is kept with the weight, so that a weight of another model at
+ * the same address is never taken for it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "context.h"
+
+static textinv_status fill_id(ti_error *error, void *out, const ti_weight *w, void *user)
+{
+  static uint64_t last;
+  const uint64_t id = __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+
+  (void)error;
+  (void)w;
+  (void)user;
+  memcpy(out, &id, sizeof(id));
+  return TEXTINV_OK;
+}
+
+/* [cout, cin, kh, kw] to [cout, kh, kw, cin] */
+static void to_channels_last(void *to, const void *from, size_t size, const ti_weight *w)
+{
+  const size_t cin = (size_t)w->dims[1], taps = (size_t)w->dims[2] * w->dims[3];
+
+  for (size_t o = 0; o < (size_t)w->dims[0]; o++) {
+    for (size_t t = 0; t < taps; t++) {
+      for (size_t i = 0; i < cin; i++)
+        memcpy((char *)to + ((o * taps + t) * cin + i) * size,
+               (const char *)from + ((o * cin + i) * taps + t) * size, size);
+    }
+  }
+}
+
+/* the values of w in host memory as they will lie on the device; free() them */
+static void *host_values(const ti_weight *w, ti_dtype dtype, ti_cuda_layout layout)
+{
+  const size_t size = ti_dtype_size(dtype), bytes = w->count * size;
+  void *plain = malloc(bytes), *ordered;
+
+  if (!plain)
+    return NULL;
+  ti_convert(dtype, plain, w->dtype, w->data, w->count);
+  if (layout == TI_CUDA_PLAIN || w->rank != 4)
+    return plain;
+  ordered = malloc(bytes);
+  if (ordered)
+    to_channels_last(ordered, plain, size, w);
+  free(plain);
+  return ordered;
+}
+
+static textinv_status make(ti_cuda *c, ti_error *error, void **out, const ti_weight *w,
+                           ti_dtype dtype, ti_cuda_layout layout)
+{
+  const size_t bytes = w->count * ti_dtype_size(dtype);
+  void *values = NULL;
+  cudaError_t code;
+  textinv_status status = ti_cuda_allocate(c, error, out, bytes, w->name);
+
+  if (status < 0)
+    return status;
+  values = host_values(w, dtype, layout);
+  if (!values) {
+    status = ti_fail_nomem(error, bytes, w->name);
+    goto out;
+  }
+  code = cudaMemcpyAsync(*out, values, bytes, cudaMemcpyHostToDevice, c->stream);
+  if (code == cudaSuccess)
+    code = cudaStreamSynchronize(c->stream);
+  if (code != cudaSuccess)
+    status = ti_cuda_context_failed(c, error, code, w->name);
+out:
+  free(values);
+  if (status < 0) {
+    (void)cudaFreeAsync(*out, c->stream);
+    *out = NULL;
+  } else {
+    c->weight_bytes += bytes;
+  }
+  return status;
+}
+
+extern "C" textinv_status ti_cuda_weight(ti_exec *e, const void **out, ti_weight *w, ti_dtype dtype,
+                                         ti_cuda_layout layout)
+{
+  ti_cuda *c = (ti_cuda *)e->device;
+  const void *packed;
+  device_weight *d;
+  uint64_t id;
+  textinv_status status =
+      c->host.weight_pack(e->error, &packed, w, "cuda id", sizeof(id), fill_id, NULL);
+
+  *out = NULL;
+  if (status < 0)
+    return status;
+  memcpy(&id, packed, sizeof(id));
+  for (d = c->weights[id % TI_CUDA_BUCKETS]; d; d = d->next) {
+    if (d->id == id && d->dtype == dtype && d->layout == layout) {
+      *out = d->data;
+      return TEXTINV_OK;
+    }
+  }
+  d = (device_weight *)calloc(1, sizeof(*d));
+  if (!d)
+    return ti_fail_nomem(e->error, sizeof(*d), w->name);
+  d->id = id;
+  d->dtype = dtype;
+  d->layout = layout;
+  if ((status = make(c, e->error, &d->data, w, dtype, layout)) < 0) {
+    free(d);
+    return status;
+  }
+  d->next = c->weights[id % TI_CUDA_BUCKETS];
+  c->weights[id % TI_CUDA_BUCKETS] = d;
+  *out = d->data;
+  return TEXTINV_OK;
+}
+
+extern "C" textinv_status ti_cuda_weight_plain(ti_exec *e, const void **out, ti_weight *w,
+                                               ti_dtype dtype)
+{
+  return ti_cuda_weight(e, out, w, dtype, TI_CUDA_PLAIN);
+}
+
+void ti_cuda_drop_weights(ti_cuda *c)
+{
+  for (int i = 0; i < TI_CUDA_BUCKETS; i++) {
+    while (c->weights[i]) {
+      device_weight *d = c->weights[i];
+
+      c->weights[i] = d->next;
+      (void)cudaFreeAsync(d->data, c->stream);
+      free(d);
+    }
+  }
+  (void)cudaStreamSynchronize(c->stream);
+  c->weight_bytes = 0;
+}

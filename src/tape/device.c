@@ -1,0 +1,108 @@
+/* Loading the CUDA plug-in. */
+#include "device.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "format.h"
+
+enum { PATH_SIZE = 4096 };
+
+/* the plug-in's file beside this library */
+static textinv_status default_path(char path[PATH_SIZE], ti_error *error)
+{
+  Dl_info info;
+  const char *slash;
+
+  if (!dladdr((const void *)&ti_device_open, &info) || !info.dli_fname ||
+      !(slash = strrchr(info.dli_fname, '/')))
+    return ti_fail(error, TEXTINV_E_BACKEND,
+                   "the folder of libtextinv is not known; name " TI_CUDA_PLUGIN_FILE
+                   " in backend_path");
+  if (ti_format(path, PATH_SIZE, "%.*s/%s", (int)(slash - info.dli_fname), info.dli_fname,
+                TI_CUDA_PLUGIN_FILE) >= PATH_SIZE)
+    return ti_fail(error, TEXTINV_E_LIMIT, "the path of libtextinv is too long");
+  return TEXTINV_OK;
+}
+
+static textinv_status load(ti_device *d, ti_error *error, const char *path)
+{
+  ti_cuda_plugin_fn get;
+  void *symbol;
+
+  /* a name without a slash would be searched for */
+  if (!strchr(path, '/'))
+    return ti_fail(error, TEXTINV_E_INVALID, "%s: backend_path must contain a '/'", path);
+  d->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!d->library)
+    return ti_fail(error, TEXTINV_E_BACKEND, "the CUDA plug-in cannot be loaded: %s", dlerror());
+  symbol = dlsym(d->library, TI_CUDA_PLUGIN_SYMBOL);
+  if (!symbol)
+    return ti_fail(error, TEXTINV_E_BACKEND, "%s: is not libtextinv's CUDA plug-in", path);
+  memcpy(&get, &symbol, sizeof(get));
+  d->plugin = get();
+  if (d->plugin->version != TI_CUDA_PLUGIN_VERSION)
+    return ti_fail(error, TEXTINV_E_VERSION, "%s: version %u of the plug-in, %u is needed", path,
+                   (unsigned)d->plugin->version, TI_CUDA_PLUGIN_VERSION);
+  if (d->plugin->exec_size != sizeof(ti_exec) || d->plugin->kernels_size != sizeof(ti_kernels))
+    return ti_fail(error, TEXTINV_E_VERSION, "%s: was built from other sources than libtextinv",
+                   path);
+  if (d->plugin->device_count() < 1)
+    return ti_fail(error, TEXTINV_E_BACKEND, "no CUDA device, or no driver for it");
+  return TEXTINV_OK;
+}
+
+textinv_status ti_device_open(ti_device **out, ti_error *error, const char *path, int ordinal,
+                              void *stream)
+{
+  const ti_cuda_host host = { ti_weight_pack };
+  ti_device *d = ti_calloc(1, sizeof(*d));
+  char beside[PATH_SIZE];
+  textinv_status status;
+
+  *out = NULL;
+  if (!d)
+    return ti_fail_nomem(error, sizeof(*d), "a device");
+  if (!path) {
+    if ((status = default_path(beside, error)) < 0)
+      goto fail;
+    path = beside;
+  }
+  if ((status = load(d, error, path)) < 0)
+    goto fail;
+  if ((status = d->plugin->open(error, &d->context, &host, ordinal, stream)) < 0)
+    goto fail;
+  *out = d;
+  return TEXTINV_OK;
+fail:
+  ti_device_close(d);
+  return status;
+}
+
+void ti_device_close(ti_device *device)
+{
+  if (!device)
+    return;
+  if (device->context) {
+    device->plugin->free(device->context, device->arena);
+    device->plugin->close(device->context);
+  }
+  /* the library stays: the CUDA runtime in it has thread state that does not survive unloading */
+  ti_free(device);
+}
+
+textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t bytes)
+{
+  textinv_status status;
+
+  if (bytes <= device->arena_bytes)
+    return TEXTINV_OK;
+  device->plugin->free(device->context, device->arena);
+  device->arena = NULL;
+  device->arena_bytes = 0;
+  status = device->plugin->allocate(device->context, error, &device->arena, bytes);
+  if (status >= 0)
+    device->arena_bytes = bytes;
+  return status;
+}

@@ -1,0 +1,31 @@
+/*
+ * A CUDA device as the executor sees it: the plug-in libtextinv-cuda.so, loaded at run time, one
+ * context of it, and the arena on the device.
+ *
+ * libtextinv.so needs neither CUDA nor a driver: without the file, opening fails with a message.
+ */
+#ifndef TI_DEVICE_H
+#define TI_DEVICE_H
+
+#include "cuda/plugin.h"
+
+typedef struct ti_device {
+  void *library;
+  const ti_cuda_plugin *plugin;
+  ti_cuda *context;
+  void *arena;
+  size_t arena_bytes;
+} ti_device;
+
+/*
+ * path: file of the plug-in, or NULL for the one beside this library. The current folder and the
+ * loader's search path are never looked at. stream: a cudaStream_t of the caller, or NULL.
+ */
+textinv_status ti_device_open(ti_device **out, ti_error *error, const char *path, int ordinal,
+                              void *stream);
+void ti_device_close(ti_device *device); /* NULL is allowed */
+
+/* room for bytes at device->arena, which moves when it grows */
+textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t bytes);
+
+#endif /* TI_DEVICE_H */

@@ -1,0 +1,389 @@
+/* Blocks, threads, barriers, warp instructions and asynchronous copies on the CPU. */
+#include "emulate.h"
+
+#include <mutex>
+#include <vector>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fibers.h"
+#include "runtime.h"
+
+enum { WARP = 32, MAX_THREADS = 1024, STACK = 256 * 1024 };
+
+enum wait { RUNNING, AT_BLOCK, AT_WARP, ENDED };
+enum instruction { SYNC, SHUFFLE, LOAD, LOAD_TRANSPOSED, MULTIPLY };
+
+static const char *const instruction_names[] = { "__syncwarp", "shuffle", "load_matrix",
+                                                 "load_matrix_transposed", "matrix_multiply" };
+
+struct copy {
+  void *shared;
+  const void *global;
+  bool valid;
+  int group;
+};
+
+struct worker : emulate_thread {
+  fiber *f;
+  int index;
+  wait waiting;
+  /* of a warp instruction */
+  instruction what;
+  void *out;
+  const void *in, *in2;
+  int flag;
+  /* asynchronous copies */
+  std::vector<copy> copies;
+  int group;
+};
+
+struct warp {
+  int alive, arrived;
+  char sync;
+};
+
+emulate_thread *emulate_self;
+int emulate_order;
+
+static worker workers[MAX_THREADS];
+static warp warps[MAX_THREADS / WARP];
+static int num_threads, alive, at_barrier;
+static char block_sync;
+static unsigned char *shared;
+static const std::function<void()> *running;
+static std::mutex one_launch;
+
+static worker *self()
+{
+  return static_cast<worker *>(emulate_self);
+}
+
+static void fail(const char *what)
+{
+  const worker *w = self();
+
+  fprintf(stderr, "emulated kernel: %s (block %u %u %u, thread %u)\n", what, w->block.x, w->block.y,
+          w->block.z, w->thread.x);
+  abort();
+}
+
+/* let others run until this thread may go on */
+static void wait_here(wait reason)
+{
+  worker *w = self();
+
+  w->waiting = reason;
+  while (w->waiting == reason)
+    fiber_yield();
+}
+
+static void wake_block()
+{
+  at_barrier = 0;
+  for (int i = 0; i < num_threads; i++) {
+    if (workers[i].waiting == AT_BLOCK)
+      workers[i].waiting = RUNNING;
+  }
+}
+
+static void run_instruction(int first);
+
+static void wake_warp(int index)
+{
+  warps[index].arrived = 0;
+  for (int i = index * WARP; i < index * WARP + WARP && i < num_threads; i++) {
+    if (workers[i].waiting == AT_WARP)
+      workers[i].waiting = RUNNING;
+  }
+}
+
+unsigned char *shared_memory()
+{
+  return shared;
+}
+
+void __syncthreads()
+{
+  fiber_release(&block_sync);
+  if (++at_barrier == num_threads)
+    wake_block();
+  else
+    wait_here(AT_BLOCK);
+  fiber_acquire(&block_sync);
+}
+
+/* all lanes of the warp meet; the last to come does the work for all */
+static void meet(instruction what, void *out, const void *in, const void *in2, int flag)
+{
+  worker *w = self();
+  const int index = w->index / WARP;
+
+  w->what = what;
+  w->out = out;
+  w->in = in;
+  w->in2 = in2;
+  w->flag = flag;
+  if (what == SYNC)
+    fiber_release(&warps[index].sync);
+  if (++warps[index].arrived == WARP) {
+    run_instruction(index * WARP);
+    wake_warp(index);
+  } else {
+    wait_here(AT_WARP);
+  }
+  if (what == SYNC)
+    fiber_acquire(&warps[index].sync);
+}
+
+void __syncwarp()
+{
+  meet(SYNC, NULL, NULL, NULL, 0);
+}
+
+float shuffle_xor(float v, int mask)
+{
+  float out;
+
+  meet(SHUFFLE, &out, &v, NULL, mask);
+  return out;
+}
+
+void load_matrix(uint32_t r[4], const void *row)
+{
+  meet(LOAD, r, row, NULL, 0);
+}
+
+void load_matrix_transposed(uint32_t r[4], const void *row)
+{
+  meet(LOAD_TRANSPOSED, r, row, NULL, 0);
+}
+
+void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2], int is_half)
+{
+  meet(MULTIPLY, c, a, b, is_half);
+}
+
+static void run_load(const worker *w, bool transposed)
+{
+  uint32_t r[WARP][4];
+
+  for (int i = 0; i < 4; i++) {
+    uint16_t m[8][8];
+
+    for (int j = 0; j < 8; j++) {
+      const void *row = w[i * 8 + j].in;
+
+      if ((uintptr_t)row % 16)
+        fail("load_matrix of a row that is not aligned to 16 bytes");
+      memcpy(m[j], row, 16);
+    }
+    for (int lane = 0; lane < WARP; lane++) {
+      const int a = lane / 4, b = lane % 4 * 2;
+
+      r[lane][i] = transposed ? m[b][a] | (uint32_t)m[b + 1][a] << 16
+                              : m[a][b] | (uint32_t)m[a][b + 1] << 16;
+    }
+  }
+  for (int lane = 0; lane < WARP; lane++)
+    memcpy(w[lane].out, r[lane], sizeof(r[lane]));
+}
+
+static float half_of(uint32_t pair, int high, int is_half)
+{
+  const uint16_t h = (uint16_t)(high ? pair >> 16 : pair);
+
+  return is_half ? ti_f16_to_f32(h) : ti_bf16_to_f32(h);
+}
+
+static void run_multiply(const worker *w)
+{
+  float a[16][16], b[16][8];
+
+  for (int lane = 0; lane < WARP; lane++) {
+    const uint32_t *ra = (const uint32_t *)w[lane].in, *rb = (const uint32_t *)w[lane].in2;
+    const int row = lane / 4, column = lane % 4 * 2;
+
+    for (int h = 0; h < 2; h++) {
+      for (int i = 0; i < 4; i++)
+        a[row + i % 2 * 8][column + i / 2 * 8 + h] = half_of(ra[i], h, w->flag);
+      for (int i = 0; i < 2; i++)
+        b[column + i * 8 + h][row] = half_of(rb[i], h, w->flag);
+    }
+  }
+  for (int lane = 0; lane < WARP; lane++) {
+    float *c = (float *)w[lane].out;
+
+    for (int i = 0; i < 4; i++) {
+      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      float sum = 0.0f;
+
+      for (int k = 0; k < 16; k++)
+        sum += a[row][k] * b[k][column];
+      c[i] += sum;
+    }
+  }
+}
+
+static void run_instruction(int first)
+{
+  worker *w = &workers[first];
+
+  for (int i = 1; i < WARP; i++) {
+    if (w[i].what != w->what) {
+      fprintf(stderr, "%s meets %s\n", instruction_names[w->what], instruction_names[w[i].what]);
+      fail("lanes of a warp are at different instructions");
+    }
+  }
+  switch (w->what) {
+  case SYNC: break;
+  case SHUFFLE: {
+    float v[WARP];
+
+    for (int i = 0; i < WARP; i++)
+      v[i] = *(const float *)w[i ^ w[i].flag].in;
+    for (int i = 0; i < WARP; i++)
+      *(float *)w[i].out = v[i];
+    break;
+  }
+  case LOAD: run_load(w, false); break;
+  case LOAD_TRANSPOSED: run_load(w, true); break;
+  case MULTIPLY: run_multiply(w); break;
+  }
+}
+
+void copy_async(void *to, const void *global, bool valid)
+{
+  worker *w = self();
+
+  if ((uintptr_t)to % 16 || (valid && (uintptr_t)global % 16))
+    fail("copy_async between addresses that are not aligned to 16 bytes");
+  w->copies.push_back(copy{ to, global, valid, w->group });
+}
+
+void copy_commit()
+{
+  self()->group++;
+}
+
+void emulate_copy_wait(int newest)
+{
+  worker *w = self();
+  size_t kept = 0;
+
+  for (const copy &c : w->copies) {
+    if (c.group >= w->group - newest) {
+      w->copies[kept++] = c;
+    } else if (c.valid) {
+      memcpy(c.shared, c.global, 16);
+    } else {
+      memset(c.shared, 0, 16);
+    }
+  }
+  w->copies.resize(kept);
+}
+
+static void thread_main(void *argument)
+{
+  worker *w = (worker *)argument;
+
+  emulate_self = w;
+  (*running)();
+  if (w->copies.size())
+    fail("a thread ends while its copies are under way");
+  w->waiting = ENDED;
+  alive--;
+}
+
+static void start_block(dim3 block, dim3 blocks, size_t shared_bytes)
+{
+  alive = num_threads;
+  at_barrier = 0;
+  memset(shared, 0xff, shared_bytes); /* NaN in every type */
+  for (int i = 0; i < num_threads; i++) {
+    worker *w = &workers[i];
+
+    w->thread = dim3((unsigned)i);
+    w->block = block;
+    w->threads = dim3((unsigned)num_threads);
+    w->blocks = blocks;
+    w->index = i;
+    w->waiting = RUNNING;
+    w->copies.clear();
+    w->group = 0;
+    if (!w->f)
+      w->f = fiber_new(STACK);
+    fiber_start(w->f, thread_main, w);
+  }
+  for (int i = 0; i < num_threads / WARP; i++)
+    warps[i] = warp{};
+}
+
+static void run_block(const std::vector<int> &order)
+{
+  while (alive) {
+    bool progress = false;
+
+    for (int i : order) {
+      worker *w = &workers[i];
+
+      if (w->waiting != RUNNING)
+        continue;
+      progress = true;
+      emulate_self = w;
+      fiber_resume(w->f);
+    }
+    if (!progress) {
+      for (int i = 0; i < num_threads; i++) {
+        if (workers[i].waiting != ENDED)
+          emulate_self = &workers[i];
+      }
+      fail(at_barrier ? "__syncthreads is not reached by all threads"
+                      : "a warp instruction is not reached by all lanes");
+    }
+  }
+}
+
+static void run_now(dim3 blocks, unsigned threads, size_t shared_bytes,
+                    const std::function<void()> &body)
+{
+  const std::lock_guard<std::mutex> guard(one_launch);
+  std::vector<int> order(threads);
+  uint32_t random = 12345;
+
+  if (threads < 1 || threads > MAX_THREADS || threads % WARP) {
+    fprintf(stderr, "emulated launch: %u threads\n", threads);
+    abort();
+  }
+  for (unsigned i = 0; i < threads; i++)
+    order[i] = (int)(emulate_order == EMULATE_DOWN ? threads - 1 - i : i);
+  for (unsigned i = threads - 1; emulate_order == EMULATE_SHUFFLED && i > 0; i--) {
+    random = random * 1664525u + 1013904223u;
+    std::swap(order[i], order[(random >> 8) % (i + 1)]);
+  }
+  num_threads = (int)threads;
+  running = &body;
+  shared = (unsigned char *)aligned_alloc(16, shared_bytes ? (shared_bytes + 15) / 16 * 16 : 16);
+  for (unsigned z = 0; z < blocks.z; z++) {
+    for (unsigned y = 0; y < blocks.y; y++) {
+      for (unsigned x = 0; x < blocks.x; x++) {
+        start_block(dim3(x, y, z), blocks, shared_bytes);
+        run_block(order);
+      }
+    }
+  }
+  free(shared);
+}
+
+void emulate_launch(void *stream, dim3 blocks, unsigned threads, size_t shared_bytes,
+                    const std::function<void()> &body)
+{
+  if (!blocks.x || !blocks.y || !blocks.z || blocks.y > 65535 || blocks.z > 65535 ||
+      shared_bytes > 99 * 1024) {
+    emulate_set_error(9); /* cudaErrorInvalidConfiguration */
+    return;
+  }
+  if (!emulate_record(stream, [=] { run_now(blocks, threads, shared_bytes, body); }))
+    run_now(blocks, threads, shared_bytes, body);
+}

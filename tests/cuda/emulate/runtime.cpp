@@ -1,0 +1,251 @@
+/* The emulated CUDA runtime. */
+#include "runtime.h"
+
+#include <map>
+#include <vector>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda_runtime.h"
+
+struct emulate_stream {
+  bool capturing;
+  std::vector<std::function<void()>> kept;
+};
+
+struct emulate_graph {
+  std::vector<std::function<void()>> work;
+};
+
+size_t emulate_memory_limit;
+int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
+
+static int last_error;
+static size_t allocated;
+static std::map<void *, size_t> blocks;
+static char primary_context;
+
+void emulate_set_error(int code)
+{
+  last_error = code;
+}
+
+bool emulate_record(void *stream, const std::function<void()> &work)
+{
+  emulate_stream *s = (emulate_stream *)stream;
+
+  if (!s || !s->capturing)
+    return false;
+  s->kept.push_back(work);
+  return true;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+  const int code = last_error;
+
+  /* what poisons a context stays */
+  if (code < 700 || code >= 900)
+    last_error = cudaSuccess;
+  return code;
+}
+
+const char *cudaGetErrorString(cudaError_t code)
+{
+  return code == cudaErrorMemoryAllocation ? "out of memory" : "emulated error";
+}
+
+const char *cudaGetErrorName(cudaError_t code)
+{
+  return code == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError";
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+  *count = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+  *device = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
+{
+  memset(p, 0, sizeof(*p));
+  strcpy(p->name, "emulated");
+  p->major = 8;
+  p->multiProcessorCount = emulate_multiprocessors;
+  p->totalGlobalMem = (size_t)8 << 30;
+  return device ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+static int context_push(void *context)
+{
+  if (context != &primary_context)
+    return 1;
+  emulate_contexts++;
+  return 0;
+}
+
+static int context_pop(void **context)
+{
+  *context = &primary_context;
+  emulate_contexts--;
+  return 0;
+}
+
+static int primary_retain(void **context, int)
+{
+  *context = &primary_context;
+  return 0;
+}
+
+static int primary_release(int)
+{
+  return 0;
+}
+
+static int stream_context(void *, void **context)
+{
+  *context = &primary_context;
+  return 0;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **f, unsigned,
+                                             unsigned long long, void *)
+{
+  static const struct {
+    const char *name;
+    void *f;
+  } all[] = { { "cuCtxPushCurrent", (void *)context_push },
+              { "cuCtxPopCurrent", (void *)context_pop },
+              { "cuDevicePrimaryCtxRetain", (void *)primary_retain },
+              { "cuDevicePrimaryCtxRelease", (void *)primary_release },
+              { "cuStreamGetCtx", (void *)stream_context } };
+
+  for (const auto &entry : all) {
+    if (!strcmp(entry.name, name)) {
+      *f = entry.f;
+      return cudaSuccess;
+    }
+  }
+  return cudaErrorSymbolNotFound;
+}
+
+cudaError_t cudaMallocAsync(void **p, size_t bytes, cudaStream_t stream)
+{
+  *p = NULL;
+  if (stream->capturing)
+    return last_error = cudaErrorStreamCaptureUnsupported;
+  if (emulate_memory_limit && allocated + bytes > emulate_memory_limit)
+    return last_error = cudaErrorMemoryAllocation;
+  /* an address aligned to 256 whose end is exact, for the address sanitizer */
+  if (posix_memalign(p, 256, bytes))
+    return last_error = cudaErrorMemoryAllocation;
+  memset(*p, 0xff, bytes); /* NaN in every type */
+  allocated += bytes;
+  blocks[*p] = bytes;
+  emulate_allocations++;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
+{
+  if (stream->capturing)
+    return last_error = cudaErrorStreamCaptureUnsupported;
+  if (!blocks.count(p))
+    return last_error = cudaErrorInvalidValue;
+  allocated -= blocks[p];
+  blocks.erase(p);
+  free(p);
+  emulate_allocations--;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
+{
+  *total = emulate_memory_limit ? emulate_memory_limit : (size_t)8 << 30;
+  *available = *total - allocated;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream)
+{
+  if (stream->capturing)
+    return last_error = cudaErrorStreamCaptureUnsupported;
+  memcpy(dst, src, bytes);
+  return last_error >= 700 && last_error < 900 ? last_error : cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
+{
+  *stream = NULL;
+  if (flags != cudaStreamNonBlocking)
+    return last_error = cudaErrorInvalidValue;
+  *stream = new emulate_stream{};
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+  delete stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+  if (stream->capturing)
+    return last_error = cudaErrorStreamCaptureUnsupported;
+  return last_error >= 700 && last_error < 900 ? last_error : cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int)
+{
+  if (stream->capturing)
+    return last_error = cudaErrorInvalidValue;
+  stream->capturing = true;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
+{
+  *graph = NULL;
+  if (!stream->capturing)
+    return last_error = cudaErrorInvalidValue;
+  stream->capturing = false;
+  *graph = new emulate_graph{ stream->kept };
+  stream->kept.clear();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+  *exec = new emulate_graph{ graph->work };
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
+{
+  if (stream->capturing)
+    return last_error = cudaErrorStreamCaptureUnsupported;
+  for (const auto &work : exec->work)
+    work();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+  delete exec;
+  return cudaSuccess;
+}

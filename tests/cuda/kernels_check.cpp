@@ -1,0 +1,429 @@
+/*
+ * Every CUDA kernel against the CPU reference: on the emulated device, or on a real one.
+ *
+ *   kernels_emulated [NAME]             cases whose name contains NAME
+ *   kernels_check PLUGIN [NAME]         the same through libtextinv-cuda.so
+ *
+ * The truth is the reference in double precision on the rounded inputs. Float must agree to 1e-5.
+ * For 16 bits the error may be twice that of the plain formula in the same type, which rounds what
+ * it stores. Outputs stand between guards and hold NaN before. A case runs several times (emulated:
+ * with threads in another order each time) and must give the same bits.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <string>
+#include <vector>
+
+#include "check.h"
+
+/* ------ cases */
+
+static void check_groupnorm(ti_dtype dtype, ti_groupnorm_shape s)
+{
+  test t("groupnorm n %d hw %d c %d groups %d silu %d", dtype, s.n, s.hw, s.c, s.groups, s.silu);
+  const size_t count = (size_t)s.n * s.hw * s.c, stats = (size_t)s.n * s.groups;
+  const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c), b = t.input(TI_F32, s.c);
+  const tensor dy = t.input(dtype, count);
+  tensor mean = t.output(TI_F32, stats), rstd = t.output(TI_F32, stats), y = t.output(dtype, count);
+  tensor dx = t.output(dtype, count);
+
+  t.scratch(cuda()->groupnorm_scratch(&s));
+  t.run([&](backend &k) {
+    return k->groupnorm_fwd(k.exec(), k.type(dtype), k(y), (float *)k(mean), (float *)k(rstd), k(x),
+                            (float *)k(w), (float *)k(b), &s);
+  });
+  t.compare(mean);
+  t.compare(rstd);
+  t.compare(y);
+  t.run([&](backend &k) {
+    return k->groupnorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), (float *)k(mean),
+                            (float *)k(rstd), (float *)k(w), (float *)k(b), &s);
+  });
+  t.compare(dx);
+}
+
+static void check_layernorm(ti_dtype dtype, ti_layernorm_shape s)
+{
+  test t("layernorm rows %d c %d", dtype, s.rows, s.c);
+  const size_t count = (size_t)s.rows * s.c;
+  const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c), b = t.input(TI_F32, s.c);
+  const tensor dy = t.input(dtype, count);
+  tensor mean = t.output(TI_F32, s.rows), rstd = t.output(TI_F32, s.rows), y = t.output(dtype, count);
+  tensor dx = t.output(dtype, count);
+
+  t.run([&](backend &k) {
+    return k->layernorm_fwd(k.exec(), k.type(dtype), k(y), (float *)k(mean), (float *)k(rstd), k(x),
+                            (float *)k(w), (float *)k(b), &s);
+  });
+  t.compare(mean);
+  t.compare(rstd);
+  t.compare(y);
+  t.run([&](backend &k) {
+    return k->layernorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), (float *)k(mean),
+                            (float *)k(rstd), (float *)k(w), &s);
+  });
+  t.compare(dx);
+}
+
+static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, int d, int causal,
+                            int packed)
+{
+  test t("attention n %d heads %d tq %d tk %d d %d causal %d packed %d", dtype, n, heads, tq, tk, d,
+         causal, packed);
+  const int width = heads * d, stride = packed ? 3 * width : width;
+  ti_attention_shape s = { n, heads, tq, tk, d, stride, stride, stride, causal,
+                           1.0f / sqrtf((float)d) };
+  const size_t rows = (size_t)n * heads * tq;
+  const tensor q = t.input(dtype, (size_t)n * tq * stride), k = t.input(dtype, (size_t)n * tk * stride);
+  const tensor v = t.input(dtype, (size_t)n * tk * stride);
+  const tensor d_o = t.input(dtype, (size_t)n * tq * width);
+  tensor o = t.output(dtype, (size_t)n * tq * width), lse = t.output(TI_F32, rows);
+  tensor dq = t.output(dtype, (size_t)n * tq * stride), dk = t.output(dtype, (size_t)n * tk * stride);
+  tensor dv = t.output(dtype, (size_t)n * tk * stride);
+
+  /* what a packed row holds of the other two stays as it was */
+  t.columns(dq, width, stride);
+  t.columns(dk, width, stride);
+  t.columns(dv, width, stride);
+  t.scratch(cuda()->attention_scratch(dtype, &s, 1, 1));
+  t.run([&](backend &b) {
+    return b->attention_fwd(b.exec(), b.type(dtype), b(o), (float *)b(lse), b(q), b(k), b(v), &s);
+  });
+  t.compare(o);
+  t.compare(lse);
+  /* o and lse of the truth, so that what is compared is this direction alone */
+  t.share(o);
+  t.share(lse);
+  t.run([&](backend &b) {
+    return b->attention_bwd(b.exec(), b.type(dtype), b(dq), b(dk), b(dv), b(d_o), b(o),
+                            (float *)b(lse), b(q), b(k), b(v), &s);
+  });
+  /* p and ds are rounded before the second product, as PyTorch's kernels and the plain formula do */
+  t.compare(dq, 1.5);
+  t.compare(dk, 1.5);
+  t.compare(dv, 1.5);
+  t.reset(dk);
+  t.reset(dv);
+  t.run([&](backend &b) {
+    return b->attention_bwd(b.exec(), b.type(dtype), NULL, b(dk), b(dv), b(d_o), b(o),
+                            (float *)b(lse), b(q), b(k), b(v), &s);
+  });
+  t.compare(dk, 1.5);
+  t.compare(dv, 1.5);
+}
+
+static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int has_residual)
+{
+  s.oh = (s.h * s.up + s.pad_top + s.pad_bottom - s.kh) / s.stride + 1;
+  s.ow = (s.w * s.up + s.pad_left + s.pad_right - s.kw) / s.stride + 1;
+  test t("conv2d n %d %dx%d %d->%d k %dx%d stride %d pad %d %d %d %d up %d bias %d residual %d", dtype,
+         s.n, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.pad_bottom,
+         s.pad_right, s.up, has_bias, has_residual);
+  const size_t x_count = (size_t)s.n * s.h * s.w * s.cin, y_count = (size_t)s.n * s.oh * s.ow * s.cout;
+  const float deviation = 1.0f / sqrtf((float)s.kh * s.kw * s.cin);
+  const tensor x = t.input(dtype, x_count), dy = t.input(dtype, y_count);
+  const tensor w = t.input(dtype, (size_t)s.cout * s.cin * s.kh * s.kw, deviation);
+  const tensor bias = t.input(TI_F32, s.cout), residual = t.input(dtype, y_count);
+  tensor y = t.output(dtype, y_count), dx = t.output(dtype, x_count);
+  weight weights(t, w, { s.cout, s.cin, s.kh, s.kw });
+
+  for (int backward = 0; backward < 2; backward++) {
+    t.prepare([&](ti_exec *e, void **prepared, size_t *scratch) {
+      return cuda()->conv2d_prepare(e, dtype, prepared, scratch, weights.get(), &s, has_residual,
+                                    backward);
+    });
+    t.run([&](backend &k) {
+      return backward ? k->conv2d_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(w), &s)
+                      : k->conv2d_fwd(k.exec(), k.type(dtype), k(y), k(x), k(w),
+                                      has_bias ? (float *)k(bias) : NULL,
+                                      has_residual ? k(residual) : NULL, &s);
+    });
+    t.compare(backward ? dx : y);
+  }
+}
+
+static void check_linear(ti_dtype dtype, ti_linear_shape s, int has_bias, int has_residual)
+{
+  test t("linear rows %d %d->%d bias %d residual %d", dtype, s.rows, s.cin, s.cout, has_bias,
+         has_residual);
+  const size_t y_count = (size_t)s.rows * s.cout, x_count = (size_t)s.rows * s.cin;
+  const tensor x = t.input(dtype, x_count), dy = t.input(dtype, y_count);
+  const tensor w = t.input(dtype, (size_t)s.cout * s.cin, 1.0f / sqrtf((float)s.cin));
+  const tensor bias = t.input(TI_F32, s.cout), residual = t.input(dtype, y_count);
+  tensor y = t.output(dtype, y_count), dx = t.output(dtype, x_count);
+  weight weights(t, w, { s.cout, s.cin });
+
+  for (int backward = 0; backward < 2; backward++) {
+    t.prepare([&](ti_exec *e, void **prepared, size_t *scratch) {
+      return cuda()->linear_prepare(e, dtype, prepared, scratch, weights.get(), &s, has_residual,
+                                    backward);
+    });
+    t.run([&](backend &k) {
+      return backward ? k->linear_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(w), &s)
+                      : k->linear_fwd(k.exec(), k.type(dtype), k(y), k(x), k(w),
+                                      has_bias ? (float *)k(bias) : NULL,
+                                      has_residual ? k(residual) : NULL, &s);
+    });
+    t.compare(backward ? dx : y);
+  }
+}
+
+static void check_activation(ti_dtype dtype, size_t count, ti_activation kind)
+{
+  test t("activation %d count %zu", dtype, (int)kind, count);
+  const ti_activation_shape s = { count, kind };
+  const tensor x = t.input(dtype, count, 3.0f), dy = t.input(dtype, count);
+  tensor y = t.output(dtype, count), dx = t.output(dtype, count);
+
+  t.run([&](backend &k) { return k->activation_fwd(k.exec(), k.type(dtype), k(y), k(x), &s); });
+  t.compare(y);
+  t.run([&](backend &k) {
+    return k->activation_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), &s);
+  });
+  t.compare(dx);
+}
+
+static void check_geglu(ti_dtype dtype, int rows, int c)
+{
+  test t("geglu rows %d c %d", dtype, rows, c);
+  const ti_geglu_shape s = { rows, c };
+  const size_t count = (size_t)rows * c;
+  const tensor x = t.input(dtype, 2 * count, 2.0f), dy = t.input(dtype, count);
+  tensor y = t.output(dtype, count), dx = t.output(dtype, 2 * count);
+
+  t.run([&](backend &k) { return k->geglu_fwd(k.exec(), k.type(dtype), k(y), k(x), &s); });
+  t.compare(y);
+  t.run([&](backend &k) { return k->geglu_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), &s); });
+  t.compare(dx);
+}
+
+static void check_sums(ti_dtype dtype, int n, int hw, int c)
+{
+  test t("add n %d hw %d c %d", dtype, n, hw, c);
+  const ti_add_channels_shape s = { n, hw, c };
+  const size_t count = (size_t)n * hw * c;
+  const tensor a = t.input(dtype, count), b = t.input(dtype, count), v = t.input(dtype, (size_t)n * c);
+  tensor y = t.output(dtype, count), z = t.output(dtype, count), dv = t.output(dtype, (size_t)n * c);
+
+  t.run([&](backend &k) { return k->add(k.exec(), k.type(dtype), k(y), k(a), k(b), count); });
+  t.compare(y);
+  t.run([&](backend &k) {
+    return k->add_channels_fwd(k.exec(), k.type(dtype), k(z), k(a), k(v), &s);
+  });
+  t.compare(z);
+  t.run([&](backend &k) { return k->add_channels_bwd(k.exec(), k.type(dtype), k(dv), k(a), &s); });
+  t.compare(dv);
+}
+
+static void check_copies(ti_dtype dtype, ti_copy_columns_shape s)
+{
+  test t("copy_columns rows %d count %d y %d+%d x %d+%d", dtype, s.rows, s.count, s.y_c, s.y_from,
+         s.x_c, s.x_from);
+  const tensor x = t.input(dtype, (size_t)s.rows * s.x_c);
+  tensor y = t.output(dtype, (size_t)s.rows * s.y_c);
+
+  t.columns(y, s.count, s.y_c, s.y_from);
+  t.run([&](backend &k) { return k->copy_columns(k.exec(), k.type(dtype), k(y), k(x), &s); });
+  t.compare(y);
+}
+
+static void check_gather(ti_dtype dtype, int n, int tokens, int c)
+{
+  test t("gather n %d tokens %d c %d", dtype, n, tokens, c);
+  const ti_gather_shape s = { n, tokens, c };
+  const size_t count = (size_t)n * tokens * c;
+  const tensor x = t.input(dtype, count), dy = t.input(dtype, (size_t)n * c);
+  const tensor index = t.integers(n, tokens);
+  tensor y = t.output(dtype, (size_t)n * c), dx = t.output(dtype, count);
+
+  t.run([&](backend &k) {
+    return k->gather_fwd(k.exec(), k.type(dtype), k(y), k(x), (int32_t *)k(index), &s);
+  });
+  t.compare(y);
+  t.run([&](backend &k) {
+    return k->gather_bwd(k.exec(), k.type(dtype), k(dx), k(dy), (int32_t *)k(index), &s);
+  });
+  t.compare(dx);
+}
+
+static void check_cast(ti_dtype to, ti_dtype from, size_t count)
+{
+  test t("cast from %d count %zu", to, (int)from, count);
+  const tensor x = t.input(from, count);
+  tensor y = t.output(to, count);
+
+  t.run([&](backend &k) { return k->cast(k.exec(), k.type(to), k(y), k.type(from), k(x), count); });
+  t.compare(y);
+}
+
+static void check_upsample(ti_dtype dtype, int n, int h, int w, int c)
+{
+  test t("upsample n %d %dx%d c %d", dtype, n, h, w, c);
+  const ti_upsample_shape s = { n, h, w, c };
+  const size_t count = (size_t)n * h * w * c;
+  const tensor x = t.input(dtype, count), dy = t.input(dtype, 4 * count);
+  tensor y = t.output(dtype, 4 * count), dx = t.output(dtype, count);
+
+  t.run([&](backend &k) { return k->upsample_fwd(k.exec(), k.type(dtype), k(y), k(x), &s); });
+  t.compare(y);
+  t.run([&](backend &k) { return k->upsample_bwd(k.exec(), k.type(dtype), k(dx), k(dy), &s); });
+  t.compare(dx);
+}
+
+static void check_timestep(ti_dtype dtype, int n, int dim, int flip, float shift)
+{
+  test t("timestep n %d dim %d flip %d", dtype, n, dim, flip);
+  const ti_timestep_shape s = { n, dim, flip, shift, 10000.0f };
+  const tensor times = t.input(TI_F32, n, 300.0f, 500.0f);
+  tensor y = t.output(dtype, (size_t)n * dim);
+
+  t.run([&](backend &k) {
+    return k->timestep_fwd(k.exec(), k.type(dtype), k(y), (float *)k(times), &s);
+  });
+  t.compare(y);
+}
+
+static void check_embedding(ti_dtype dtype, int n, int tokens, int c, int vocab, int rows,
+                            int has_positions)
+{
+  test t("embedding n %d tokens %d c %d vocab %d rows %d positions %d", dtype, n, tokens, c, vocab,
+         rows, has_positions);
+  const ti_embedding_shape s = { n, tokens, c, vocab, rows };
+  const size_t count = (size_t)n * tokens * c;
+  const tensor ids = t.integers((size_t)n * tokens, vocab + rows);
+  const tensor table = t.input(dtype, (size_t)vocab * c), learnt = t.input(TI_F32, (size_t)rows * c);
+  const tensor positions = t.input(dtype, (size_t)tokens * c), dy = t.input(dtype, count);
+  tensor y = t.output(dtype, count), drows = t.output(TI_F32, (size_t)rows * c);
+
+  t.run([&](backend &k) {
+    return k->embedding_fwd(k.exec(), k.type(dtype), k(y), (int32_t *)k(ids), k(table),
+                            (float *)k(learnt), has_positions ? k(positions) : NULL, &s);
+  });
+  t.compare(y);
+  t.run([&](backend &k) {
+    return k->embedding_bwd(k.exec(), k.type(dtype), (float *)k(drows), k(dy), (int32_t *)k(ids), &s);
+  });
+  t.compare(drows);
+}
+
+static void check_mse(ti_dtype dtype, int n, size_t count)
+{
+  test t("mse n %d count %zu", dtype, n, count);
+  const ti_mse_shape s = { n, count };
+  const tensor pred = t.input(dtype, n * count), target = t.input(TI_F32, n * count);
+  tensor loss = t.output(TI_F32, 1), dpred = t.output(dtype, n * count);
+
+  t.run([&](backend &k) {
+    return k->mse_fwd(k.exec(), k.type(dtype), (float *)k(loss), k(pred), (float *)k(target), &s);
+  });
+  t.compare(loss);
+  t.run([&](backend &k) {
+    return k->mse_bwd(k.exec(), k.type(dtype), k(dpred), k(pred), (float *)k(target), 128.0f, &s);
+  });
+  t.compare(dpred);
+}
+
+/* ------ tables */
+
+static void check_dtype(ti_dtype dtype)
+{
+  static const ti_groupnorm_shape groupnorms[] = {
+    { 1, 1, 32, 32, 0, 1e-5f },  { 2, 9, 48, 4, 1, 1e-5f },  { 1, 20, 320, 32, 1, 1e-5f },
+    { 3, 16, 64, 32, 0, 1e-6f }, { 1, 300, 131, 1, 1, 1e-5f }, { 1, 2, 2560, 32, 1, 1e-5f },
+    { 50, 20, 16, 2, 1, 1e-5f },
+  };
+  static const ti_layernorm_shape layernorms[] = {
+    { 1, 1, 1e-5f }, { 5, 320, 1e-5f }, { 3, 77, 1e-5f }, { 9, 768, 1e-6f },
+  };
+  /* n, h, w, cin, cout, kh, kw, stride, pads, up */
+  static const ti_conv2d_shape convs[] = {
+    { 1, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* same */
+    { 2, 5, 7, 24, 40, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* odd sides */
+    { 1, 6, 6, 4, 32, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },    /* first */
+    { 1, 6, 6, 32, 4, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },    /* last */
+    { 1, 5, 6, 7, 3, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },     /* nothing aligned */
+    { 2, 8, 8, 32, 32, 3, 3, 2, 1, 1, 1, 1, 1, 0, 0 },   /* down */
+    { 1, 9, 8, 16, 24, 3, 3, 2, 0, 0, 1, 1, 1, 0, 0 },   /* the autoencoder's down */
+    { 1, 4, 4, 32, 16, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },   /* up */
+    { 1, 3, 5, 8, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },
+    { 1, 4, 4, 72, 8, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0 },
+    { 1, 8, 8, 16, 16, 4, 4, 4 / 2, 0, 0, 0, 0, 1, 0, 0 },
+    { 1, 2, 2, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },  /* split */
+    { 1, 14, 20, 8, 136, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 }, /* large tiles */
+  };
+  static const ti_linear_shape linears[] = {
+    { 1, 8, 8 }, { 77, 768, 64 }, { 3, 5, 7 }, { 200, 40, 136 }, { 20, 640, 24 },
+  };
+  static const struct {
+    int n, heads, tq, tk, d, causal, packed;
+  } attentions[] = {
+    { 1, 2, 64, 64, 40, 0, 0 },   { 2, 1, 70, 77, 40, 0, 0 },  { 1, 2, 100, 100, 64, 1, 1 },
+    { 1, 1, 16, 77, 80, 0, 0 },   { 1, 1, 65, 33, 32, 0, 1 },  { 1, 1, 64, 64, 96, 0, 0 },
+    { 1, 1, 40, 130, 128, 0, 0 }, { 1, 1, 66, 66, 160, 0, 0 }, { 1, 1, 1, 1, 8, 0, 0 },
+    { 1, 3, 5, 9, 7, 0, 0 },      { 1, 1, 12, 12, 200, 0, 0 }, { 2, 2, 77, 77, 56, 1, 1 },
+    { 1, 1, 300, 77, 40, 0, 0 },  { 1, 2, 6, 6, 512, 0, 0 },
+  };
+  static const ti_copy_columns_shape copies[] = {
+    { 5, 8, 24, 8, 16, 0 }, { 3, 5, 9, 2, 7, 1 }, { 7, 320, 640, 320, 320, 0 }, { 1, 1, 1, 0, 1, 0 },
+    { 4, 6, 12, 2, 8, 2 },
+  };
+
+  for (const auto &s : groupnorms)
+    check_groupnorm(dtype, s);
+  for (const auto &s : layernorms)
+    check_layernorm(dtype, s);
+  for (const auto &s : convs) {
+    check_conv2d(dtype, s, 1, 0);
+    check_conv2d(dtype, s, 1, 1);
+  }
+  check_conv2d(dtype, convs[0], 0, 0);
+  for (const auto &s : linears) {
+    check_linear(dtype, s, 1, 0);
+    check_linear(dtype, s, 0, 1);
+  }
+  for (const auto &a : attentions)
+    check_attention(dtype, a.n, a.heads, a.tq, a.tk, a.d, a.causal, a.packed);
+  for (const auto &s : copies)
+    check_copies(dtype, s);
+  for (size_t count : { (size_t)1, (size_t)37, (size_t)4096 }) {
+    for (ti_activation kind : { TI_SILU, TI_GELU, TI_QUICK_GELU })
+      check_activation(dtype, count, kind);
+  }
+  for (int c : { 1, 40, 77 }) {
+    check_geglu(dtype, 5, c);
+    check_sums(dtype, 2, 9, c);
+    check_gather(dtype, 3, 7, c);
+    check_upsample(dtype, 2, 3, 5, c);
+  }
+  for (ti_dtype from : { TI_F32, TI_F16, TI_BF16 })
+    check_cast(dtype, from, 1000);
+  check_timestep(dtype, 3, 320, 1, 0.0f);
+  check_timestep(dtype, 2, 15, 0, 1.0f);
+  check_timestep(dtype, 1, 1, 0, 0.0f);
+  check_embedding(dtype, 2, 77, 48, 20, 3, 1);
+  check_embedding(dtype, 1, 9, 5, 4, 1, 0);
+  check_mse(dtype, 2, 256);
+  check_mse(dtype, 1, 4097);
+}
+
+int main(int argc, char **argv)
+{
+  int at = 1;
+
+#ifndef TI_EMULATE
+  if (argc < 2) {
+    fprintf(stderr, "usage: %s PLUGIN [NAME]\n", argv[0]);
+    return 2;
+  }
+  at = 2;
+#endif
+  check_open(argc > 1 ? argv[1] : NULL, argc > at ? argv[at] : "");
+  for (ti_dtype dtype : { TI_F32, TI_F16, TI_BF16 })
+    check_dtype(dtype);
+  check_step();
+  check_host_side();
+  return check_close();
+}
