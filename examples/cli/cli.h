@@ -50,9 +50,9 @@ int cli_report(const char *command, textinv_session *session, textinv_status sta
 int cli_fail(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* a line on stderr unless --quiet or --progress json */
 void cli_say(const cli_common *common, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+  __attribute__((format(printf, 2, 3)));
 
 extern const cli_command cli_invert, cli_generate, cli_inspect, cli_convert, cli_tokenize,
-    cli_sheet;
+  cli_sheet;
 
 #endif /* CLI_CLI_H */

@@ -58,7 +58,7 @@ static int run_convert(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-    "Write an embedding in another format. IN may be WORD=FILE, which renames it.";
+  "Write an embedding in another format. IN may be WORD=FILE, which renames it.";
 
 const cli_command cli_convert = { .name = name,
                                   .summary = summary,

@@ -108,21 +108,23 @@ static int check_sheet(const run *r)
   if (!cells)
     return cli_fail(name, "out of memory");
   textinv_model_get_info(r->model, &info);
+  const uint32_t w = v->p.width ? v->p.width : info.size;
+  const uint32_t h = v->p.height ? v->p.height : info.size;
   const sheet s = { NULL,
                     &row,
                     1,
-                    sheet_columns(v->p.images),
-                    v->p.width ? v->p.width : info.size,
-                    v->p.height ? v->p.height : info.size };
+                    sheet_columns(v->p.images > 1 ? v->p.images : pictures),
+                    w * sheet_zoom(w),
+                    h * sheet_zoom(w) };
 
   sheet_size(&s, &width, &height);
   free(cells);
   if (pictures > 1 && !v->separate && (width > 16384 || height > 16384))
     return cli_usage(
-        name,
-        "--images %u: a sheet of %llu x %llu pixels; at most 16384 a side is expected, "
-        "--separate writes one file a picture",
-        v->p.images, (unsigned long long)width, (unsigned long long)height);
+      name,
+      "--images %u: a sheet of %llu x %llu pixels; at most 16384 a side is expected, "
+      "--separate writes one file a picture",
+      v->p.images, (unsigned long long)width, (unsigned long long)height);
   return CLI_OK;
 }
 
@@ -149,8 +151,9 @@ static int save_separate(const run *r)
   for (size_t k = 0; k < v->prompts.count; k++) {
     for (uint32_t i = 0; i < v->p.images; i++, n++) {
       char *path = numbered(v->out, n);
-      const textinv_status status =
-          path ? textinv_images_save(r->session, r->drawn[k], i, path, NULL) : TEXTINV_E_NOMEM;
+      const textinv_status status = path
+                                      ? textinv_images_save(r->session, r->drawn[k], i, path, NULL)
+                                      : TEXTINV_E_NOMEM;
 
       if (status < 0) {
         free(path);
@@ -202,13 +205,14 @@ static textinv_status draw_sheet(const run *r, textinv_images **out)
       cells[n] = (sheet_cell){ r->drawn[k], i, rows ? labels[n] : v->prompts.items[k].text };
       titled[k] = (sheet_row){ v->prompts.items[k].text, &cells[k * images], images };
     }
+    const uint32_t w = textinv_images_width(r->drawn[0]);
     const sheet_row single = { NULL, cells, pictures };
     const sheet s = { NULL,
                       rows ? titled : &single,
                       rows ? prompts : 1,
                       sheet_columns(rows ? images : pictures),
-                      textinv_images_width(r->drawn[0]),
-                      textinv_images_height(r->drawn[0]) };
+                      w * sheet_zoom(w),
+                      textinv_images_height(r->drawn[0]) * sheet_zoom(w) };
 
     status = sheet_draw(out, r->session, &s);
   }
@@ -262,8 +266,8 @@ static int prepare(run *r)
   if ((status = textinv_embeddings_new(&r->embeddings, r->session)) < 0)
     return cli_report(name, r->session, status);
   for (size_t i = 0; i < v->embeddings.count; i++) {
-    result =
-        cli_load_embedding(r->session, r->embeddings, r->model, name, v->embeddings.items[i].text);
+    result = cli_load_embedding(r->session, r->embeddings, r->model, name,
+                                v->embeddings.items[i].text);
     if (result != CLI_OK)
       return result;
   }
@@ -314,14 +318,15 @@ static int run_generate(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-    "Draw pictures of a prompt, in which learnt words stand like any other.";
+  "Draw pictures of a prompt, in which learnt words stand like any other.";
 
-const cli_command cli_generate = { .name = name,
-                                   .summary = summary,
-                                   .usage =
-                                       "--prompt TEXT [--embedding FILE] --out FILE.png [options]",
-                                   .options = options,
-                                   .shared = cli_compute_options,
-                                   .size = sizeof(values),
-                                   .init = init,
-                                   .run = run_generate };
+const cli_command cli_generate = {
+  .name = name,
+  .summary = summary,
+  .usage = "--prompt TEXT [--embedding FILE] --out FILE.png [options]",
+  .options = options,
+  .shared = cli_compute_options,
+  .size = sizeof(values),
+  .init = init,
+  .run = run_generate
+};

@@ -140,18 +140,10 @@ static int run_inspect(void *p, const cli_arguments *arguments)
     status = textinv_file_kind(&kind, session, path);
   if (status >= 0) {
     switch (kind) {
-    case TEXTINV_KIND_MODEL:
-      status = print_model(session, path);
-      break;
-    case TEXTINV_KIND_EMBEDDING:
-      status = print_embedding(session, path);
-      break;
-    case TEXTINV_KIND_CHECKPOINT:
-      status = print_checkpoint(session, path);
-      break;
-    case TEXTINV_KIND_IMAGE:
-      status = print_image(session, path);
-      break;
+    case TEXTINV_KIND_MODEL: status = print_model(session, path); break;
+    case TEXTINV_KIND_EMBEDDING: status = print_embedding(session, path); break;
+    case TEXTINV_KIND_CHECKPOINT: status = print_checkpoint(session, path); break;
+    case TEXTINV_KIND_IMAGE: status = print_image(session, path); break;
     default:
       result = cli_fail(name, "%s: is no model folder, embedding, checkpoint or picture", path);
     }
@@ -163,8 +155,8 @@ static int run_inspect(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-    "Say what is in an embedding, a checkpoint, a model folder or a picture; without\n"
-    "an argument what the default model is.";
+  "Say what is in an embedding, a checkpoint, a model folder or a picture; without\n"
+  "an argument what the default model is.";
 
 const cli_command cli_inspect = { .name = name,
                                   .summary = summary,

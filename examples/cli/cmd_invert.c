@@ -189,8 +189,8 @@ static int make_concepts(run *r)
     c->num_prompts = v->prompts.count;
     if (!*c->placeholder || strlen(c->placeholder) > 255 || strpbrk(c->placeholder, " \t\n\r\f\v"))
       return cli_usage(
-          name, "--placeholder \"%.300s\": a word of 1 to 255 bytes without spaces is expected",
-          c->placeholder);
+        name, "--placeholder \"%.300s\": a word of 1 to 255 bytes without spaces is expected",
+        c->placeholder);
     if (parse_vectors(&c->num_vectors, item(&v->vectors, i)) != CLI_OK ||
         parse_property(&c->property, item(&v->properties, i)) != CLI_OK)
       return CLI_USAGE;
@@ -273,10 +273,9 @@ static textinv_status draw_preview(run *r, textinv_images **out, textinv_images 
   char labels[16][32];
   const uint32_t count = textinv_images_count(images) < 16 ? textinv_images_count(images) : 16;
   const sheet_row row = { NULL, cells, count };
-  const sheet s = {
-    r->v->p.preview_prompt,       &row, 1, sheet_columns(count), textinv_images_width(images),
-    textinv_images_height(images)
-  };
+  const uint32_t w = textinv_images_width(images), h = textinv_images_height(images);
+  const sheet s = { r->v->p.preview_prompt, &row, 1, sheet_columns(count), w * sheet_zoom(w),
+                    h * sheet_zoom(w) };
 
   for (uint32_t i = 0; i < count; i++) {
     snprintf(labels[i], sizeof(labels[i]), "seed %llu",
@@ -349,8 +348,8 @@ static textinv_status save(const run *r, const textinv_model *model, textinv_emb
   if ((status = textinv_model_get_info(model, &info)) < 0)
     return status;
   return textinv_embeddings_save(
-      r->session, embeddings, r->v->out,
-      info.num_encoders > 1 ? TEXTINV_FORMAT_SDXL : TEXTINV_FORMAT_DIFFUSERS, NULL);
+    r->session, embeddings, r->v->out,
+    info.num_encoders > 1 ? TEXTINV_FORMAT_SDXL : TEXTINV_FORMAT_DIFFUSERS, NULL);
 }
 
 static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)
@@ -360,8 +359,8 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
   textinv_status status;
 
   for (size_t i = 0; i < v->embeddings.count; i++) {
-    const int loaded =
-        cli_load_embedding(r->session, embeddings, model, name, v->embeddings.items[i].text);
+    const int loaded = cli_load_embedding(r->session, embeddings, model, name,
+                                          v->embeddings.items[i].text);
 
     if (loaded != CLI_OK)
       return loaded;
@@ -448,8 +447,8 @@ out:
 }
 
 static const char summary[] =
-    "Learn a word from three to five pictures of a thing. For several words in one\n"
-    "run repeat --images, --placeholder and --initializer.";
+  "Learn a word from three to five pictures of a thing. For several words in one\n"
+  "run repeat --images, --placeholder and --initializer.";
 
 const cli_command cli_invert = { .name = name,
                                  .summary = summary,

@@ -79,8 +79,10 @@ static void make_rows(run *r, size_t count)
 static int write_sheet(run *r)
 {
   const values *v = r->v;
-  const uint32_t width = v->size ? v->size : textinv_images_width(r->cells[0].images);
-  const uint32_t height = v->size ? v->size : textinv_images_height(r->cells[0].images);
+  const uint32_t w = textinv_images_width(r->cells[0].images);
+  const uint32_t h = textinv_images_height(r->cells[0].images);
+  const uint32_t width = v->size ? v->size : w * sheet_zoom(w);
+  const uint32_t height = v->size ? v->size : h * sheet_zoom(w);
   const sheet s = { v->title,
                     r->rows,
                     r->num_rows,
@@ -90,14 +92,14 @@ static int write_sheet(run *r)
                     width,
                     height };
   textinv_images *drawn = NULL;
-  uint64_t w, h;
+  uint64_t sheet_w, sheet_h;
   textinv_status status;
 
-  sheet_size(&s, &w, &h);
-  if (w > 16384 || h > 16384)
+  sheet_size(&s, &sheet_w, &sheet_h);
+  if (sheet_w > 16384 || sheet_h > 16384)
     return cli_usage(name,
                      "a sheet of %llu x %llu pixels; at most 16384 a side is expected, see --size",
-                     (unsigned long long)w, (unsigned long long)h);
+                     (unsigned long long)sheet_w, (unsigned long long)sheet_h);
   status = sheet_draw(&drawn, r->session, &s);
   if (status >= 0)
     status = textinv_images_save(r->session, drawn, 0, v->out, "");
@@ -141,7 +143,7 @@ static int run_sheet(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-    "Put pictures on one sheet. LABEL=FILE writes a label below a picture.";
+  "Put pictures on one sheet. LABEL=FILE writes a label below a picture.";
 
 const cli_command cli_sheet = { .name = name,
                                 .summary = summary,

@@ -19,15 +19,15 @@ static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },
 #define MODEL                                                                                      \
   {                                                                                                \
     "model", "DIR", CLI_TEXT, offsetof(cli_common, model), 0, 0, NULL, 0,                          \
-        "diffusers folder (the default model)"                                                     \
+      "diffusers folder (the default model)"                                                       \
   }
 #define TALK                                                                                       \
   { "progress",       "KIND",   CLI_CHOICE, offsetof(cli_common, progress), 0, 0,                  \
     progress_choices, CLI_RARE, "" },                                                              \
-      { "quiet", NULL, CLI_FLAG, offsetof(cli_common, quiet),   0,                                 \
-        0,       NULL, CLI_RARE, "no talk on stderr but errors" },                                 \
-      { "verbose", NULL, CLI_FLAG, offsetof(cli_common, verbose),     0,                           \
-        0,         NULL, CLI_RARE, "everything that the library logs" },                           \
+    { "quiet", NULL, CLI_FLAG, offsetof(cli_common, quiet),   0,                                   \
+      0,       NULL, CLI_RARE, "no talk on stderr but errors" },                                   \
+    { "verbose", NULL, CLI_FLAG, offsetof(cli_common, verbose),     0,                             \
+      0,         NULL, CLI_RARE, "everything that the library logs" },                             \
   {                                                                                                \
     NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL                                                   \
   }

@@ -11,16 +11,12 @@ static int print_default(FILE *out, const cli_option *o, const char *value)
   if (o->flags & CLI_QUIET_DEFAULT)
     return 0;
   switch (o->type) {
-  case CLI_UINT:
-    return fprintf(out, " (%u)", *(const uint32_t *)value);
-  case CLI_UINT64:
-    return fprintf(out, " (%llu)", (unsigned long long)*(const uint64_t *)value);
-  case CLI_FLOAT:
-    return fprintf(out, " (%g)", (double)*(const float *)value);
+  case CLI_UINT: return fprintf(out, " (%u)", *(const uint32_t *)value);
+  case CLI_UINT64: return fprintf(out, " (%llu)", (unsigned long long)*(const uint64_t *)value);
+  case CLI_FLOAT: return fprintf(out, " (%g)", (double)*(const float *)value);
   case CLI_CHOICE:
     return fprintf(out, " (%s)", cli_choice_name(o->choices, *(const int32_t *)value));
-  default:
-    return 0;
+  default: return 0;
   }
 }
 

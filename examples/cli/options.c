@@ -267,21 +267,13 @@ static int set(const parser *p, const cli_option *o, const char *text)
 
   switch (o->type) {
   case CLI_UINT:
-  case CLI_UINT64:
-    return set_whole(p, o, text, value);
-  case CLI_FLOAT:
-    return set_float(p, o, text, value);
-  case CLI_BYTES:
-    return set_bytes(p, o, text, value);
-  case CLI_CHOICE:
-    return set_choice(p, o, text, value);
-  case CLI_TEXT:
-    *(const char **)value = text;
-    return CLI_OK;
-  case CLI_LIST:
-    return append(p, text, value);
-  case CLI_FLAG:
-    break;
+  case CLI_UINT64: return set_whole(p, o, text, value);
+  case CLI_FLOAT: return set_float(p, o, text, value);
+  case CLI_BYTES: return set_bytes(p, o, text, value);
+  case CLI_CHOICE: return set_choice(p, o, text, value);
+  case CLI_TEXT: *(const char **)value = text; return CLI_OK;
+  case CLI_LIST: return append(p, text, value);
+  case CLI_FLAG: break;
   }
   return CLI_USAGE;
 }

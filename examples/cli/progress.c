@@ -94,8 +94,9 @@ static void draw_bar(progress_state *p, const textinv_progress *g)
 {
   struct winsize terminal;
   char text[192], bar[64];
-  const int columns =
-      !ioctl(STDERR_FILENO, TIOCGWINSZ, &terminal) && terminal.ws_col ? terminal.ws_col : 80;
+  const int columns = !ioctl(STDERR_FILENO, TIOCGWINSZ, &terminal) && terminal.ws_col
+                        ? terminal.ws_col
+                        : 80;
   const double done = g->steps ? (double)g->step / g->steps : 1.0;
   int width, filled;
 
@@ -163,11 +164,8 @@ int32_t progress_update(void *user, const textinv_progress *g)
       p->drawn = clock;
     }
     break;
-  case PROGRESS_JSON:
-    print_json(p, g);
-    break;
-  default:
-    break;
+  case PROGRESS_JSON: print_json(p, g); break;
+  default: break;
   }
   fflush(stderr);
   return 0;

@@ -43,6 +43,11 @@ uint32_t sheet_columns(size_t count)
   return side;
 }
 
+uint32_t sheet_zoom(uint32_t width)
+{
+  return width && width < 128 ? (127 + width) / width : 1;
+}
+
 /* ------------------------------------------------------------------ text */
 
 /* bytes of the first line of text when at most columns characters fit, broken at a space where
@@ -149,8 +154,8 @@ static textinv_status walk(const font_target *t, textinv_session *session, const
   textinv_status status;
 
   if (s->title) {
-    const int lines =
-        paragraph(t, &l, l.margin, (int)y, 2 * l.scale, text_width, LABEL_LINES, s->title);
+    const int lines = paragraph(t, &l, l.margin, (int)y, 2 * l.scale, text_width, LABEL_LINES,
+                                s->title);
 
     y += 2 * lines * l.line + l.gap;
   }
@@ -160,7 +165,7 @@ static textinv_status walk(const font_target *t, textinv_session *session, const
     if (row->title) {
       y += r ? l.gap : 0;
       y += paragraph(t, &l, l.margin, (int)y, l.scale, text_width, LABEL_LINES, row->title) *
-               l.line +
+             l.line +
            2 * l.scale;
     }
     for (size_t i = 0; i < row->count; i += (size_t)l.columns) {

@@ -28,6 +28,9 @@ typedef struct sheet {
 /* columns that make count pictures a pleasant sheet */
 uint32_t sheet_columns(size_t count);
 
+/* how many times larger pictures of this width are shown, so that labels have room beside them */
+uint32_t sheet_zoom(uint32_t width);
+
 /* width and height in pixels; cells need no images for this */
 void sheet_size(const sheet *sheet, uint64_t *width, uint64_t *height);
 
