@@ -9,17 +9,17 @@ enum { TI_UNET_MAX_BLOCKS = 8 };
 typedef struct ti_unet_config {
   int in_channels, out_channels, sample_size, blocks, groups;
   int channels[TI_UNET_MAX_BLOCKS];
-  int layers[TI_UNET_MAX_BLOCKS];            /* resnets of a down block; up blocks have one more */
+  int layers[TI_UNET_MAX_BLOCKS]; /* resnets of a down block; up blocks have one more */
   int transformer_layers[TI_UNET_MAX_BLOCKS];
   int up_transformer_layers[TI_UNET_MAX_BLOCKS]; /* in the order of up blocks */
   int heads[TI_UNET_MAX_BLOCKS];
-  int context_dim[TI_UNET_MAX_BLOCKS];       /* all equal */
+  int context_dim[TI_UNET_MAX_BLOCKS]; /* all equal */
   int down_attention[TI_UNET_MAX_BLOCKS], up_attention[TI_UNET_MAX_BLOCKS];
-  int only_cross_attention[TI_UNET_MAX_BLOCKS], mid_only_cross_attention;
+  int only_cross_attention[TI_UNET_MAX_BLOCKS];
   int flip_sin_to_cos, downsample_padding;
   double freq_shift, eps;
-  int text_time;                             /* SDXL: pooled text and size ids are added to t */
-  int addition_dim, projection_dim;          /* of text_time */
+  int text_time;                    /* SDXL: pooled text and size ids are added to t */
+  int addition_dim, projection_dim; /* of text_time */
 } ti_unet_config;
 
 textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json *json);

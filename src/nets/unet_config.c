@@ -47,8 +47,8 @@ static textinv_status check_fixed(const ti_json *json, ti_error *error, const fi
   switch (f->kind) {
   case IS_NULL:
     if (ti_json_has(json, f->key))
-      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: %s is set; only null is supported", json->path,
-                     f->key);
+      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: %s is set; only null is supported",
+                     json->path, f->key);
     return TEXTINV_OK;
   case IS_FALSE:
     if ((status = ti_json_bool(json, error, f->key, 0, &flag)) < 0)
@@ -59,17 +59,17 @@ static textinv_status check_fixed(const ti_json *json, ti_error *error, const fi
   case IS_INT:
     if ((status = ti_json_float(json, error, f->key, f->number, -1e9, 1e9, &number)) < 0)
       return status;
-    return number != f->number ? ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                                         "%s: %s is %g; only %d is supported", json->path, f->key,
-                                         number, f->number)
-                               : TEXTINV_OK;
+    return number != f->number
+             ? ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: %s is %g; only %d is supported",
+                       json->path, f->key, number, f->number)
+             : TEXTINV_OK;
   default:
     if ((status = ti_json_string(json, error, f->key, f->text, &text)) < 0)
       return status;
-    return strcmp(text, f->text) ? ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                                           "%s: %s \"%s\"; known is \"%s\"", json->path, f->key, text,
-                                           f->text)
-                                 : TEXTINV_OK;
+    return strcmp(text, f->text)
+             ? ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: %s \"%s\"; known is \"%s\"", json->path,
+                       f->key, text, f->text)
+             : TEXTINV_OK;
   }
 }
 
@@ -89,8 +89,8 @@ static textinv_status read_types(const ti_json *json, ti_error *error, const cha
     count = 4;
   }
   if (count != blocks)
-    return ti_fail(error, TEXTINV_E_SHAPE, "%s: %s has %d entries, block_out_channels %d", json->path,
-                   key, count, blocks);
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s: %s has %d entries, block_out_channels %d",
+                   json->path, key, count, blocks);
   for (int i = 0; i < count; i++) {
     flags[i] = !strcmp(types[i], crossed);
     if (!flags[i] && strcmp(types[i], plain))
@@ -109,7 +109,8 @@ static textinv_status read_addition(ti_unet_config *out, ti_error *error, const 
     return status;
   if (strcmp(type, "text_time"))
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                   "%s: addition_embed_type \"%s\"; known are null and \"text_time\"", json->path, type);
+                   "%s: addition_embed_type \"%s\"; known are null and \"text_time\"", json->path,
+                   type);
   out->text_time = 1;
   if ((status = ti_json_int(json, error, "addition_time_embed_dim", 0, 1, 16384,
                             &out->addition_dim)) < 0 ||
@@ -119,11 +120,15 @@ static textinv_status read_addition(ti_unet_config *out, ti_error *error, const 
   if (!out->addition_dim || out->projection_dim <= 6 * out->addition_dim)
     return ti_fail(error, TEXTINV_E_SHAPE,
                    "%s: projection_class_embeddings_input_dim %d must exceed 6 times "
-                   "addition_time_embed_dim %d", json->path, out->projection_dim, out->addition_dim);
+                   "addition_time_embed_dim %d",
+                   json->path, out->projection_dim, out->addition_dim);
   return TEXTINV_OK;
 }
 
-/* a bool, or a list of bools, one a block */
+/*
+ * A bool, or a list of bools, one a block. The middle block has self-attention in any case: diffusers hands
+ * mid_block_only_cross_attention to another kind of middle block alone.
+ */
 static textinv_status read_only_cross(ti_unet_config *out, ti_error *error, const ti_json *json)
 {
   const json_t *value = json_object_get(json->root, "only_cross_attention");
@@ -135,19 +140,19 @@ static textinv_status read_only_cross(ti_unet_config *out, ti_error *error, cons
       return status;
     for (int i = 0; i < out->blocks; i++)
       out->only_cross_attention[i] = flag;
-    out->mid_only_cross_attention = flag;
   } else {
     if (json_array_size(value) != (size_t)out->blocks)
-      return ti_fail(error, TEXTINV_E_SHAPE, "%s: only_cross_attention has %zu entries, %d are needed",
-                     json->path, json_array_size(value), out->blocks);
+      return ti_fail(error, TEXTINV_E_SHAPE,
+                     "%s: only_cross_attention has %zu entries, %d are needed", json->path,
+                     json_array_size(value), out->blocks);
     for (int i = 0; i < out->blocks; i++) {
       if (!json_is_boolean(json_array_get(value, (size_t)i)))
-        return ti_fail(error, TEXTINV_E_FORMAT, "%s: only_cross_attention[%d] is no bool", json->path, i);
+        return ti_fail(error, TEXTINV_E_FORMAT, "%s: only_cross_attention[%d] is no bool",
+                       json->path, i);
       out->only_cross_attention[i] = json_is_true(json_array_get(value, (size_t)i));
     }
   }
-  return ti_json_bool(json, error, "mid_block_only_cross_attention", out->mid_only_cross_attention,
-                      &out->mid_only_cross_attention);
+  return TEXTINV_OK;
 }
 
 static textinv_status check_sizes(const ti_unet_config *c, ti_error *error, const ti_json *json)
@@ -196,25 +201,24 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
       (status = ti_json_int(json, error, "out_channels", 4, 1, 1024, &out->out_channels)) < 0 ||
       (status = ti_json_int(json, error, "sample_size", 64, 1, 4096, &out->sample_size)) < 0 ||
       (status = ti_json_int(json, error, "norm_num_groups", 32, 1, 4096, &out->groups)) < 0 ||
-      (status = ti_json_int(json, error, "downsample_padding", 1, 0, 1, &out->downsample_padding)) < 0 ||
+      (status = ti_json_int(json, error, "downsample_padding", 1, 0, 1, &out->downsample_padding)) <
+        0 ||
       (status = ti_json_float(json, error, "norm_eps", 1e-5, 1e-12, 1.0, &out->eps)) < 0 ||
       (status = ti_json_float(json, error, "freq_shift", 0.0, -64.0, 64.0, &out->freq_shift)) < 0 ||
       (status = ti_json_bool(json, error, "flip_sin_to_cos", 1, &out->flip_sin_to_cos)) < 0 ||
       (status = ti_json_string(json, error, "act_fn", "silu", &activation)) < 0 ||
-      (count = out->blocks,
-       status = ti_json_ints(json, error, "layers_per_block", 2, 1, 32, out->layers,
-                             TI_UNET_MAX_BLOCKS, &count)) < 0 ||
+      (count = out->blocks, status = ti_json_ints(json, error, "layers_per_block", 2, 1, 32,
+                                                  out->layers, TI_UNET_MAX_BLOCKS, &count)) < 0 ||
       (count = out->blocks,
        status = ti_json_ints(json, error, "transformer_layers_per_block", 1, 1, 64,
                              out->transformer_layers, TI_UNET_MAX_BLOCKS, &count)) < 0 ||
-      (count = out->blocks,
-       status = ti_json_ints(json, error, "attention_head_dim", 8, 1, 1024, out->heads,
-                             TI_UNET_MAX_BLOCKS, &count)) < 0 ||
+      (count = out->blocks, status = ti_json_ints(json, error, "attention_head_dim", 8, 1, 1024,
+                                                  out->heads, TI_UNET_MAX_BLOCKS, &count)) < 0 ||
       (count = out->blocks,
        status = ti_json_ints(json, error, "cross_attention_dim", 1280, 1, 16384, out->context_dim,
                              TI_UNET_MAX_BLOCKS, &count)) < 0 ||
-      (status = read_types(json, error, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", down,
-                           out->blocks, out->down_attention)) < 0 ||
+      (status = read_types(json, error, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D",
+                           down, out->blocks, out->down_attention)) < 0 ||
       (status = read_types(json, error, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", up,
                            out->blocks, out->up_attention)) < 0 ||
       (status = read_only_cross(out, error, json)) < 0 ||
