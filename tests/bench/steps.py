@@ -1,6 +1,7 @@
 """Whole steps at the size of Stable Diffusion 1.5 (512 x 512, batch 1), beside PyTorch and OpenVINO.
 
 python tests/bench/steps.py [--tasks train,unet,decode] [--types f32,bf16] [--rounds N] [--threads N] [--size LATENTS]
+                              [--model sd15-full|sd1]
 
 Every system runs in a process of its own on the same random weights; the processes take turns, one call each, so that
 all of them meet the same state of the machine. Printed are the median and the least time, the rate of the least, its
@@ -20,40 +21,46 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/parity'))
 FOLDER = ROOT / 'build/bench'
 TUNED = {'MALLOC_MMAP_MAX_': '0', 'MALLOC_TRIM_THRESHOLD_': '400000000000', 'MALLOC_TOP_PAD_': '268435456'}
-MODEL = 'sd15-full'
 PROMPT, WORD = 'a photo of <toy> on the beach', '<toy>'
 SYSTEMS = {'train': ['textinv', 'textinv-small', 'torch'], 'unet': ['textinv', 'torch', 'openvino'],
            'decode': ['textinv', 'torch', 'openvino']}
 
 
-# --- workers: prepare(task, type, size, threads) gives the call that is timed
+# --- workers: prepare_SYSTEM(options) gives the call that is timed; options.tasks and .types hold one each
 
 
-def rows():
+def width_of(options):
+    import models
+    return json.loads((models.model(options.model) / 'text_encoder/config.json').read_text())['hidden_size']
+
+
+def rows(options):
     import numpy as np
-    return np.random.default_rng(0).normal(0, 0.02, (1, 768)).astype(np.float32)
+    return np.random.default_rng(0).normal(0, 0.02, (1, width_of(options))).astype(np.float32)
 
 
-def samples(size):
+def samples(options):
+    """latents, noise, context"""
     import torch
-    generator = torch.Generator().manual_seed(0)
-    return (torch.randn(1, 4, size, size, generator=generator), torch.randn(1, 4, size, size, generator=generator),
-            torch.randn(1, 77, 768, generator=generator))
+    generator, shape = torch.Generator().manual_seed(0), (1, 4, options.size, options.size)
+    return (torch.randn(shape, generator=generator), torch.randn(shape, generator=generator),
+            torch.randn(1, 77, width_of(options), generator=generator))
 
 
-def prepare_textinv(task, dtype, size, threads, budget=0):
+def prepare_textinv(options, budget=0):
     import models
     import textinv_ctypes as ti
-    latents, noise, context = (x.numpy() for x in samples(size))
-    session = ti.Session(threads=threads, dtype=ti.TEXTINV_F32 if dtype == 'f32' else ti.TEXTINV_BF16,
+    latents, noise, context = (x.numpy() for x in samples(options))
+    task = options.tasks
+    session = ti.Session(threads=options.threads, dtype=ti.TEXTINV_F32 if options.types == 'f32' else ti.TEXTINV_BF16,
                          memory_budget=budget)
-    model = ti.Model(session, models.model(MODEL))
+    model = ti.Model(session, models.model(options.model))
     if task == 'unet':
         return lambda: session.predict_noise(model, latents, 500.0, context)
     if task == 'decode':
         return lambda: session.decode_latents(model, latents)
     embeddings = ti.Embeddings(session)
-    embeddings.set(WORD, rows())
+    embeddings.set(WORD, rows(options))
     optimizer = ti.Optimizer(session, embeddings)
 
     def step():
@@ -63,20 +70,21 @@ def prepare_textinv(task, dtype, size, threads, budget=0):
     return step
 
 
-def prepare_textinv_small(task, dtype, size, threads):
+def prepare_textinv_small(options):
+    """With a memory budget of the weights and 1 GiB."""
     import models
-    files = [p for part in ('unet', 'text_encoder') for p in (models.model(MODEL) / part).glob('*.safetensors')]
-    weights = sum(p.stat().st_size for p in files) // (1 if dtype == 'f32' else 2)
-    return prepare_textinv(task, dtype, size, threads, weights + 2 ** 30)
+    files = [p for part in ('unet', 'text_encoder') for p in (models.model(options.model) / part).glob('*.safetensors')]
+    weights = sum(p.stat().st_size for p in files) // (1 if options.types == 'f32' else 2)
+    return prepare_textinv(options, weights + 2 ** 30)
 
 
-def prepare_torch(task, dtype, size, threads):
+def prepare_torch(options):
     import torch
     import models
-    torch.set_num_threads(threads)
-    D, folder = models.diffusers, models.model(MODEL)
-    kind = torch.float32 if dtype == 'f32' else torch.bfloat16
-    latents, noise, context = samples(size)
+    torch.set_num_threads(options.threads)
+    task, D, folder = options.tasks, models.diffusers, models.model(options.model)
+    kind = torch.float32 if options.types == 'f32' else torch.bfloat16
+    latents, noise, context = samples(options)
     if task == 'decode':
         vae = D.AutoencoderKL.from_pretrained(folder / 'vae', dtype=kind).eval().requires_grad_(False)
         z = (latents / vae.config.scaling_factor).to(kind)
@@ -100,10 +108,10 @@ def prepare_torch(task, dtype, size, threads):
     text = models.transformers.CLIPTextModel.from_pretrained(folder / 'text_encoder', dtype=kind).eval()
     text.requires_grad_(False)
     table = text.get_input_embeddings().weight.data
-    embedding = RowEmbedding(torch.cat([table, torch.from_numpy(rows()).to(kind)]), len(table))
+    embedding = RowEmbedding(torch.cat([table, torch.from_numpy(rows(options)).to(kind)]), len(table))
     text.set_input_embeddings(embedding)
     optimizer = torch.optim.AdamW([embedding.rows], lr=5e-3, weight_decay=0.0)
-    ids = torch.randint(0, 49000, (1, 77), generator=torch.Generator().manual_seed(1))
+    ids = torch.randint(0, len(table), (1, 77), generator=torch.Generator().manual_seed(1))
     ids[0, 5] = len(table)
     a = D.PNDMScheduler.from_pretrained(folder / 'scheduler').alphas_cumprod[500]
     noisy = (a.sqrt() * latents + (1 - a).sqrt() * noise).to(kind)
@@ -117,17 +125,21 @@ def prepare_torch(task, dtype, size, threads):
     return step
 
 
-def convert_openvino(task, size):
+def openvino_path(task, options):
+    return FOLDER / f'{options.model}-{task}-{options.size}.xml'
+
+
+def convert_openvino(task, options):
     """The network as OpenVINO keeps it, converted once."""
     import openvino
     import torch
     import models
-    path = FOLDER / f'{task}-{size}.xml'
+    path = openvino_path(task, options)
     if path.exists():
-        return path
+        return
     FOLDER.mkdir(parents=True, exist_ok=True)
-    D, folder = models.diffusers, models.model(MODEL)
-    latents, _, context = samples(size)
+    D, folder = models.diffusers, models.model(options.model)
+    latents, _, context = samples(options)
 
     class Forward(torch.nn.Module):
         def __init__(self, module):
@@ -143,25 +155,25 @@ def convert_openvino(task, size):
     with torch.no_grad():
         converted = openvino.convert_model(module, example_input=inputs, input=[tuple(i.shape) for i in inputs])
     openvino.save_model(converted, path, compress_to_fp16=False)
-    return path
 
 
-def prepare_openvino(task, dtype, size, threads):
-    import openvino
-    path = FOLDER / f'{task}-{size}.xml'
-    network = openvino.Core().compile_model(path, 'CPU', {
-        'INFERENCE_PRECISION_HINT': dtype, 'INFERENCE_NUM_THREADS': threads, 'PERFORMANCE_HINT': 'LATENCY'})
-    latents, _, context = (x.numpy() for x in samples(size))
+def prepare_openvino(options):
     import numpy as np
+    import openvino
+    task = options.tasks
+    network = openvino.Core().compile_model(openvino_path(task, options), 'CPU', {
+        'INFERENCE_PRECISION_HINT': options.types, 'INFERENCE_NUM_THREADS': options.threads,
+        'PERFORMANCE_HINT': 'LATENCY'})
+    latents, _, context = (x.numpy() for x in samples(options))
     inputs = [latents, np.array([500], np.int64), context] if task == 'unet' else [latents / np.float32(0.18215)]
     return lambda: network(inputs)
 
 
-def prepare_peak(task, dtype, size, threads):
+def prepare_peak(options):
     """A matrix product large enough for the machine's best rate."""
     import torch
-    torch.set_num_threads(threads)
-    kind = torch.float32 if dtype == 'f32' else torch.bfloat16
+    torch.set_num_threads(options.threads)
+    kind = torch.float32 if options.types == 'f32' else torch.bfloat16
     a, b = torch.randn(4096, 4096).to(kind), torch.randn(4096, 4096).to(kind)
     out = torch.empty(4096, 4096, dtype=kind)
     return lambda: torch.mm(a, b, out=out)
@@ -183,12 +195,12 @@ def reset_memory():
     Path('/proc/self/clear_refs').write_text('5')
 
 
-def work(system, task, dtype, size, threads):
+def work(options):
     """One line of JSON for each line read: seconds of a call; the first two calls warm up."""
     output = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
     try:
-        call = PREPARE[system](task, dtype, size, threads)
+        call = PREPARE[options.worker](options)
         call()
         reset_memory()
         call()
@@ -211,7 +223,7 @@ class Worker:
         environment = {**os.environ, 'OMP_NUM_THREADS': str(options.threads), **(TUNED if system == 'torch' else {})}
         self.process = subprocess.Popen(
             [sys.executable, '-W', 'ignore', __file__, '--worker', system, '--tasks', task, '--types', dtype, '--size',
-             str(options.size), '--threads', str(options.threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+             str(options.size), '--threads', str(options.threads), '--model', options.model], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if not options.trace else None, text=True, env=environment)
         self.read()
 
@@ -236,16 +248,17 @@ class Worker:
         self.process.wait()
 
 
-def count_flops(size):
+def count_flops(options):
     """Floating-point operations of every task, by PyTorch's counter, without any memory for values."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     import models
+    size = options.size
     with torch.device('meta'):
-        unet, vae, (text,), _ = models.parts_sd1(49408, full=True)
+        unet, vae, (text,), _ = models.parts_sd1(49408, full=options.model == 'sd15-full')
         for module in (unet, vae, text):
             module.requires_grad_(False)
-        x, t, c = torch.empty(1, 4, size, size), torch.empty(1), torch.empty(1, 77, 768)
+        x, t, c = torch.empty(1, 4, size, size), torch.empty(1), torch.empty(1, 77, width_of(options))
         out = {}
         for task in SYSTEMS:
             with FlopCounterMode(display=False) as counter:
@@ -288,19 +301,22 @@ def main():
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument('--size', type=int, default=64, help='side of the latents')
-    parser.add_argument('--worker', choices=PREPARE)
+    parser.add_argument('--model', default='sd15-full', choices=['sd15-full', 'sd1'])
+    parser.add_argument('--worker', choices=PREPARE, help=argparse.SUPPRESS)
+    parser.add_argument('--convert', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--trace', action='store_true', help='show what the workers print')
     options = parser.parse_args()
     if options.worker:
-        return work(options.worker, options.tasks, options.types, options.size, options.threads)
+        return work(options)
+    if options.convert:
+        return convert_openvino(options.tasks, options)
     import models
-    models.model(MODEL)
+    models.model(options.model)
     for task in options.tasks.split(','):
         if 'openvino' in SYSTEMS[task]:
-            subprocess.run([sys.executable, '-W', 'ignore', '-c',
-                            f'import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import steps; '
-                            f'steps.convert_openvino({task!r}, {options.size})'], check=True)
-    flops = count_flops(options.size)
+            subprocess.run([sys.executable, '-W', 'ignore', __file__, '--convert', '--tasks', task, '--size',
+                            str(options.size), '--model', options.model], check=True)
+    flops = count_flops(options)
     print(f'latents {options.size} x {options.size}, batch 1, {options.threads} threads, {options.rounds} rounds, '
           f'load {os.getloadavg()[0]:.1f}')
     print(f'{"task":7} {"type":5} {"system":14} {"median":>10} {"least":>10} {"rate":>16} {"peak":>7} {"memory":>13} '

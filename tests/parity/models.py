@@ -200,7 +200,8 @@ def parts_odd(vocab, full=False):
         block_out_channels=[24, 40, 56], norm_num_groups=8, layers_per_block=[1, 2, 3],
         down_block_types=['CrossAttnDownBlock2D', 'DownBlock2D', 'CrossAttnDownBlock2D'],
         up_block_types=['CrossAttnUpBlock2D', 'UpBlock2D', 'CrossAttnUpBlock2D'],
-        only_cross_attention=[True, False, False], downsample_padding=1, norm_eps=1e-6, flip_sin_to_cos=False,
+        only_cross_attention=[True, False, False], mid_block_only_cross_attention=True, downsample_padding=1,
+        norm_eps=1e-6, flip_sin_to_cos=False,
         freq_shift=1, transformer_layers_per_block=[2, 1, 1])
     autoencoder = vae([24, 40, 56], norm_num_groups=8, layers_per_block=1, latent_channels=6, use_quant_conv=False,
                       use_post_quant_conv=False, mid_block_add_attention=False, scaling_factor=0.5, shift_factor=0.1,
