@@ -1,7 +1,8 @@
 /*
- * Prompts with new words. A word is matched as it is written wherever it stands, also within other
- * letters; then, as transformers matches the tokens that load_textual_inversion() adds, in the
- * normalised text: "<Toy>" is found in "a <toy>", too, where no other word is nearer.
+ * Prompts with new words, matched in the normalised text as transformers matches the tokens that
+ * load_textual_inversion() adds: wherever they stand, also within other letters, in any case. Words
+ * that have the same normal form are told apart by their exact spelling, which is looked for
+ * before.
  */
 #include "prompt.h"
 
@@ -26,6 +27,11 @@ static void free_matchers(matchers *m, size_t num_words)
   ti_free(m->normal);
 }
 
+static int same_text(const ti_match *a, const ti_match *b)
+{
+  return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+}
+
 static textinv_status make_matchers(matchers *m, const ti_clip_bpe *bpe, ti_error *error,
                                     const ti_prompt_word *words, size_t num_words)
 {
@@ -37,26 +43,35 @@ static textinv_status make_matchers(matchers *m, const ti_clip_bpe *bpe, ti_erro
   if (!m->raw || !m->normal || !m->texts)
     return ti_fail_nomem(error, (bpe->num_raw + num_words) * sizeof(*m->raw), "the new words");
 
-  /* a word goes before a token of the same text */
   for (size_t i = 0; i < num_words; i++) {
     const ti_prompt_word *w = &words[i];
-    ti_match match = { w->word, strlen(w->word), w->first_id, w->num_vectors, i };
+    ti_match match = { NULL, 0, w->first_id, w->num_vectors, i };
+    char *valid;
 
-    if (match.len == 0)
-      continue;
-    m->raw[m->num_raw++] = match;
-    if ((status = ti_clip_repair(&m->texts[i], &match.len, error, w->word, match.len)) < 0)
+    if ((status = ti_clip_repair(&valid, &match.len, error, w->word, strlen(w->word))) < 0)
       return status;
-    match.text = m->texts[i];
-    m->texts[i] = NULL;
-    status = ti_clip_normalize(&m->texts[i], &match.len, error, match.text, match.len);
-    ti_free((char *)match.text);
+    status = ti_clip_normalize(&m->texts[i], &match.len, error, valid, match.len);
+    ti_free(valid);
     if (status < 0)
       return status;
     match.text = m->texts[i];
     if (match.len > 0)
       m->normal[m->num_normal++] = match;
   }
+  ti_match_sort(m->normal, m->num_normal);
+  for (size_t i = 0; i < m->num_normal; i++) {
+    const ti_match *one = &m->normal[i];
+    const int as_before = i > 0 && same_text(one, one - 1);
+    const int as_after = i + 1 < m->num_normal && same_text(one, one + 1);
+
+    if (as_before || as_after) {
+      m->raw[m->num_raw] = *one;
+      m->raw[m->num_raw].text = words[one->order].word;
+      m->raw[m->num_raw++].len = strlen(words[one->order].word);
+    }
+  }
+
+  /* a word goes before a token of the same text */
   for (size_t i = 0; i < bpe->num_raw; i++) {
     m->raw[m->num_raw] = bpe->raw[i];
     m->raw[m->num_raw++].order += num_words;

@@ -57,7 +57,7 @@ static void matching(void **state)
     { "(S*)", "[ (</w> S*.0 S*.1 )</w> ]" },
     /* within letters, as transformers finds added tokens */
     { "concats", "[ c o n</w> cat.0 s</w> ]" },
-    /* another case is found where no word is written exactly so */
+    /* another case is found, too */
     { "<TOY> CAT s*", "[ <Toy>.0 <Toy>.1 <Toy>.2 cat.0 S*.0 S*.1 ]" },
     /* white space in any form, and characters that do not compose with what is before a word */
     { "\xc2\xa0<cat>\n\xe3\x80\x80", "[ <cat>.0 ]" },
