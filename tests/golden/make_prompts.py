@@ -1,29 +1,23 @@
 """CLIP's tokenizer as transformers runs it: prompts of many scripts with their ids.
 
-    make_prompts.py --merges FILE.txt.gz --folders DIR    writes the tokenizer's folders, old and new layout
-    make_prompts.py ... --sample 2000                     and prompts.bin beside this script
-    make_prompts.py ... --compare N --library LIB         and compares N prompts (20,000) with libtextinv.so
+    make_prompts.py --folders DIR       writes tokenizer folders of every layout
+    make_prompts.py --sample 2000       and prompts.bin beside this script
 
-Needs transformers (made with 5.23, tokenizers 0.23.3). FILE.txt.gz is clip_merges.txt.gz beside this script.
+Needs transformers (made with 5.23, tokenizers 0.23.3). tests/parity/check_tokenizer.py compares many more.
 prompts.bin: for each prompt bytes, count as little-endian u32, the UTF-8 text, the ids as u16.
 """
 import argparse
-import ctypes
 import gzip
 import json
-import os
 import pathlib
 import random
 import struct
-import sys
 
 here = pathlib.Path(__file__).parent
 args = argparse.ArgumentParser()
 args.add_argument("--merges", default=here / "clip_merges.txt.gz")
 args.add_argument("--folders", default="build/clip-tokenizer")
 args.add_argument("--sample", type=int, default=0)
-args.add_argument("--compare", type=int, default=0)
-args.add_argument("--library", default="lib/libtextinv.so")
 
 
 def bytes_to_unicode():
@@ -132,45 +126,7 @@ def expected(folder, texts):
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(folder)
-    return tokenizer(texts).input_ids
-
-
-class Library:
-    """the few calls that are needed, through the C interface"""
-
-    def __init__(self, path, folder):
-        self.c = c = ctypes.CDLL(os.path.abspath(path))
-        c.textinv_session_error.restype = ctypes.c_char_p
-        self.session, self.tokenizer = ctypes.c_void_p(), ctypes.c_void_p()
-        if c.textinv_session_new(ctypes.byref(self.session), None) < 0:
-            sys.exit(c.textinv_session_error(None).decode())
-        if c.textinv_tokenizer_open(ctypes.byref(self.tokenizer), self.session, os.fsencode(folder)) < 0:
-            sys.exit(c.textinv_session_error(self.session).decode())
-
-    def encode(self, text):
-        ids, count = (ctypes.c_uint32 * 65536)(), ctypes.c_size_t()
-        status = self.c.textinv_tokenizer_encode(self.session, ids, ctypes.c_size_t(65536), ctypes.byref(count),
-                                                 self.tokenizer, None, text.encode())
-        if status < 0:
-            sys.exit(self.c.textinv_session_error(self.session).decode())
-        return ids[:count.value]
-
-
-def compare(library, root, count):
-    """a zero byte ends a C string: prompts are compared without them"""
-    bad = total = 0
-    for i, folder in enumerate(("sd1", "sd1-new", "sd2", "sd2-new", "bare", "bare-new")):
-        texts = [t.replace("\0", "") for t in prompts(count, 1000 + i)]
-        path = pathlib.Path(root) / folder
-        ours = Library(library, path)
-        for text, ids in zip(texts, expected(path, texts)):
-            total += 1
-            if ours.encode(text) != ids:
-                bad += 1
-                if bad < 10:
-                    print(f"{folder}: {text!r}\n  transformers {ids}\n  libtextinv   {ours.encode(text)}")
-    print(f"{total} prompts, {bad} differ")
-    return bad
+    return tokenizer(texts, verbose=False).input_ids
 
 
 if __name__ == "__main__":
@@ -183,5 +139,3 @@ if __name__ == "__main__":
                 data = text.encode()
                 f.write(struct.pack("<II", len(data), len(ids)) + data + struct.pack(f"<{len(ids)}H", *ids))
         print(here / "prompts.bin", (here / "prompts.bin").stat().st_size, "bytes")
-    if a.compare:
-        sys.exit(compare(a.library, a.folders, a.compare) > 0)
