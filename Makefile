@@ -48,7 +48,7 @@ CLI     := $(sort $(wildcard examples/cli/*.c))
 TESTS   := $(sort $(wildcard tests/*/*_test.c))
 TESTBIN := $(TESTS:%.c=$(BUILD)/%)
 TESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c)) # what tests share
-CHECKS   = $(TESTBIN) tests/abi/check.sh tests/cli/check.sh
+SCRIPTS := $(sort $(wildcard tests/*/check.sh)) tests/faults/kill.sh
 MODEL   := models/toybox
 
 .PHONY: all lib build deps deps-ci demo check check-san check-parity store-abi examples \
@@ -133,7 +133,7 @@ $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(TESTLIB) $(BUILD)/libtextinv.a
 $(BUILD)/tests/%.o: ALL_CFLAGS += -Itests -Wno-missing-prototypes
 
 check: all $(TESTBIN) examples ## every test this machine can run
-	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(CHECKS)
+	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) $(SCRIPTS)
 
 check-san: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) SANITIZE=address,undefined CFLAGS='-O2 -g' check-san-run
@@ -154,8 +154,9 @@ include tests/fuzz/fuzz.mk
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*_bench.c))
 $(BUILD)/tests/bench/%_bench: $(BUILD)/tests/bench/%_bench.o $(BUILD)/libtextinv.a
 	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-bench: $(BENCH) ## speed of the operations; OP=conv2d for one
+bench: all $(BENCH) $(if $(OP),,build/venv/ready) ## whole steps beside PyTorch and OpenVINO; OP=conv2d: one operation
 	@for b in $(BENCH); do $$b $(OP) || exit 1; done
+	$(if $(OP),,@build/venv/bin/python tests/bench/steps.py)
 .PHONY: bench
 
 store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline of tests/abi

@@ -13,8 +13,8 @@ count() {
 }
 
 for program; do
-  name=$(basename "$program" .sh)
-  out=$log/$name
+  name=$(echo "${program%.sh}" | sed 's|.*tests/||; s|_test$||')
+  out=$log/$(echo "$name" | tr / -)
   start=$(date +%s)
   timeout -k 10 "${TEST_TIMEOUT:-900}" "$program" >"$out" 2>&1 </dev/null
   status=$?
