@@ -23,6 +23,7 @@ static int usable(void)
   return (low & 0xe6) == 0xe6;
 }
 
+/* before ti_kernels_init_onednn, which then decides between the two */
 void ti_kernels_init_avx512(ti_kernels *k)
 {
   if (!usable())

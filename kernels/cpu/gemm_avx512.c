@@ -14,9 +14,14 @@ TI_AVX512_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float 
                      depth * w->taps, 1.0f);
 }
 
-/* lanes are cin: for each cout a small matrix [cin, taps], turned; or a row as it is */
+/*
+ * lanes are cin: for each cout a small matrix [cin, taps], turned; or a row as it is. Each lies in another page,
+ * which the processor does not foresee.
+ */
 TI_AVX512_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
 {
+  enum { AHEAD = 4 };
+  const size_t size = ti_dtype_size(dtype), bytes = (size_t)TI_UNIT * w->taps * size;
   const int depth = w->cout - d < TI_UNIT ? w->cout - d : TI_UNIT;
   const int lanes = w->cin - l < TI_UNIT ? w->cin - l : TI_UNIT;
 
@@ -24,6 +29,12 @@ TI_AVX512_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float 
     const size_t at = ((size_t)(d + i) * w->cin + l) * w->taps;
     float *to = out + (size_t)i * w->taps * TI_UNIT;
 
+    if (d + i + AHEAD < w->cout) {
+      const char *next = (const char *)w->data + (at + (size_t)AHEAD * w->cin * w->taps) * size;
+
+      for (size_t b = 0; b < bytes; b += 64)
+        _mm_prefetch(next + b, _MM_HINT_T0);
+    }
     if (w->taps == 1)
       ti_copy_unit(dtype, to, w->data, at, 0, lanes);
     else

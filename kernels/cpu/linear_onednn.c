@@ -2,6 +2,7 @@
  * Matrix products through oneDNN, and the table of its entries. In f32 both directions read the weights as
  * the file has them, so nothing is packed; in bf16 each direction has its own packed form.
  */
+#include "gemm_avx512.h"
 #include "onednn.h"
 
 #ifdef TI_ONEDNN
@@ -52,11 +53,63 @@ out:
 
 #endif /* TI_ONEDNN */
 
+#if defined(TI_ONEDNN) && defined(TI_HAVE_AVX512)
+
+/*
+ * Where both are there: Winograd and the products that keep no copy of the weights come first; in
+ * bf16 oneDNN wins where the processor multiplies that itself and Winograd does not apply.
+ */
+static int onednn_first(ti_dtype dtype)
+{
+  return dtype == TI_BF16 && dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_bf16;
+}
+
+static textinv_status either_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                            size_t *scratch_bytes, ti_weight *w,
+                                            const ti_conv2d_shape *s, int has_residual,
+                                            int backward)
+{
+  const int first = onednn_first(dtype) && !ti_winograd_suits(s);
+  const textinv_status status =
+      first ? ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward)
+            : ti_avx512_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+
+  if (status < 0 || *prepared)
+    return status;
+  return first
+             ? ti_avx512_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward)
+             : ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+}
+
+static textinv_status either_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                            size_t *scratch_bytes, ti_weight *w,
+                                            const ti_linear_shape *s, int has_residual,
+                                            int backward)
+{
+  if (onednn_first(dtype)) {
+    const textinv_status status = ti_onednn_linear_prepare(e, dtype, prepared, scratch_bytes, w, s,
+                                                           has_residual, backward);
+
+    if (status < 0 || *prepared)
+      return status;
+  }
+  return ti_avx512_linear_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+}
+
+#endif
+
 void ti_kernels_init_onednn(ti_kernels *k)
 {
 #ifdef TI_ONEDNN
   if (!ti_dnnl_engine())
     return;
+#ifdef TI_HAVE_AVX512
+  if (k->conv2d_prepare == ti_avx512_conv2d_prepare) {
+    k->conv2d_prepare = either_conv2d_prepare;
+    k->linear_prepare = either_linear_prepare;
+    return;
+  }
+#endif
   k->conv2d_prepare = ti_onednn_conv2d_prepare;
   k->linear_prepare = ti_onednn_linear_prepare;
   ti_prepared_install(k);

@@ -3,16 +3,14 @@
  *
  *   y = A^T [ sum over channels of (G w G^T) * (B^T x B) ] A        for tiles of 4x4 outputs
  *
- * with the points 0, 1, -1, 2, -2 and infinity. The transformed image lies in scratch in panels; the transformed
- * weights of 32 outputs are made when they are needed and used for all tiles at hand, so that no copy of the
- * weights is kept. The backward pass is the same with the taps turned and the channels exchanged.
+ * with the points 0, 1, -1, 2, -2 and infinity, so that the sums are 36 matrix products. The transformed image
+ * and the transformed weights of a group of outputs lie in scratch; the latter are made anew in every run,
+ * so that no copy of the weights is kept. The backward pass is the same with the taps turned and the channels exchanged.
  * Upsampling costs nothing forward (pixels are read at half their position); backward its four are added.
  */
 #include "gemm_avx512.h"
 
 #ifdef TI_HAVE_AVX512
-
-#include <omp.h>
 
 #include "alloc.h"
 
@@ -20,6 +18,7 @@ enum {
   POINTS = 36,
   LEAST_PIXELS = 1024,       /* of an image, below which transforming weights costs too much */
   IMAGE_BYTES = 32 << 20,    /* of transformed image at once */
+  WEIGHT_BYTES = 16 << 20,   /* of transformed weights at once */
   MAX_TILES = 64 * TI_TILE_ROWS
 };
 
@@ -31,7 +30,8 @@ typedef struct record {
   int pad_top, pad_left;
   int src_up, dst_up;      /* 2: the values in memory are those at half the position, or the sums of four */
   int tiles_x, tiles_y, num_tiles;
-  int tiles_at_once, depth; /* depth: units of 32 channels */
+  int tiles_at_once;
+  int depth, lanes_at_once; /* panels: units of 32 source channels, of 32 outputs */
 } record;
 
 int ti_winograd_suits(const ti_conv2d_shape *s)
@@ -140,40 +140,37 @@ static TI_AVX512 void transform_image(ti_dtype dtype, const record *r, float *v,
   TI_DISPATCH(dtype, image_worker, r, v, x, tile, slot, panels);
 }
 
-/* ------ weights of 32 lanes: [points, depth, 32, 32] */
+/* ------ weights: [points, panels of lanes, depth, 32, 32]; u is that of one unit of one panel */
 
-static TI_AVX512 void transform_weights(const record *r, float *u, float *taps, int lane)
+static TI_AVX512 void transform_weights(const record *r, float *u, size_t point, int unit, int lane)
 {
-  const size_t point = (size_t)r->depth * TI_WEIGHT_UNIT;
+  _Alignas(64) float taps[TI_TAP_FLOATS];
 
-  for (int unit = 0; unit < r->depth; unit++) {
-    ti_matrix_taps(&r->matrix, taps, unit * TI_UNIT, lane);
-    for (int d = 0; d < TI_UNIT; d++) {
-      for (int h = 0; h < TI_UNIT; h += TI_LANES) {
-        const float *g = taps + (size_t)d * 9 * TI_UNIT + h;
-        float *out = u + ((size_t)unit * TI_UNIT + d) * TI_UNIT + h;
-        __m512 t[18], y[6];
+  ti_matrix_taps(&r->matrix, taps, unit * TI_UNIT, lane);
+  for (int i = 0; i < TI_WEIGHT_UNIT; i += TI_LANES) {
+    const float *g = taps + (size_t)i / TI_UNIT * 9 * TI_UNIT + i % TI_UNIT;
+    __m512 t[18], y[6];
 
-        TI_UNROLL
-        for (int j = 0; j < 3; j++) {
-          /* turned by half a turn backward */
-          const int k = r->matrix.backward ? 8 - j : j, step = r->matrix.backward ? -3 : 3;
+    TI_UNROLL
+    for (int j = 0; j < 3; j++) {
+      /* turned by half a turn backward */
+      const int k = r->matrix.backward ? 8 - j : j, step = r->matrix.backward ? -3 : 3;
 
-          weight_axis(t + j, 3, _mm512_load_ps(g + k * TI_UNIT),
-                      _mm512_load_ps(g + (k + step) * TI_UNIT),
-                      _mm512_load_ps(g + (k + 2 * step) * TI_UNIT));
-        }
-        for (int i = 0; i < 6; i++) {
-          weight_axis(y, 1, t[3 * i], t[3 * i + 1], t[3 * i + 2]);
-          for (int j = 0; j < 6; j++)
-            _mm512_store_ps(out + (6 * i + j) * point, y[j]);
-        }
-      }
+      weight_axis(t + j, 3, _mm512_load_ps(g + k * TI_UNIT),
+                  _mm512_load_ps(g + (k + step) * TI_UNIT),
+                  _mm512_load_ps(g + (k + 2 * step) * TI_UNIT));
+    }
+    TI_UNROLL
+    for (int j = 0; j < 6; j++) {
+      weight_axis(y, 1, t[3 * j], t[3 * j + 1], t[3 * j + 2]);
+      TI_UNROLL
+      for (int x = 0; x < 6; x++)
+        _mm512_store_ps(u + (6 * j + x) * point + i, y[x]);
     }
   }
 }
 
-/* ------ outputs of 32 lanes from sums [points, tiles, 32] */
+/* ------ outputs of a group of lanes from sums [points, tiles, lanes] */
 
 TI_AVX512_INLINE void store_pixel(ti_dtype dtype, void *y, size_t at, __mmask16 m, __m512 x,
                                   __m512 bias, const void *residual)
@@ -185,20 +182,20 @@ TI_AVX512_INLINE void store_pixel(ti_dtype dtype, void *y, size_t at, __mmask16 
 }
 
 TI_AVX512_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, const float *sums,
-                                    int tile, int slot, int slots, int lane, const float *bias,
-                                    const void *residual)
+                                    int tile, int slot, int slots, int from, int lanes,
+                                    const float *bias, const void *residual)
 {
   const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
   const int y0 = at / r->tiles_x * 4, x0 = at % r->tiles_x * 4, up = r->dst_up;
   const int h = r->dst_h / up, w = r->dst_w / up;
 
-  for (int c = lane; c < lane + TI_UNIT && c < r->dst_c; c += TI_LANES) {
+  for (int c = from; c < from + lanes && c < r->dst_c; c += TI_LANES) {
     const __mmask16 m = ti_mask(r->dst_c - c < TI_LANES ? r->dst_c - c : TI_LANES);
     const __m512 b = bias ? _mm512_maskz_loadu_ps(m, bias + c) : _mm512_setzero_ps();
     __m512 x[POINTS], t[24], o[16];
 
     for (int p = 0; p < POINTS; p++)
-      x[p] = _mm512_load_ps(sums + ((size_t)p * slots + slot) * TI_UNIT + c - lane);
+      x[p] = _mm512_load_ps(sums + ((size_t)p * slots + slot) * lanes + c - from);
     TI_UNROLL
     for (int j = 0; j < 6; j++)
       output_axis(t + j, 6, x + j, 6);
@@ -222,50 +219,35 @@ TI_AVX512_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, co
 }
 
 static TI_AVX512 void transform_output(ti_dtype dtype, const record *r, void *y, const float *sums,
-                                       int tile, int slot, int slots, int lane, const float *bias,
-                                       const void *residual)
+                                       int tile, int slot, int slots, int from, int lanes,
+                                       const float *bias, const void *residual)
 {
-  TI_DISPATCH(dtype, output_worker, r, y, sums, tile, slot, slots, lane, bias, residual);
+  TI_DISPATCH(dtype, output_worker, r, y, sums, tile, slot, slots, from, lanes, bias, residual);
 }
 
 /* ------ the record */
 
-/* floats of scratch: the image, and for a thread its weights, sums and taps */
+/* floats of scratch */
 typedef struct room {
-  size_t image, weights, sums, thread;
+  size_t image, weights, sums;
 } room;
 
 static room room_of(const record *r)
 {
   const size_t panels = (size_t)(r->tiles_at_once + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
-  room m = { .image = POINTS * panels * r->depth * TI_PANEL,
-             .weights = (size_t)POINTS * r->depth * TI_WEIGHT_UNIT,
-             .sums = (size_t)POINTS * r->tiles_at_once * TI_UNIT };
 
-  m.thread = m.weights + m.sums + TI_TAP_FLOATS;
-  return m;
+  return (room){ .image = POINTS * panels * r->depth * TI_PANEL,
+                 .weights = (size_t)POINTS * r->lanes_at_once * r->depth * TI_WEIGHT_UNIT,
+                 .sums = (size_t)POINTS * r->tiles_at_once * r->lanes_at_once * TI_UNIT };
 }
 
-/* 32 lanes for the tiles whose image is ready */
-static void run_lanes(const record *r, void *y, const float *image, float *weights, float *sums,
-                      float *taps, int first, int tiles, int lane, const float *bias,
-                      const void *residual)
+/* the sums of one point and one panel of lanes */
+static void sum_tiles(const record *r, float *sums, size_t row, const float *image,
+                      const float *weights, int tiles)
 {
-  const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
-
-  transform_weights(r, weights, taps, lane);
-  for (int p = 0; p < POINTS; p++) {
-    for (int i = 0; i < panels; i++) {
-      const int row = i * TI_TILE_ROWS;
-
-      ti_panel_product(tiles - row < TI_TILE_ROWS ? tiles - row : TI_TILE_ROWS,
-                       sums + ((size_t)p * tiles + row) * TI_UNIT, TI_UNIT,
-                       image + ((size_t)p * panels + i) * r->depth * TI_PANEL,
-                       weights + (size_t)p * r->depth * TI_WEIGHT_UNIT, r->depth, 0);
-    }
-  }
-  for (int t = 0; t < tiles; t++)
-    transform_output(r->dtype, r, y, sums, first + t, t, tiles, lane, bias, residual);
+  for (int i = 0; i < tiles; i += TI_TILE_ROWS)
+    ti_panel_product(tiles - i < TI_TILE_ROWS ? tiles - i : TI_TILE_ROWS, sums + i * row, row,
+                     image + (size_t)i / TI_TILE_ROWS * r->depth * TI_PANEL, weights, r->depth, 0);
 }
 
 static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
@@ -273,23 +255,40 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
 {
   const record *r = (const record *)base;
   const room m = room_of(r);
-  float *image = e->scratch, *threads = image + m.image;
+  float *image = e->scratch, *weights = image + m.image, *sums = weights + m.weights;
+  const int all_lanes = (r->dst_c + TI_UNIT - 1) / TI_UNIT, group = r->lanes_at_once;
+  const size_t unit = TI_WEIGHT_UNIT, row = (size_t)group * TI_UNIT;
 
   for (int first = 0; first < r->num_tiles; first += r->tiles_at_once) {
     const int left = r->num_tiles - first, tiles = left < r->tiles_at_once ? left : r->tiles_at_once;
     const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
+    const size_t image_point = (size_t)panels * r->depth * TI_PANEL;
+    const size_t weight_panel = r->depth * unit, weight_point = group * weight_panel;
 
 #pragma omp parallel num_threads(e->threads)
     {
-      float *at = threads + omp_get_thread_num() * m.thread;
-
-#pragma omp for schedule(dynamic, 4)
+#pragma omp for schedule(dynamic, 4) nowait
       for (int i = 0; i < tiles; i++)
         transform_image(r->dtype, r, image, x, first + i, i, panels);
+      for (int from = 0; from < all_lanes; from += group) {
+        const int lanes = all_lanes - from < group ? all_lanes - from : group;
+
+#pragma omp for schedule(dynamic, 4)
+        for (int i = 0; i < lanes * r->depth; i++)
+          transform_weights(r, weights + i * unit, weight_point, i % r->depth,
+                            (from + i / r->depth) * TI_UNIT);
+        /* all panels of a point to one thread: its image stays in the cache */
 #pragma omp for schedule(dynamic, 1)
-      for (int lane = 0; lane < r->dst_c; lane += TI_UNIT)
-        run_lanes(r, y, image, at, at + m.weights, at + m.weights + m.sums, first, tiles, lane,
-                  bias, residual);
+        for (int p = 0; p < POINTS; p++) {
+          for (int i = 0; i < lanes; i++)
+            sum_tiles(r, sums + (size_t)p * tiles * row + i * TI_UNIT, row, image + p * image_point,
+                      weights + p * weight_point + i * weight_panel, tiles);
+        }
+#pragma omp for schedule(dynamic, 4)
+        for (int i = 0; i < tiles; i++)
+          transform_output(r->dtype, r, y, sums, first + i, i, tiles, from * TI_UNIT,
+                           group * TI_UNIT, bias, residual);
+      }
     }
   }
   return TEXTINV_OK;
@@ -305,7 +304,8 @@ textinv_status ti_winograd_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                    int backward)
 {
   record *r = ti_calloc(1, sizeof(*r));
-  size_t tile_bytes, most, blocks, bytes;
+  size_t tile_bytes, lane_bytes, most, blocks, bytes;
+  int lanes;
   room m;
 
   *prepared = NULL;
@@ -335,8 +335,13 @@ textinv_status ti_winograd_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
   /* even blocks */
   blocks = ((size_t)r->num_tiles + most - 1) / most;
   r->tiles_at_once = (int)(((size_t)r->num_tiles + blocks - 1) / blocks);
+  lane_bytes = (size_t)POINTS * r->depth * TI_WEIGHT_UNIT * sizeof(float);
+  most = WEIGHT_BYTES / lane_bytes > 0 ? WEIGHT_BYTES / lane_bytes : 1;
+  lanes = (r->dst_c + TI_UNIT - 1) / TI_UNIT;
+  blocks = (lanes + most - 1) / most;
+  r->lanes_at_once = (int)((lanes + blocks - 1) / blocks);
   m = room_of(r);
-  bytes = (m.image + e->threads * m.thread) * sizeof(float);
+  bytes = (m.image + m.weights + m.sums) * sizeof(float);
   if (*scratch_bytes < bytes)
     *scratch_bytes = bytes;
   *prepared = r;
