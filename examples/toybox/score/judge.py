@@ -9,6 +9,7 @@ The embedding learns from pairs: one object twice, from two angles, in two scene
 
 import argparse
 import os
+import zlib
 
 import numpy as np
 import torch
@@ -98,7 +99,8 @@ def two_views(world, rng):
 
 def pair_file(world, number):
   """uint8 [PAIRS, 2, 64, 64, 3] and labels int16 [PAIRS, 2, 3]; rendered once"""
-  path = os.path.join(common.state_dir("judge"), f"pairs-{number:04d}.npz")
+  names = "|".join([*world.nouns, *world.scenes, *world.styles]).encode()
+  path = os.path.join(common.state_dir("judge"), f"pairs-{zlib.crc32(names):08x}-{number:04d}.npz")
   if os.path.exists(path):
     with np.load(path) as f:
       return f["pictures"], f["labels"]
