@@ -24,8 +24,8 @@ static const ti_packed *find(const ti_weight *w, const char *key)
   return NULL;
 }
 
-textinv_status ti_weight_pack(ti_error *error, const void **out, ti_weight *w, const char *key, size_t bytes,
-                              ti_pack_fn fill, void *user)
+textinv_status ti_weight_pack(ti_error *error, const void **out, ti_weight *w, const char *key,
+                              size_t bytes, ti_pack_fn fill, void *user)
 {
   textinv_status status = TEXTINV_OK;
   const ti_packed *have;
@@ -33,7 +33,8 @@ textinv_status ti_weight_pack(ti_error *error, const void **out, ti_weight *w, c
 
   *out = NULL;
   if (strlen(key) >= sizeof(p->key))
-    return ti_fail(error, TEXTINV_E_LIMIT, "%s: key of a packed form is too long: %s", w->name, key);
+    return ti_fail(error, TEXTINV_E_LIMIT, "%s: key of a packed form is too long: %s", w->name,
+                   key);
   pthread_mutex_lock(&lock);
   have = find(w, key);
   if (!have) {
@@ -74,7 +75,8 @@ textinv_status ti_weight_plain(ti_error *error, const void **out, ti_weight *w, 
     *out = w->data;
     return TEXTINV_OK;
   }
-  return ti_weight_pack(error, out, w, keys[dtype], w->count * ti_dtype_size(dtype), fill_plain, &dtype);
+  return ti_weight_pack(error, out, w, keys[dtype], w->count * ti_dtype_size(dtype), fill_plain,
+                        &dtype);
 }
 
 void ti_weight_drop(ti_weight *w)

@@ -19,10 +19,10 @@ extern "C" {
 typedef struct ti_packed ti_packed;
 
 typedef struct ti_weight {
-  const char *name;  /* as in the file, for messages */
-  const void *data;  /* dtype values, row-major, not aligned */
-  size_t count;      /* product of dims */
-  int rank;          /* 1..4 */
+  const char *name; /* as in the file, for messages */
+  const void *data; /* dtype values, row-major, not aligned */
+  size_t count;     /* product of dims */
+  int rank;         /* 1..4 */
   int dims[4];
   ti_dtype dtype;    /* of data */
   ti_packed *packed; /* list, guarded by a lock in weight.c */
@@ -32,8 +32,8 @@ typedef struct ti_weight {
 typedef textinv_status (*ti_pack_fn)(ti_error *error, void *out, const ti_weight *w, void *user);
 
 /* the form of w that key (under 96 bytes) names, made by fill when it is not there yet */
-textinv_status ti_weight_pack(ti_error *error, const void **out, ti_weight *w, const char *key, size_t bytes,
-                              ti_pack_fn fill, void *user);
+textinv_status ti_weight_pack(ti_error *error, const void **out, ti_weight *w, const char *key,
+                              size_t bytes, ti_pack_fn fill, void *user);
 
 /* w as plain values of dtype, aligned: the mapped values themselves when they are so already */
 textinv_status ti_weight_plain(ti_error *error, const void **out, ti_weight *w, ti_dtype dtype);

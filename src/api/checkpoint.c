@@ -1,12 +1,14 @@
 /*
- * Checkpoints: a safetensors file with the words' rows and moments, and as metadata what the run was. The random
- * state is a function of the seed and the step, so nothing else is needed to go on exactly.
+ * Checkpoints: a safetensors file with the words' rows and moments, and as metadata what the run
+ * was. The random state is a function of the seed and the step, so nothing else is needed to go on
+ * exactly.
  */
 #include <string.h>
 
 #include "alloc.h"
 #include "api.h"
 #include "format.h"
+#include "hash.h"
 #include "safetensors.h"
 
 static const char VERSION[] = "1";
@@ -14,62 +16,61 @@ static const char VERSION[] = "1";
 enum { STATE_VALUES = 6, KINDS = 3 };
 static const char *const kinds[KINDS] = { "rows", "m", "v" };
 
-static uint64_t fnv(uint64_t hash, const void *bytes, size_t size)
-{
-  const unsigned char *p = bytes;
-
-  for (size_t i = 0; i < size; i++)
-    hash = (hash ^ p[i]) * 0x100000001b3u;
-  return hash;
-}
-
 /* of what the file says, in a fixed order */
-static uint64_t checksum(const textinv_embeddings *e, const float *m, const float *v, const float *state,
-                         uint64_t step, const char *settings)
+static uint64_t checksum(const textinv_embeddings *e, const float *m, const float *v,
+                         const float *state, uint64_t step, const char *settings)
 {
-  uint64_t hash = 0xcbf29ce484222325u;
+  uint64_t hash = TI_HASH_START;
   size_t at = 0;
 
   for (size_t i = 0; i < e->count; i++) {
     const ti_word *w = &e->words[i];
 
-    hash = fnv(hash, w->name, strlen(w->name) + 1);
+    hash = ti_hash(hash, w->name, strlen(w->name) + 1);
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
       const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
 
       if (!count)
         continue;
-      hash = fnv(hash, w->rows[k], count * sizeof(float));
-      hash = fnv(hash, m + at, count * sizeof(float));
-      hash = fnv(hash, v + at, count * sizeof(float));
+      hash = ti_hash(hash, w->rows[k], count * sizeof(float));
+      hash = ti_hash(hash, m + at, count * sizeof(float));
+      hash = ti_hash(hash, v + at, count * sizeof(float));
       at += count;
     }
   }
-  hash = fnv(hash, state, STATE_VALUES * sizeof(*state));
-  hash = fnv(hash, &step, sizeof(step));
-  return fnv(hash, settings, strlen(settings));
+  hash = ti_hash(hash, state, STATE_VALUES * sizeof(*state));
+  hash = ti_hash(hash, &step, sizeof(step));
+  return ti_hash(hash, settings, strlen(settings));
 }
 
-static ti_tensor tensor(char *name, size_t name_size, const char *kind, int encoder, const ti_word *w,
-                        const float *values)
+static ti_tensor tensor(char *name, size_t name_size, const char *kind, int encoder,
+                        const ti_word *w, const float *values)
 {
   const size_t count = (size_t)w->vectors * (size_t)w->dim[encoder];
 
   ti_format(name, name_size, "%s.%d.%s", kind, encoder, w->name);
-  return (ti_tensor){ .name = name, .dtype = TI_FILE_F32, .dtype_name = "F32", .rank = 2,
-                      .dims = { (uint64_t)w->vectors, (uint64_t)w->dim[encoder] }, .count = count,
-                      .data = values, .bytes = count * sizeof(float) };
+  return (ti_tensor){ .name = name,
+                      .dtype = TI_FILE_F32,
+                      .dtype_name = "F32",
+                      .rank = 2,
+                      .dims = { (uint64_t)w->vectors, (uint64_t)w->dim[encoder] },
+                      .count = count,
+                      .data = values,
+                      .bytes = count * sizeof(float) };
 }
 
 textinv_status ti_checkpoint_write(ti_error *error, const char *path, const textinv_embeddings *e,
                                    const float *m, const float *v, const ti_adamw *adamw,
                                    const ti_checkpoint_info *info)
 {
-  const float state[STATE_VALUES] = { adamw->learning_rate, adamw->beta1,        adamw->beta2,
-                                      adamw->epsilon,       adamw->weight_decay, info->loss_average };
+  const float state[STATE_VALUES] = {
+    adamw->learning_rate, adamw->beta1,        adamw->beta2,
+    adamw->epsilon,       adamw->weight_decay, info->loss_average
+  };
   const size_t max_tensors = e->count * TI_MAX_ENCODERS * KINDS + 1, name_size = 300;
   ti_tensor *tensors = ti_calloc(max_tensors, sizeof(*tensors));
-  char *names = ti_calloc(max_tensors, name_size), *words = ti_calloc(e->count + 1, 257), *end = words;
+  char *names = ti_calloc(max_tensors, name_size), *words = ti_calloc(e->count + 1, 257),
+       *end = words;
   char step[24], sum[17];
   size_t count = 0, at = 0;
   textinv_status status;
@@ -86,18 +87,27 @@ textinv_status ti_checkpoint_write(ti_error *error, const char *path, const text
       const float *values[KINDS] = { w->rows[k], m + at, v + at };
 
       for (int kind = 0; w->dim[k] && kind < KINDS; kind++, count++)
-        tensors[count] = tensor(names + count * name_size, name_size, kinds[kind], k, w, values[kind]);
+        tensors[count] = tensor(names + count * name_size, name_size, kinds[kind], k, w,
+                                values[kind]);
       at += (size_t)w->vectors * (size_t)w->dim[k];
     }
   }
-  tensors[count++] = (ti_tensor){ .name = "state", .dtype = TI_FILE_F32, .dtype_name = "F32", .rank = 1,
-                                  .dims = { STATE_VALUES }, .count = STATE_VALUES, .data = state,
+  tensors[count++] = (ti_tensor){ .name = "state",
+                                  .dtype = TI_FILE_F32,
+                                  .dtype_name = "F32",
+                                  .rank = 1,
+                                  .dims = { STATE_VALUES },
+                                  .count = STATE_VALUES,
+                                  .data = state,
                                   .bytes = sizeof(state) };
   ti_format(step, sizeof(step), "%llu", (unsigned long long)info->step);
   ti_format(sum, sizeof(sum), "%016llx",
             (unsigned long long)checksum(e, m, v, state, info->step, info->settings));
-  const ti_key_value metadata[] = { { "textinv_checkpoint", VERSION }, { "words", words }, { "step", step },
-                                    { "settings", info->settings },    { "checksum", sum } };
+  const ti_key_value metadata[] = { { "textinv_checkpoint", VERSION },
+                                    { "words", words },
+                                    { "step", step },
+                                    { "settings", info->settings },
+                                    { "checksum", sum } };
 
   status = ti_safetensors_write(error, path, tensors, count, metadata,
                                 sizeof(metadata) / sizeof(*metadata));
@@ -109,7 +119,8 @@ out:
 }
 
 /* the values of "kind.encoder.word"; NULL without a message when there is none */
-static const ti_tensor *find(const ti_safetensors *file, const char *kind, int encoder, const char *word)
+static const ti_tensor *find(const ti_safetensors *file, const char *kind, int encoder,
+                             const char *word)
 {
   char name[300];
 
@@ -119,13 +130,14 @@ static const ti_tensor *find(const ti_safetensors *file, const char *kind, int e
 
 static int is_rows(const ti_tensor *t)
 {
-  return t && t->dtype == TI_FILE_F32 && t->rank == 2 && t->dims[0] >= 1 && t->dims[0] <= TI_MAX_VECTORS &&
-         t->dims[1] >= 1 && t->dims[1] <= 65536;
+  return t && t->dtype == TI_FILE_F32 && t->rank == 2 && t->dims[0] >= 1 &&
+         t->dims[0] <= TI_MAX_VECTORS && t->dims[1] >= 1 && t->dims[1] <= 65536;
 }
 
 /* rows of one word into the set, its moments behind those of the words before it */
-static textinv_status read_word(ti_error *error, const char *path, const ti_safetensors *file, const char *word,
-                                textinv_embeddings *e, float **m, float **v, size_t *count)
+static textinv_status read_word(ti_error *error, const char *path, const ti_safetensors *file,
+                                const char *word, textinv_embeddings *e, float **m, float **v,
+                                size_t *count)
 {
   int found = 0;
 
@@ -140,15 +152,17 @@ static textinv_status read_word(ti_error *error, const char *path, const ti_safe
       continue;
     for (int kind = 0; kind < KINDS; kind++) {
       if (!is_rows(t[kind]) || t[kind]->bytes != t[0]->bytes)
-        return ti_fail(error, TEXTINV_E_FORMAT, "%s: tensor %s.%d.%s is missing or of another shape", path,
-                       kinds[kind], k, word);
+        return ti_fail(error, TEXTINV_E_FORMAT,
+                       "%s: tensor %s.%d.%s is missing or of another shape", path, kinds[kind], k,
+                       word);
     }
     found = 1;
     rows = ti_calloc((size_t)t[0]->count, sizeof(*rows));
     if (!rows)
       return ti_fail_nomem(error, t[0]->bytes, "vectors");
     memcpy(rows, t[0]->data, t[0]->bytes);
-    status = ti_embeddings_set_rows(e, error, word, k, (int)t[0]->dims[0], (int)t[0]->dims[1], rows);
+    status = ti_embeddings_set_rows(e, error, word, k, (int)t[0]->dims[0], (int)t[0]->dims[1],
+                                    rows);
     ti_free(rows);
     if (status < 0)
       return status;
@@ -202,8 +216,8 @@ static int read_step(const char *text, uint64_t *step)
   return 0;
 }
 
-textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e, float **m,
-                                  float **v, ti_adamw *adamw, ti_checkpoint_info *info)
+textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e,
+                                  float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info)
 {
   ti_safetensors *file = NULL;
   const ti_tensor *state;
@@ -222,21 +236,23 @@ textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_emb
   sum = ti_safetensors_metadata(file, "checksum");
   state = ti_safetensors_find(file, "state");
   if (!version) {
-    status = ti_fail(error, TEXTINV_E_FORMAT, "%s is no checkpoint: metadata \"textinv_checkpoint\" is missing",
-                     path);
+    status = ti_fail(error, TEXTINV_E_FORMAT,
+                     "%s is no checkpoint: metadata \"textinv_checkpoint\" is missing", path);
     goto out;
   }
   if (strcmp(version, VERSION)) {
-    status = ti_fail(error, TEXTINV_E_VERSION, "%s is a checkpoint of version %s; this library reads %s", path,
-                     version, VERSION);
+    status = ti_fail(error, TEXTINV_E_VERSION,
+                     "%s is a checkpoint of version %s; this library reads %s", path, version,
+                     VERSION);
     goto out;
   }
-  if (!words || !settings || !sum || !state || state->dtype != TI_FILE_F32 || state->count != STATE_VALUES ||
+  if (!words || !settings || !sum || !state || state->dtype != TI_FILE_F32 ||
+      state->count != STATE_VALUES ||
       read_step(ti_safetensors_metadata(file, "step"), &info->step) ||
       strlen(settings) >= sizeof(info->settings)) {
-    status = ti_fail(error, TEXTINV_E_FORMAT,
-                     "%s: words, settings, checksum, step or state of the checkpoint is missing or damaged",
-                     path);
+    status = ti_fail(
+      error, TEXTINV_E_FORMAT,
+      "%s: words, settings, checksum, step or state of the checkpoint is missing or damaged", path);
     goto out;
   }
   memcpy(values, state->data, sizeof(values));
@@ -248,8 +264,8 @@ textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_emb
   ti_format(expected, sizeof(expected), "%016llx",
             (unsigned long long)checksum(e, *m, *v, values, info->step, info->settings));
   if (strcmp(sum, expected))
-    status = ti_fail(error, TEXTINV_E_FORMAT, "%s is damaged: checksum %.16s where %s is written", path,
-                     expected, sum);
+    status = ti_fail(error, TEXTINV_E_FORMAT, "%s is damaged: checksum %.16s where %s is written",
+                     path, expected, sum);
 out:
   ti_safetensors_close(file);
   if (status < 0) {

@@ -6,6 +6,7 @@
 #include "alloc.h"
 #include "atomic_file.h"
 #include "format.h"
+#include "hash.h"
 #include "templates.h"
 
 enum { CROPS = 8, MAX_PICTURES = 65536, MAX_CAPTION = 65536 };
@@ -20,21 +21,13 @@ typedef struct loader {
   const textinv_invert_params *p;
   ti_dataset_progress progress;
   void *user;
-  char **paths;         /* [num_pictures], NULL for pictures in memory */
+  char **paths;                  /* [num_pictures], NULL for pictures in memory */
   const textinv_images **memory; /* [num_pictures] */
   int done;
 } loader;
 
-static uint64_t fnv(uint64_t hash, const void *bytes, size_t size)
-{
-  const unsigned char *p = bytes;
-
-  for (size_t i = 0; i < size; i++)
-    hash = (hash ^ p[i]) * 0x100000001b3u;
-  return hash;
-}
-
-static void *append(ti_error *error, void **items, size_t *count, size_t size, size_t more, const char *what)
+static void *append(ti_error *error, void **items, size_t *count, size_t size, size_t more,
+                    const char *what)
 {
   char *grown = ti_realloc_array(*items, *count + more, size);
 
@@ -64,13 +57,15 @@ static int holds_word(const int32_t *ids, int tokens, const ti_prompt_word *word
   return 0;
 }
 
-static textinv_status add_prompt(loader *l, const char *placeholder, const char *text, const char *where)
+static textinv_status add_prompt(loader *l, const char *placeholder, const char *text,
+                                 const char *where)
 {
   ti_error *error = &l->s->error;
   const textinv_model *m = l->model;
-  const size_t word = (size_t)(ti_embeddings_find(l->embeddings, placeholder) - l->embeddings->words);
-  ti_dataset_prompt *prompt = append(error, (void **)&l->d->prompts, &l->d->num_prompts, sizeof(*prompt), 1,
-                                     "prompts");
+  const size_t word = (size_t)(ti_embeddings_find(l->embeddings, placeholder) -
+                               l->embeddings->words);
+  ti_dataset_prompt *prompt = append(error, (void **)&l->d->prompts, &l->d->num_prompts,
+                                     sizeof(*prompt), 1, "prompts");
   size_t truncated;
   textinv_status status;
 
@@ -80,16 +75,16 @@ static textinv_status add_prompt(loader *l, const char *placeholder, const char 
     prompt->ids[i] = ti_calloc((size_t)m->tokens, sizeof(int32_t));
     if (!prompt->ids[i])
       return ti_fail_nomem(error, (size_t)m->tokens * sizeof(int32_t), "prompts");
-    if ((status = ti_row_table_encode(&l->tables[i], error, m, i, l->embeddings, text, prompt->ids[i],
-                                      &prompt->eos, &truncated)) < 0)
+    if ((status = ti_row_table_encode(&l->tables[i], error, m, i, l->embeddings, text,
+                                      prompt->ids[i], &prompt->eos, &truncated)) < 0)
       return status;
     if (!holds_word(prompt->ids[i], m->tokens, &l->tables[i].words[word]))
-      return ti_fail(error, TEXTINV_E_INVALID,
-                     "%s: \"%.80s\" does not hold the placeholder \"%s\"%s; nothing could be learnt from it",
-                     where, text, placeholder,
-                     strstr(text, placeholder) ? " within the tokens that fit" : "");
+      return ti_fail(
+        error, TEXTINV_E_INVALID,
+        "%s: \"%.80s\" does not hold the placeholder \"%s\"%s; nothing could be learnt from it",
+        where, text, placeholder, strstr(text, placeholder) ? " within the tokens that fit" : "");
   }
-  l->d->hash = fnv(l->d->hash, text, strlen(text) + 1);
+  l->d->hash = ti_hash(l->d->hash, text, strlen(text) + 1);
   return TEXTINV_OK;
 }
 
@@ -102,8 +97,8 @@ static textinv_status add_template(loader *l, const char *placeholder, const cha
   textinv_status status;
 
   if (!braces)
-    return ti_fail(&l->s->error, TEXTINV_E_INVALID, "prompt \"%.80s\" has no \"{}\" for the word \"%s\"",
-                   template, placeholder);
+    return ti_fail(&l->s->error, TEXTINV_E_INVALID,
+                   "prompt \"%.80s\" has no \"{}\" for the word \"%s\"", template, placeholder);
   text = ti_calloc(size, 1);
   if (!text)
     return ti_fail_nomem(&l->s->error, size, "a prompt");
@@ -129,7 +124,8 @@ static textinv_status add_templates(loader *l, size_t concept)
 }
 
 /* the text of PICTURE.txt, without white space at its ends */
-static textinv_status add_caption(loader *l, const textinv_concept *c, const char *picture, int *index)
+static textinv_status add_caption(loader *l, const textinv_concept *c, const char *picture,
+                                  int *index)
 {
   const char *dot = strrchr(picture, '.'), *slash = strrchr(picture, '/');
   const int len = dot && (!slash || dot > slash) ? (int)(dot - picture) : (int)strlen(picture);
@@ -155,7 +151,8 @@ static textinv_status add_caption(loader *l, const textinv_concept *c, const cha
 
 /* ------------------------------------------------------------------ pictures */
 
-static textinv_status add_picture(loader *l, size_t concept, char *path, const textinv_images *memory)
+static textinv_status add_picture(loader *l, size_t concept, char *path,
+                                  const textinv_images *memory)
 {
   ti_error *error = &l->s->error;
   size_t paths = l->d->num_pictures, pointers = l->d->num_pictures;
@@ -185,10 +182,12 @@ static textinv_status add_folder(loader *l, size_t concept)
   if (status < 0)
     return status;
   if (!count)
-    status = ti_fail(&l->s->error, TEXTINV_E_NOT_FOUND, "%s holds no PNG or JPEG pictures", c->images_path);
+    status = ti_fail(&l->s->error, TEXTINV_E_NOT_FOUND, "%s holds no PNG or JPEG pictures",
+                     c->images_path);
   else if (count > MAX_PICTURES)
-    status = ti_fail(&l->s->error, TEXTINV_E_LIMIT, "%s holds %zu pictures; at most %d are possible",
-                     c->images_path, count, MAX_PICTURES);
+    status = ti_fail(&l->s->error, TEXTINV_E_LIMIT,
+                     "%s holds %zu pictures; at most %d are possible", c->images_path, count,
+                     MAX_PICTURES);
   while (taken < count && status >= 0) {
     status = add_picture(l, concept, found[taken], NULL);
     if (l->d->num_pictures && l->paths[l->d->num_pictures - 1] == found[taken])
@@ -212,14 +211,15 @@ static textinv_status add_pictures(loader *l, size_t concept)
   if (c->images_path)
     return add_folder(l, concept);
   if (!c->num_pictures || !c->pictures)
-    return ti_fail(&l->s->error, TEXTINV_E_INVALID, "word \"%s\" has neither images_path nor pictures",
-                   c->placeholder);
+    return ti_fail(&l->s->error, TEXTINV_E_INVALID,
+                   "word \"%s\" has neither images_path nor pictures", c->placeholder);
   if (c->captions)
-    return ti_fail(&l->s->error, TEXTINV_E_INVALID, "captions need images_path, where their files are");
+    return ti_fail(&l->s->error, TEXTINV_E_INVALID,
+                   "captions need images_path, where their files are");
   for (size_t i = 0; i < c->num_pictures && status >= 0; i++) {
     if (!c->pictures[i] || c->pictures[i]->count != 1)
-      return ti_fail(&l->s->error, TEXTINV_E_INVALID, "pictures[%zu] of \"%s\" is not one picture", i,
-                     c->placeholder);
+      return ti_fail(&l->s->error, TEXTINV_E_INVALID, "pictures[%zu] of \"%s\" is not one picture",
+                     i, c->placeholder);
     status = add_picture(l, concept, NULL, c->pictures[i]);
   }
   return status;
@@ -242,7 +242,8 @@ static box choose_box(const loader *l, const ti_image *image, uint32_t picture, 
     return (box){ 0, 0, image->width, image->height };
   if (l->d->crops == 1)
     return (box){ (image->width - side) / 2, (image->height - side) / 2, side, side };
-  s = (int)((float)side * (l->p->crop_scale + (1.0f - l->p->crop_scale) * ti_draw_uniform(&key, 0)));
+  s = (int)((float)side *
+            (l->p->crop_scale + (1.0f - l->p->crop_scale) * ti_draw_uniform(&key, 0)));
   s = s < 1 ? 1 : s;
   return (box){ (int)ti_draw_below(&key, 1, (uint32_t)(image->width - s + 1)),
                 (int)ti_draw_below(&key, 2, (uint32_t)(image->height - s + 1)), s, s };
@@ -279,10 +280,11 @@ static textinv_status encode_views(loader *l, uint32_t index, const ti_image *im
     const box b = choose_box(l, image, index, crop);
     ti_image fitted = { 0, 0, NULL };
 
-    status = ti_image_resize(&fitted, &l->s->error, image, b.left, b.top, b.w, b.h, d->w * scale, d->h * scale);
+    status = ti_image_resize(&fitted, &l->s->error, image, b.left, b.top, b.w, b.h, d->w * scale,
+                             d->h * scale);
     if (status < 0)
       return status;
-    d->hash = fnv(d->hash, fitted.pixels, (size_t)fitted.width * (size_t)fitted.height * 3);
+    d->hash = ti_hash(d->hash, fitted.pixels, (size_t)fitted.width * (size_t)fitted.height * 3);
     for (int flip = 0; flip <= d->flips && status >= 0; flip++) {
       const size_t view = (size_t)(crop * (1 + d->flips) + flip) * d->chw;
 
@@ -336,10 +338,18 @@ static textinv_status encode_pictures(loader *l)
 textinv_status ti_dataset_load(ti_dataset *out, textinv_session *s, const textinv_model *model,
                                const textinv_embeddings *embeddings, const ti_row_table *tables,
                                const textinv_concept *concepts, size_t num_concepts,
-                               const textinv_invert_params *p, ti_dataset_progress progress, void *user)
+                               const textinv_invert_params *p, ti_dataset_progress progress,
+                               void *user)
 {
-  loader l = { .d = out, .s = s, .model = model, .embeddings = embeddings, .tables = tables,
-               .concepts = concepts, .p = p, .progress = progress, .user = user };
+  loader l = { .d = out,
+               .s = s,
+               .model = model,
+               .embeddings = embeddings,
+               .tables = tables,
+               .concepts = concepts,
+               .p = p,
+               .progress = progress,
+               .user = user };
   textinv_status status = TEXTINV_OK;
 
   memset(out, 0, sizeof(*out));
@@ -347,7 +357,7 @@ textinv_status ti_dataset_load(ti_dataset *out, textinv_session *s, const textin
   out->chw = (size_t)model->vae.latent_channels * (size_t)out->h * (size_t)out->w;
   out->crops = p->crop_scale < 1.0f ? CROPS : 1;
   out->flips = p->flip > 0.0f;
-  out->hash = 0xcbf29ce484222325u;
+  out->hash = TI_HASH_START;
   out->num_concepts = num_concepts;
   out->first_prompt = ti_calloc(num_concepts, sizeof(*out->first_prompt));
   out->prompts_of = ti_calloc(num_concepts, sizeof(*out->prompts_of));

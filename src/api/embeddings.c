@@ -105,7 +105,8 @@ static void remove_at(textinv_embeddings *e, size_t i)
   e->count--;
 }
 
-static textinv_status check_rows(ti_error *error, const char *word, int dim, const float *rows, size_t count)
+static textinv_status check_rows(ti_error *error, const char *word, int dim, const float *rows,
+                                 size_t count)
 {
   for (size_t i = 0; i < count; i++) {
     if (!isfinite(rows[i]))
@@ -125,8 +126,8 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
 
   if (w && w->vectors != vectors && w->dim[1 - encoder])
     return ti_fail(error, TEXTINV_E_SHAPE,
-                   "word \"%s\" has %d vectors in the other encoder; %d were given", word, w->vectors,
-                   vectors);
+                   "word \"%s\" has %d vectors in the other encoder; %d were given", word,
+                   w->vectors, vectors);
   if ((status = check_rows(error, word, dim, rows, count)) < 0)
     return status;
   copy = ti_calloc(count, sizeof(*copy));
@@ -187,15 +188,20 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
 
   if (!session || !embeddings || !rows)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !embeddings ? "embeddings" : "rows");
+                   !session      ? "session"
+                   : !embeddings ? "embeddings"
+                                 : "rows");
   if ((status = check_name(error, word)) < 0)
     return status;
   if (encoder >= TI_MAX_ENCODERS || num_vectors < 1 || num_vectors > TI_MAX_VECTORS || dim < 1 ||
       dim > 65536)
-    return ti_fail(error, TEXTINV_E_INVALID,
-                   "encoder %u, %u vectors of %u; encoder 0 or 1, 1 to %d vectors of 1 to 65536 are "
-                   "possible", encoder, num_vectors, dim, TI_MAX_VECTORS);
-  return ti_embeddings_set_rows(embeddings, error, word, (int)encoder, (int)num_vectors, (int)dim, rows);
+    return ti_fail(
+      error, TEXTINV_E_INVALID,
+      "encoder %u, %u vectors of %u; encoder 0 or 1, 1 to %d vectors of 1 to 65536 are "
+      "possible",
+      encoder, num_vectors, dim, TI_MAX_VECTORS);
+  return ti_embeddings_set_rows(embeddings, error, word, (int)encoder, (int)num_vectors, (int)dim,
+                                rows);
 }
 
 /* ------------------------------------------------------------------ initializers */
@@ -232,8 +238,8 @@ static const ti_weight *table_of(const textinv_model *model, int encoder)
 }
 
 /* rows [vectors, dim] of an initializer's ids, in turn, or random */
-static void fill_rows(float *rows, const ti_weight *table, int vectors, const uint32_t *ids, size_t num_ids,
-                      uint64_t seed, int encoder)
+static void fill_rows(float *rows, const ti_weight *table, int vectors, const uint32_t *ids,
+                      size_t num_ids, uint64_t seed, int encoder)
 {
   const int dim = table->dims[1];
   const size_t size = ti_dtype_size(table->dtype);
@@ -250,7 +256,8 @@ static void fill_rows(float *rows, const ti_weight *table, int vectors, const ui
 
       if (copied)
         ti_convert(TI_F32, &base, table->dtype,
-                   (const char *)table->data + ((size_t)ids[(size_t)v % num_ids] * (size_t)dim + (size_t)i) * size,
+                   (const char *)table->data +
+                     ((size_t)ids[(size_t)v % num_ids] * (size_t)dim + (size_t)i) * size,
                    1);
       row[i] = base + (copied ? (repeated ? 0.01f : 0.0f) : 1.0f) * (float)m.spread * row[i];
     }
@@ -258,8 +265,8 @@ static void fill_rows(float *rows, const ti_weight *table, int vectors, const ui
 }
 
 textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddings *embeddings,
-                                      const textinv_model *model, const char *word, uint32_t num_vectors,
-                                      const char *initializer, uint64_t seed)
+                                      const textinv_model *model, const char *word,
+                                      uint32_t num_vectors, const char *initializer, uint64_t seed)
 {
   ti_error *error = ti_begin(session);
   uint32_t *ids[TI_MAX_ENCODERS] = { NULL, NULL }, id;
@@ -269,7 +276,9 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
 
   if (!session || !embeddings || !model)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !embeddings ? "embeddings" : "model");
+                   !session      ? "session"
+                   : !embeddings ? "embeddings"
+                                 : "model");
   if ((status = check_name(error, word)) < 0)
     return status;
   if (num_vectors > TI_MAX_VECTORS)
@@ -283,9 +292,10 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
 
     ti_format(whole, sizeof(whole), "%s</w>", word);
     if (ti_clip_bpe_find(bpe, word, &id) || ti_clip_bpe_find(bpe, whole, &id)) {
-      status = ti_fail(error, TEXTINV_E_CONFLICT,
-                       "word \"%s\" is in the vocabulary already (id %u); take a new one such as \"<%s>\"",
-                       word, id, word);
+      status = ti_fail(
+        error, TEXTINV_E_CONFLICT,
+        "word \"%s\" is in the vocabulary already (id %u); take a new one such as \"<%s>\"", word,
+        id, word);
       goto out;
     }
     if (initializer && *initializer &&
@@ -298,7 +308,8 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
     }
   }
   if (!num_vectors)
-    num_vectors = num_ids[0] ? (uint32_t)(num_ids[0] < TI_MAX_VECTORS ? num_ids[0] : TI_MAX_VECTORS) : 1;
+    num_vectors = num_ids[0] ? (uint32_t)(num_ids[0] < TI_MAX_VECTORS ? num_ids[0] : TI_MAX_VECTORS)
+                             : 1;
   if ((int)num_vectors > model->tokens - 3) {
     status = ti_fail(error, TEXTINV_E_LIMIT, "%u vectors do not fit into a prompt of %d tokens",
                      num_vectors, model->tokens);
@@ -314,7 +325,8 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
       break;
     }
     fill_rows(rows, table, (int)num_vectors, ids[i], num_ids[i], seed, i);
-    if ((status = ti_embeddings_set_rows(embeddings, error, word, i, (int)num_vectors, table->dims[1], rows)) < 0)
+    if ((status = ti_embeddings_set_rows(embeddings, error, word, i, (int)num_vectors,
+                                         table->dims[1], rows)) < 0)
       break;
   }
   if (status < 0 && ti_embeddings_find(embeddings, word))
@@ -336,7 +348,9 @@ textinv_status textinv_embeddings_remove(textinv_session *session, textinv_embed
 
   if (!session || !embeddings || !word)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !embeddings ? "embeddings" : "word");
+                   !session      ? "session"
+                   : !embeddings ? "embeddings"
+                                 : "word");
   w = ti_embeddings_find(embeddings, word);
   if (!w)
     return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
@@ -366,7 +380,8 @@ uint32_t textinv_embeddings_vectors(const textinv_embeddings *embeddings, const 
   return w ? (uint32_t)w->vectors : 0;
 }
 
-uint32_t textinv_embeddings_dim(const textinv_embeddings *embeddings, const char *word, uint32_t encoder)
+uint32_t textinv_embeddings_dim(const textinv_embeddings *embeddings, const char *word,
+                                uint32_t encoder)
 {
   const ti_word *w = lookup(embeddings, word);
 
@@ -395,8 +410,9 @@ size_t textinv_embeddings_num_values(const textinv_embeddings *embeddings)
 /* ------------------------------------------------------------------ files */
 
 /* which encoder a file's entry is for */
-static textinv_status match_encoder(ti_error *error, const char *path, const ti_embedding_entry *entry,
-                                    const textinv_model *model, int *encoder)
+static textinv_status match_encoder(ti_error *error, const char *path,
+                                    const ti_embedding_entry *entry, const textinv_model *model,
+                                    int *encoder)
 {
   *encoder = entry->encoder >= 0 ? entry->encoder : 0;
   if (!model)
@@ -424,7 +440,8 @@ static textinv_status match_encoder(ti_error *error, const char *path, const ti_
 /* name for words that their file does not name: that of the file, without folder and ending */
 static void stem(char *out, size_t size, const char *path)
 {
-  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path,
+             *dot = strrchr(name, '.');
   const int len = dot && dot > name ? (int)(dot - name) : (int)strlen(name);
 
   ti_format(out, size, "%.*s", len, name);
@@ -435,7 +452,8 @@ static void stem(char *out, size_t size, const char *path)
 }
 
 textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddings *embeddings,
-                                       const textinv_model *model, const char *path, const char *word)
+                                       const textinv_model *model, const char *path,
+                                       const char *word)
 {
   ti_error *error = ti_begin(session);
   ti_embedding_file file;
@@ -445,7 +463,9 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
 
   if (!session || !embeddings || !path)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !embeddings ? "embeddings" : "path");
+                   !session      ? "session"
+                   : !embeddings ? "embeddings"
+                                 : "path");
   if (word && (status = check_name(error, word)) < 0)
     return status;
   memset(&file, 0, sizeof(file));
@@ -464,8 +484,8 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
     num_names += file.entries[i].word && !known;
   }
   if (word && num_names > 1) {
-    status = ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu words; name none of them to load all", path,
-                     num_names);
+    status = ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu words; name none of them to load all",
+                     path, num_names);
     goto out;
   }
   for (size_t i = 0; i < file.count && status >= 0; i++) {
@@ -484,7 +504,8 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
       status = ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors; at most %d are possible", path,
                        entry->num_vectors, TI_MAX_VECTORS);
     else
-      status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors, entry->dim, entry->rows);
+      status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors,
+                                      entry->dim, entry->rows);
   }
   while (status < 0 && embeddings->count > before)
     remove_at(embeddings, embeddings->count - 1);
@@ -493,8 +514,9 @@ out:
   return status;
 }
 
-textinv_status textinv_embeddings_save(textinv_session *session, const textinv_embeddings *embeddings,
-                                       const char *path, textinv_format format, const char *word)
+textinv_status textinv_embeddings_save(textinv_session *session,
+                                       const textinv_embeddings *embeddings, const char *path,
+                                       textinv_format format, const char *word)
 {
   ti_error *error = ti_begin(session);
   char version[32];
@@ -505,7 +527,9 @@ textinv_status textinv_embeddings_save(textinv_session *session, const textinv_e
 
   if (!session || !embeddings || !path)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !embeddings ? "embeddings" : "path");
+                   !session      ? "session"
+                   : !embeddings ? "embeddings"
+                                 : "path");
   if (word && !ti_embeddings_find(embeddings, word))
     return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
   if (!embeddings->count)

@@ -8,7 +8,8 @@
 static textinv_status check_count(ti_error *error, const char *what, size_t met, size_t needed)
 {
   if (met != needed)
-    return ti_fail(error, TEXTINV_E_SHAPE, "%s has room for %zu values; %zu are needed", what, met, needed);
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s has room for %zu values; %zu are needed", what, met,
+                   needed);
   return TEXTINV_OK;
 }
 
@@ -40,8 +41,8 @@ static textinv_status encode_one(textinv_session *s, const textinv_model *model,
     goto out;
   }
   key.rows[encoder] = table.num_rows;
-  if ((status = ti_row_table_encode(&table, &s->error, model, encoder, embeddings, prompt, ids, &eos,
-                                    truncated)) < 0 ||
+  if ((status = ti_row_table_encode(&table, &s->error, model, encoder, embeddings, prompt, ids,
+                                    &eos, truncated)) < 0 ||
       (status = ti_plan_get(&plan, s, model, &key)) < 0)
     goto out;
   memcpy(ti_plan_at(s, plan, plan->ids[encoder]), ids, (size_t)model->tokens * sizeof(*ids));
@@ -55,8 +56,8 @@ static textinv_status encode_one(textinv_session *s, const textinv_model *model,
   const float *hidden = ti_plan_at(s, plan, plan->hidden);
 
   for (int i = 0; i < model->tokens; i++)
-    memcpy(context + (size_t)i * (size_t)model->context_dim + column, hidden + (size_t)i * (size_t)width,
-           (size_t)width * sizeof(*context));
+    memcpy(context + (size_t)i * (size_t)model->context_dim + column,
+           hidden + (size_t)i * (size_t)width, (size_t)width * sizeof(*context));
   if (pooled && plan->pooled != TI_NONE)
     memcpy(pooled, ti_plan_at(s, plan, plan->pooled), (size_t)model->pooled_dim * sizeof(*pooled));
 out:
@@ -66,8 +67,8 @@ out:
 }
 
 textinv_status ti_encode_text(textinv_session *s, const textinv_model *model,
-                              const textinv_embeddings *embeddings, const char *prompt, int clip_skip,
-                              float *context, float *pooled, size_t *truncated)
+                              const textinv_embeddings *embeddings, const char *prompt,
+                              int clip_skip, float *context, float *pooled, size_t *truncated)
 {
   int column = 0;
   textinv_status status = TEXTINV_OK;
@@ -103,15 +104,17 @@ static int max_clip_skip(const textinv_model *model)
 textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, uint32_t clip_skip)
 {
   if (clip_skip > (uint32_t)max_clip_skip(model))
-    return ti_fail(error, TEXTINV_E_INVALID, "clip_skip is %u; 0 to %d are possible with this model",
-                   clip_skip, max_clip_skip(model));
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "clip_skip is %u; 0 to %d are possible with this model", clip_skip,
+                   max_clip_skip(model));
   return TEXTINV_OK;
 }
 
 textinv_status textinv_encode_prompt(textinv_session *session, float *context, size_t num_context,
                                      float *pooled, size_t num_pooled, size_t *truncated,
-                                     const textinv_model *model, const textinv_embeddings *embeddings,
-                                     const char *prompt, uint32_t clip_skip)
+                                     const textinv_model *model,
+                                     const textinv_embeddings *embeddings, const char *prompt,
+                                     uint32_t clip_skip)
 {
   ti_error *error = ti_begin(session);
   size_t cut;
@@ -125,10 +128,12 @@ textinv_status textinv_encode_prompt(textinv_session *session, float *context, s
       (status = check_null(error, prompt, "prompt")) < 0 ||
       (status = check_count(error, "context", num_context,
                             (size_t)model->tokens * (size_t)model->context_dim)) < 0 ||
-      (pooled && (status = check_count(error, "pooled", num_pooled, (size_t)model->pooled_dim)) < 0) ||
+      (pooled &&
+       (status = check_count(error, "pooled", num_pooled, (size_t)model->pooled_dim)) < 0) ||
       (status = ti_check_clip_skip(error, model, clip_skip)) < 0)
     return status;
-  status = ti_encode_text(session, model, embeddings, prompt, (int)clip_skip, context, pooled, &cut);
+  status = ti_encode_text(session, model, embeddings, prompt, (int)clip_skip, context, pooled,
+                          &cut);
   if (truncated)
     *truncated = cut;
   return ti_session_end(session, status);
@@ -136,8 +141,9 @@ textinv_status textinv_encode_prompt(textinv_session *session, float *context, s
 
 /* ------------------------------------------------------------------ autoencoder */
 
-textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, const uint8_t *pixels,
-                                int width, int height, float *mean, float *deviation)
+textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
+                                const uint8_t *pixels, int width, int height, float *mean,
+                                float *deviation)
 {
   const int scale = ti_vae_scale(&model->vae), c = model->vae.latent_channels;
   const int h = height / scale, w = width / scale;
@@ -161,7 +167,8 @@ textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, 
     for (int k = 0; k < c; k++) {
       const float log_variance = moments[i * (size_t)(2 * c) + (size_t)(c + k)];
 
-      mean[(size_t)k * hw + i] = (float)((moments[i * (size_t)(2 * c) + (size_t)k] - shift) * factor);
+      mean[(size_t)k * hw + i] = (float)((moments[i * (size_t)(2 * c) + (size_t)k] - shift) *
+                                         factor);
       if (deviation)
         deviation[(size_t)k * hw + i] =
           (float)(expf(0.5f * fminf(fmaxf(log_variance, -30.0f), 20.0f)) * factor);
@@ -187,20 +194,21 @@ textinv_status textinv_encode_image(textinv_session *session, float *mean, float
   if (i >= (uint32_t)images->count)
     return ti_fail(error, TEXTINV_E_INVALID, "picture %u of %d", i, images->count);
   if (images->width % scale || images->height % scale)
-    return ti_fail(error, TEXTINV_E_INVALID, "a picture of %d x %d; its sides must be multiples of %d",
-                   images->width, images->height, scale);
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "a picture of %d x %d; its sides must be multiples of %d", images->width,
+                   images->height, scale);
   if ((status = check_count(error, "mean", num_values,
                             (size_t)model->vae.latent_channels * (size_t)(images->width / scale) *
                               (size_t)(images->height / scale))) < 0)
     return status;
-  status = ti_encode_pixels(session, model,
-                            images->pixels + (size_t)i * (size_t)images->width * (size_t)images->height * 3,
-                            images->width, images->height, mean, deviation);
+  status = ti_encode_pixels(
+    session, model, images->pixels + (size_t)i * (size_t)images->width * (size_t)images->height * 3,
+    images->width, images->height, mean, deviation);
   return ti_session_end(session, status);
 }
 
-textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, const float *latents, int h,
-                             int w, float *values)
+textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, const float *latents,
+                             int h, int w, float *values)
 {
   const int scale = ti_vae_scale(&model->vae), c = model->vae.latent_channels;
   const ti_plan_key key = { .kind = TI_PLAN_DECODE, .n = 1, .h = h, .w = w };
@@ -220,9 +228,10 @@ textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, con
   return TEXTINV_OK;
 }
 
-textinv_status textinv_decode_latents(textinv_session *session, textinv_images **images, float *values,
-                                      size_t num_values, const textinv_model *model, const float *latents,
-                                      uint32_t batch, uint32_t width, uint32_t height)
+textinv_status textinv_decode_latents(textinv_session *session, textinv_images **images,
+                                      float *values, size_t num_values, const textinv_model *model,
+                                      const float *latents, uint32_t batch, uint32_t width,
+                                      uint32_t height)
 {
   ti_error *error = ti_begin(session);
   float *picture = NULL;
@@ -240,17 +249,19 @@ textinv_status textinv_decode_latents(textinv_session *session, textinv_images *
 
   if (batch < 1 || batch > TI_MAX_BATCH || width < 1 || width > 2048 || height < 1 || height > 2048)
     return ti_fail(error, TEXTINV_E_INVALID,
-                   "batch %u, latents of %u x %u; 1 to %d samples of 1 to 2048 a side are possible", batch,
-                   width, height, TI_MAX_BATCH);
+                   "batch %u, latents of %u x %u; 1 to %d samples of 1 to 2048 a side are possible",
+                   batch, width, height, TI_MAX_BATCH);
   if (values && (status = check_count(error, "values", num_values, batch * count)) < 0)
     return status;
   picture = ti_calloc(count, sizeof(*picture));
   if (!picture)
     return ti_fail_nomem(error, count * sizeof(*picture), "a picture");
-  if (images && (status = ti_images_new(&out, error, (int)batch, (int)(width * scale), (int)(height * scale))) < 0)
+  if (images && (status = ti_images_new(&out, error, (int)batch, (int)(width * scale),
+                                        (int)(height * scale))) < 0)
     goto out;
   for (uint32_t i = 0; i < batch; i++) {
-    if ((status = ti_decode_one(session, model, latents + i * c * hw, (int)height, (int)width, picture)) < 0)
+    if ((status = ti_decode_one(session, model, latents + i * c * hw, (int)height, (int)width,
+                                picture)) < 0)
       goto out;
     if (values)
       memcpy(values + i * count, picture, count * sizeof(*picture));
@@ -269,12 +280,14 @@ out:
 
 /* ------------------------------------------------------------------ UNet */
 
-static const textinv_predict_params predict_defaults = { .struct_size = sizeof(textinv_predict_params) };
+static const textinv_predict_params predict_defaults = { .struct_size = sizeof(
+                                                           textinv_predict_params) };
 static const size_t PREDICT_PARAMS_MIN = sizeof(textinv_predict_params);
 
 textinv_status textinv_predict_params_init(textinv_predict_params *params, size_t size)
 {
-  return ti_params_init(params, size, &predict_defaults, sizeof(predict_defaults), PREDICT_PARAMS_MIN);
+  return ti_params_init(params, size, &predict_defaults, sizeof(predict_defaults),
+                        PREDICT_PARAMS_MIN);
 }
 
 textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uint32_t batch,
@@ -287,18 +300,19 @@ textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uin
   if (!*height)
     *height = (uint32_t)model->unet.sample_size;
   if (batch < 1 || batch > TI_MAX_BATCH)
-    return ti_fail(error, TEXTINV_E_INVALID, "batch is %u; 1 to %d are possible", batch, TI_MAX_BATCH);
+    return ti_fail(error, TEXTINV_E_INVALID, "batch is %u; 1 to %d are possible", batch,
+                   TI_MAX_BATCH);
   if (*width % least || *height % least || *width > 2048 || *height > 2048)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "latents of %u x %u; the UNet needs sides that are multiples of %u, up to 2048 "
-                   "(pictures: multiples of %u)", *width, *height, least,
-                   least * (uint32_t)ti_vae_scale(&model->vae));
+                   "(pictures: multiples of %u)",
+                   *width, *height, least, least * (uint32_t)ti_vae_scale(&model->vae));
   return TEXTINV_OK;
 }
 
 textinv_status ti_predict(textinv_session *s, const textinv_model *model, int batch, int h, int w,
-                          const float *latents, float timestep, const float *context, const float *pooled,
-                          const float *size_ids, float *out)
+                          const float *latents, float timestep, const float *context,
+                          const float *pooled, const float *size_ids, float *out)
 {
   const int c = model->unet.in_channels, scale = ti_vae_scale(&model->vae);
   const size_t chw = (size_t)c * (size_t)h * (size_t)w;
@@ -317,11 +331,12 @@ textinv_status ti_predict(textinv_session *s, const textinv_model *model, int ba
   memcpy(ti_plan_at(s, plan, plan->context), context,
          (size_t)batch * (size_t)model->tokens * (size_t)model->context_dim * sizeof(float));
   if (model->pooled_dim) {
-    const float whole[6] = { (float)(h * scale), (float)(w * scale), 0.0f, 0.0f, (float)(h * scale),
-                             (float)(w * scale) };
+    const float whole[6] = { (float)(h * scale), (float)(w * scale), 0.0f, 0.0f,
+                             (float)(h * scale), (float)(w * scale) };
     float *sizes = ti_plan_at(s, plan, plan->size_ids);
 
-    memcpy(ti_plan_at(s, plan, plan->pooled), pooled, (size_t)batch * (size_t)model->pooled_dim * sizeof(float));
+    memcpy(ti_plan_at(s, plan, plan->pooled), pooled,
+           (size_t)batch * (size_t)model->pooled_dim * sizeof(float));
     for (int i = 0; i < batch; i++)
       memcpy(sizes + 6 * i, size_ids ? size_ids + 6 * i : whole, sizeof(whole));
   }
@@ -335,26 +350,30 @@ textinv_status ti_predict(textinv_session *s, const textinv_model *model, int ba
 }
 
 textinv_status textinv_predict_noise(textinv_session *session, float *out, size_t num_values,
-                                     const textinv_model *model, const textinv_predict_params *params)
+                                     const textinv_model *model,
+                                     const textinv_predict_params *params)
 {
   ti_error *error = ti_begin(session);
   textinv_predict_params p = predict_defaults;
   textinv_status status;
 
-  if ((status = check_null(error, session, "session")) < 0 || (status = check_null(error, out, "out")) < 0 ||
+  if ((status = check_null(error, session, "session")) < 0 ||
+      (status = check_null(error, out, "out")) < 0 ||
       (status = check_null(error, model, "model")) < 0 ||
-      (status = ti_params_read(error, &p, sizeof(p), PREDICT_PARAMS_MIN, params, "predict_params")) < 0 ||
+      (status = ti_params_read(error, &p, sizeof(p), PREDICT_PARAMS_MIN, params,
+                               "predict_params")) < 0 ||
       (status = check_null(error, p.latents, "latents")) < 0 ||
       (status = check_null(error, p.context, "context")) < 0 ||
       (model->pooled_dim && (status = check_null(error, p.pooled, "pooled")) < 0) ||
       (status = ti_check_latents(error, model, p.batch, &p.width, &p.height)) < 0 ||
       (status = check_count(error, "out", num_values,
-                            (size_t)p.batch * (size_t)model->unet.out_channels * p.width * p.height)) < 0)
+                            (size_t)p.batch * (size_t)model->unet.out_channels * p.width *
+                              p.height)) < 0)
     return status;
   if (!(p.timestep >= 0.0f && p.timestep <= (float)(model->schedule.timesteps - 1)))
-    return ti_fail(error, TEXTINV_E_INVALID, "timestep is %g; 0 to %d are possible", (double)p.timestep,
-                   model->schedule.timesteps - 1);
-  status = ti_predict(session, model, (int)p.batch, (int)p.height, (int)p.width, p.latents, p.timestep,
-                      p.context, p.pooled, p.size_ids, out);
+    return ti_fail(error, TEXTINV_E_INVALID, "timestep is %g; 0 to %d are possible",
+                   (double)p.timestep, model->schedule.timesteps - 1);
+  status = ti_predict(session, model, (int)p.batch, (int)p.height, (int)p.width, p.latents,
+                      p.timestep, p.context, p.pooled, p.size_ids, out);
   return ti_session_end(session, status);
 }

@@ -36,7 +36,10 @@ textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, co
   textinv_status status;
 
   if (!out || !session || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", !out ? "out" : !session ? "session" : "path");
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !out       ? "out"
+                   : !session ? "session"
+                              : "path");
   *out = TEXTINV_KIND_UNKNOWN;
   ti_format(index, sizeof(index), "%s/model_index.json", path);
   if (!stat(path, &st) && S_ISDIR(st.st_mode)) {

@@ -18,7 +18,8 @@ static const size_t GENERATE_PARAMS_MIN = sizeof(textinv_generate_params);
 
 textinv_status textinv_generate_params_init(textinv_generate_params *params, size_t size)
 {
-  return ti_params_init(params, size, &generate_defaults, sizeof(generate_defaults), GENERATE_PARAMS_MIN);
+  return ti_params_init(params, size, &generate_defaults, sizeof(generate_defaults),
+                        GENERATE_PARAMS_MIN);
 }
 
 typedef struct job {
@@ -30,11 +31,11 @@ typedef struct job {
   int h, w, batch; /* of the latents; pictures at once */
   int guided;
   size_t chw, context_size;
-  float *context;  /* [2 batch, tokens, context_dim]: without, then with the prompt */
-  float *pooled;   /* [2 batch, pooled_dim] */
+  float *context; /* [2 batch, tokens, context_dim]: without, then with the prompt */
+  float *pooled;  /* [2 batch, pooled_dim] */
   float *latents, *noise, *doubled, *output; /* [batch, c, h, w]; the last two [2 batch, c, h, w] */
-  ti_torch_rng *torch; /* [batch] */
-  float *init_mean, *init_deviation; /* of init_image */
+  ti_torch_rng *torch;                       /* [batch] */
+  float *init_mean, *init_deviation;         /* of init_image */
   double began;
 } job;
 
@@ -64,10 +65,12 @@ static textinv_status check(job *j, ti_error *error)
     return ti_fail(error, TEXTINV_E_INVALID, "rng is %d; 0 to %d are possible", (int)p->rng,
                    TEXTINV_RNG_TORCH_CPU_SCALAR);
   if (!(p->strength > 0.0f && p->strength <= 1.0f))
-    return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible", (double)p->strength);
+    return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible",
+                   (double)p->strength);
   if (p->width % scale || p->height % scale)
-    return ti_fail(error, TEXTINV_E_INVALID, "a picture of %u x %u; its sides must be multiples of %u",
-                   p->width, p->height, scale << (j->model->unet.blocks - 1));
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "a picture of %u x %u; its sides must be multiples of %u", p->width, p->height,
+                   scale << (j->model->unet.blocks - 1));
   if ((status = ti_check_clip_skip(error, j->model, p->clip_skip)) < 0 ||
       (status = ti_check_latents(error, j->model, 1, &w, &h)) < 0)
     return status;
@@ -86,7 +89,9 @@ static textinv_status choose_batch(job *j)
   textinv_status status;
 
   for (j->batch = (int)(want < j->p.images ? want : j->p.images); j->batch > 1; j->batch--) {
-    const ti_plan_key key = { .kind = TI_PLAN_UNET, .n = j->batch << j->guided, .h = j->h, .w = j->w };
+    const ti_plan_key key = {
+      .kind = TI_PLAN_UNET, .n = j->batch << j->guided, .h = j->h, .w = j->w
+    };
 
     if (budget == SIZE_MAX || j->p.batch)
       break;
@@ -115,9 +120,10 @@ static textinv_status allocate(job *j)
   j->torch = ti_calloc((size_t)j->batch, sizeof(*j->torch));
   j->init_mean = ti_calloc(j->chw, sizeof(float));
   j->init_deviation = ti_calloc(j->chw, sizeof(float));
-  if (!j->context || !j->pooled || !j->latents || !j->noise || !j->doubled || !j->output || !j->torch ||
-      !j->init_mean || !j->init_deviation)
-    return ti_fail_nomem(&j->s->error, doubled * j->context_size * sizeof(float), "latents and context");
+  if (!j->context || !j->pooled || !j->latents || !j->noise || !j->doubled || !j->output ||
+      !j->torch || !j->init_mean || !j->init_deviation)
+    return ti_fail_nomem(&j->s->error, doubled * j->context_size * sizeof(float),
+                         "latents and context");
   return ti_images_new(&j->images, &j->s->error, (int)j->p.images, j->w * scale, j->h * scale);
 }
 
@@ -145,13 +151,14 @@ static textinv_status encode_prompts(job *j)
   textinv_status status;
 
   status = ti_encode_text(j->s, m, j->embeddings, j->p.prompt, (int)j->p.clip_skip,
-                          j->context + first * j->context_size, j->pooled + first * pooled, &truncated);
+                          j->context + first * j->context_size, j->pooled + first * pooled,
+                          &truncated);
   if (status < 0)
     return status;
   /* SDXL was trained with zeros for "no text" */
   if (j->guided && !(m->zero_empty_negative && !*negative)) {
-    status = ti_encode_text(j->s, m, j->embeddings, negative, (int)j->p.clip_skip, j->context, j->pooled,
-                            &truncated);
+    status = ti_encode_text(j->s, m, j->embeddings, negative, (int)j->p.clip_skip, j->context,
+                            j->pooled, &truncated);
     if (status < 0)
       return status;
   }
@@ -174,7 +181,8 @@ static void draw_noise(job *j, int first, int count, int draw)
     float *noise = j->noise + (size_t)i * j->chw;
 
     if (j->p.rng == TEXTINV_RNG_NATIVE) {
-      const ti_draw_key key = { j->p.seed + (uint64_t)(first + i), TI_DRAW_SAMPLER, (uint32_t)draw, 0 };
+      const ti_draw_key key = { j->p.seed + (uint64_t)(first + i), TI_DRAW_SAMPLER, (uint32_t)draw,
+                                0 };
 
       ti_draw_normal(&key, noise, j->chw);
     } else {
@@ -193,8 +201,8 @@ static textinv_status encode_init(job *j)
 
   if (status < 0)
     return status;
-  status = ti_encode_pixels(j->s, j->model, fitted.pixels, fitted.width, fitted.height, j->init_mean,
-                            j->init_deviation);
+  status = ti_encode_pixels(j->s, j->model, fitted.pixels, fitted.width, fitted.height,
+                            j->init_mean, j->init_deviation);
   ti_image_free(&fitted);
   return status;
 }
@@ -227,10 +235,12 @@ static int start(job *j, const ti_sampler *sampler, int first, int count)
 static textinv_status report(job *j, const char *phase, int step, int steps)
 {
   const double seconds = ti_seconds() - j->began;
-  const textinv_progress progress = {
-    .struct_size = sizeof(progress), .phase = phase, .step = (uint32_t)step, .steps = (uint32_t)steps,
-    .seconds = seconds, .eta = step ? seconds / step * (steps - step) : 0.0
-  };
+  const textinv_progress progress = { .struct_size = sizeof(progress),
+                                      .phase = phase,
+                                      .step = (uint32_t)step,
+                                      .steps = (uint32_t)steps,
+                                      .seconds = seconds,
+                                      .eta = step ? seconds / step * (steps - step) : 0.0 };
 
   if (j->p.progress && j->p.progress(j->p.progress_user, &progress))
     return ti_fail(&j->s->error, TEXTINV_E_CANCELLED, "stopped at step %d of %d", step, steps);
@@ -247,9 +257,11 @@ static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int cou
   ti_sampler_scale_input(sampler, i, j->doubled, j->latents);
   if (j->guided)
     memcpy(j->doubled + total, j->doubled, total * sizeof(float));
-  /* contexts lie at [0, batch) and [batch, 2 batch): a smaller last batch moves the second half down */
+  /* contexts lie at [0, batch) and [batch, 2 batch): a smaller last batch moves the second half
+   * down */
   if (j->guided && skipped) {
-    memmove(j->context + (size_t)count * j->context_size, j->context + (size_t)j->batch * j->context_size,
+    memmove(j->context + (size_t)count * j->context_size,
+            j->context + (size_t)j->batch * j->context_size,
             (size_t)count * j->context_size * sizeof(float));
     memmove(j->pooled + (size_t)count * (size_t)j->model->pooled_dim,
             j->pooled + (size_t)j->batch * (size_t)j->model->pooled_dim,
@@ -295,17 +307,21 @@ static textinv_status describe(job *j, int i)
   end = text + ti_format(text, size, "%s\n", j->p.prompt);
   if (*negative)
     end += ti_format(end, size - (size_t)(end - text), "Negative prompt: %s\n", negative);
-  end += ti_format(end, size - (size_t)(end - text),
-                   "Steps: %u, Sampler: %s, CFG scale: %g, Seed: %llu, Size: %dx%d, Model hash: %.10s, "
-                   "Model: %s, ", j->p.steps, ti_sampler_a1111_name(kind), (double)j->p.guidance_scale,
-                   (unsigned long long)(j->p.seed + (uint64_t)i), j->images->width, j->images->height,
-                   j->model->fingerprint, folder && folder[1] ? folder + 1 : j->model->dir.path);
+  end += ti_format(
+    end, size - (size_t)(end - text),
+    "Steps: %u, Sampler: %s, CFG scale: %g, Seed: %llu, Size: %dx%d, Model hash: %.10s, "
+    "Model: %s, ",
+    j->p.steps, ti_sampler_a1111_name(kind), (double)j->p.guidance_scale,
+    (unsigned long long)(j->p.seed + (uint64_t)i), j->images->width, j->images->height,
+    j->model->fingerprint, folder && folder[1] ? folder + 1 : j->model->dir.path);
   if (j->p.init_image)
-    end += ti_format(end, size - (size_t)(end - text), "Denoising strength: %g, ", (double)j->p.strength);
+    end += ti_format(end, size - (size_t)(end - text), "Denoising strength: %g, ",
+                     (double)j->p.strength);
   if (j->p.clip_skip)
     end += ti_format(end, size - (size_t)(end - text), "Clip skip: %u, ", j->p.clip_skip + 1);
   ti_format(end, size - (size_t)(end - text), "RNG: %s, Version: libtextinv %d.%d.%d",
-            rng_name(j->p.rng), TEXTINV_VERSION_MAJOR, TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
+            rng_name(j->p.rng), TEXTINV_VERSION_MAJOR, TEXTINV_VERSION_MINOR,
+            TEXTINV_VERSION_PATCH);
   j->images->texts[i] = text;
   return TEXTINV_OK;
 }
@@ -339,8 +355,8 @@ static textinv_status draw(job *j, int first, int count)
   textinv_status status;
   int draws;
 
-  status = ti_sampler_new(&sampler, &j->s->error, &j->model->schedule, j->p.sampler, (int)j->p.steps,
-                          j->p.init_image ? (double)j->p.strength : 1.0, total);
+  status = ti_sampler_new(&sampler, &j->s->error, &j->model->schedule, j->p.sampler,
+                          (int)j->p.steps, j->p.init_image ? (double)j->p.strength : 1.0, total);
   if (status < 0)
     return status;
   draws = start(j, sampler, first, count);
@@ -366,8 +382,9 @@ out:
   return status;
 }
 
-textinv_status textinv_generate(textinv_images **out, textinv_session *session, const textinv_model *model,
-                                const textinv_embeddings *embeddings, const textinv_generate_params *params)
+textinv_status textinv_generate(textinv_images **out, textinv_session *session,
+                                const textinv_model *model, const textinv_embeddings *embeddings,
+                                const textinv_generate_params *params)
 {
   ti_error *error = ti_begin(session);
   job j = { .s = session, .model = model, .embeddings = embeddings, .p = generate_defaults };
@@ -376,9 +393,14 @@ textinv_status textinv_generate(textinv_images **out, textinv_session *session, 
   if (out)
     *out = NULL;
   if (!out || !session || !model)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", !out ? "out" : !session ? "session" : "model");
-  if ((status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params, "generate_params")) < 0 ||
-      (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 || (status = allocate(&j)) < 0)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !out       ? "out"
+                   : !session ? "session"
+                              : "model");
+  if ((status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params,
+                               "generate_params")) < 0 ||
+      (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 ||
+      (status = allocate(&j)) < 0)
     goto out;
   j.began = ti_seconds();
   if ((status = encode_prompts(&j)) < 0 || (j.p.init_image && (status = encode_init(&j)) < 0))

@@ -5,7 +5,8 @@
 #include "alloc.h"
 #include "api.h"
 
-textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width, int height)
+textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
+                             int height)
 {
   textinv_images *images = ti_calloc(1, sizeof(*images));
   size_t bytes;
@@ -13,7 +14,8 @@ textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, i
   *out = NULL;
   if (!images)
     return ti_fail_nomem(error, sizeof(*images), "images");
-  if (ti_mul_size(&bytes, (size_t)width * 3, (size_t)height) || ti_mul_size(&bytes, bytes, (size_t)count))
+  if (ti_mul_size(&bytes, (size_t)width * 3, (size_t)height) ||
+      ti_mul_size(&bytes, bytes, (size_t)count))
     bytes = SIZE_MAX;
   images->count = count;
   images->width = width;
@@ -38,7 +40,10 @@ textinv_status textinv_image_read(textinv_images **out, textinv_session *session
   if (out)
     *out = NULL;
   if (!out || !session || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", !out ? "out" : !session ? "session" : "path");
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !out       ? "out"
+                   : !session ? "session"
+                              : "path");
   if ((status = ti_image_read(&image, error, path)) < 0)
     return status;
   status = ti_images_new(out, error, 1, image.width, image.height);
@@ -51,16 +56,17 @@ textinv_status textinv_image_read(textinv_images **out, textinv_session *session
 static textinv_status check_size(ti_error *error, uint32_t width, uint32_t height)
 {
   if (width < 1 || width > TI_IMAGE_MAX_SIDE || height < 1 || height > TI_IMAGE_MAX_SIDE)
-    return ti_fail(error, TEXTINV_E_INVALID, "a picture of %u x %u; sides of 1 to %d are possible", width,
-                   height, TI_IMAGE_MAX_SIDE);
+    return ti_fail(error, TEXTINV_E_INVALID, "a picture of %u x %u; sides of 1 to %d are possible",
+                   width, height, TI_IMAGE_MAX_SIDE);
   if ((uint64_t)width * height > TI_IMAGE_MAX_PIXELS)
-    return ti_fail(error, TEXTINV_E_LIMIT, "a picture of %u x %u; at most %d pixels are possible", width,
-                   height, TI_IMAGE_MAX_PIXELS);
+    return ti_fail(error, TEXTINV_E_LIMIT, "a picture of %u x %u; at most %d pixels are possible",
+                   width, height, TI_IMAGE_MAX_PIXELS);
   return TEXTINV_OK;
 }
 
-textinv_status textinv_images_new(textinv_images **out, textinv_session *session, const uint8_t *pixels,
-                                  uint32_t count, uint32_t width, uint32_t height)
+textinv_status textinv_images_new(textinv_images **out, textinv_session *session,
+                                  const uint8_t *pixels, uint32_t count, uint32_t width,
+                                  uint32_t height)
 {
   ti_error *error = ti_begin(session);
   textinv_status status;
@@ -126,8 +132,8 @@ const char *textinv_images_parameters(const textinv_images *images, uint32_t i)
   return images && i < (uint32_t)images->count && images->texts[i] ? images->texts[i] : "";
 }
 
-textinv_status textinv_images_resize(textinv_session *session, textinv_images *images, uint32_t width,
-                                     uint32_t height)
+textinv_status textinv_images_resize(textinv_session *session, textinv_images *images,
+                                     uint32_t width, uint32_t height)
 {
   ti_error *error = ti_begin(session);
   textinv_images *resized;
@@ -139,12 +145,14 @@ textinv_status textinv_images_resize(textinv_session *session, textinv_images *i
       (status = ti_images_new(&resized, error, images->count, (int)width, (int)height)) < 0)
     return status;
   for (int i = 0; i < images->count && status >= 0; i++) {
-    const ti_image in = { images->width, images->height, images->pixels + (size_t)i * picture_bytes(images) };
+    const ti_image in = { images->width, images->height,
+                          images->pixels + (size_t)i * picture_bytes(images) };
     ti_image out = { 0, 0, NULL };
 
     status = ti_image_resize(&out, error, &in, 0, 0, in.width, in.height, (int)width, (int)height);
     if (status >= 0)
-      memcpy(resized->pixels + (size_t)i * picture_bytes(resized), out.pixels, picture_bytes(resized));
+      memcpy(resized->pixels + (size_t)i * picture_bytes(resized), out.pixels,
+             picture_bytes(resized));
     ti_image_free(&out);
   }
   if (status >= 0) {
@@ -159,14 +167,16 @@ textinv_status textinv_images_resize(textinv_session *session, textinv_images *i
   return status;
 }
 
-textinv_status textinv_images_save(textinv_session *session, const textinv_images *images, uint32_t i,
-                                   const char *path, const char *parameters)
+textinv_status textinv_images_save(textinv_session *session, const textinv_images *images,
+                                   uint32_t i, const char *path, const char *parameters)
 {
   ti_error *error = ti_begin(session);
 
   if (!session || !images || !path)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !images ? "images" : "path");
+                   !session  ? "session"
+                   : !images ? "images"
+                             : "path");
   if (i >= (uint32_t)images->count)
     return ti_fail(error, TEXTINV_E_INVALID, "picture %u of %d", i, images->count);
   if (!parameters)

@@ -19,6 +19,7 @@
 #include "atomic_file.h"
 #include "dataset.h"
 #include "format.h"
+#include "hash.h"
 #include "resume.h"
 
 enum { MAX_CONCEPTS = 256, MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
@@ -71,7 +72,7 @@ typedef struct run {
   float *m, *v, *gradient;   /* [num_values] */
   float *pass_gradient;      /* of all words of embeddings */
   float *next;               /* [3, num_values]: rows, m and v after a step */
-  float *rows[TI_MAX_ENCODERS];                     /* gradients of one pass, [num_rows, dim] */
+  float *rows[TI_MAX_ENCODERS]; /* gradients of one pass, [num_rows, dim] */
   int32_t *ids[TI_MAX_ENCODERS], *eos;
   float *noisy, *target, *timesteps, *size_ids, *latents, *noise;
   char settings[512];
@@ -95,32 +96,35 @@ static textinv_status check_params(run *r)
   if (p->steps < 1 || p->steps > 10000000)
     return ti_fail(error, TEXTINV_E_INVALID, "steps is %u; 1 to 10000000 are possible", p->steps);
   if (p->batch < 1 || p->batch > TI_MAX_BATCH || p->accumulate < 1 || p->accumulate > TI_MAX_BATCH)
-    return ti_fail(error, TEXTINV_E_INVALID, "batch is %u, accumulate %u; 1 to %d are possible", p->batch,
-                   p->accumulate, TI_MAX_BATCH);
+    return ti_fail(error, TEXTINV_E_INVALID, "batch is %u, accumulate %u; 1 to %d are possible",
+                   p->batch, p->accumulate, TI_MAX_BATCH);
   if (p->lr_schedule < TEXTINV_LR_CONSTANT || p->lr_schedule > TEXTINV_LR_COSINE)
-    return ti_fail(error, TEXTINV_E_INVALID, "lr_schedule is %d; 0 to %d are possible", (int)p->lr_schedule,
-                   TEXTINV_LR_COSINE);
+    return ti_fail(error, TEXTINV_E_INVALID, "lr_schedule is %d; 0 to %d are possible",
+                   (int)p->lr_schedule, TEXTINV_LR_COSINE);
   if (p->lr_warmup > p->steps)
     return ti_fail(error, TEXTINV_E_INVALID, "lr_warmup is %u; at most the %u steps are possible",
                    p->lr_warmup, p->steps);
   if (!r->p.resolution)
     r->p.resolution = (uint32_t)r->model->size;
   if (p->resolution % multiple || p->resolution > 2048u * (uint32_t)ti_vae_scale(&r->model->vae))
-    return ti_fail(error, TEXTINV_E_INVALID, "resolution is %u; a multiple of %u is needed", p->resolution,
-                   multiple);
+    return ti_fail(error, TEXTINV_E_INVALID, "resolution is %u; a multiple of %u is needed",
+                   p->resolution, multiple);
   if (!(p->crop_scale >= 0.5f && p->crop_scale <= 1.0f))
-    return ti_fail(error, TEXTINV_E_INVALID, "crop_scale is %g; 0.5 to 1 is possible", (double)p->crop_scale);
+    return ti_fail(error, TEXTINV_E_INVALID, "crop_scale is %g; 0.5 to 1 is possible",
+                   (double)p->crop_scale);
   if (!(p->flip >= 0.0f && p->flip <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "flip is %g; 0 to 1 is possible", (double)p->flip);
-  if (p->preview_every && (!p->preview || !p->preview_prompt || p->preview_images < 1 ||
-                           p->preview_images > 16 || p->preview_steps < 1 || p->preview_steps > 1000))
+  if (p->preview_every &&
+      (!p->preview || !p->preview_prompt || p->preview_images < 1 || p->preview_images > 16 ||
+       p->preview_steps < 1 || p->preview_steps > 1000))
     return ti_fail(error, TEXTINV_E_INVALID,
                    "preview_every needs preview, preview_prompt, preview_images of 1 to 16 and "
                    "preview_steps of 1 to 1000");
   if ((p->checkpoint_every || (p->resume && !strcmp(p->resume, "latest"))) && !p->output_dir)
     return ti_fail(error, TEXTINV_E_INVALID, "%s needs output_dir",
                    p->checkpoint_every ? "checkpoint_every" : "resume \"latest\"");
-  r->adamw = (ti_adamw){ p->learning_rate * (p->scale_lr ? (float)p->batch * (float)p->accumulate : 1.0f),
+  r->adamw = (ti_adamw){ p->learning_rate *
+                           (p->scale_lr ? (float)p->batch * (float)p->accumulate : 1.0f),
                          p->beta1, p->beta2, p->epsilon, p->weight_decay };
   return ti_check_adamw(error, &r->adamw);
 }
@@ -180,12 +184,13 @@ static textinv_status add_words(run *r)
 
     for (int k = 0; w && k < r->model->num_encoders; k++) {
       if (w->dim[k] != r->model->encoders[k].config.width)
-        return ti_fail(&r->s->error, TEXTINV_E_SHAPE,
-                       "word \"%s\" has vectors of width %d for text encoder %d; the model needs %d", w->name,
-                       w->dim[k], k, r->model->encoders[k].config.width);
+        return ti_fail(
+          &r->s->error, TEXTINV_E_SHAPE,
+          "word \"%s\" has vectors of width %d for text encoder %d; the model needs %d", w->name,
+          w->dim[k], k, r->model->encoders[k].config.width);
     }
-    if (!w && (status = textinv_embeddings_add(r->s, r->embeddings, r->model, c->placeholder, c->num_vectors,
-                                               c->initializer, r->p.seed)) < 0)
+    if (!w && (status = textinv_embeddings_add(r->s, r->embeddings, r->model, c->placeholder,
+                                               c->num_vectors, c->initializer, r->p.seed)) < 0)
       return status;
   }
   return TEXTINV_OK;
@@ -200,7 +205,8 @@ static textinv_status select_words(run *r)
   if (!r->learnt.words)
     return ti_fail_nomem(&r->s->error, r->p.num_concepts * sizeof(ti_word), "words");
   for (size_t i = 0; i < r->p.num_concepts; i++)
-    r->learnt.words[r->learnt.count++] = *ti_embeddings_find(r->embeddings, r->concepts[i].placeholder);
+    r->learnt.words[r->learnt.count++] = *ti_embeddings_find(r->embeddings,
+                                                             r->concepts[i].placeholder);
   r->num_values = textinv_embeddings_num_values(&r->learnt);
   return TEXTINV_OK;
 }
@@ -235,7 +241,8 @@ static textinv_status allocate(run *r)
   r->noise = zeros(r, r->data.chw, sizeof(float), &failed);
   for (int k = 0; k < r->model->num_encoders; k++) {
     r->ids[k] = zeros(r, n * (size_t)r->model->tokens, sizeof(int32_t), &failed);
-    r->rows[k] = zeros(r, (size_t)r->tables[k].num_rows * (size_t)r->tables[k].dim, sizeof(float), &failed);
+    r->rows[k] = zeros(r, (size_t)r->tables[k].num_rows * (size_t)r->tables[k].dim, sizeof(float),
+                       &failed);
   }
   for (size_t i = 0; i < 6 * n && !failed; i++)
     r->size_ids[i] = i % 6 == 2 || i % 6 == 3 ? 0.0f : (float)r->p.resolution;
@@ -244,8 +251,8 @@ static textinv_status allocate(run *r)
 
 static void release(run *r)
 {
-  float *floats[] = { r->m, r->v, r->gradient, r->pass_gradient, r->next, r->noisy, r->target,
-                      r->timesteps, r->size_ids, r->latents, r->noise };
+  float *floats[] = { r->m,      r->v,         r->gradient, r->pass_gradient, r->next, r->noisy,
+                      r->target, r->timesteps, r->size_ids, r->latents,       r->noise };
 
   for (size_t i = 0; i < sizeof(floats) / sizeof(*floats); i++)
     ti_free(floats[i]);
@@ -264,29 +271,26 @@ static void release(run *r)
 static void describe(run *r)
 {
   static const char *const schedules[] = { "constant", "linear", "cosine" };
-  uint64_t words = 0xcbf29ce484222325u;
+  uint64_t words = TI_HASH_START;
   char lr[32], decay[32], *end = r->settings;
   const char *const limit = r->settings + sizeof(r->settings);
 
-  for (size_t i = 0; i < r->p.num_concepts; i++) {
-    for (const char *c = r->concepts[i].placeholder;; c++) {
-      words = (words ^ (unsigned char)*c) * 0x100000001b3u;
-      if (!*c)
-        break;
-    }
-  }
+  for (size_t i = 0; i < r->p.num_concepts; i++)
+    words = ti_hash(words, r->concepts[i].placeholder, strlen(r->concepts[i].placeholder) + 1);
   ti_format_float(lr, r->adamw.learning_rate);
   ti_format_float(decay, r->adamw.weight_decay);
-  end += ti_format(end, (size_t)(limit - end),
-                   "model=%s; words=%016llx; dtype=%d; seed=%llu; batch=%u; accumulate=%u; learning rate=%s; "
-                   "weight decay=%s; schedule=%s; warmup=%u; resolution=%u; crop scale=%g; flip=%g; ",
-                   r->model->fingerprint, (unsigned long long)words, (int)r->s->dtype,
-                   (unsigned long long)r->p.seed, r->p.batch, r->p.accumulate, lr, decay,
-                   schedules[r->p.lr_schedule], r->p.lr_warmup, r->p.resolution, (double)r->p.crop_scale,
-                   (double)r->p.flip);
+  end += ti_format(
+    end, (size_t)(limit - end),
+    "model=%s; words=%016llx; dtype=%d; seed=%llu; batch=%u; accumulate=%u; learning rate=%s; "
+    "weight decay=%s; schedule=%s; warmup=%u; resolution=%u; crop scale=%g; flip=%g; ",
+    r->model->fingerprint, (unsigned long long)words, (int)r->s->dtype,
+    (unsigned long long)r->p.seed, r->p.batch, r->p.accumulate, lr, decay,
+    schedules[r->p.lr_schedule], r->p.lr_warmup, r->p.resolution, (double)r->p.crop_scale,
+    (double)r->p.flip);
   if (r->p.lr_schedule != TEXTINV_LR_CONSTANT)
     end += ti_format(end, (size_t)(limit - end), "steps=%u; ", r->p.steps);
-  ti_format(end, (size_t)(limit - end), "pictures and prompts=%016llx", (unsigned long long)r->data.hash);
+  ti_format(end, (size_t)(limit - end), "pictures and prompts=%016llx",
+            (unsigned long long)r->data.hash);
 }
 
 /* ------------------------------------------------------------------ checkpoints */
@@ -327,8 +331,9 @@ static textinv_status load(run *r, const char *path)
   if ((status = ti_settings_match(error, path, info.settings, r->settings)) < 0)
     goto out;
   if (textinv_embeddings_num_values(saved) != r->num_values || saved->count != r->learnt.count) {
-    status = ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu values of %zu words; this run has %zu of %zu",
-                     path, textinv_embeddings_num_values(saved), saved->count, r->num_values, r->learnt.count);
+    status = ti_fail(
+      error, TEXTINV_E_CONFLICT, "%s holds %zu values of %zu words; this run has %zu of %zu", path,
+      textinv_embeddings_num_values(saved), saved->count, r->num_values, r->learnt.count);
     goto out;
   }
   for (size_t i = 0; i < saved->count; i++) {
@@ -336,12 +341,13 @@ static textinv_status load(run *r, const char *path)
 
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
       if (from->dim[k] != to->dim[k] || from->vectors != to->vectors) {
-        status = ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" has another shape than in this run", path,
-                         from->name);
+        status = ti_fail(error, TEXTINV_E_CONFLICT,
+                         "%s: word \"%s\" has another shape than in this run", path, from->name);
         goto out;
       }
       if (to->dim[k])
-        memcpy(to->rows[k], from->rows[k], (size_t)to->vectors * (size_t)to->dim[k] * sizeof(float));
+        memcpy(to->rows[k], from->rows[k],
+               (size_t)to->vectors * (size_t)to->dim[k] * sizeof(float));
     }
   }
   memcpy(r->m, m, r->num_values * sizeof(*m));
@@ -383,7 +389,8 @@ static void draw_sample(run *r, uint32_t sample, uint32_t b)
   const ti_schedule *schedule = &r->model->schedule;
   const size_t tokens = (size_t)r->model->tokens;
   ti_draw_key key = { r->p.seed, TI_DRAW_PICTURE, r->step, sample };
-  const ti_dataset_picture *picture = &d->pictures[ti_draw_below(&key, 0, (uint32_t)d->num_pictures)];
+  const ti_dataset_picture *picture =
+    &d->pictures[ti_draw_below(&key, 0, (uint32_t)d->num_pictures)];
   size_t prompt, view;
 
   key.purpose = TI_DRAW_CROP;
@@ -401,7 +408,8 @@ static void draw_sample(run *r, uint32_t sample, uint32_t b)
   key.purpose = TI_DRAW_LATENT;
   ti_draw_normal(&key, r->latents, d->chw);
   for (size_t i = 0; i < d->chw; i++)
-    r->latents[i] = picture->mean[view * d->chw + i] + picture->deviation[view * d->chw + i] * r->latents[i];
+    r->latents[i] = picture->mean[view * d->chw + i] +
+                    picture->deviation[view * d->chw + i] * r->latents[i];
   key.purpose = TI_DRAW_NOISE;
   ti_draw_normal(&key, r->noise, d->chw);
 
@@ -434,10 +442,15 @@ static void add_gradient(run *r, float scale)
 static textinv_status compute_gradient(run *r)
 {
   const float share = 1.0f / (float)r->p.accumulate;
-  const ti_samples samples = {
-    .n = (int)r->p.batch, .h = r->data.h, .w = r->data.w, .ids = { r->ids[0], r->ids[1] }, .eos = r->eos,
-    .size_ids = r->size_ids, .noisy = r->noisy, .target = r->target, .timesteps = r->timesteps
-  };
+  const ti_samples samples = { .n = (int)r->p.batch,
+                               .h = r->data.h,
+                               .w = r->data.w,
+                               .ids = { r->ids[0], r->ids[1] },
+                               .eos = r->eos,
+                               .size_ids = r->size_ids,
+                               .noisy = r->noisy,
+                               .target = r->target,
+                               .timesteps = r->timesteps };
   double sum = 0.0;
   textinv_status status;
 
@@ -530,12 +543,14 @@ static textinv_status one_step(run *r, float rate)
     return status;
   if (!isfinite(r->loss) || !isfinite(r->gradient_norm) || !update(r, rate)) {
     r->skips++;
-    ti_log(r->s, TEXTINV_LOG_WARNING, "step %u is skipped: loss %g, norm of the gradient %g", r->step,
-           (double)r->loss, (double)r->gradient_norm);
+    ti_log(r->s, TEXTINV_LOG_WARNING, "step %u is skipped: loss %g, norm of the gradient %g",
+           r->step, (double)r->loss, (double)r->gradient_norm);
     if (++r->skips_in_row == MAX_SKIPS)
-      return ti_fail(&r->s->error, TEXTINV_E_NONFINITE,
-                     "loss or gradient was not finite for %d steps up to step %u; the words hold their last "
-                     "finite vectors: lower the learning rate, or use f32", MAX_SKIPS, r->step);
+      return ti_fail(
+        &r->s->error, TEXTINV_E_NONFINITE,
+        "loss or gradient was not finite for %d steps up to step %u; the words hold their last "
+        "finite vectors: lower the learning rate, or use f32",
+        MAX_SKIPS, r->step);
   } else {
     const float weight = 1.0f / AVERAGE_WINDOW;
 
@@ -550,12 +565,16 @@ static textinv_status report(run *r, const char *phase, uint32_t step, uint32_t 
 {
   const double seconds = ti_seconds() - r->began;
   const uint32_t done = step - (rate > 0.0f ? r->first_step : 0);
-  const textinv_progress progress = {
-    .struct_size = sizeof(progress), .phase = phase, .step = step, .steps = steps,
-    .loss = rate > 0.0f ? r->loss : 0.0f, .loss_average = rate > 0.0f ? r->loss_average : 0.0f,
-    .learning_rate = rate, .gradient_norm = rate > 0.0f ? r->gradient_norm : 0.0f, .seconds = seconds,
-    .eta = done ? seconds / done * (steps - step) : 0.0
-  };
+  const textinv_progress progress = { .struct_size = sizeof(progress),
+                                      .phase = phase,
+                                      .step = step,
+                                      .steps = steps,
+                                      .loss = rate > 0.0f ? r->loss : 0.0f,
+                                      .loss_average = rate > 0.0f ? r->loss_average : 0.0f,
+                                      .learning_rate = rate,
+                                      .gradient_norm = rate > 0.0f ? r->gradient_norm : 0.0f,
+                                      .seconds = seconds,
+                                      .eta = done ? seconds / done * (steps - step) : 0.0 };
 
   if (r->p.progress && r->p.progress(r->p.progress_user, &progress))
     return ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", step, steps);
@@ -582,7 +601,8 @@ static textinv_status preview(run *r)
   if ((status = textinv_generate(&images, r->s, r->model, r->embeddings, &g)) < 0)
     return status;
   if (r->p.preview(r->p.preview_user, r->step, images))
-    status = ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", r->step, r->p.steps);
+    status = ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", r->step,
+                     r->p.steps);
   textinv_images_free(images);
   return status;
 }
@@ -622,11 +642,15 @@ static textinv_status train(run *r)
 
 static void fill_report(const run *r, textinv_invert_report *report_, double began)
 {
-  const textinv_invert_report full = {
-    .struct_size = sizeof(full), .steps = r->step, .first_step = r->first_step, .skipped = r->skips,
-    .num_pictures = (uint32_t)r->data.num_pictures, .loss = r->loss, .loss_average = r->loss_average,
-    .seconds = ti_seconds() - began, .peak_bytes = r->s->peak_bytes
-  };
+  const textinv_invert_report full = { .struct_size = sizeof(full),
+                                       .steps = r->step,
+                                       .first_step = r->first_step,
+                                       .skipped = r->skips,
+                                       .num_pictures = (uint32_t)r->data.num_pictures,
+                                       .loss = r->loss,
+                                       .loss_average = r->loss_average,
+                                       .seconds = ti_seconds() - began,
+                                       .peak_bytes = r->s->peak_bytes };
 
   if (report_)
     ti_struct_write(report_, &full, sizeof(full), sizeof(full));
@@ -636,7 +660,8 @@ static void fill_report(const run *r, textinv_invert_report *report_, double beg
 static void remove_added(run *r, size_t before)
 {
   while (r->embeddings->count > before)
-    textinv_embeddings_remove(r->s, r->embeddings, r->embeddings->words[r->embeddings->count - 1].name);
+    textinv_embeddings_remove(r->s, r->embeddings,
+                              r->embeddings->words[r->embeddings->count - 1].name);
 }
 
 textinv_status textinv_invert(textinv_session *session, const textinv_model *model,
@@ -652,7 +677,9 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   memset(&r, 0, sizeof(r));
   if (!session || !model || !embeddings)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !model ? "model" : "embeddings");
+                   !session ? "session"
+                   : !model ? "model"
+                            : "embeddings");
   const size_t words_before = embeddings->count;
 
   r.s = session;
@@ -660,7 +687,8 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   r.embeddings = embeddings;
   r.p = invert_defaults;
   r.began = began;
-  if ((status = ti_params_read(error, &r.p, sizeof(r.p), INVERT_PARAMS_MIN, params, "invert_params")) < 0 ||
+  if ((status = ti_params_read(error, &r.p, sizeof(r.p), INVERT_PARAMS_MIN, params,
+                               "invert_params")) < 0 ||
       (status = check_params(&r)) < 0 || (status = check_output(&r)) < 0 ||
       (status = read_concepts(&r)) < 0 || (status = add_words(&r)) < 0 ||
       (status = select_words(&r)) < 0)
@@ -668,8 +696,8 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   for (int k = 0; k < model->num_encoders && status >= 0; k++)
     status = ti_row_table_init(&r.tables[k], error, model, k, embeddings);
   if (status < 0 ||
-      (status = ti_dataset_load(&r.data, session, model, embeddings, r.tables, r.concepts, r.p.num_concepts,
-                                &r.p, report_encode, &r)) < 0 ||
+      (status = ti_dataset_load(&r.data, session, model, embeddings, r.tables, r.concepts,
+                                r.p.num_concepts, &r.p, report_encode, &r)) < 0 ||
       (status = allocate(&r)) < 0)
     goto out;
   describe(&r);

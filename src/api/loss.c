@@ -4,10 +4,14 @@
 #include "alloc.h"
 #include "api.h"
 
-textinv_status ti_train_pass(textinv_session *s, const textinv_model *model, const ti_row_table *tables,
-                             const ti_samples *samples, float *loss, float *const *gradient)
+textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
+                             const ti_row_table *tables, const ti_samples *samples, float *loss,
+                             float *const *gradient)
 {
-  ti_plan_key key = { .kind = TI_PLAN_TRAIN, .n = samples->n, .h = samples->h, .w = samples->w,
+  ti_plan_key key = { .kind = TI_PLAN_TRAIN,
+                      .n = samples->n,
+                      .h = samples->h,
+                      .w = samples->w,
                       .learn = gradient != NULL };
   const int n = samples->n, c = model->unet.in_channels;
   const size_t chw = (size_t)c * (size_t)samples->h * (size_t)samples->w;
@@ -33,8 +37,10 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model, con
   float *noisy = ti_plan_at(s, plan, plan->latents), *target = ti_plan_at(s, plan, plan->target);
 
   for (int i = 0; i < n; i++) {
-    ti_to_nhwc(TI_F32, noisy + (size_t)i * chw, samples->noisy + (size_t)i * chw, c, samples->h, samples->w);
-    ti_to_nhwc(TI_F32, target + (size_t)i * chw, samples->target + (size_t)i * chw, c, samples->h, samples->w);
+    ti_to_nhwc(TI_F32, noisy + (size_t)i * chw, samples->noisy + (size_t)i * chw, c, samples->h,
+               samples->w);
+    ti_to_nhwc(TI_F32, target + (size_t)i * chw, samples->target + (size_t)i * chw, c, samples->h,
+               samples->w);
   }
   if ((status = ti_plan_execute(s, plan)) < 0)
     return status;
@@ -50,8 +56,8 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model, con
   return TEXTINV_OK;
 }
 
-void ti_gradient_of_rows(float *out, const textinv_embeddings *embeddings, const ti_row_table *tables,
-                         float *const *rows)
+void ti_gradient_of_rows(float *out, const textinv_embeddings *embeddings,
+                         const ti_row_table *tables, float *const *rows)
 {
   size_t first = 0;
 
@@ -140,17 +146,19 @@ static textinv_status prepare(buffers *b, ti_error *error, const textinv_model *
       if (status < 0)
         return status;
     }
-    ti_schedule_add_noise(&model->schedule, t, b->noisy + k * chw, p->latents + k * chw, p->noise + k * chw, chw);
-    ti_schedule_target(&model->schedule, t, b->target + k * chw, p->latents + k * chw, p->noise + k * chw, chw);
+    ti_schedule_add_noise(&model->schedule, t, b->noisy + k * chw, p->latents + k * chw,
+                          p->noise + k * chw, chw);
+    ti_schedule_target(&model->schedule, t, b->target + k * chw, p->latents + k * chw,
+                       p->noise + k * chw, chw);
     b->timesteps[k] = (float)t;
     memcpy(b->size_ids + 6 * k, sizes, sizeof(sizes));
   }
   return TEXTINV_OK;
 }
 
-textinv_status textinv_loss(textinv_session *session, float *loss, float *gradient, size_t num_values,
-                            const textinv_model *model, const textinv_embeddings *embeddings,
-                            const textinv_loss_params *params)
+textinv_status textinv_loss(textinv_session *session, float *loss, float *gradient,
+                            size_t num_values, const textinv_model *model,
+                            const textinv_embeddings *embeddings, const textinv_loss_params *params)
 {
   ti_error *error = ti_begin(session);
   textinv_loss_params p = loss_defaults;
@@ -160,7 +168,10 @@ textinv_status textinv_loss(textinv_session *session, float *loss, float *gradie
   memset(&b, 0, sizeof(b));
   if (!session || !loss || !model || !embeddings)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session" : !loss ? "loss" : !model ? "model" : "embeddings");
+                   !session ? "session"
+                   : !loss  ? "loss"
+                   : !model ? "model"
+                            : "embeddings");
   if ((status = ti_params_read(error, &p, sizeof(p), LOSS_PARAMS_MIN, params, "loss_params")) < 0)
     return status;
   if (!p.latents || !p.noise || !p.timesteps || !p.prompts)
@@ -172,12 +183,18 @@ textinv_status textinv_loss(textinv_session *session, float *loss, float *gradie
   if ((status = ti_check_latents(error, model, p.batch, &p.width, &p.height)) < 0)
     return status;
   if (gradient && num_values != textinv_embeddings_num_values(embeddings))
-    return ti_fail(error, TEXTINV_E_SHAPE, "gradient has room for %zu values; %zu are needed", num_values,
-                   textinv_embeddings_num_values(embeddings));
+    return ti_fail(error, TEXTINV_E_SHAPE, "gradient has room for %zu values; %zu are needed",
+                   num_values, textinv_embeddings_num_values(embeddings));
   if ((status = prepare(&b, error, model, embeddings, &p)) >= 0) {
-    const ti_samples samples = { .n = (int)p.batch, .h = (int)p.height, .w = (int)p.width,
-                                 .ids = { b.ids[0], b.ids[1] }, .eos = b.eos, .size_ids = b.size_ids,
-                                 .noisy = b.noisy, .target = b.target, .timesteps = b.timesteps };
+    const ti_samples samples = { .n = (int)p.batch,
+                                 .h = (int)p.height,
+                                 .w = (int)p.width,
+                                 .ids = { b.ids[0], b.ids[1] },
+                                 .eos = b.eos,
+                                 .size_ids = b.size_ids,
+                                 .noisy = b.noisy,
+                                 .target = b.target,
+                                 .timesteps = b.timesteps };
 
     status = ti_train_pass(session, model, b.tables, &samples, loss, gradient ? b.rows : NULL);
   }

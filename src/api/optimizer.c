@@ -10,12 +10,13 @@
  *   w -= lr wd w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
  */
-void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v, const float *gradient,
-                   size_t count)
+void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v,
+                   const float *gradient, size_t count)
 {
   const double correction1 = 1.0 - pow((double)a->beta1, (double)step);
   const double correction2 = 1.0 - pow((double)a->beta2, (double)step);
-  const float size = (float)((double)a->learning_rate / correction1), root = (float)sqrt(correction2);
+  const float size = (float)((double)a->learning_rate / correction1),
+              root = (float)sqrt(correction2);
   const float decay = (float)(1.0 - (double)a->learning_rate * (double)a->weight_decay);
 
   for (size_t i = 0; i < count; i++) {
@@ -38,7 +39,8 @@ static const size_t OPTIMIZER_PARAMS_MIN = sizeof(textinv_optimizer_params);
 
 textinv_status textinv_optimizer_params_init(textinv_optimizer_params *params, size_t size)
 {
-  return ti_params_init(params, size, &optimizer_defaults, sizeof(optimizer_defaults), OPTIMIZER_PARAMS_MIN);
+  return ti_params_init(params, size, &optimizer_defaults, sizeof(optimizer_defaults),
+                        OPTIMIZER_PARAMS_MIN);
 }
 
 textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a)
@@ -50,7 +52,8 @@ textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a)
     return ti_fail(error, TEXTINV_E_INVALID, "beta1 is %g, beta2 %g; 0 to below 1 is possible",
                    (double)a->beta1, (double)a->beta2);
   if (!(a->epsilon > 0.0f && a->epsilon <= 1.0f))
-    return ti_fail(error, TEXTINV_E_INVALID, "epsilon is %g; above 0 to 1 is possible", (double)a->epsilon);
+    return ti_fail(error, TEXTINV_E_INVALID, "epsilon is %g; above 0 to 1 is possible",
+                   (double)a->epsilon);
   if (!(a->weight_decay >= 0.0f && a->weight_decay <= 1e3f))
     return ti_fail(error, TEXTINV_E_INVALID, "weight_decay is %g; 0 to 1000 is possible",
                    (double)a->weight_decay);
@@ -86,7 +89,9 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
     *out = NULL;
   if (!out || !session || !embeddings)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !out ? "out" : !session ? "session" : "embeddings");
+                   !out       ? "out"
+                   : !session ? "session"
+                              : "embeddings");
   if (params && (status = ti_params_read(error, &p, sizeof(p), OPTIMIZER_PARAMS_MIN, params,
                                          "optimizer_params")) < 0)
     return status;
@@ -116,7 +121,8 @@ uint64_t textinv_optimizer_steps(const textinv_optimizer *optimizer)
   return optimizer ? optimizer->steps : 0;
 }
 
-textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer, float learning_rate)
+textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
+                                                   float learning_rate)
 {
   ti_error *error = ti_begin(NULL);
 
@@ -150,15 +156,17 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
                    optimizer->count, textinv_embeddings_num_values(embeddings));
   for (size_t i = 0; i < num_values; i++) {
     if (!isfinite(gradient[i]))
-      return ti_fail(error, TEXTINV_E_NONFINITE, "the gradient holds %g at %zu", (double)gradient[i], i);
+      return ti_fail(error, TEXTINV_E_NONFINITE, "the gradient holds %g at %zu",
+                     (double)gradient[i], i);
   }
   optimizer->steps++;
   for (size_t i = 0; i < embeddings->count; i++) {
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)embeddings->words[i].vectors * (size_t)embeddings->words[i].dim[k];
+      const size_t count = (size_t)embeddings->words[i].vectors *
+                           (size_t)embeddings->words[i].dim[k];
 
-      ti_adamw_step(&optimizer->adamw, optimizer->steps, embeddings->words[i].rows[k], optimizer->m + at,
-                    optimizer->v + at, gradient + at, count);
+      ti_adamw_step(&optimizer->adamw, optimizer->steps, embeddings->words[i].rows[k],
+                    optimizer->m + at, optimizer->v + at, gradient + at, count);
       at += count;
     }
   }
@@ -181,7 +189,8 @@ textinv_status textinv_optimizer_save(textinv_session *session, const textinv_op
                    optimizer->count, textinv_embeddings_num_values(embeddings));
   const ti_checkpoint_info info = { .step = optimizer->steps };
 
-  return ti_checkpoint_write(error, path, embeddings, optimizer->m, optimizer->v, &optimizer->adamw, &info);
+  return ti_checkpoint_write(error, path, embeddings, optimizer->m, optimizer->v, &optimizer->adamw,
+                             &info);
 }
 
 textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *session,

@@ -17,7 +17,8 @@ textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t mi
   const unsigned char *bytes = src;
 
   if (!src || struct_size_of(src) < min)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s was not initialised: use textinv_%s_init()", what, what);
+    return ti_fail(error, TEXTINV_E_INVALID, "%s was not initialised: use textinv_%s_init()", what,
+                   what);
   for (size_t i = size; i < struct_size_of(src); i++) {
     if (bytes[i])
       return ti_fail(error, TEXTINV_E_VERSION, "%s uses an option newer than this library", what);
@@ -27,7 +28,8 @@ textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t mi
   return TEXTINV_OK;
 }
 
-textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full, size_t min)
+textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full,
+                              size_t min)
 {
   if (!params || size < min)
     return TEXTINV_E_INVALID;

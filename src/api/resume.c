@@ -91,7 +91,8 @@ static textinv_status probe(ti_error *error, const char *path)
   return status;
 }
 
-textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size, int *found)
+textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size,
+                                    int *found)
 {
   uint64_t *steps;
   size_t count;
@@ -142,15 +143,17 @@ static size_t entry_length(const char *p)
   return strcspn(p, ";");
 }
 
-textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved, const char *ours)
+textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved,
+                                 const char *ours)
 {
   while (*saved || *ours) {
     const size_t a = entry_length(saved), b = entry_length(ours);
 
     if (a != b || strncmp(saved, ours, a))
-      return ti_fail(error, TEXTINV_E_CONFLICT,
-                     "%s was made with %.*s; this run has %.*s: use the same options, or another output folder",
-                     path, (int)a, a ? saved : "nothing", (int)b, b ? ours : "nothing");
+      return ti_fail(
+        error, TEXTINV_E_CONFLICT,
+        "%s was made with %.*s; this run has %.*s: use the same options, or another output folder",
+        path, (int)a, a ? saved : "nothing", (int)b, b ? ours : "nothing");
     saved += a + (saved[a] == ';');
     ours += b + (ours[b] == ';');
     saved += *saved == ' ';

@@ -10,15 +10,17 @@ enum { TI_PATH_SIZE = 4352 };
 void ti_checkpoint_path(char *out, size_t size, const char *folder, uint64_t step);
 
 /*
- * The newest checkpoint of folder that can be read: *found = 1 and its path. Damaged ones are passed over with a
- * warning.
+ * The newest checkpoint of folder that can be read: *found = 1 and its path. Damaged ones are
+ * passed over with a warning.
  */
-textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size, int *found);
+textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size,
+                                    int *found);
 
 /* remove all but the newest keep checkpoints; 0 keeps all */
 void ti_checkpoint_prune(textinv_session *s, const char *folder, uint32_t keep);
 
 /* settings are "key=value; key=value"; fails with the first that differs */
-textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved, const char *ours);
+textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved,
+                                 const char *ours);
 
 #endif /* TI_RESUME_H */

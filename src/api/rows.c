@@ -19,8 +19,8 @@ void ti_row_table_update(ti_row_table *t, const textinv_embeddings *embeddings, 
   }
 }
 
-textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const textinv_model *model, int encoder,
-                                 const textinv_embeddings *embeddings)
+textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const textinv_model *model,
+                                 int encoder, const textinv_embeddings *embeddings)
 {
   const ti_clip_text_config *c = &model->encoders[encoder].config;
 
@@ -34,7 +34,8 @@ textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const texti
   for (size_t i = 0; i < out->num_words; i++) {
     const ti_word *w = &embeddings->words[i];
 
-    out->words[i] = (ti_prompt_word){ w->name, (uint32_t)(out->vocab + out->num_rows), (uint32_t)w->vectors };
+    out->words[i] = (ti_prompt_word){ w->name, (uint32_t)(out->vocab + out->num_rows),
+                                      (uint32_t)w->vectors };
     out->num_rows += w->vectors;
   }
   out->rows = ti_calloc((size_t)out->num_rows * (size_t)out->dim, sizeof(*out->rows));
@@ -54,12 +55,14 @@ void ti_row_table_free(ti_row_table *t)
   memset(t, 0, sizeof(*t));
 }
 
-textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error, const textinv_model *model,
-                                   int encoder, const textinv_embeddings *embeddings, const char *text,
+textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error,
+                                   const textinv_model *model, int encoder,
+                                   const textinv_embeddings *embeddings, const char *text,
                                    int32_t *ids, int32_t *eos, size_t *truncated)
 {
-  const textinv_status status = ti_prompt_fit(model->encoders[encoder].tokenizer->bpe, error, t->words,
-                                              t->num_words, text, model->tokens, ids, truncated, eos);
+  const textinv_status status = ti_prompt_fit(model->encoders[encoder].tokenizer->bpe, error,
+                                              t->words, t->num_words, text, model->tokens, ids,
+                                              truncated, eos);
 
   if (status < 0)
     return status;
@@ -68,10 +71,12 @@ textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error, const
       const ti_word *w = &embeddings->words[k];
 
       if ((uint32_t)ids[i] >= t->words[k].first_id &&
-          (uint32_t)ids[i] < t->words[k].first_id + t->words[k].num_vectors && w->dim[encoder] != t->dim)
-        return ti_fail(error, TEXTINV_E_SHAPE,
-                       "word \"%s\" has vectors of width %d for text encoder %d; the model needs %d",
-                       w->name, w->dim[encoder], encoder, t->dim);
+          (uint32_t)ids[i] < t->words[k].first_id + t->words[k].num_vectors &&
+          w->dim[encoder] != t->dim)
+        return ti_fail(
+          error, TEXTINV_E_SHAPE,
+          "word \"%s\" has vectors of width %d for text encoder %d; the model needs %d", w->name,
+          w->dim[encoder], encoder, t->dim);
     }
   }
   return TEXTINV_OK;

@@ -1,4 +1,5 @@
-/* The prompt templates of textual inversion (Gal et al. 2022, appendix D, and the authors' code). */
+/* The prompt templates of textual inversion (Gal et al. 2022, appendix D, and the authors' code).
+ */
 #ifndef TI_TEMPLATES_H
 #define TI_TEMPLATES_H
 

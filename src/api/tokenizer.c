@@ -11,7 +11,8 @@ const textinv_tokenizer *textinv_model_tokenizer(const textinv_model *model, uin
   return model->encoders[encoder].tokenizer;
 }
 
-textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *session, const char *path)
+textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *session,
+                                      const char *path)
 {
   ti_error *error = ti_begin(session);
   textinv_tokenizer *t;
@@ -20,7 +21,10 @@ textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *
   if (out)
     *out = NULL;
   if (!out || !session || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", !out ? "out" : !session ? "session" : "path");
+    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
+                   !out       ? "out"
+                   : !session ? "session"
+                              : "path");
   t = ti_calloc(1, sizeof(*t));
   if (!t)
     return ti_fail_nomem(error, sizeof(*t), "a tokenizer");
@@ -73,7 +77,8 @@ textinv_status textinv_tokenizer_encode(textinv_session *session, uint32_t *ids,
     return ti_fail_nomem(error, num_words * sizeof(*words), "words");
   next = ti_clip_bpe_size(tokenizer->bpe);
   for (size_t i = 0; i < num_words; i++) {
-    words[i] = (ti_prompt_word){ embeddings->words[i].name, next, (uint32_t)embeddings->words[i].vectors };
+    words[i] = (ti_prompt_word){ embeddings->words[i].name, next,
+                                 (uint32_t)embeddings->words[i].vectors };
     next += words[i].num_vectors;
   }
   status = ti_prompt_encode(tokenizer->bpe, error, words, num_words, text, &all, count);

@@ -9,7 +9,8 @@
 int ti_mul_size(size_t *out, size_t a, size_t b);
 int ti_add_size(size_t *out, size_t a, size_t b);
 
-/* zeroed, aligned to 64 bytes; NULL when it fails or count * size overflows; count 0 gives 1 byte */
+/* zeroed, aligned to 64 bytes; NULL when it fails or count * size overflows; count 0 gives 1 byte
+ */
 void *ti_calloc(size_t count, size_t size);
 
 /* p may be NULL; new bytes are not set; NULL (p stays valid) when it fails or overflows */

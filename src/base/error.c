@@ -45,5 +45,6 @@ textinv_status ti_fail_errno(ti_error *e, int error_number, const char *path, co
   char buffer[128];
   const textinv_status status = error_number == 2 /* ENOENT */ ? TEXTINV_E_NOT_FOUND : TEXTINV_E_IO;
 
-  return ti_fail(e, status, "%s: %s: %s", path, what, strerror_r(error_number, buffer, sizeof(buffer)));
+  return ti_fail(e, status, "%s: %s: %s", path, what,
+                 strerror_r(error_number, buffer, sizeof(buffer)));
 }

@@ -40,14 +40,15 @@ static char *digits(char *end, unsigned long long v, unsigned base)
 }
 
 /*
- * v > 0 to n significant decimal digits and the exponent of the first. Scaling by long double powers of ten is
- * exact to more digits than any caller asks for (17).
+ * v > 0 to n significant decimal digits and the exponent of the first. Scaling by long double
+ * powers of ten is exact to more digits than any caller asks for (17).
  */
 static int decimal(double v, int n, char *out)
 {
   int exponent = (int)floor(log10(v));
   const long double scale = powl(10.0L, (long double)(n - 1 - exponent));
-  long double scaled = isinf(scale) ? (long double)v * powl(10.0L, 300) * powl(10.0L, (long double)(n - 301 - exponent))
+  long double scaled = isinf(scale) ? (long double)v * powl(10.0L, 300) *
+                                        powl(10.0L, (long double)(n - 301 - exponent))
                                     : (long double)v * scale;
   const long double top = powl(10.0L, n);
   unsigned long long m = (unsigned long long)llrintl(scaled);
@@ -194,7 +195,8 @@ static const char *convert(sink *s, const char *fmt, va_list *ap)
 
     if (!text)
       text = "(null)";
-    put_padded(s, text, precision < 0 ? strlen(text) : strnlen(text, (size_t)precision), width, ' ');
+    put_padded(s, text, precision < 0 ? strlen(text) : strnlen(text, (size_t)precision), width,
+               ' ');
     break;
   }
   case 'c':
@@ -202,7 +204,9 @@ static const char *convert(sink *s, const char *fmt, va_list *ap)
     put_padded(s, buffer, 1, width, ' ');
     break;
   case 'd': {
-    const long long v = longs > 1 ? va_arg(*ap, long long) : longs ? va_arg(*ap, long) : va_arg(*ap, int);
+    const long long v = longs > 1 ? va_arg(*ap, long long)
+                        : longs   ? va_arg(*ap, long)
+                                  : va_arg(*ap, int);
 
     p = digits(end, v < 0 ? 0ull - (unsigned long long)v : (unsigned long long)v, 10);
     if (v < 0)
@@ -212,7 +216,7 @@ static const char *convert(sink *s, const char *fmt, va_list *ap)
   }
   case 'u':
   case 'x': {
-    const unsigned long long v = is_size    ? va_arg(*ap, size_t)
+    const unsigned long long v = is_size     ? va_arg(*ap, size_t)
                                  : longs > 1 ? va_arg(*ap, unsigned long long)
                                  : longs     ? va_arg(*ap, unsigned long)
                                              : va_arg(*ap, unsigned);
@@ -225,16 +229,14 @@ static const char *convert(sink *s, const char *fmt, va_list *ap)
   case 'f': {
     const double v = va_arg(*ap, double);
     const int n = precision < 0 ? 6 : precision > 17 ? 17 : precision;
-    const size_t len = *fmt == 'g' ? general(buffer, v, n ? n : 1) : fixed(buffer, v, n > 9 ? 9 : n);
+    const size_t len = *fmt == 'g' ? general(buffer, v, n ? n : 1)
+                                   : fixed(buffer, v, n > 9 ? 9 : n);
 
     put_padded(s, buffer, len, width, pad);
     break;
   }
-  case '\0':
-    return fmt;
-  default: /* "%%" and anything unknown stand for themselves */
-    put(s, fmt, 1);
-    break;
+  case '\0': return fmt;
+  default: /* "%%" and anything unknown stand for themselves */ put(s, fmt, 1); break;
   }
   return fmt + 1;
 }

@@ -9,10 +9,10 @@ typedef enum { TI_PREDICT_EPSILON, TI_PREDICT_V, TI_PREDICT_SAMPLE } ti_predicti
 typedef enum { TI_SPACING_LEADING, TI_SPACING_TRAILING, TI_SPACING_LINSPACE } ti_spacing;
 
 typedef struct ti_schedule {
-  int timesteps;          /* num_train_timesteps */
-  float *alphas_cumprod;  /* [timesteps], computed as torch computes it in float32 */
+  int timesteps;         /* num_train_timesteps */
+  float *alphas_cumprod; /* [timesteps], computed as torch computes it in float32 */
   ti_prediction prediction;
-  int has_spacing;        /* 0: each sampler class takes its own default */
+  int has_spacing; /* 0: each sampler class takes its own default */
   ti_spacing spacing;
   int steps_offset;
   int clip_sample;
@@ -30,17 +30,19 @@ typedef struct ti_schedule {
   int final_sigma_min;         /* final_sigmas_type: 1 sigma_min, 0 zero */
   int solver_order, solver_heun, lower_order_final, euler_at_final; /* DPM++ */
   double lambda_min_clipped;
-  const char *unsupported[7];  /* by TEXTINV_SAMPLER_*: the key that the sampler cannot honour, or NULL */
+  const char
+    *unsupported[7]; /* by TEXTINV_SAMPLER_*: the key that the sampler cannot honour, or NULL */
 } ti_schedule;
 
-/* _class_name, beta_schedule, prediction_type, timestep_spacing must be known; otherwise UNSUPPORTED lists them */
+/* _class_name, beta_schedule, prediction_type, timestep_spacing must be known; otherwise
+ * UNSUPPORTED lists them */
 textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config);
 void ti_schedule_free(ti_schedule *schedule); /* safe on a zeroed struct */
 
 /* noisy = sqrt(a) x + sqrt(1 - a) noise, and what the model should predict there; all [count] */
-void ti_schedule_add_noise(const ti_schedule *s, int timestep, float *noisy, const float *x, const float *noise,
-                           size_t count);
-void ti_schedule_target(const ti_schedule *s, int timestep, float *target, const float *x, const float *noise,
-                        size_t count);
+void ti_schedule_add_noise(const ti_schedule *s, int timestep, float *noisy, const float *x,
+                           const float *noise, size_t count);
+void ti_schedule_target(const ti_schedule *s, int timestep, float *target, const float *x,
+                        const float *noise, size_t count);
 
 #endif /* TI_SCHEDULE_H */

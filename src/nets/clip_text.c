@@ -17,7 +17,8 @@ textinv_status ti_clip_text_read(ti_clip_text_config *out, ti_error *error, cons
       (status = ti_json_int(json, error, "intermediate_size", 2048, 8, 65536, &out->inner)) < 0 ||
       (status = ti_json_int(json, error, "num_hidden_layers", 12, 1, 128, &out->layers)) < 0 ||
       (status = ti_json_int(json, error, "num_attention_heads", 8, 1, 256, &out->heads)) < 0 ||
-      (status = ti_json_int(json, error, "max_position_embeddings", 77, 3, 4096, &out->positions)) < 0 ||
+      (status = ti_json_int(json, error, "max_position_embeddings", 77, 3, 4096, &out->positions)) <
+        0 ||
       (status = ti_json_float(json, error, "layer_norm_eps", 1e-5, 1e-12, 1.0, &out->eps)) < 0 ||
       (status = ti_json_string(json, error, "hidden_act", "quick_gelu", &activation)) < 0)
     return status;
@@ -81,9 +82,9 @@ ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_clip_text_config *
   ti_val x = ti_embedding(net->t, ids, rows, table, positions), final = TI_NONE;
 
   if (table && (table->rank != 2 || table->dims[0] != c->vocab || table->dims[1] != c->width)) {
-    ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_SHAPE,
-                                 "%s is [%d, %d]; the config says [%d, %d]", table->name,
-                                 table->dims[0], table->dims[1], c->vocab, c->width));
+    ti_tape_fail(net->t,
+                 ti_fail(net->t->error, TEXTINV_E_SHAPE, "%s is [%d, %d]; the config says [%d, %d]",
+                         table->name, table->dims[0], table->dims[1], c->vocab, c->width));
     return out;
   }
   for (int i = 0; i < last; i++) {

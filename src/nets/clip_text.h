@@ -17,12 +17,14 @@ textinv_status ti_clip_text_read(ti_clip_text_config *out, ti_error *error, cons
 
 typedef struct ti_clip_text_outputs {
   ti_val hidden; /* [n, 1, tokens, width] */
-  ti_val pooled; /* [n, 1, 1, projection or width], of the state at eos; TI_NONE when not asked for */
+  ti_val
+    pooled; /* [n, 1, 1, projection or width], of the state at eos; TI_NONE when not asked for */
 } ti_clip_text_outputs;
 
 /*
- * ids [n, 1, tokens, 1] and eos [n, 1, 1, 1] (TI_NONE: no pooled output) are ids; rows [num_rows, width] are the new
- * words. hidden is the state after layers - skip layers, through the final norm when final_norm.
+ * ids [n, 1, tokens, 1] and eos [n, 1, 1, 1] (TI_NONE: no pooled output) are ids; rows [num_rows,
+ * width] are the new words. hidden is the state after layers - skip layers, through the final norm
+ * when final_norm.
  */
 ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_clip_text_config *c, ti_val ids,
                                   ti_val rows, ti_val eos, int skip, int final_norm);

@@ -1,4 +1,5 @@
-/* The autoencoder (Kingma and Welling 2013; Rombach et al. 2022): residual blocks, one attention in the middle. */
+/* The autoencoder (Kingma and Welling 2013; Rombach et al. 2022): residual blocks, one attention in
+ * the middle. */
 #include "vae.h"
 
 #include <string.h>
@@ -17,14 +18,14 @@ static textinv_status check_types(ti_error *error, const ti_json *json, const ch
   if (status < 0)
     return status;
   if (count && count != blocks)
-    return ti_fail(error, TEXTINV_E_SHAPE, "%s: %s has %d entries, block_out_channels %d", json->path,
-                   key, count, blocks);
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s: %s has %d entries, block_out_channels %d",
+                   json->path, key, count, blocks);
   if (!count && blocks != 1)
     return ti_fail(error, TEXTINV_E_FORMAT, "%s: %s is missing", json->path, key);
   for (int i = 0; i < count; i++) {
     if (strcmp(types[i], expected))
-      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: %s \"%s\"; known is \"%s\"", json->path, key,
-                     types[i], expected);
+      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: %s \"%s\"; known is \"%s\"", json->path,
+                     key, types[i], expected);
   }
   return TEXTINV_OK;
 }
@@ -38,7 +39,8 @@ textinv_status ti_vae_read(ti_vae_config *out, ti_error *error, const ti_json *j
   out->blocks = 1;
   if ((status = ti_json_int(json, error, "in_channels", 3, 1, 64, &out->in_channels)) < 0 ||
       (status = ti_json_int(json, error, "out_channels", 3, 1, 64, &out->out_channels)) < 0 ||
-      (status = ti_json_int(json, error, "latent_channels", 4, 1, 256, &out->latent_channels)) < 0 ||
+      (status = ti_json_int(json, error, "latent_channels", 4, 1, 256, &out->latent_channels)) <
+        0 ||
       (status = ti_json_int(json, error, "layers_per_block", 1, 1, 32, &out->layers)) < 0 ||
       (status = ti_json_int(json, error, "norm_num_groups", 32, 1, 4096, &out->groups)) < 0 ||
       (status = ti_json_int(json, error, "sample_size", 32, 1, 16384, &out->sample_size)) < 0 ||
@@ -49,9 +51,11 @@ textinv_status ti_vae_read(ti_vae_config *out, ti_error *error, const ti_json *j
       (status = ti_json_bool(json, error, "mid_block_add_attention", 1, &out->mid_attention)) < 0 ||
       (status = ti_json_float(json, error, "scaling_factor", 0.18215, 1e-6, 1e6,
                               &out->scaling_factor)) < 0 ||
-      (status = ti_json_float(json, error, "shift_factor", 0.0, -1e6, 1e6, &out->shift_factor)) < 0 ||
+      (status = ti_json_float(json, error, "shift_factor", 0.0, -1e6, 1e6, &out->shift_factor)) <
+        0 ||
       (status = ti_json_string(json, error, "act_fn", "silu", &activation)) < 0 ||
-      (status = check_types(error, json, "down_block_types", "DownEncoderBlock2D", out->blocks)) < 0 ||
+      (status = check_types(error, json, "down_block_types", "DownEncoderBlock2D", out->blocks)) <
+        0 ||
       (status = check_types(error, json, "up_block_types", "UpDecoderBlock2D", out->blocks)) < 0)
     return status;
   if (strcmp(activation, "silu") && strcmp(activation, "swish"))
@@ -62,8 +66,8 @@ textinv_status ti_vae_read(ti_vae_config *out, ti_error *error, const ti_json *j
                    "%s: in_channels %d, out_channels %d; pictures have 3", json->path,
                    out->in_channels, out->out_channels);
   if (ti_json_has(json, "latents_mean") || ti_json_has(json, "latents_std"))
-    return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: latents_mean and latents_std are not supported",
-                   json->path);
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: latents_mean and latents_std are not supported", json->path);
   for (int i = 0; i < out->blocks; i++) {
     if (out->channels[i] % out->groups)
       return ti_fail(error, TEXTINV_E_SHAPE,

@@ -12,7 +12,8 @@ static int is_float(const ti_tensor *tensor)
   return tensor->dtype <= TI_FILE_BF16;
 }
 
-static textinv_status check_tensor(const ti_tensor_set *set, ti_error *error, const ti_tensor *tensor)
+static textinv_status check_tensor(const ti_tensor_set *set, ti_error *error,
+                                   const ti_tensor *tensor)
 {
   const char *path = ti_tensor_set_path(set, tensor);
 
@@ -135,8 +136,9 @@ ti_weight *ti_net_weight(const ti_net *net, const char *prefix, const char *suff
   ti_weight *w = ti_net_optional(net, prefix, suffix);
 
   if (!w && net->t->status >= 0)
-    ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_FORMAT, "%s: tensor %s%s%s%s is missing",
-                                 first_path(net), net->w->prefix, prefix, *prefix ? "." : "", suffix));
+    ti_tape_fail(net->t,
+                 ti_fail(net->t->error, TEXTINV_E_FORMAT, "%s: tensor %s%s%s%s is missing",
+                         first_path(net), net->w->prefix, prefix, *prefix ? "." : "", suffix));
   return w;
 }
 
@@ -186,8 +188,8 @@ ti_val ti_net_expect(const ti_net *net, const char *prefix, ti_val x, int channe
 
   if (met != channels) {
     ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_SHAPE,
-                                 "%s: %s has %d channels; the config says %d", first_path(net), prefix,
-                                 met, channels));
+                                 "%s: %s has %d channels; the config says %d", first_path(net),
+                                 prefix, met, channels));
     return TI_NONE;
   }
   return x;

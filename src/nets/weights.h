@@ -6,16 +6,17 @@
 #include "tape.h"
 
 typedef struct ti_weights {
-  ti_tensor_set *set;  /* the mapped files */
-  ti_weight *items;    /* in the order of names */
+  ti_tensor_set *set; /* the mapped files */
+  ti_weight *items;   /* in the order of names */
   size_t count;
-  const char *prefix;  /* that every name in the file has and builders leave out: "text_model." or "" */
+  const char
+    *prefix; /* that every name in the file has and builders leave out: "text_model." or "" */
   uint64_t parameters; /* values in all */
 } ti_weights;
 
 /*
- * Open DIR/component. Integer tensors (position ids) are left out; f64 is refused. With prefix, names in the file may
- * have it or not.
+ * Open DIR/component. Integer tensors (position ids) are left out; f64 is refused. With prefix,
+ * names in the file may have it or not.
  */
 textinv_status ti_weights_open(ti_weights *out, ti_error *error, const ti_model_dir *dir,
                                const char *component, const char *prefix);
@@ -38,7 +39,8 @@ ti_weight *ti_net_weight(const ti_net *net, const char *prefix, const char *suff
 ti_weight *ti_net_optional(const ti_net *net, const char *prefix, const char *suffix);
 
 /* the layer of prefix.weight and, but for has_bias 0, prefix.bias */
-ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bias, ti_val residual);
+ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bias,
+                     ti_val residual);
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual);
 ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int stride,
                           const int pads[4], int up);

@@ -12,7 +12,8 @@
 
 typedef struct walk {
   ti_tape *t;
-  ti_val *again; /* value -> its copy computed again, or TI_NONE; [num_values of the forward pass] */
+  ti_val
+    *again; /* value -> its copy computed again, or TI_NONE; [num_values of the forward pass] */
   int num_forward_values;
 } walk;
 
@@ -106,8 +107,12 @@ static void unary(walk *b, const ti_record *f, ti_op op, ti_val x, const ti_val 
 static void attention(walk *b, const ti_record *f, ti_val dy)
 {
   const int want_q = wanted(b, f->in[0]), want_kv = wanted(b, f->in[1]) || wanted(b, f->in[2]);
-  const ti_val in[] = { dy, saved(b, f->out[0]), saved(b, f->out[1]),
-                        saved(b, f->in[0]), saved(b, f->in[1]), saved(b, f->in[2]) };
+  const ti_val in[] = { dy,
+                        saved(b, f->out[0]),
+                        saved(b, f->out[1]),
+                        saved(b, f->in[0]),
+                        saved(b, f->in[1]),
+                        saved(b, f->in[2]) };
   const ti_val dq = want_q ? like(b, f->in[0]) : TI_NONE;
   const ti_val dk = want_kv ? like(b, f->in[1]) : TI_NONE;
   const ti_val dv = want_kv ? like(b, f->in[2]) : TI_NONE;
@@ -146,8 +151,7 @@ static void slice(walk *b, const ti_record *f, ti_val x, ti_val dy, int from)
 static void backward(walk *b, const ti_record *f)
 {
   const ti_val x = f->in[0];
-  const ti_val dy = f->op == TI_OP_MSE ? TI_NONE
-                                       : b->t->values[b->t->values[f->out[0]].base].grad;
+  const ti_val dy = f->op == TI_OP_MSE ? TI_NONE : b->t->values[b->t->values[f->out[0]].base].grad;
 
   if (f->op != TI_OP_MSE && dy == TI_NONE)
     return;
@@ -165,15 +169,11 @@ static void backward(walk *b, const ti_record *f)
     unary(b, f, f->op == TI_OP_GROUPNORM ? TI_OP_GROUPNORM_BWD : TI_OP_LAYERNORM_BWD, x,
           (ti_val[]){ dy, saved(b, x), saved(b, f->out[1]), saved(b, f->out[2]) }, 4);
     break;
-  case TI_OP_ATTENTION:
-    attention(b, f, dy);
-    break;
+  case TI_OP_ATTENTION: attention(b, f, dy); break;
   case TI_OP_ACTIVATION:
     unary(b, f, TI_OP_ACTIVATION_BWD, x, (ti_val[]){ dy, saved(b, x) }, 2);
     break;
-  case TI_OP_GEGLU:
-    unary(b, f, TI_OP_GEGLU_BWD, x, (ti_val[]){ dy, saved(b, x) }, 2);
-    break;
+  case TI_OP_GEGLU: unary(b, f, TI_OP_GEGLU_BWD, x, (ti_val[]){ dy, saved(b, x) }, 2); break;
   case TI_OP_ADD:
     contribute(b, x, dy);
     contribute(b, f->in[1], dy);
@@ -186,23 +186,14 @@ static void backward(walk *b, const ti_record *f)
     slice(b, f, x, dy, 0);
     slice(b, f, f->in[1], dy, f->s.columns.count);
     break;
-  case TI_OP_UPSAMPLE:
-    unary(b, f, TI_OP_UPSAMPLE_BWD, x, (ti_val[]){ dy }, 1);
-    break;
+  case TI_OP_UPSAMPLE: unary(b, f, TI_OP_UPSAMPLE_BWD, x, (ti_val[]){ dy }, 1); break;
   case TI_OP_EMBEDDING:
     unary(b, f, TI_OP_EMBEDDING_BWD, f->in[1], (ti_val[]){ dy, f->in[0] }, 2);
     break;
-  case TI_OP_GATHER:
-    unary(b, f, TI_OP_GATHER_BWD, x, (ti_val[]){ dy, f->in[1] }, 2);
-    break;
-  case TI_OP_MSE:
-    unary(b, f, TI_OP_MSE_BWD, x, (ti_val[]){ saved(b, x), f->in[1] }, 2);
-    break;
-  case TI_OP_CAST:
-    unary(b, f, TI_OP_CAST, x, (ti_val[]){ dy }, 1);
-    break;
-  default: /* timesteps and the backward operations themselves have no gradient */
-    break;
+  case TI_OP_GATHER: unary(b, f, TI_OP_GATHER_BWD, x, (ti_val[]){ dy, f->in[1] }, 2); break;
+  case TI_OP_MSE: unary(b, f, TI_OP_MSE_BWD, x, (ti_val[]){ saved(b, x), f->in[1] }, 2); break;
+  case TI_OP_CAST: unary(b, f, TI_OP_CAST, x, (ti_val[]){ dy }, 1); break;
+  default: /* timesteps and the backward operations themselves have no gradient */ break;
   }
 }
 

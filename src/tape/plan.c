@@ -1,9 +1,9 @@
 /*
  * The plan: which records are needed, how long each value lives, and where it lies in the arena.
  *
- * A value lives from the record that writes it to the last one that reads it; inputs from the start,
- * outputs to the end. An operation that may work in place takes over the storage of an input that
- * dies with it. Storages are then placed largest first, each at the lowest offset that is free
+ * A value lives from the record that writes it to the last one that reads it; inputs from the
+ * start, outputs to the end. An operation that may work in place takes over the storage of an input
+ * that dies with it. Storages are then placed largest first, each at the lowest offset that is free
  * during its life.
  */
 #include <stdlib.h>
@@ -55,20 +55,16 @@ static unsigned in_place_inputs(const ti_record *r)
 {
   switch (r->op) {
   case TI_OP_CONV2D:
-  case TI_OP_LINEAR:
-    return 1u << 1; /* the residual */
-  case TI_OP_ADD:
-    return 1u << 0 | 1u << 1;
+  case TI_OP_LINEAR: return 1u << 1; /* the residual */
+  case TI_OP_ADD: return 1u << 0 | 1u << 1;
   case TI_OP_GROUPNORM:
   case TI_OP_LAYERNORM:
   case TI_OP_ACTIVATION:
   case TI_OP_ADD_CHANNELS:
   case TI_OP_GROUPNORM_BWD:
   case TI_OP_LAYERNORM_BWD:
-  case TI_OP_ACTIVATION_BWD:
-    return 1u << 0;
-  default:
-    return 0;
+  case TI_OP_ACTIVATION_BWD: return 1u << 0;
+  default: return 0;
   }
 }
 

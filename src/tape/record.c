@@ -78,16 +78,22 @@ ti_val ti_tape_new_value(ti_tape *t, ti_type type, int n, int h, int w, int c)
   for (int i = 0; i < 4; i++) {
     rows *= i < 3 ? dims[i] : 1;
     if (dims[i] < 1 || rows > INT_MAX || ti_mul_size(&bytes, bytes, (size_t)dims[i])) {
-      ti_tape_fail(t, ti_fail(t->error, TEXTINV_E_LIMIT, "a value of [%d, %d, %d, %d] cannot be",
-                              n, h, w, c));
+      ti_tape_fail(
+        t, ti_fail(t->error, TEXTINV_E_LIMIT, "a value of [%d, %d, %d, %d] cannot be", n, h, w, c));
       return TI_NONE;
     }
   }
   if (grow(t, (void **)&t->values, t->num_values, &t->room_values, sizeof(*v)))
     return TI_NONE;
   v = &t->values[t->num_values];
-  *v = (ti_value){ .n = n, .h = h, .w = w, .c = c, .type = type, .bytes = bytes,
-                   .base = t->num_values, .grad = TI_NONE };
+  *v = (ti_value){ .n = n,
+                   .h = h,
+                   .w = w,
+                   .c = c,
+                   .type = type,
+                   .bytes = bytes,
+                   .base = t->num_values,
+                   .grad = TI_NONE };
   return t->num_values++;
 }
 
@@ -126,7 +132,8 @@ static int wants_grad(const ti_tape *t, ti_val v)
 }
 
 /* an output of op that depends on in[0..count) */
-static ti_val derive(ti_tape *t, ti_type type, int n, int h, int w, int c, const ti_val *in, int count)
+static ti_val derive(ti_tape *t, ti_type type, int n, int h, int w, int c, const ti_val *in,
+                     int count)
 {
   const ti_val y = ti_tape_new_value(t, type, n, h, w, c);
 
@@ -210,9 +217,18 @@ ti_val ti_conv2d(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int stride, c
       !pads[2] && !pads[3])
     return ti_linear(t, x, w, b, residual);
 
-  s = (ti_conv2d_shape){ .n = v.n, .h = v.h, .w = v.w, .cin = v.c, .cout = w->dims[0],
-                         .kh = w->dims[2], .kw = w->dims[3], .stride = stride, .up = up,
-                         .pad_top = pads[0], .pad_left = pads[1], .pad_bottom = pads[2],
+  s = (ti_conv2d_shape){ .n = v.n,
+                         .h = v.h,
+                         .w = v.w,
+                         .cin = v.c,
+                         .cout = w->dims[0],
+                         .kh = w->dims[2],
+                         .kw = w->dims[3],
+                         .stride = stride,
+                         .up = up,
+                         .pad_top = pads[0],
+                         .pad_left = pads[1],
+                         .pad_bottom = pads[2],
                          .pad_right = pads[3] };
   s.oh = (s.h * up + s.pad_top + s.pad_bottom - s.kh) / stride + 1;
   s.ow = (s.w * up + s.pad_left + s.pad_right - s.kw) / stride + 1;
@@ -275,7 +291,8 @@ ti_val ti_linear(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, ti_val residu
   return y;
 }
 
-ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int groups, double eps, int silu)
+ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int groups, double eps,
+                    int silu)
 {
   ti_record *r;
   ti_val y, mean, rstd;
@@ -352,8 +369,10 @@ ti_val ti_attention(ti_tape *t, ti_val q, ti_val k, ti_val v, int heads, int cau
   r->in[2] = v;
   r->out[0] = o;
   r->out[1] = lse;
-  r->s.attention = (ti_attention_shape){ a.n, heads, a.h * a.w, b.h * b.w, a.c / heads, a.c, b.c,
-                                         c.c, causal, (float)(1.0 / sqrt((double)a.c / heads)) };
+  r->s.attention = (ti_attention_shape){
+    a.n, heads, a.h * a.w, b.h * b.w, a.c / heads,
+    a.c, b.c,   c.c,       causal,    (float)(1.0 / sqrt((double)a.c / heads))
+  };
   return o;
 }
 
@@ -508,8 +527,8 @@ ti_val ti_embedding(ti_tape *t, ti_val ids, ti_val rows, ti_weight *table, ti_we
     return fail_shape(t, "rank of the table", table, table->rank, 2);
   if (rows != TI_NONE && t->values[rows].c != table->dims[1])
     return fail_shape(t, "width of the new rows", table, t->values[rows].c, table->dims[1]);
-  if (positions && (positions->rank != 2 || positions->dims[0] < tokens ||
-                    positions->dims[1] != table->dims[1]))
+  if (positions &&
+      (positions->rank != 2 || positions->dims[0] < tokens || positions->dims[1] != table->dims[1]))
     return fail_shape(t, "positions", positions, positions->dims[0], tokens);
   y = derive(t, act_type(t), v.n, 1, tokens, table->dims[1], &rows, 1);
   if (!(r = ti_tape_append(t, TI_OP_EMBEDDING)))

@@ -20,49 +20,54 @@ typedef int32_t ti_val;
 enum { TI_NONE = -1 };
 
 /* element types of values: the storage types of dtype.h, and ids */
-typedef enum { TI_TYPE_F32 = TI_F32, TI_TYPE_F16 = TI_F16, TI_TYPE_BF16 = TI_BF16, TI_TYPE_I32 } ti_type;
+typedef enum {
+  TI_TYPE_F32 = TI_F32,
+  TI_TYPE_F16 = TI_F16,
+  TI_TYPE_BF16 = TI_BF16,
+  TI_TYPE_I32
+} ti_type;
 
 typedef struct ti_value {
   int n, h, w, c;
   ti_type type;
   size_t bytes;
-  ti_val base;      /* the value whose storage this one shares (a reshape), or itself */
-  ti_val grad;      /* of base values; TI_NONE = none yet */
-  int wants_grad;   /* depends on what is learnt */
+  ti_val base;    /* the value whose storage this one shares (a reshape), or itself */
+  ti_val grad;    /* of base values; TI_NONE = none yet */
+  int wants_grad; /* depends on what is learnt */
   int is_input, is_output;
-  size_t offset;    /* in the arena, after ti_tape_plan() */
+  size_t offset; /* in the arena, after ti_tape_plan() */
 } ti_value;
 
 typedef enum {
-  TI_OP_CONV2D,       /* in x, residual        out y */
-  TI_OP_CONV2D_BWD,   /* in dy                 out dx */
-  TI_OP_LINEAR,       /* in x, residual        out y */
-  TI_OP_LINEAR_BWD,   /* in dy                 out dx */
-  TI_OP_GROUPNORM,    /* in x                  out y, mean, rstd */
-  TI_OP_GROUPNORM_BWD,/* in dy, x, mean, rstd  out dx */
-  TI_OP_LAYERNORM,    /* in x                  out y, mean, rstd */
-  TI_OP_LAYERNORM_BWD,/* in dy, x, mean, rstd  out dx */
-  TI_OP_ATTENTION,    /* in q, k, v            out o, lse */
-  TI_OP_ATTENTION_BWD,/* in do, o, lse, q, k, v  out dq, dk, dv */
-  TI_OP_ACTIVATION,   /* in x                  out y */
-  TI_OP_ACTIVATION_BWD, /* in dy, x            out dx */
-  TI_OP_GEGLU,        /* in x                  out y */
-  TI_OP_GEGLU_BWD,    /* in dy, x              out dx */
-  TI_OP_ADD,          /* in a, b               out y */
-  TI_OP_ADD_CHANNELS, /* in x, v               out y */
+  TI_OP_CONV2D,           /* in x, residual        out y */
+  TI_OP_CONV2D_BWD,       /* in dy                 out dx */
+  TI_OP_LINEAR,           /* in x, residual        out y */
+  TI_OP_LINEAR_BWD,       /* in dy                 out dx */
+  TI_OP_GROUPNORM,        /* in x                  out y, mean, rstd */
+  TI_OP_GROUPNORM_BWD,    /* in dy, x, mean, rstd  out dx */
+  TI_OP_LAYERNORM,        /* in x                  out y, mean, rstd */
+  TI_OP_LAYERNORM_BWD,    /* in dy, x, mean, rstd  out dx */
+  TI_OP_ATTENTION,        /* in q, k, v            out o, lse */
+  TI_OP_ATTENTION_BWD,    /* in do, o, lse, q, k, v  out dq, dk, dv */
+  TI_OP_ACTIVATION,       /* in x                  out y */
+  TI_OP_ACTIVATION_BWD,   /* in dy, x            out dx */
+  TI_OP_GEGLU,            /* in x                  out y */
+  TI_OP_GEGLU_BWD,        /* in dy, x              out dx */
+  TI_OP_ADD,              /* in a, b               out y */
+  TI_OP_ADD_CHANNELS,     /* in x, v               out y */
   TI_OP_ADD_CHANNELS_BWD, /* in dy             out dv */
-  TI_OP_CONCAT,       /* in a, b               out y; s.columns copies a */
-  TI_OP_SLICE,        /* in x                  out y */
-  TI_OP_UPSAMPLE,     /* in x                  out y */
-  TI_OP_UPSAMPLE_BWD, /* in dy                 out dx */
-  TI_OP_TIMESTEP,     /* in t                  out y */
-  TI_OP_EMBEDDING,    /* in ids, rows          out y */
-  TI_OP_EMBEDDING_BWD,/* in dy, ids            out drows */
-  TI_OP_GATHER,       /* in x, index           out y */
-  TI_OP_GATHER_BWD,   /* in dy, index          out dx */
-  TI_OP_MSE,          /* in pred, target       out loss */
-  TI_OP_MSE_BWD,      /* in pred, target       out dpred */
-  TI_OP_CAST          /* in x                  out y */
+  TI_OP_CONCAT,           /* in a, b               out y; s.columns copies a */
+  TI_OP_SLICE,            /* in x                  out y */
+  TI_OP_UPSAMPLE,         /* in x                  out y */
+  TI_OP_UPSAMPLE_BWD,     /* in dy                 out dx */
+  TI_OP_TIMESTEP,         /* in t                  out y */
+  TI_OP_EMBEDDING,        /* in ids, rows          out y */
+  TI_OP_EMBEDDING_BWD,    /* in dy, ids            out drows */
+  TI_OP_GATHER,           /* in x, index           out y */
+  TI_OP_GATHER_BWD,       /* in dy, index          out dx */
+  TI_OP_MSE,              /* in pred, target       out loss */
+  TI_OP_MSE_BWD,          /* in pred, target       out dpred */
+  TI_OP_CAST              /* in x                  out y */
 } ti_op;
 
 enum { TI_MAX_IN = 6, TI_MAX_OUT = 3 };
@@ -89,7 +94,7 @@ typedef struct ti_record {
     ti_mse_shape mse;
     size_t count; /* add, cast */
   } s;
-  int block;               /* recomputation block, 0 = none */
+  int block; /* recomputation block, 0 = none */
   /* set by the executor's prepare */
   void *prepared;
   const void *weight_data; /* plain values: of dtype for matrices and tables, else float */
@@ -124,7 +129,8 @@ ti_val ti_conv2d(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int stride, c
                  int up, ti_val residual);
 ti_val ti_conv2d_same(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, ti_val residual);
 ti_val ti_linear(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, ti_val residual);
-ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int groups, double eps, int silu);
+ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int groups, double eps,
+                    int silu);
 ti_val ti_layernorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, double eps);
 ti_val ti_attention(ti_tape *t, ti_val q, ti_val k, ti_val v, int heads, int causal);
 ti_val ti_activate(ti_tape *t, ti_val x, ti_activation kind);
@@ -145,8 +151,8 @@ void ti_block_begin(ti_tape *t);
 void ti_block_end(ti_tape *t);
 
 /*
- * Append the backward pass of loss (a value of ti_mse). The inner values of the first recompute of every
- * num_of blocks are computed again: 0 = keep all, recompute = num_of = all.
+ * Append the backward pass of loss (a value of ti_mse). The inner values of the first recompute of
+ * every num_of blocks are computed again: 0 = keep all, recompute = num_of = all.
  */
 textinv_status ti_tape_backward(ti_tape *t, ti_val loss, int recompute, int num_of);
 ti_val ti_tape_grad(const ti_tape *t, ti_val v); /* TI_NONE when it got none */
