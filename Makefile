@@ -108,7 +108,7 @@ lib/$(LIBNAME): $(BUILD)/$(LIBNAME)
 
 # the same objects for tests, which may look inside
 $(BUILD)/libtextinv.a: $(OBJECTS)
-	$(Q)rm -f $@; ar rcs $@ $^
+	$(Q)rm -f $@.new; ar rcs $@.new $^ && mv -f $@.new $@
 
 # --- programs, which see the public header alone
 $(BUILD)/examples/%.o: examples/%.c $(BUILD)/flags
