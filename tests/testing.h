@@ -16,17 +16,19 @@ void test_seed(uint64_t seed);
 uint32_t test_u32(void);
 float test_uniform(void); /* -1..1 */
 float test_normal(void);
-int test_below(int n);    /* 0..n-1 */
+int test_below(int n); /* 0..n-1 */
 
 /* norm(a - b) / norm(b), both [count] of dtype; 0 when both are zero; NaN counts as infinite */
 double test_relative_error(ti_dtype dtype, const void *a, const float *b, size_t count);
 
-/* count values of dtype between canaries, filled with NaN; test_buffer_check fails the test when one was touched */
+/* count values of dtype between canaries, filled with NaN; test_buffer_check fails the test when
+ * one was touched */
 void *test_buffer_new(ti_dtype dtype, size_t count);
 void test_buffer_check(const void *buffer);
 void test_buffer_free(void *buffer); /* checks, too */
 
-/* path of a file below the temporary folder of this process, which is made at first use and removed at exit */
+/* path of a file below the temporary folder of this process, which is made at first use and removed
+ * at exit */
 const char *test_path(const char *name);
 
 #endif /* TI_TESTING_H */

@@ -19,7 +19,8 @@ typedef struct writer {
   size_t count;
 } writer;
 
-static void add(writer *w, const char *name, int rank, int a, int b, int c, int d, float spread, float base)
+static void add(writer *w, const char *name, int rank, int a, int b, int c, int d, float spread,
+                float base)
 {
   const int dims[4] = { a, b, c, d };
   ti_tensor *t = &w->tensors[w->count++];
@@ -233,11 +234,12 @@ static void write_vae(const char *folder)
   conv(&w, "decoder.up_blocks.0.upsamplers.0.conv", C1, C1, 3);
   conv(&w, "decoder.conv_out", C0, 3, 3);
   save(&w, folder, "vae", "diffusion_pytorch_model.safetensors");
-  write_text(folder, "vae/config.json",
-             "{\"_class_name\": \"AutoencoderKL\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, "
-             "\"latent_channels\": 4, \"norm_num_groups\": 4, \"sample_size\": 16, \"scaling_factor\": 0.5, "
-             "\"down_block_types\": [\"DownEncoderBlock2D\", \"DownEncoderBlock2D\"], "
-             "\"up_block_types\": [\"UpDecoderBlock2D\", \"UpDecoderBlock2D\"]}\n");
+  write_text(
+    folder, "vae/config.json",
+    "{\"_class_name\": \"AutoencoderKL\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, "
+    "\"latent_channels\": 4, \"norm_num_groups\": 4, \"sample_size\": 16, \"scaling_factor\": 0.5, "
+    "\"down_block_types\": [\"DownEncoderBlock2D\", \"DownEncoderBlock2D\"], "
+    "\"up_block_types\": [\"UpDecoderBlock2D\", \"UpDecoderBlock2D\"]}\n");
 }
 
 /* bytes as CLIP's tokenizer writes them: printable ones stand for themselves */
@@ -266,9 +268,13 @@ enum { MERGES = 7, VOCAB = 512 + MERGES + 2 };
 static void write_tokenizer(const char *folder)
 {
   static const char *const merges[MERGES][3] = {
-    { "o", "f</w>", "of</w>" },        { "p", "h", "ph" },          { "o", "t", "ot" },
-    { "ot", "o</w>", "oto</w>" },      { "ph", "oto</w>", "photo</w>" },
-    { "o", "y</w>", "oy</w>" },        { "t", "oy</w>", "toy</w>" },
+    { "o", "f</w>", "of</w>" },
+    { "p", "h", "ph" },
+    { "o", "t", "ot" },
+    { "ot", "o</w>", "oto</w>" },
+    { "ph", "oto</w>", "photo</w>" },
+    { "o", "y</w>", "oy</w>" },
+    { "t", "oy</w>", "toy</w>" },
   };
   char path[512], token[8];
   FILE *f;
@@ -281,8 +287,8 @@ static void write_tokenizer(const char *folder)
   for (int end = 0; end < 2; end++) {
     for (int b = 0; b < 256; b++) {
       byte_token(token, b);
-      fprintf(f, "\"%s%s%s\": %d, ", *token == '"' || *token == '\\' ? "\\" : "", token, end ? "</w>" : "",
-              id++);
+      fprintf(f, "\"%s%s%s\": %d, ", *token == '"' || *token == '\\' ? "\\" : "", token,
+              end ? "</w>" : "", id++);
     }
   }
   for (int i = 0; i < MERGES; i++)
@@ -298,9 +304,10 @@ static void write_tokenizer(const char *folder)
   for (int i = 0; i < MERGES; i++)
     fprintf(f, "%s %s\n", merges[i][0], merges[i][1]);
   fclose(f);
-  write_text(folder, "tokenizer/tokenizer_config.json",
-             "{\"model_max_length\": 32, \"pad_token\": \"<|endoftext|>\", \"bos_token\": \"<|startoftext|>\", "
-             "\"eos_token\": \"<|endoftext|>\", \"unk_token\": \"<|endoftext|>\"}\n");
+  write_text(
+    folder, "tokenizer/tokenizer_config.json",
+    "{\"model_max_length\": 32, \"pad_token\": \"<|endoftext|>\", \"bos_token\": \"<|startoftext|>\", "
+    "\"eos_token\": \"<|endoftext|>\", \"unk_token\": \"<|endoftext|>\"}\n");
 }
 
 static void write_text_encoder(const char *folder)
@@ -310,7 +317,8 @@ static void write_text_encoder(const char *folder)
   char part[128];
 
   add(&w, "text_model.embeddings.token_embedding.weight", 2, VOCAB, TINY_WIDTH, 0, 0, 0.5f, 0.0f);
-  add(&w, "text_model.embeddings.position_embedding.weight", 2, TINY_TOKENS, TINY_WIDTH, 0, 0, 0.2f, 0.0f);
+  add(&w, "text_model.embeddings.position_embedding.weight", 2, TINY_TOKENS, TINY_WIDTH, 0, 0, 0.2f,
+      0.0f);
   for (int i = 0; i < 2; i++) {
     for (int k = 0; k < 4; k++) {
       snprintf(part, sizeof(part), "text_model.encoder.layers.%d.self_attn.%s", i, parts[k]);
@@ -335,7 +343,9 @@ static void write_text_encoder(const char *folder)
 
 static void make_folders(const char *folder)
 {
-  static const char *const parts[] = { "", "unet", "vae", "text_encoder", "tokenizer", "scheduler" };
+  static const char *const parts[] = {
+    "", "unet", "vae", "text_encoder", "tokenizer", "scheduler"
+  };
   char path[512];
 
   for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
@@ -352,15 +362,17 @@ static void write_model(const char *folder)
   write_vae(folder);
   write_text_encoder(folder);
   write_tokenizer(folder);
-  write_text(folder, "scheduler/scheduler_config.json",
-             "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 1000, \"beta_start\": 0.00085, "
-             "\"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"clip_sample\": false, "
-             "\"set_alpha_to_one\": false, \"steps_offset\": 1, \"prediction_type\": \"epsilon\"}\n");
-  write_text(folder, "model_index.json",
-             "{\"_class_name\": \"StableDiffusionPipeline\", \"text_encoder\": [\"transformers\", "
-             "\"CLIPTextModel\"], \"tokenizer\": [\"transformers\", \"CLIPTokenizer\"], \"unet\": "
-             "[\"diffusers\", \"UNet2DConditionModel\"], \"vae\": [\"diffusers\", \"AutoencoderKL\"], "
-             "\"scheduler\": [\"diffusers\", \"DDIMScheduler\"], \"safety_checker\": [null, null]}\n");
+  write_text(
+    folder, "scheduler/scheduler_config.json",
+    "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 1000, \"beta_start\": 0.00085, "
+    "\"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"clip_sample\": false, "
+    "\"set_alpha_to_one\": false, \"steps_offset\": 1, \"prediction_type\": \"epsilon\"}\n");
+  write_text(
+    folder, "model_index.json",
+    "{\"_class_name\": \"StableDiffusionPipeline\", \"text_encoder\": [\"transformers\", "
+    "\"CLIPTextModel\"], \"tokenizer\": [\"transformers\", \"CLIPTokenizer\"], \"unet\": "
+    "[\"diffusers\", \"UNet2DConditionModel\"], \"vae\": [\"diffusers\", \"AutoencoderKL\"], "
+    "\"scheduler\": [\"diffusers\", \"DDIMScheduler\"], \"safety_checker\": [null, null]}\n");
 }
 
 const char *tiny_model(void)

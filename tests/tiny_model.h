@@ -1,4 +1,5 @@
-/* A pipeline of a few thousand random weights in the diffusers layout, written into the test's temporary folder. */
+/* A pipeline of a few thousand random weights in the diffusers layout, written into the test's
+ * temporary folder. */
 #ifndef TI_TINY_MODEL_H
 #define TI_TINY_MODEL_H
 

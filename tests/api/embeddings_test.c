@@ -72,22 +72,30 @@ static void words_are_checked(void **state)
   (void)state;
   memset(longest, 'x', sizeof(longest));
   longest[256] = '\0';
-  refused(textinv_embeddings_add(session, e, model, "photo", 1, NULL, 0), TEXTINV_E_CONFLICT, "take a new one");
-  refused(textinv_embeddings_add(session, e, model, "a b", 1, NULL, 0), TEXTINV_E_INVALID, "at byte 1");
+  refused(textinv_embeddings_add(session, e, model, "photo", 1, NULL, 0), TEXTINV_E_CONFLICT,
+          "take a new one");
+  refused(textinv_embeddings_add(session, e, model, "a b", 1, NULL, 0), TEXTINV_E_INVALID,
+          "at byte 1");
   refused(textinv_embeddings_add(session, e, model, NULL, 1, NULL, 0), TEXTINV_E_INVALID, "NULL");
-  refused(textinv_embeddings_add(session, e, model, longest, 1, NULL, 0), TEXTINV_E_INVALID, "256 bytes");
-  refused(textinv_embeddings_add(session, e, model, "<x>", 40, NULL, 0), TEXTINV_E_INVALID, "40 vectors");
-  refused(textinv_embeddings_add(session, e, model, "<x>", 1, "  ", 0), TEXTINV_E_INVALID, "has no tokens");
+  refused(textinv_embeddings_add(session, e, model, longest, 1, NULL, 0), TEXTINV_E_INVALID,
+          "256 bytes");
+  refused(textinv_embeddings_add(session, e, model, "<x>", 40, NULL, 0), TEXTINV_E_INVALID,
+          "40 vectors");
+  refused(textinv_embeddings_add(session, e, model, "<x>", 1, "  ", 0), TEXTINV_E_INVALID,
+          "has no tokens");
   must(textinv_embeddings_add(session, e, model, "<x>", 1, NULL, 0));
-  refused(textinv_embeddings_add(session, e, model, "<x>", 1, NULL, 0), TEXTINV_E_CONFLICT, "added already");
+  refused(textinv_embeddings_add(session, e, model, "<x>", 1, NULL, 0), TEXTINV_E_CONFLICT,
+          "added already");
   rows[7] = NAN;
   refused(textinv_embeddings_set(session, e, "<y>", 0, 1, TINY_WIDTH, rows), TEXTINV_E_NONFINITE,
           "vector 0 holds nan at 7");
   rows[7] = 1.0f;
-  refused(textinv_embeddings_set(session, e, "<y>", 2, 1, TINY_WIDTH, rows), TEXTINV_E_INVALID, "encoder 2");
+  refused(textinv_embeddings_set(session, e, "<y>", 2, 1, TINY_WIDTH, rows), TEXTINV_E_INVALID,
+          "encoder 2");
   must(textinv_embeddings_set(session, e, "<y>", 0, 1, TINY_WIDTH, rows));
   must(textinv_embeddings_set(session, e, "<y>", 1, 1, 4, rows));
-  refused(textinv_embeddings_set(session, e, "<y>", 1, 2, 4, rows), TEXTINV_E_SHAPE, "1 vectors in the other");
+  refused(textinv_embeddings_set(session, e, "<y>", 1, 2, 4, rows), TEXTINV_E_SHAPE,
+          "1 vectors in the other");
   assert_int_equal(textinv_embeddings_count(e), 2);
   textinv_embeddings_free(e);
 }
@@ -140,14 +148,16 @@ static void a_word_changes_its_prompts_alone(void **state)
   /* a word of another model's width is refused where it is used, not where it is not */
   must(textinv_embeddings_set(session, e, "<wide>", 0, 1, TINY_WIDTH + 1, row));
   must(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a toy", 0));
-  refused(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a <wide>", 0), TEXTINV_E_SHAPE,
+  refused(textinv_encode_prompt(session, with, CONTEXT, NULL, 0, NULL, model, e, "a <wide>", 0),
+          TEXTINV_E_SHAPE,
           "word \"<wide>\" has vectors of width 17 for text encoder 0; the model needs 16");
   textinv_embeddings_free(e);
 }
 
 static void files_bring_the_words_back(void **state)
 {
-  static const textinv_format formats[] = { TEXTINV_FORMAT_DIFFUSERS, TEXTINV_FORMAT_A1111, TEXTINV_FORMAT_KOHYA };
+  static const textinv_format formats[] = { TEXTINV_FORMAT_DIFFUSERS, TEXTINV_FORMAT_A1111,
+                                            TEXTINV_FORMAT_KOHYA };
   textinv_embeddings *e = new_words(), *back;
   char path[512];
   textinv_kind kind;
@@ -163,24 +173,28 @@ static void files_bring_the_words_back(void **state)
     must(textinv_embeddings_load(session, back, model, path, "<again>"));
     assert_int_equal(textinv_embeddings_count(back), 1);
     assert_int_equal(textinv_embeddings_vectors(back, "<again>"), 2);
-    assert_memory_equal(textinv_embeddings_rows(back, "<again>", 0), textinv_embeddings_rows(e, "<toy>", 0),
-                        2 * TINY_WIDTH * sizeof(float));
+    assert_memory_equal(textinv_embeddings_rows(back, "<again>", 0),
+                        textinv_embeddings_rows(e, "<toy>", 0), 2 * TINY_WIDTH * sizeof(float));
     textinv_embeddings_free(back);
   }
   must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
   back = new_words();
   must(textinv_embeddings_load(session, back, model, path, NULL));
   assert_string_equal(textinv_embeddings_word(back, 0), "<toy>");
-  refused(textinv_embeddings_load(session, back, model, path, NULL), TEXTINV_E_CONFLICT, "added already");
+  refused(textinv_embeddings_load(session, back, model, path, NULL), TEXTINV_E_CONFLICT,
+          "added already");
   assert_int_equal(textinv_embeddings_count(back), 1);
 
   must(textinv_embeddings_add(session, e, model, "<red>", 1, NULL, 4));
   must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
-  refused(textinv_embeddings_load(session, back, model, path, "<one>"), TEXTINV_E_CONFLICT, "2 words");
-  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_KOHYA, NULL), TEXTINV_E_UNSUPPORTED, "one word");
-  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, "<none>"), TEXTINV_E_NOT_FOUND, "<none>");
-  refused(textinv_embeddings_save(session, e, "/nowhere/x", TEXTINV_FORMAT_DIFFUSERS, NULL), TEXTINV_E_NOT_FOUND,
-          "/nowhere");
+  refused(textinv_embeddings_load(session, back, model, path, "<one>"), TEXTINV_E_CONFLICT,
+          "2 words");
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_KOHYA, NULL),
+          TEXTINV_E_UNSUPPORTED, "one word");
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, "<none>"),
+          TEXTINV_E_NOT_FOUND, "<none>");
+  refused(textinv_embeddings_save(session, e, "/nowhere/x", TEXTINV_FORMAT_DIFFUSERS, NULL),
+          TEXTINV_E_NOT_FOUND, "/nowhere");
   textinv_embeddings_free(back);
   textinv_embeddings_free(e);
 }

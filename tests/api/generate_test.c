@@ -1,4 +1,5 @@
-/* Pictures: the same seed gives the same picture however it is asked for, and nonsense is refused. */
+/* Pictures: the same seed gives the same picture however it is asked for, and nonsense is refused.
+ */
 #include "testing_api.h"
 
 #include <math.h>
@@ -35,7 +36,8 @@ static void batches_do_not_matter(void **state)
   textinv_images *together, *one_by_one;
 
   (void)state;
-  for (textinv_sampler kind = TEXTINV_SAMPLER_DEFAULT; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+  for (textinv_sampler kind = TEXTINV_SAMPLER_DEFAULT; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
+       kind++) {
     p.sampler = kind;
     p.images = 5;
     p.batch = 3; /* and a rest of two */
@@ -44,7 +46,8 @@ static void batches_do_not_matter(void **state)
     p.batch = 1;
     one_by_one = draw(&p);
     for (uint32_t i = 0; i < 5; i++) {
-      const uint8_t *a = textinv_images_pixels(together, i), *b = textinv_images_pixels(one_by_one, i);
+      const uint8_t *a = textinv_images_pixels(together, i),
+                    *b = textinv_images_pixels(one_by_one, i);
 
       assert_true(textinv_images_seed(together, i) == 42 + i);
       for (int k = 0; k < BYTES; k++)
@@ -55,7 +58,8 @@ static void batches_do_not_matter(void **state)
     p.seed = 44;
     textinv_images *alone = draw(&p);
 
-    assert_memory_equal(textinv_images_pixels(alone, 0), textinv_images_pixels(one_by_one, 2), BYTES);
+    assert_memory_equal(textinv_images_pixels(alone, 0), textinv_images_pixels(one_by_one, 2),
+                        BYTES);
     p.seed = 42;
     textinv_images_free(alone);
     textinv_images_free(together);
@@ -79,13 +83,13 @@ static void options_change_the_picture(void **state)
   textinv_images *plain = draw(&p), *other;
 
   (void)state;
-#define CHANGES(change)                    \
-  do {                                     \
-    p = params();                          \
-    change;                                \
-    other = draw(&p);                      \
-    assert_true(distance(plain, other) > 0.0); \
-    textinv_images_free(other);            \
+#define CHANGES(change)                                                                            \
+  do {                                                                                             \
+    p = params();                                                                                  \
+    change;                                                                                        \
+    other = draw(&p);                                                                              \
+    assert_true(distance(plain, other) > 0.0);                                                     \
+    textinv_images_free(other);                                                                    \
   } while (0)
   CHANGES(p.seed = 43);
   CHANGES(p.prompt = "of toy");
@@ -141,8 +145,9 @@ static void sizes_and_parameters(void **state)
   assert_int_equal(textinv_images_height(images), 32);
   const char *text = textinv_images_parameters(images, 0);
 
-  assert_non_null(strstr(text, "a photo of toy\nNegative prompt: red\nSteps: 5, Sampler: Euler a, CFG scale: 7.5, "
-                               "Seed: 42, Size: 24x32, Model hash: "));
+  assert_non_null(strstr(
+    text, "a photo of toy\nNegative prompt: red\nSteps: 5, Sampler: Euler a, CFG scale: 7.5, "
+          "Seed: 42, Size: 24x32, Model hash: "));
   assert_non_null(strstr(text, "RNG: CPU"));
   textinv_images_free(images);
 }
@@ -153,12 +158,12 @@ static void nonsense_is_refused(void **state)
   textinv_images *images;
 
   (void)state;
-#define REFUSED(change, part)                                                                    \
-  do {                                                                                           \
-    p = params();                                                                                \
-    change;                                                                                      \
-    refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID, part);       \
-    assert_null(images);                                                                         \
+#define REFUSED(change, part)                                                                      \
+  do {                                                                                             \
+    p = params();                                                                                  \
+    change;                                                                                        \
+    refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID, part);         \
+    assert_null(images);                                                                           \
   } while (0)
   REFUSED(p.prompt = NULL, "prompt is NULL");
   REFUSED(p.images = 0, "images is 0");
@@ -174,8 +179,10 @@ static void nonsense_is_refused(void **state)
   REFUSED(p.clip_skip = 2, "clip_skip is 2; 0 to 1 are possible");
   p = params();
   p.struct_size = 4;
-  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID, "was not initialised");
-  refused(textinv_generate(&images, session, model, NULL, NULL), TEXTINV_E_INVALID, "was not initialised");
+  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID,
+          "was not initialised");
+  refused(textinv_generate(&images, session, model, NULL, NULL), TEXTINV_E_INVALID,
+          "was not initialised");
   refused(textinv_generate(&images, session, NULL, NULL, &p), TEXTINV_E_INVALID, "model is NULL");
 }
 
@@ -194,7 +201,8 @@ static void a_callback_stops_it(void **state)
   (void)state;
   p.progress = stop;
   p.progress_user = &calls;
-  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_CANCELLED, "stopped at step 2 of 5");
+  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_CANCELLED,
+          "stopped at step 2 of 5");
   assert_int_equal(calls, 2);
   textinv_session_cancel(session);
   p.progress = NULL;
@@ -213,7 +221,8 @@ static void steps_one_by_one(void **state)
 
   (void)state;
   must(textinv_encode_prompt(session, context, CONTEXT, NULL, 0, NULL, model, NULL, "", 0));
-  must(textinv_encode_prompt(session, context + CONTEXT, CONTEXT, NULL, 0, NULL, model, NULL, "a photo", 0));
+  must(textinv_encode_prompt(session, context + CONTEXT, CONTEXT, NULL, 0, NULL, model, NULL,
+                             "a photo", 0));
   test_seed(1);
   for (int i = 0; i < LATENTS; i++)
     latents[i] = latents[LATENTS + i] = test_normal();
@@ -232,7 +241,8 @@ static void steps_one_by_one(void **state)
   assert_true(test_relative_error(TI_F32, alone, noise + LATENTS, LATENTS) < 1e-5);
   assert_true(test_relative_error(TI_F32, noise, noise + LATENTS, LATENTS) > 1e-6);
   p.timestep = 1000.0f;
-  refused(textinv_predict_noise(session, noise, LATENTS, model, &p), TEXTINV_E_INVALID, "timestep is 1000");
+  refused(textinv_predict_noise(session, noise, LATENTS, model, &p), TEXTINV_E_INVALID,
+          "timestep is 1000");
   p.timestep = 500.0f;
   refused(textinv_predict_noise(session, noise, 5, model, &p), TEXTINV_E_SHAPE, "256 are needed");
 
@@ -251,11 +261,14 @@ static void long_prompts_are_reported(void **state)
   size_t truncated = 7;
 
   (void)state;
-  must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model, NULL,
+  must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model,
+                             NULL,
                              "toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy "
-                             "toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy", 0));
+                             "toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy toy",
+                             0));
   assert_int_equal(truncated, 2);
-  must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model, NULL, "toy", 0));
+  must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model,
+                             NULL, "toy", 0));
   assert_int_equal(truncated, 0);
 }
 
@@ -297,14 +310,10 @@ static int close_all(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(batches_do_not_matter),
-    cmocka_unit_test(options_change_the_picture),
-    cmocka_unit_test(a_picture_to_start_from),
-    cmocka_unit_test(sizes_and_parameters),
-    cmocka_unit_test(nonsense_is_refused),
-    cmocka_unit_test(a_callback_stops_it),
-    cmocka_unit_test(steps_one_by_one),
-    cmocka_unit_test(long_prompts_are_reported),
+    cmocka_unit_test(batches_do_not_matter),   cmocka_unit_test(options_change_the_picture),
+    cmocka_unit_test(a_picture_to_start_from), cmocka_unit_test(sizes_and_parameters),
+    cmocka_unit_test(nonsense_is_refused),     cmocka_unit_test(a_callback_stops_it),
+    cmocka_unit_test(steps_one_by_one),        cmocka_unit_test(long_prompts_are_reported),
     cmocka_unit_test(bf16_is_close),
   };
 

@@ -1,4 +1,5 @@
-/* Inversion end to end on a tiny model: it learns, resumes exactly, refuses, and leaves the model alone. */
+/* Inversion end to end on a tiny model: it learns, resumes exactly, refuses, and leaves the model
+ * alone. */
 #include "testing_api.h"
 
 #include <dirent.h>
@@ -81,7 +82,8 @@ static int files_in(const char *folder)
 
 static uint64_t hash_weights(void)
 {
-  const ti_weights *all[] = { &model->unet_weights, &model->vae_weights, &model->encoders[0].weights };
+  const ti_weights *all[] = { &model->unet_weights, &model->vae_weights,
+                              &model->encoders[0].weights };
   uint64_t hash = 0xcbf29ce484222325u;
 
   for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++) {
@@ -136,7 +138,8 @@ static void it_learns_and_the_model_stays(void **state)
   float other[TINY_WIDTH * TINY_TOKENS], again[TINY_WIDTH * TINY_TOKENS];
 
   (void)state;
-  must(textinv_encode_prompt(session, other, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, NULL, "a photo of toy", 0));
+  must(textinv_encode_prompt(session, other, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, NULL,
+                             "a photo of toy", 0));
   must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
   must(textinv_embeddings_add(session, e, model, "<other>", 1, "photo", 0));
   const float loss = fixed_loss(e);
@@ -153,7 +156,8 @@ static void it_learns_and_the_model_stays(void **state)
   assert_true(report.peak_bytes > 0 && report.seconds > 0.0);
 
   assert_true(hash_weights() == before);
-  must(textinv_encode_prompt(session, again, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, e, "a photo of toy", 0));
+  must(textinv_encode_prompt(session, again, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, e,
+                             "a photo of toy", 0));
   assert_memory_equal(other, again, sizeof(other));
   assert_memory_equal(kept, textinv_embeddings_rows(e, "<other>", 0), sizeof(kept));
   textinv_embeddings_free(e);
@@ -216,7 +220,8 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   /* another run's checkpoint is refused, and the difference named */
   p.seed = 6;
   e = new_words();
-  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT, "made with seed=5; this run has seed=6");
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "made with seed=5; this run has seed=6");
   assert_int_equal(textinv_embeddings_count(e), 0);
   textinv_embeddings_free(e);
 }
@@ -253,7 +258,8 @@ static void threads_and_recomputation_do_not_matter(void **state)
   must(textinv_session_new(&session, &sp));
   textinv_embeddings *e = new_words();
 
-  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOMEM, "memory budget: activations need");
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOMEM,
+          "memory budget: activations need");
   textinv_embeddings_free(e);
   textinv_session_free(session);
   session = keep;
@@ -315,13 +321,13 @@ static void nonsense_is_refused_before_any_work(void **state)
   const char *no_braces[] = { "a photo" };
 
   (void)state;
-#define REFUSED(change, status, part)                         \
-  do {                                                        \
-    c = good;                                                 \
-    p = params(&c, 1);                                        \
-    change;                                                   \
-    refused(textinv_invert(session, model, e, &p, NULL), status, part); \
-    assert_int_equal(textinv_embeddings_count(e), 0);         \
+#define REFUSED(change, status, part)                                                              \
+  do {                                                                                             \
+    c = good;                                                                                      \
+    p = params(&c, 1);                                                                             \
+    change;                                                                                        \
+    refused(textinv_invert(session, model, e, &p, NULL), status, part);                            \
+    assert_int_equal(textinv_embeddings_count(e), 0);                                              \
   } while (0)
   REFUSED(p.steps = 0, TEXTINV_E_INVALID, "steps is 0");
   REFUSED(p.batch = 0, TEXTINV_E_INVALID, "batch is 0");
@@ -359,7 +365,8 @@ static void infinite_losses_stop_with_finite_rows(void **state)
   for (int i = 0; i < TINY_WIDTH; i++)
     rows[i] = 3e38f;
   must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
-  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_NONFINITE, "was not finite for 8 steps");
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_NONFINITE,
+          "was not finite for 8 steps");
   assert_int_equal(report.skipped, 8);
   assert_memory_equal(rows, textinv_embeddings_rows(e, "<toy>", 0), sizeof(rows));
   textinv_embeddings_free(e);
@@ -409,10 +416,12 @@ static void a_loop_of_ones_own(void **state)
   memcpy(rows, textinv_embeddings_rows(e, "<toy>", 0), sizeof(rows));
   must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
   for (int i = 0; i < TINY_WIDTH; i++) /* the first step of AdamW is the rate, against the sign */
-    assert_true(fabsf(textinv_embeddings_rows(e, "<toy>", 0)[i] - (rows[i] + (i % 2 ? -5e-3f : 5e-3f))) < 1e-6f);
+    assert_true(fabsf(textinv_embeddings_rows(e, "<toy>", 0)[i] -
+                      (rows[i] + (i % 2 ? -5e-3f : 5e-3f))) < 1e-6f);
   refused(textinv_optimizer_step(session, o, e, gradient, 3), TEXTINV_E_SHAPE, "3 values");
   gradient[3] = INFINITY;
-  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE, "inf at 3");
+  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE,
+          "inf at 3");
   gradient[3] = 0.5f;
 
   snprintf(path, sizeof(path), "%s", test_path("own.safetensors"));
@@ -421,8 +430,8 @@ static void a_loop_of_ones_own(void **state)
   assert_true(textinv_optimizer_steps(loaded) == 1);
   must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
   must(textinv_optimizer_step(session, loaded, copy, gradient, TINY_WIDTH));
-  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0), textinv_embeddings_rows(copy, "<toy>", 0),
-                      sizeof(rows));
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
+                      textinv_embeddings_rows(copy, "<toy>", 0), sizeof(rows));
   textinv_optimizer_free(o);
   textinv_optimizer_free(loaded);
   textinv_embeddings_free(e);

@@ -1,4 +1,5 @@
-/* Models: what they say of themselves, and what is refused with file, key, value and expectation. */
+/* Models: what they say of themselves, and what is refused with file, key, value and expectation.
+ */
 #include "testing_api.h"
 
 #include <stdio.h>
@@ -68,34 +69,44 @@ typedef struct breakage {
 } breakage;
 
 static const breakage breakages[] = {
-  { "unet/config.json", "\"sample_size\": 8", "\"sample_size\": 0", TEXTINV_E_LIMIT, "sample_size" },
+  { "unet/config.json", "\"sample_size\": 8", "\"sample_size\": 0", TEXTINV_E_LIMIT,
+    "sample_size" },
   { "unet/config.json", "[8, 16]", "[8, 1e9]", TEXTINV_E_FORMAT, "block_out_channels" },
-  { "unet/config.json", "[8, 16]", "[8, 12]", TEXTINV_E_SHAPE, "down_blocks.1.resnets.0 has 16 channels; the config says 12" },
-  { "unet/config.json", "[8, 16]", "[8, 10]", TEXTINV_E_SHAPE, "norm_num_groups 4 does not divide" },
-  { "unet/config.json", "\"attention_head_dim\": 2", "\"attention_head_dim\": 3", TEXTINV_E_SHAPE, "attention_head_dim 3" },
+  { "unet/config.json", "[8, 16]", "[8, 12]", TEXTINV_E_SHAPE,
+    "down_blocks.1.resnets.0 has 16 channels; the config says 12" },
+  { "unet/config.json", "[8, 16]", "[8, 10]", TEXTINV_E_SHAPE,
+    "norm_num_groups 4 does not divide" },
+  { "unet/config.json", "\"attention_head_dim\": 2", "\"attention_head_dim\": 3", TEXTINV_E_SHAPE,
+    "attention_head_dim 3" },
   { "unet/config.json", "\"CrossAttnDownBlock2D\"", "\"AttnDownBlock2D\"", TEXTINV_E_UNSUPPORTED,
     "\"AttnDownBlock2D\"; known are \"DownBlock2D\" and \"CrossAttnDownBlock2D\"" },
   { "unet/config.json", "{", "{\"act_fn\": \"mish\", ", TEXTINV_E_UNSUPPORTED, "act_fn \"mish\"" },
-  { "unet/config.json", "{", "{\"class_embed_type\": \"timestep\", ", TEXTINV_E_UNSUPPORTED, "class_embed_type" },
-  { "unet/config.json", "\"cross_attention_dim\": 16", "\"cross_attention_dim\": 24", TEXTINV_E_SHAPE,
-    "cross_attention_dim 24; the text encoders give 16" },
-  { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9", TEXTINV_E_UNSUPPORTED, "in_channels 9" },
+  { "unet/config.json", "{", "{\"class_embed_type\": \"timestep\", ", TEXTINV_E_UNSUPPORTED,
+    "class_embed_type" },
+  { "unet/config.json", "\"cross_attention_dim\": 16", "\"cross_attention_dim\": 24",
+    TEXTINV_E_SHAPE, "cross_attention_dim 24; the text encoders give 16" },
+  { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9", TEXTINV_E_UNSUPPORTED,
+    "in_channels 9" },
   { "unet/config.json", "{", "{\"sample_size\": 8, ", TEXTINV_E_FORMAT, "unet/config.json" },
   { "unet/config.json", "}", "", TEXTINV_E_FORMAT, "unet/config.json" },
-  { "vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": -4", TEXTINV_E_LIMIT, "latent_channels" },
-  { "vae/config.json", "\"DownEncoderBlock2D\"", "\"AttnDownEncoderBlock2D\"", TEXTINV_E_UNSUPPORTED,
-    "AttnDownEncoderBlock2D" },
+  { "vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": -4", TEXTINV_E_LIMIT,
+    "latent_channels" },
+  { "vae/config.json", "\"DownEncoderBlock2D\"", "\"AttnDownEncoderBlock2D\"",
+    TEXTINV_E_UNSUPPORTED, "AttnDownEncoderBlock2D" },
   { "text_encoder/config.json", "\"hidden_size\": 16", "\"hidden_size\": 32", TEXTINV_E_SHAPE, "" },
-  { "text_encoder/config.json", "quick_gelu", "relu", TEXTINV_E_UNSUPPORTED, "hidden_act \"relu\"" },
-  { "text_encoder/config.json", "\"num_attention_heads\": 2", "\"num_attention_heads\": 0", TEXTINV_E_LIMIT,
-    "num_attention_heads" },
-  { "text_encoder/config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", TEXTINV_E_FORMAT,
-    "encoder.layers.2.layer_norm1.weight is missing" },
-  { "text_encoder/config.json", "\"vocab_size\": 521", "\"vocab_size\": 520", TEXTINV_E_SHAPE, "520" },
-  { "scheduler/scheduler_config.json", "scaled_linear", "sigmoid", TEXTINV_E_UNSUPPORTED, "sigmoid" },
+  { "text_encoder/config.json", "quick_gelu", "relu", TEXTINV_E_UNSUPPORTED,
+    "hidden_act \"relu\"" },
+  { "text_encoder/config.json", "\"num_attention_heads\": 2", "\"num_attention_heads\": 0",
+    TEXTINV_E_LIMIT, "num_attention_heads" },
+  { "text_encoder/config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3",
+    TEXTINV_E_FORMAT, "encoder.layers.2.layer_norm1.weight is missing" },
+  { "text_encoder/config.json", "\"vocab_size\": 521", "\"vocab_size\": 520", TEXTINV_E_SHAPE,
+    "520" },
+  { "scheduler/scheduler_config.json", "scaled_linear", "sigmoid", TEXTINV_E_UNSUPPORTED,
+    "sigmoid" },
   { "scheduler/scheduler_config.json", "\"epsilon\"", "\"flow\"", TEXTINV_E_UNSUPPORTED, "flow" },
-  { "model_index.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"", TEXTINV_E_UNSUPPORTED,
-    "unet is a UNet3DConditionModel; known is UNet2DConditionModel" },
+  { "model_index.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"",
+    TEXTINV_E_UNSUPPORTED, "unet is a UNet3DConditionModel; known is UNet2DConditionModel" },
 };
 
 static void broken_models_are_refused(void **state)
@@ -116,8 +127,9 @@ static void broken_models_are_refused(void **state)
     status = textinv_model_open(&model, session, folder);
     textinv_model_free(model);
     if (model || status != b->status || !strstr(textinv_session_error(session), b->message)) {
-      print_error("%s -> %s: %s \"%s\"; expected %s \"%s\"\n", b->old, b->new_text, textinv_status_name(status),
-                  textinv_session_error(session), textinv_status_name(b->status), b->message);
+      print_error("%s -> %s: %s \"%s\"; expected %s \"%s\"\n", b->old, b->new_text,
+                  textinv_status_name(status), textinv_session_error(session),
+                  textinv_status_name(b->status), b->message);
       failures++;
     }
   }
@@ -151,7 +163,8 @@ static void cut_weights_are_refused(void **state)
   assert_int_equal(stat(path, &st), 0);
   for (off_t size = st.st_size - 1; size > 0; size /= 2) {
     assert_int_equal(truncate(path, size), 0);
-    refused(textinv_model_open(&model, session, folder), TEXTINV_E_FORMAT, "unet/diffusion_pytorch_model.safetensors");
+    refused(textinv_model_open(&model, session, folder), TEXTINV_E_FORMAT,
+            "unet/diffusion_pytorch_model.safetensors");
   }
 }
 
@@ -196,12 +209,9 @@ static int close_all(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(a_model_describes_itself),
-    cmocka_unit_test(kinds_are_told_by_content),
-    cmocka_unit_test(broken_models_are_refused),
-    cmocka_unit_test(missing_files_are_named),
-    cmocka_unit_test(cut_weights_are_refused),
-    cmocka_unit_test(sessions_check_their_options),
+    cmocka_unit_test(a_model_describes_itself),  cmocka_unit_test(kinds_are_told_by_content),
+    cmocka_unit_test(broken_models_are_refused), cmocka_unit_test(missing_files_are_named),
+    cmocka_unit_test(cut_weights_are_refused),   cmocka_unit_test(sessions_check_their_options),
   };
 
   return cmocka_run_group_tests_name("model", tests, open_all, close_all);

@@ -147,7 +147,8 @@ static result run(const float *rows, int recompute, int num_of)
   assert_int_equal(ti_plan_run(&plan, &arena, NULL), TEXTINV_OK);
   r.loss = *(float *)ti_plan_data(&plan, &arena, n.loss);
   if (num_of > 0)
-    memcpy(r.gradient, ti_plan_data(&plan, &arena, ti_tape_grad(&plan.tape, n.rows)), sizeof(r.gradient));
+    memcpy(r.gradient, ti_plan_data(&plan, &arena, ti_tape_grad(&plan.tape, n.rows)),
+           sizeof(r.gradient));
   ti_plan_free(&plan);
   ti_arena_free(&arena);
   return r;
@@ -288,10 +289,12 @@ static void peak_is_what_the_process_uses(void **state)
   ti_kernels_init_cpu(&kernels);
   ti_tape_init(&plan.tape, TI_F32, &error);
   x = ti_input(&plan.tape, TI_TYPE_F32, 1, 512, 512, 64);
-  y = ti_concat(&plan.tape, ti_activate(&plan.tape, x, TI_SILU), ti_activate(&plan.tape, x, TI_GELU));
+  y = ti_concat(&plan.tape, ti_activate(&plan.tape, x, TI_SILU),
+                ti_activate(&plan.tape, x, TI_GELU));
   ti_output(&plan.tape, ti_activate(&plan.tape, y, TI_SILU));
   assert_int_equal(ti_plan_prepare(&plan, &kernels, 2), TEXTINV_OK);
-  assert_true(plan.tape.arena_bytes == 4u * 512 * 512 * 64 * 4); /* a, b and their concat, in place after */
+  assert_true(plan.tape.arena_bytes ==
+              4u * 512 * 512 * 64 * 4); /* a, b and their concat, in place after */
 
   const long before = resident_pages();
 
