@@ -26,8 +26,8 @@ void ti_image_free(ti_image *image); /* safe on a zeroed struct */
 textinv_status ti_image_write_png(ti_error *error, const char *path, int width, int height,
                                   const uint8_t *pixels, const char *parameters);
 
-/* Pillow's Image.resize(size, BICUBIC) of the box [left, top, left + box_w, top + box_h),
- * antialiased */
+/* Pillow's Image.crop(box).resize(size, BICUBIC), antialiased, bit for bit; the box is [left, top,
+   left + box_w, top + box_h) and lies in the picture */
 textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *in, int left,
                                int top, int box_w, int box_h, int width, int height);
 

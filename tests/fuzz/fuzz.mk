@@ -1,20 +1,22 @@
 # `make fuzz SECONDS=60`: each reader of files under libFuzzer, AddressSanitizer and
-# UndefinedBehaviorSanitizer. It starts from the seeds in tests/fuzz/corpus and keeps its inputs below
-# build/fuzz. A crash is copied into the corpus with its fix: `make check` runs it from then on.
+# UndefinedBehaviorSanitizer. It starts from the seeds in tests/fuzz/corpus and keeps its inputs
+# below build/fuzz. A crash is copied into the corpus with its fix: `make check` runs it from then on.
 
 SECONDS      ?= 60
 FUZZ_CC      ?= clang
 FUZZ_READERS := safetensors json image torch pickle embedding
 FUZZ_TARGETS := $(FUZZ_READERS) prompt
 FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c src/text/*.c)
-FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all -Iinclude -Ikernels -Isrc/base -Isrc/io -Isrc/text
+FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all \
+  -Iinclude -Ikernels -Isrc/base -Isrc/io -Isrc/text
 FUZZ_OBJECTS := $(FUZZ_SOURCES:%.c=build/fuzz/%.o)
 
 build/fuzz/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 
-FUZZ_LINK = $(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_OBJECTS) $(LIBS)
+FUZZ_LINK = $(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
+  $(FUZZ_OBJECTS) $(LIBS)
 $(FUZZ_READERS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_OBJECTS)
 	$(FUZZ_LINK) -DTARGET=$*
 build/fuzz/prompt: tests/fuzz/prompt_fuzz.c $(FUZZ_OBJECTS)
@@ -25,5 +27,6 @@ build/fuzz/prompt: tests/fuzz/prompt_fuzz.c $(FUZZ_OBJECTS)
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) ## fuzz the readers of files, SECONDS=60 each (needs clang)
 $(FUZZ_TARGETS:%=fuzz-%): fuzz-%: build/fuzz/%
 	@mkdir -p build/fuzz/found/$* build/fuzz/$*-crashes
-	ASAN_OPTIONS=allocator_may_return_null=1 $< -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=2048 -max_len=65536 \
-	  -print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$*-crashes/ build/fuzz/found/$* tests/fuzz/corpus/$*
+	ASAN_OPTIONS=allocator_may_return_null=1 $< -max_total_time=$(SECONDS) -timeout=20 \
+	  -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -verbosity=0 \
+	  -artifact_prefix=build/fuzz/$*-crashes/ build/fuzz/found/$* tests/fuzz/corpus/$*

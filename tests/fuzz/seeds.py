@@ -1,4 +1,5 @@
 """Unpack the golden files of tests/golden into small seeds below corpus/. Needs safetensors."""
+
 import json
 import pathlib
 import zipfile
@@ -17,7 +18,11 @@ def put(target, name, data):
 
 
 for name, value in load_file(golden / "images.safetensors").items():
-    keep = name.startswith("png.") or name.startswith("jpeg.") or name in ("orient.png.6.file", "orient.jpeg.6.file")
+    keep = (
+        name.startswith("png.")
+        or name.startswith("jpeg.")
+        or name in ("orient.png.6.file", "orient.jpeg.6.file")
+    )
     if name.endswith(".file") and keep:
         put("image", name[:-5], value.tobytes())
 for name, value in load_file(golden / "embeddings.safetensors").items():
@@ -28,7 +33,11 @@ for name, value in load_file(golden / "embeddings.safetensors").items():
     if data[:2] == b"PK":
         put("torch", name[:-5], data)
         archive = zipfile.ZipFile(io.BytesIO(data))
-        put("pickle", name[:-5], next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")))
+        put(
+            "pickle",
+            name[:-5],
+            next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")),
+        )
     else:
         put("safetensors", name[:-5], data)
 
@@ -42,10 +51,34 @@ def entry(dtype, shape, begin, end, **more):
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end], **more}
 
 
-put("safetensors", "types", safetensors(
-    {"__metadata__": {"a": "b", "c": "\u00e9\U0001f9f8"}, "x": entry("F8_E4M3", [3], 0, 3), "s": entry("I64", [], 3, 11),
-     "e": entry("F32", [2, 0], 11, 11, unknown=[{"a": [1.5e3, True, None]}, "\n"])}, bytes(11)))
+put(
+    "safetensors",
+    "types",
+    safetensors(
+        {
+            "__metadata__": {"a": "b", "c": "\u00e9\U0001f9f8"},
+            "x": entry("F8_E4M3", [3], 0, 3),
+            "s": entry("I64", [], 3, 11),
+            "e": entry("F32", [2, 0], 11, 11, unknown=[{"a": [1.5e3, True, None]}, "\n"]),
+        },
+        bytes(11),
+    ),
+)
 put("safetensors", "empty", safetensors(b" \t\n{ } \r\n"))
-put("json", "unet", json.dumps({"i": 4, "f": 0.00085, "b": True, "s": "epsilon", "n": [5, 10, 20], "m": [1e-3, 2],
-                                "t": ["DownBlock2D", "UpBlock2D"], "_": None}).encode())
+put(
+    "json",
+    "unet",
+    json.dumps(
+        {
+            "i": 4,
+            "f": 0.00085,
+            "b": True,
+            "s": "epsilon",
+            "n": [5, 10, 20],
+            "m": [1e-3, 2],
+            "t": ["DownBlock2D", "UpBlock2D"],
+            "_": None,
+        }
+    ).encode(),
+)
 put("json", "odd", b'{"i":16.0,"f":-1e-300,"b":"x","s":"\\ud83e\\uddf8","n":3,"m":[],"t":[[[{}]]]}')

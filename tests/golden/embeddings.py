@@ -4,6 +4,7 @@ Writes embeddings.safetensors beside this script: NAME.file holds the bytes of a
 [n, d] what it must read as. a1111.pt is what tests/io/embedding_test.c compares the library's own
 output with; here it is loaded by torch.load(weights_only=True). Needs torch and safetensors.
 """
+
 import collections
 import io
 import pathlib
@@ -39,17 +40,45 @@ put("diffusers.f16.bin", saved({"<toy>": rows.half()}), rows.half())
 put("diffusers.bf16.bin", saved({"<toy>": rows.bfloat16()}), rows.bfloat16())
 put("diffusers.f64.bin", saved({"<toy>": rows.double()}), rows)
 put("diffusers.transposed.bin", saved({"<toy>": rows.t().contiguous().t()}), rows)
-put("diffusers.slice.bin", saved({"<toy>": torch.cat([rows, rows])[1:3]}), torch.stack([rows[1], rows[0]]))
+put(
+    "diffusers.slice.bin",
+    saved({"<toy>": torch.cat([rows, rows])[1:3]}),
+    torch.stack([rows[1], rows[0]]),
+)
 put("diffusers.protocol4.bin", saved({"<toy>": rows}, pickle_protocol=4), rows)
 put("diffusers.safetensors", save({"<toy>": rows}, {"format": "pt"}), rows)
 put("diffusers.f16.safetensors", save({"<toy>": rows.half()}), rows.half())
 put("diffusers.1d.safetensors", save({"<toy>": one}), one[None])
-put("a1111.pt", saved({"string_to_token": {"*": 265}, "string_to_param": {"*": rows}, "name": "toy", "step": 500,
-                       "sd_checkpoint": "81761151", "sd_checkpoint_name": "v1-5"}), rows)
+put(
+    "a1111.pt",
+    saved(
+        {
+            "string_to_token": {"*": 265},
+            "string_to_param": {"*": rows},
+            "name": "toy",
+            "step": 500,
+            "sd_checkpoint": "81761151",
+            "sd_checkpoint_name": "v1-5",
+        }
+    ),
+    rows,
+)
 parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(rows)})
-put("compvis.pt", saved({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": parameters}), rows)
-put("compvis.named.pt", saved({"string_to_token": {"<toy>": torch.tensor(265)},
-                               "string_to_param": torch.nn.ParameterDict({"<toy>": rows})}), rows)
+put(
+    "compvis.pt",
+    saved({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": parameters}),
+    rows,
+)
+put(
+    "compvis.named.pt",
+    saved(
+        {
+            "string_to_token": {"<toy>": torch.tensor(265)},
+            "string_to_param": torch.nn.ParameterDict({"<toy>": rows}),
+        }
+    ),
+    rows,
+)
 put("kohya.safetensors", save({"emb_params": rows}), rows)
 put("kohya.named.safetensors", save({"emb_params": rows}, {"name": "toy", "step": "77"}), rows)
 put("kohya.pt", saved({"emb_params": rows}), rows)
@@ -66,8 +95,19 @@ written = here / "a1111.pt"
 if written.exists():
     loaded = torch.load(written, weights_only=True)
     expected = torch.arange(12).reshape(2, 6) / 8
-    assert list(loaded) == ["string_to_token", "string_to_param", "name", "step", "sd_checkpoint", "sd_checkpoint_name"]
-    assert loaded["string_to_token"] == {"*": 265} and loaded["name"] == "<toy>" and loaded["step"] == 500
+    assert list(loaded) == [
+        "string_to_token",
+        "string_to_param",
+        "name",
+        "step",
+        "sd_checkpoint",
+        "sd_checkpoint_name",
+    ]
+    assert (
+        loaded["string_to_token"] == {"*": 265}
+        and loaded["name"] == "<toy>"
+        and loaded["step"] == 500
+    )
     assert loaded["string_to_param"]["*"].dtype == torch.float32
     assert torch.equal(loaded["string_to_param"]["*"], expected)
     print("a1111.pt loads")

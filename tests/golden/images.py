@@ -6,6 +6,7 @@ Writes images.safetensors beside this script. Needs numpy, pillow and safetensor
     resize.in    [h, w, 3]
     resize.L.T.W.H.w.h  resize.in cropped to the box (left, top, width, height), resized to w x h
 """
+
 import io
 import pathlib
 import struct
@@ -18,8 +19,15 @@ from safetensors.numpy import save_file
 rng = np.random.default_rng(7)
 out = {}
 
-ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
-         (0, 1, 1, 2)]
+ADAM7 = [
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+]
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -50,8 +58,13 @@ def png(samples, color, depth, interlace=0, extra=b""):
                 rows += pack_rows(part, depth)
     else:
         rows = pack_rows(samples, depth)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, depth, color, 0, 0, interlace))
-            + extra + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, depth, color, 0, 0, interlace))
+        + extra
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def over_white(rgb, alpha):
@@ -65,15 +78,21 @@ def put(name, file, pixels):
 
 
 def eight(samples, depth):
-    top = 2 ** depth - 1
+    top = 2**depth - 1
     return (samples.astype(np.int64) * 255 * 2 + top) // (2 * top)
 
 
-for color, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}.items():
+for color, depths in {
+    0: (1, 2, 4, 8, 16),
+    2: (8, 16),
+    3: (1, 2, 4, 8),
+    4: (8, 16),
+    6: (8, 16),
+}.items():
     for depth in depths:
         for interlace in (0, 1):
             w, h = 13, 9
-            top = 2 ** depth
+            top = 2**depth
             entries = min(top, 200)
             samples = rng.integers(0, entries if color == 3 else top, (h, w, CHANNELS[color]))
             extra = b""
@@ -81,8 +100,11 @@ for color, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 1
                 palette = rng.integers(0, 256, (entries, 3))
                 alphas = np.full(entries, 255)
                 alphas[: entries // 2] = rng.integers(0, 256, entries // 2)
-                extra = (chunk(b"gAMA", struct.pack(">I", 45455)) + chunk(b"PLTE", palette.astype(np.uint8).tobytes())
-                         + chunk(b"tRNS", alphas[: entries // 2].astype(np.uint8).tobytes()))
+                extra = (
+                    chunk(b"gAMA", struct.pack(">I", 45455))
+                    + chunk(b"PLTE", palette.astype(np.uint8).tobytes())
+                    + chunk(b"tRNS", alphas[: entries // 2].astype(np.uint8).tobytes())
+                )
                 index = samples[..., 0]
                 pixels = over_white(palette[index], alphas[index])
             else:
@@ -94,7 +116,11 @@ for color, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 1
                     extra = chunk(b"tRNS", b"".join(struct.pack(">H", v) for v in key))
                     alpha = np.where((samples == key).all(-1), 0, 255)
                 pixels = over_white(rgb, alpha)
-            put(f"png.{color}.{depth}.{interlace}", png(samples, color, depth, interlace, extra), pixels)
+            put(
+                f"png.{color}.{depth}.{interlace}",
+                png(samples, color, depth, interlace, extra),
+                pixels,
+            )
 
 one = rng.integers(0, 256, (1, 1, 3))
 put("png.one", png(one, 2, 8, 1), one)
@@ -102,31 +128,51 @@ put("png.one", png(one, 2, 8, 1), one)
 
 def exif(orientation, big):
     e = ">" if big else "<"
-    return ((b"MM\0*" if big else b"II*\0") + struct.pack(e + "IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0))
+    return (b"MM\0*" if big else b"II*\0") + struct.pack(
+        e + "IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0
+    )
 
 
 def smooth(h, w):
     y, x = np.mgrid[0:h, 0:w]
-    return np.stack([x * 255 // (w - 1), y * 255 // (h - 1), (x * 5 + y * 3) % 256], -1).astype(np.uint8)
+    return np.stack([x * 255 // (w - 1), y * 255 // (h - 1), (x * 5 + y * 3) % 256], -1).astype(
+        np.uint8
+    )
 
 
 for orientation in range(1, 9):
     samples = rng.integers(0, 256, (5, 7, 3))
     turned = Image.fromarray(samples.astype(np.uint8))
     turned.getexif()[0x112] = orientation
-    put(f"orient.png.{orientation}", png(samples, 2, 8, 0, chunk(b"eXIf", exif(orientation, orientation % 2))),
-        np.asarray(ImageOps.exif_transpose(turned)))
+    put(
+        f"orient.png.{orientation}",
+        png(samples, 2, 8, 0, chunk(b"eXIf", exif(orientation, orientation % 2))),
+        np.asarray(ImageOps.exif_transpose(turned)),
+    )
     buffer = io.BytesIO()
-    Image.fromarray(smooth(24, 40)).save(buffer, "JPEG", quality=95, subsampling=0,
-                                         exif=b"Exif\0\0" + exif(orientation, orientation % 2))
+    Image.fromarray(smooth(24, 40)).save(
+        buffer,
+        "JPEG",
+        quality=95,
+        subsampling=0,
+        exif=b"Exif\0\0" + exif(orientation, orientation % 2),
+    )
     with Image.open(io.BytesIO(buffer.getvalue())) as picture:
-        put(f"orient.jpeg.{orientation}", buffer.getvalue(), np.asarray(ImageOps.exif_transpose(picture)))
+        put(
+            f"orient.jpeg.{orientation}",
+            buffer.getvalue(),
+            np.asarray(ImageOps.exif_transpose(picture)),
+        )
 
 picture = Image.fromarray(smooth(33, 50))
-for name, image, options in [("444", picture, dict(subsampling=0)), ("420", picture, dict(subsampling=2)),
-                             ("progressive", picture, dict(progressive=True)), ("grey", picture.convert("L"), {}),
-                             ("restarts", picture, dict(restart_marker_rows=1)),
-                             ("cmyk", picture.convert("CMYK"), {})]:
+for name, image, options in [
+    ("444", picture, dict(subsampling=0)),
+    ("420", picture, dict(subsampling=2)),
+    ("progressive", picture, dict(progressive=True)),
+    ("grey", picture.convert("L"), {}),
+    ("restarts", picture, dict(restart_marker_rows=1)),
+    ("cmyk", picture.convert("CMYK"), {}),
+]:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90, **options)
     decoded = Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
@@ -136,12 +182,25 @@ noise = rng.integers(0, 256, (47, 61, 3))
 noise[10:30, 15:45] = smooth(20, 30)
 out["resize.in"] = noise.astype(np.uint8)
 source = Image.fromarray(out["resize.in"])
-for left, top, w, h, nw, nh in [(0, 0, 61, 47, 61, 47), (0, 0, 61, 47, 32, 32), (0, 0, 61, 47, 7, 5),
-                                (0, 0, 61, 47, 96, 80), (0, 0, 61, 47, 1, 1), (0, 0, 61, 47, 61, 20),
-                                (0, 0, 61, 47, 20, 47), (7, 0, 47, 47, 32, 32), (3, 5, 40, 29, 64, 17),
-                                (60, 46, 1, 1, 9, 4), (10, 10, 2, 30, 33, 3),
-                                   (20, 0, 15, 47, 5, 16), (20, 0, 15, 45, 5, 30), (0, 0, 47, 47, 24, 24)]:
+for left, top, w, h, nw, nh in [
+    (0, 0, 61, 47, 61, 47),
+    (0, 0, 61, 47, 32, 32),
+    (0, 0, 61, 47, 7, 5),
+    (0, 0, 61, 47, 96, 80),
+    (0, 0, 61, 47, 1, 1),
+    (0, 0, 61, 47, 61, 20),
+    (0, 0, 61, 47, 20, 47),
+    (7, 0, 47, 47, 32, 32),
+    (3, 5, 40, 29, 64, 17),
+    (60, 46, 1, 1, 9, 4),
+    (10, 10, 2, 30, 33, 3),
+    (20, 0, 15, 47, 5, 16),
+    (20, 0, 15, 45, 5, 30),
+    (0, 0, 47, 47, 24, 24),
+]:
     cut = source.crop((left, top, left + w, top + h))
-    out[f"resize.{left}.{top}.{w}.{h}.{nw}.{nh}"] = np.asarray(cut.resize((nw, nh), Image.Resampling.BICUBIC)).copy()
+    out[f"resize.{left}.{top}.{w}.{h}.{nw}.{nh}"] = np.asarray(
+        cut.resize((nw, nh), Image.Resampling.BICUBIC)
+    ).copy()
 
 save_file(out, pathlib.Path(__file__).parent / "images.safetensors")
