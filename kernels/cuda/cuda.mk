@@ -15,8 +15,9 @@ NVCCFLAGS   ?= -O3
 CUDA_GENCODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
   $(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
 comma := ,
+CUDA_HOST_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DNDEBUG
 
-.PHONY: cuda check-cuda check-cuda-emulated check-cuda-races bench-cuda
+.PHONY: cuda check-cuda check-cuda-emulated bench-cuda
 
 cuda: lib/libtextinv-cuda.so ## the CUDA plug-in, beside the library
 
@@ -28,7 +29,12 @@ $(CUDA_BUILD)/%.o: %.cu $(CUDA_HEADERS)
 
 $(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS)
 	@mkdir -p $(@D)
-	@$(CC) -std=c11 -O2 -fPIC -fvisibility=hidden -D_GNU_SOURCE -DNDEBUG $(CUDA_INCLUDES) -c $< -o $@
+	@$(CC) -std=c11 -fopenmp $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -c $< -o $@
+
+$(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) $(wildcard tests/cuda/*.h tests/bench/*.h)
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++17 -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
+	  $(CUBLAS_FLAGS) -c $< -o $@
 
 lib/libtextinv-cuda.so: $(CUDA_OBJECTS) kernels/cuda/plugin.map
 	@echo "LD $@"
@@ -45,9 +51,10 @@ EMULATE_CXXFLAGS = -std=c++17 -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS
 EMULATE_OBJECTS := $(CUDA_SOURCES:%.cu=$(EMULATE_BUILD)/%.o) \
   $(patsubst %.cpp,$(EMULATE_BUILD)/%.o,$(wildcard tests/cuda/emulate/*.cpp))
 # the reference that they are compared with
-EMULATE_C := src/base/error.c src/base/format.c src/base/alloc.c kernels/dtype.c kernels/weight.c \
-  src/diffusion/random.c $(filter-out %_onednn.c %onednn.c %avx512.c %_avx512.c,$(wildcard kernels/cpu/*.c))
-EMULATE_COBJECTS = $(EMULATE_C:%.c=$(EMULATE_BUILD)/%.o)
+CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c kernels/dtype.c kernels/weight.c \
+  src/diffusion/random.c $(patsubst %,kernels/cpu/%.c,activation add attention conv2d copies cpu embedding \
+  geglu groupnorm layernorm linear mse upsample)
+EMULATE_COBJECTS = $(CUDA_REFERENCE:%.c=$(EMULATE_BUILD)/%.o)
 EMULATE_DEPS := $(CUDA_HEADERS) $(wildcard tests/cuda/emulate/*.h tests/cuda/*.h kernels/cpu/*.h)
 
 $(EMULATE_BUILD)/%.o: %.cu $(EMULATE_DEPS)
@@ -70,3 +77,29 @@ $(EMULATE_BUILD)/kernels_emulated: $(EMULATE_OBJECTS) $(EMULATE_COBJECTS) \
 
 check-cuda-emulated: $(EMULATE_BUILD)/kernels_emulated ## every CUDA kernel on the CPU against the reference
 	$(EMULATE_BUILD)/kernels_emulated
+
+# --- on a GPU
+CHECK_OBJECTS := $(CHECK_NAMES:%=$(CUDA_BUILD)/tests/cuda/%.o) $(CUDA_REFERENCE:%.c=$(CUDA_BUILD)/%.o)
+$(CUDA_BUILD)/kernels_check: $(CHECK_OBJECTS)
+	@$(CXX) -fopenmp -o $@ $^ -ldl -lm
+
+SANITIZER ?= $(shell command -v compute-sanitizer)
+check-cuda: lib/libtextinv-cuda.so $(CUDA_BUILD)/kernels_check ## the same on a GPU, with compute-sanitizer where it is there
+	$(CUDA_BUILD)/kernels_check ./lib/libtextinv-cuda.so
+ifneq ($(SANITIZER),)
+	$(SANITIZER) --tool memcheck --error-exitcode 1 $(CUDA_BUILD)/kernels_check ./lib/libtextinv-cuda.so bf16
+	$(SANITIZER) --tool racecheck --error-exitcode 1 $(CUDA_BUILD)/kernels_check ./lib/libtextinv-cuda.so bf16
+endif
+
+# cuBLAS as yardstick where the toolkit has it
+CUDA_HOME    ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
+CUBLAS       := $(wildcard $(CUDA_HOME)/include/cublas_v2.h)
+CUBLAS_FLAGS := $(if $(CUBLAS),-DTI_CUBLAS -I$(CUDA_HOME)/include)
+CUBLAS_LIBS  := $(if $(CUBLAS),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart)
+BENCH_OBJECTS := $(patsubst %,$(CUDA_BUILD)/%.o,tests/bench/cuda_bench tests/bench/yardstick) \
+  $(patsubst %.c,$(CUDA_BUILD)/%.o,$(CUDA_BASE) kernels/weight.c)
+$(CUDA_BUILD)/cuda_bench: $(BENCH_OBJECTS)
+	@$(CXX) -o $@ $^ $(CUBLAS_LIBS) -ldl -lpthread -lm
+
+bench-cuda: lib/libtextinv-cuda.so $(CUDA_BUILD)/cuda_bench ## every CUDA operation: TFLOP/s, GB/s, percent of peak
+	$(CUDA_BUILD)/cuda_bench ./lib/libtextinv-cuda.so

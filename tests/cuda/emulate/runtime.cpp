@@ -18,6 +18,8 @@ struct emulate_graph {
   std::vector<std::function<void()>> work;
 };
 
+static const size_t DEVICE_BYTES = (size_t)8 << 30;
+
 size_t emulate_memory_limit;
 int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
 
@@ -79,7 +81,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
   strcpy(p->name, "emulated");
   p->major = 8;
   p->multiProcessorCount = emulate_multiprocessors;
-  p->totalGlobalMem = (size_t)8 << 30;
+  p->totalGlobalMem = DEVICE_BYTES;
   return device ? cudaErrorInvalidValue : cudaSuccess;
 }
 
@@ -141,7 +143,7 @@ cudaError_t cudaMallocAsync(void **p, size_t bytes, cudaStream_t stream)
   *p = NULL;
   if (stream->capturing)
     return last_error = cudaErrorStreamCaptureUnsupported;
-  if (emulate_memory_limit && allocated + bytes > emulate_memory_limit)
+  if (allocated + bytes > (emulate_memory_limit ? emulate_memory_limit : DEVICE_BYTES))
     return last_error = cudaErrorMemoryAllocation;
   /* an address aligned to 256 whose end is exact, for the address sanitizer */
   if (posix_memalign(p, 256, bytes))
@@ -168,7 +170,7 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
-  *total = emulate_memory_limit ? emulate_memory_limit : (size_t)8 << 30;
+  *total = emulate_memory_limit ? emulate_memory_limit : DEVICE_BYTES;
   *available = *total - allocated;
   return cudaSuccess;
 }
