@@ -148,6 +148,7 @@ build/venv/ready: tests/parity/requirements.txt
 	build/venv/bin/pip install -q -r $<
 	@touch $@
 
+include kernels/cuda/cuda.mk
 include tests/fuzz/fuzz.mk
 
 # --- speed
@@ -170,13 +171,14 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	install -m 755 $(BUILD)/$(LIBNAME) $(DESTDIR)$(LIBDIR)/$(LIBNAME)
 	ln -sf $(LIBNAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libtextinv.so
+	$(if $(wildcard lib/libtextinv-cuda.so),install -m 755 lib/libtextinv-cuda.so $(DESTDIR)$(LIBDIR)/libtextinv-cuda.so)
 	install -m 644 include/textinv/*.h $(DESTDIR)$(INCLUDEDIR)/textinv
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
 	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(DATADIR)/textinv/toybox/{} \;)
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(BINDIR)/textinv $(DESTDIR)$(LIBDIR)/libtextinv.so* $(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
+	rm -f $(DESTDIR)$(BINDIR)/textinv $(DESTDIR)$(LIBDIR)/libtextinv.so* $(DESTDIR)$(LIBDIR)/libtextinv-cuda.so $(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
 	rm -rf $(DESTDIR)$(INCLUDEDIR)/textinv $(DESTDIR)$(DATADIR)/textinv/toybox
 	-rmdir $(DESTDIR)$(DATADIR)/textinv
 

@@ -11,6 +11,8 @@
 typedef struct cli_common {
   const char *model; /* NULL = the default model */
   uint32_t threads;
+  int32_t backend;
+  uint32_t device;
   int32_t dtype;
   uint64_t memory_budget;
   int32_t quiet, verbose;

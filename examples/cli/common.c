@@ -12,8 +12,12 @@
 
 /* ------------------------------------------------------------------ options */
 
+static const cli_choice backends[] = { { "cpu", TEXTINV_BACKEND_CPU },
+                                       { "cuda", TEXTINV_BACKEND_CUDA },
+                                       { NULL, 0 } };
 static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },
                                      { "bf16", TEXTINV_BF16 },
+                                     { "f16", TEXTINV_F16 },
                                      { NULL, 0 } };
 
 #define MODEL                                                                                      \
@@ -36,7 +40,11 @@ const cli_option cli_compute_options[] = {
   MODEL,
   { "threads", "N", CLI_UINT, offsetof(cli_common, threads), 0, 1024, NULL,
     CLI_RARE | CLI_QUIET_DEFAULT, "CPU threads; 0 = the cores this process may use (0)" },
-  { "dtype", "TYPE", CLI_CHOICE, offsetof(cli_common, dtype), 0, 0, dtypes, CLI_RARE, "storage" },
+  { "dtype", "TYPE", CLI_CHOICE, offsetof(cli_common, dtype), 0, 0, dtypes, CLI_RARE,
+    "storage; f16 needs CUDA" },
+  { "backend", "KIND", CLI_CHOICE, offsetof(cli_common, backend), 0, 0, backends, CLI_RARE, "" },
+  { "device", "N", CLI_UINT, offsetof(cli_common, device), 0, 1023, NULL, CLI_RARE,
+    "number of the CUDA device" },
   { "memory-budget", "BYTES", CLI_BYTES, offsetof(cli_common, memory_budget), 0, 0x1p50, NULL,
     CLI_RARE, "limit for weights and activations, such as 2G" },
   TALK
@@ -54,6 +62,7 @@ void cli_common_init(cli_common *common)
   common->threads = p.threads;
   common->dtype = p.dtype;
   common->memory_budget = p.memory_budget;
+  common->backend = p.backend;
 }
 
 /* ------------------------------------------------------------------ messages */
@@ -135,6 +144,8 @@ int cli_open_session(textinv_session **out, const char *command, const cli_commo
   p.threads = common->threads;
   p.dtype = common->dtype;
   p.memory_budget = common->memory_budget;
+  p.backend = common->backend;
+  p.device = (int32_t)common->device;
   p.log = common->quiet ? NULL : print_log;
   p.log_user = &verbose;
   if (textinv_session_new(out, &p) < 0)

@@ -106,7 +106,8 @@ refused "flip 1.5" "--flip 1.5: a number from 0 to 1" $invert --flip 1.5
 refused "vectors 33" "--vectors 33: a whole number from 0 to 32" $invert --vectors 33
 refused "vectors 0 without initializer" "--initializer" $invert --vectors 0
 refused "property" "object or style" $invert --property colour
-refused "dtype" "f32 or bf16" $invert --dtype f8
+refused "dtype" "f32, bf16 or f16 is expected" $invert --dtype f8
+refused "backend" "cpu or cuda" $invert --backend tpu
 refused "lr-schedule" "constant, linear or cosine" $invert --lr-schedule step
 refused "memory budget" "--memory-budget 4x" $invert --memory-budget 4x
 refused "threads" "--threads 5000: a whole number from 0 to 1024" $invert --threads 5000
