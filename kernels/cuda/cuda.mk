@@ -14,7 +14,6 @@ CUDA_OBJECTS := $(CUDA_SOURCES:%.cu=$(CUDA_BUILD)/%.o) $(CUDA_BASE:%.c=$(CUDA_BU
 NVCCFLAGS   ?= -O3
 CUDA_GENCODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
   $(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
-comma := ,
 CUDA_HOST_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DNDEBUG
 
 .PHONY: cuda check-cuda check-cuda-emulated bench-cuda
@@ -41,21 +40,22 @@ lib/libtextinv-cuda.so: $(CUDA_OBJECTS) kernels/cuda/plugin.map
 	@$(NVCC) -shared -cudart static $(CUDA_GENCODE) -Xlinker -z$(comma)defs \
 	  -Xlinker --version-script=kernels/cuda/plugin.map -Xlinker -soname=libtextinv-cuda.so -o $@ $(CUDA_OBJECTS)
 
-# --- emulation: the same sources for the CPU, always with the sanitizers
-EMULATE_BUILD ?= build/cuda-emulated
+# --- emulation: the same sources for the CPU. The checks run with the sanitizers; the plug-in, which
+# whole sessions of tests/cuda/session_test.c open, is built without them.
+EMULATE_BUILD := build/cuda-emulated
+EMULATE_SAN_BUILD := build/cuda-emulated-san
 EMULATE_SAN   ?= address,undefined
-EMULATE_FLAGS  = -DTI_EMULATE -g -O1 -fPIC -ffp-contract=off -fsanitize=$(EMULATE_SAN) \
-  -fno-sanitize-recover=all -fno-omit-frame-pointer -Itests/cuda/emulate -Itests -Ikernels/cpu $(CUDA_INCLUDES) \
-  -Isrc/diffusion -D_GNU_SOURCE
-EMULATE_CXXFLAGS = -std=c++17 -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
-EMULATE_OBJECTS := $(CUDA_SOURCES:%.cu=$(EMULATE_BUILD)/%.o) \
-  $(patsubst %.cpp,$(EMULATE_BUILD)/%.o,$(wildcard tests/cuda/emulate/*.cpp))
-# the reference that they are compared with
+EMULATE_FLAGS := -DTI_EMULATE -O1 -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -Itests/cuda/emulate \
+  -Itests/cuda -Ikernels/cpu -Isrc/diffusion $(CUDA_INCLUDES)
+EMULATE_SAN_FLAGS = -g -fsanitize=$(EMULATE_SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+EMULATE_CXXFLAGS := -std=c++17 -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
+# what the kernels are compared with
 CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c kernels/dtype.c kernels/weight.c \
   src/diffusion/random.c $(patsubst %,kernels/cpu/%.c,activation add attention conv2d copies cpu embedding \
   geglu groupnorm layernorm linear mse upsample)
-EMULATE_COBJECTS = $(CUDA_REFERENCE:%.c=$(EMULATE_BUILD)/%.o)
-EMULATE_DEPS := $(CUDA_HEADERS) $(wildcard tests/cuda/emulate/*.h tests/cuda/*.h kernels/cpu/*.h)
+CHECK_NAMES   := kernels_check check step_check host_check
+EMULATE_NAMES := $(CUDA_SOURCES:%.cu=%) $(patsubst %.cpp,%,$(wildcard tests/cuda/emulate/*.cpp))
+EMULATE_DEPS  := $(CUDA_HEADERS) $(wildcard tests/cuda/emulate/*.h tests/cuda/*.h kernels/cpu/*.h)
 
 $(EMULATE_BUILD)/%.o: %.cu $(EMULATE_DEPS)
 	@mkdir -p $(@D)
@@ -68,15 +68,34 @@ $(EMULATE_BUILD)/%.o: %.cpp $(EMULATE_DEPS)
 
 $(EMULATE_BUILD)/%.o: %.c $(EMULATE_DEPS)
 	@mkdir -p $(@D)
-	@$(CC) -std=c11 -fopenmp $(EMULATE_FLAGS) -c $< -o $@
+	@$(CC) -std=c11 $(EMULATE_FLAGS) -c $< -o $@
 
-CHECK_NAMES := kernels_check check step_check host_check
-$(EMULATE_BUILD)/kernels_emulated: $(EMULATE_OBJECTS) $(EMULATE_COBJECTS) \
-  $(CHECK_NAMES:%=$(EMULATE_BUILD)/tests/cuda/%.o)
+$(EMULATE_BUILD)/libtextinv-cuda.so: $(EMULATE_NAMES:%=$(EMULATE_BUILD)/%.o) $(CUDA_BASE:%.c=$(EMULATE_BUILD)/%.o)
+	@$(CXX) -shared -Wl,-z,defs -Wl,--version-script=kernels/cuda/plugin.map -o $@ $^ -lm
+
+$(EMULATE_SAN_BUILD)/%.o: %.cu $(EMULATE_DEPS)
+	@mkdir -p $(@D)
+	@echo "CXX $<"
+	@$(CXX) $(EMULATE_CXXFLAGS) $(EMULATE_SAN_FLAGS) -fno-exceptions -fno-rtti -x c++ -c $< -o $@
+
+$(EMULATE_SAN_BUILD)/%.o: %.cpp $(EMULATE_DEPS)
+	@mkdir -p $(@D)
+	@$(CXX) $(EMULATE_CXXFLAGS) $(EMULATE_SAN_FLAGS) -c $< -o $@
+
+$(EMULATE_SAN_BUILD)/%.o: %.c $(EMULATE_DEPS)
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -fopenmp $(EMULATE_FLAGS) $(EMULATE_SAN_FLAGS) -c $< -o $@
+
+$(EMULATE_SAN_BUILD)/kernels_emulated: $(EMULATE_NAMES:%=$(EMULATE_SAN_BUILD)/%.o) \
+  $(CUDA_REFERENCE:%.c=$(EMULATE_SAN_BUILD)/%.o) $(CHECK_NAMES:%=$(EMULATE_SAN_BUILD)/tests/cuda/%.o)
 	@$(CXX) -fopenmp -fsanitize=$(EMULATE_SAN) -o $@ $^ -lm
 
-check-cuda-emulated: $(EMULATE_BUILD)/kernels_emulated ## every CUDA kernel on the CPU against the reference
-	$(EMULATE_BUILD)/kernels_emulated
+check-cuda-emulated: $(EMULATE_SAN_BUILD)/kernels_emulated ## every CUDA kernel on the CPU against the reference
+	$(EMULATE_SAN_BUILD)/kernels_emulated
+
+# part of make check: the kernels one by one, and sessions on the emulated device
+TESTBIN += $(EMULATE_SAN_BUILD)/kernels_emulated
+check check-san-run: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libtextinv-cuda.so
 
 # --- on a GPU
 CHECK_OBJECTS := $(CHECK_NAMES:%=$(CUDA_BUILD)/tests/cuda/%.o) $(CUDA_REFERENCE:%.c=$(CUDA_BUILD)/%.o)
