@@ -1,28 +1,17 @@
 /*
  * Textual inversion: AdamW on the rows of new words, everything else frozen.
- *
- * The draws of step t (counted from 0), sample i = pass * batch + b, are functions of (seed, t, i):
- *   TI_DRAW_PICTURE   below(pictures)             which picture, of all concepts
- *   TI_DRAW_CROP      below(crops), element 3     which of its cached crops
- *   TI_DRAW_FLIP      uniform < flip              mirrored or not
- *   TI_DRAW_PROMPT    below(templates)            which template of its concept
- *   TI_DRAW_TIMESTEP  below(train_timesteps)
- *   TI_DRAW_LATENT    normal [c, h, w]            latents = mean + deviation * normal
- *   TI_DRAW_NOISE     normal [c, h, w]
- * so that a resumed run draws what the whole run would have drawn.
  */
-#include <math.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "api.h"
 #include "atomic_file.h"
-#include "dataset.h"
 #include "format.h"
 #include "hash.h"
 #include "resume.h"
+#include "run.h"
 
-enum { MAX_CONCEPTS = 256, MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
+enum { MAX_CONCEPTS = 256 };
 
 static const textinv_concept concept_defaults = {
   .struct_size = sizeof(textinv_concept),
@@ -58,33 +47,9 @@ textinv_status textinv_invert_params_init(textinv_invert_params *params, size_t 
   return ti_params_init(params, size, &invert_defaults, sizeof(invert_defaults), INVERT_PARAMS_MIN);
 }
 
-typedef struct run {
-  textinv_session *s;
-  const textinv_model *model;
-  textinv_embeddings *embeddings;
-  textinv_invert_params p;
-  textinv_concept *concepts;
-  ti_row_table tables[TI_MAX_ENCODERS];
-  ti_dataset data;
-  ti_adamw adamw;
-  textinv_embeddings learnt; /* the words of the concepts: copies of the structs, not of the rows */
-  size_t num_values;         /* of learnt */
-  float *m, *v, *gradient;   /* [num_values] */
-  float *pass_gradient;      /* of all words of embeddings */
-  float *next;               /* [3, num_values]: rows, m and v after a step */
-  float *rows[TI_MAX_ENCODERS]; /* gradients of one pass, [num_rows, dim] */
-  int32_t *ids[TI_MAX_ENCODERS], *eos;
-  float *noisy, *target, *timesteps, *size_ids, *latents, *noise;
-  char settings[512];
-  uint32_t step, saved_step, skips, skips_in_row;
-  float loss, loss_average, gradient_norm;
-  double began;
-  uint32_t first_step;
-} run;
-
 /* ------------------------------------------------------------------ checks */
 
-static textinv_status check_params(run *r)
+static textinv_status check_params(ti_run *r)
 {
   ti_error *error = &r->s->error;
   const textinv_invert_params *p = &r->p;
@@ -129,7 +94,7 @@ static textinv_status check_params(run *r)
   return ti_check_adamw(error, &r->adamw);
 }
 
-static textinv_status check_output(run *r)
+static textinv_status check_output(ti_run *r)
 {
   char path[TI_PATH_SIZE];
 
@@ -140,7 +105,7 @@ static textinv_status check_output(run *r)
 }
 
 /* the caller's concepts may be longer or shorter than ours: their own size is the stride */
-static textinv_status read_concepts(run *r)
+static textinv_status read_concepts(ti_run *r)
 {
   const char *at = (const char *)r->p.concepts;
   textinv_status status;
@@ -175,7 +140,7 @@ static textinv_status read_concepts(run *r)
 /* ------------------------------------------------------------------ setting up */
 
 /* add the words that are new; those of an earlier run go on from their vectors */
-static textinv_status add_words(run *r)
+static textinv_status add_words(ti_run *r)
 {
   for (size_t i = 0; i < r->p.num_concepts; i++) {
     const textinv_concept *c = &r->concepts[i];
@@ -197,7 +162,7 @@ static textinv_status add_words(run *r)
 }
 
 /* the learnt words, after the last change of the set */
-static textinv_status select_words(run *r)
+static textinv_status select_words(ti_run *r)
 {
   ti_free(r->learnt.words);
   r->learnt.count = 0;
@@ -211,7 +176,7 @@ static textinv_status select_words(run *r)
   return TEXTINV_OK;
 }
 
-static void *zeros(run *r, size_t count, size_t size, int *failed)
+static void *zeros(ti_run *r, size_t count, size_t size, int *failed)
 {
   void *p = ti_calloc(count, size);
 
@@ -222,7 +187,7 @@ static void *zeros(run *r, size_t count, size_t size, int *failed)
   return p;
 }
 
-static textinv_status allocate(run *r)
+static textinv_status allocate(ti_run *r)
 {
   const size_t n = r->p.batch, samples = n * r->data.chw;
   int failed = 0;
@@ -249,7 +214,7 @@ static textinv_status allocate(run *r)
   return failed ? TEXTINV_E_NOMEM : TEXTINV_OK;
 }
 
-static void release(run *r)
+static void release(ti_run *r)
 {
   float *floats[] = { r->m,      r->v,         r->gradient, r->pass_gradient, r->next, r->noisy,
                       r->target, r->timesteps, r->size_ids, r->latents,       r->noise };
@@ -268,7 +233,7 @@ static void release(run *r)
 }
 
 /* what a checkpoint must agree with to be gone on from */
-static void describe(run *r)
+static void describe(ti_run *r)
 {
   static const char *const schedules[] = { "constant", "linear", "cosine" };
   uint64_t words = TI_HASH_START;
@@ -293,354 +258,12 @@ static void describe(run *r)
             (unsigned long long)r->data.hash);
 }
 
-/* ------------------------------------------------------------------ checkpoints */
-
-static textinv_status save(run *r)
-{
-  const ti_checkpoint_info info = { .step = r->step, .loss_average = r->loss_average };
-  ti_checkpoint_info full = info;
-  char path[TI_PATH_SIZE];
-  textinv_status status;
-
-  if (!r->p.output_dir || r->step == r->saved_step)
-    return TEXTINV_OK;
-  strcpy(full.settings, r->settings);
-  ti_checkpoint_path(path, sizeof(path), r->p.output_dir, r->step);
-  status = ti_checkpoint_write(&r->s->error, path, &r->learnt, r->m, r->v, &r->adamw, &full);
-  if (status < 0)
-    return status;
-  r->saved_step = r->step;
-  ti_checkpoint_prune(r->s, r->p.output_dir, r->p.checkpoint_keep);
-  return TEXTINV_OK;
-}
-
-/* rows, moments and step of a checkpoint that belongs to this run */
-static textinv_status load(run *r, const char *path)
-{
-  ti_error *error = &r->s->error;
-  textinv_embeddings *saved = ti_calloc(1, sizeof(*saved));
-  float *m = NULL, *v = NULL;
-  ti_adamw adamw;
-  ti_checkpoint_info info;
-  textinv_status status;
-
-  if (!saved)
-    return ti_fail_nomem(error, sizeof(*saved), "a checkpoint");
-  if ((status = ti_checkpoint_read(error, path, saved, &m, &v, &adamw, &info)) < 0)
-    goto out;
-  if ((status = ti_settings_match(error, path, info.settings, r->settings)) < 0)
-    goto out;
-  if (textinv_embeddings_num_values(saved) != r->num_values || saved->count != r->learnt.count) {
-    status = ti_fail(
-      error, TEXTINV_E_CONFLICT, "%s holds %zu values of %zu words; this run has %zu of %zu", path,
-      textinv_embeddings_num_values(saved), saved->count, r->num_values, r->learnt.count);
-    goto out;
-  }
-  for (size_t i = 0; i < saved->count; i++) {
-    const ti_word *from = &saved->words[i], *to = &r->learnt.words[i];
-
-    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      if (from->dim[k] != to->dim[k] || from->vectors != to->vectors) {
-        status = ti_fail(error, TEXTINV_E_CONFLICT,
-                         "%s: word \"%s\" has another shape than in this run", path, from->name);
-        goto out;
-      }
-      if (to->dim[k])
-        memcpy(to->rows[k], from->rows[k],
-               (size_t)to->vectors * (size_t)to->dim[k] * sizeof(float));
-    }
-  }
-  memcpy(r->m, m, r->num_values * sizeof(*m));
-  memcpy(r->v, v, r->num_values * sizeof(*v));
-  r->step = r->saved_step = (uint32_t)info.step;
-  r->loss_average = info.loss_average;
-  ti_log(r->s, TEXTINV_LOG_INFO, "going on from step %u of %s", r->step, path);
-out:
-  ti_free(m);
-  ti_free(v);
-  textinv_embeddings_free(saved);
-  return status;
-}
-
-static textinv_status resume(run *r)
-{
-  char path[TI_PATH_SIZE];
-  int found;
-  textinv_status status;
-
-  if (!r->p.resume)
-    return TEXTINV_OK;
-  if (strcmp(r->p.resume, "latest"))
-    return load(r, r->p.resume);
-  if ((status = ti_checkpoint_latest(r->s, r->p.output_dir, path, sizeof(path), &found)) < 0)
-    return status;
-  if (found)
-    return load(r, path);
-  ti_log(r->s, TEXTINV_LOG_INFO, "%s holds no checkpoint: starting anew", r->p.output_dir);
-  return TEXTINV_OK;
-}
-
-/* ------------------------------------------------------------------ steps */
-
-/* latents, noise, timestep and prompt of one sample into place b of the pass */
-static void draw_sample(run *r, uint32_t sample, uint32_t b)
-{
-  const ti_dataset *d = &r->data;
-  const ti_schedule *schedule = &r->model->schedule;
-  const size_t tokens = (size_t)r->model->tokens;
-  ti_draw_key key = { r->p.seed, TI_DRAW_PICTURE, r->step, sample };
-  const ti_dataset_picture *picture =
-    &d->pictures[ti_draw_below(&key, 0, (uint32_t)d->num_pictures)];
-  size_t prompt, view;
-
-  key.purpose = TI_DRAW_CROP;
-  view = ti_draw_below(&key, 3, (uint32_t)d->crops) * (size_t)(1 + d->flips);
-  key.purpose = TI_DRAW_FLIP;
-  view += d->flips && ti_draw_uniform(&key, 0) < r->p.flip;
-  key.purpose = TI_DRAW_PROMPT;
-  prompt = picture->caption >= 0
-             ? (size_t)picture->caption
-             : (size_t)d->first_prompt[picture->concept] +
-                 ti_draw_below(&key, 0, (uint32_t)d->prompts_of[picture->concept]);
-  key.purpose = TI_DRAW_TIMESTEP;
-  const int t = (int)ti_draw_below(&key, 0, (uint32_t)schedule->timesteps);
-
-  key.purpose = TI_DRAW_LATENT;
-  ti_draw_normal(&key, r->latents, d->chw);
-  for (size_t i = 0; i < d->chw; i++)
-    r->latents[i] = picture->mean[view * d->chw + i] +
-                    picture->deviation[view * d->chw + i] * r->latents[i];
-  key.purpose = TI_DRAW_NOISE;
-  ti_draw_normal(&key, r->noise, d->chw);
-
-  ti_schedule_add_noise(schedule, t, r->noisy + b * d->chw, r->latents, r->noise, d->chw);
-  ti_schedule_target(schedule, t, r->target + b * d->chw, r->latents, r->noise, d->chw);
-  r->timesteps[b] = (float)t;
-  r->eos[b] = d->prompts[prompt].eos;
-  for (int k = 0; k < r->model->num_encoders; k++)
-    memcpy(r->ids[k] + b * tokens, d->prompts[prompt].ids[k], tokens * sizeof(int32_t));
-}
-
-/* the values of the learnt words out of a gradient of all words, added to r->gradient */
-static void add_gradient(run *r, float scale)
-{
-  float *to = r->gradient;
-
-  for (size_t i = 0; i < r->learnt.count; i++) {
-    const float *from = r->pass_gradient;
-
-    for (const ti_word *w = r->embeddings->words; strcmp(w->name, r->learnt.words[i].name); w++)
-      from += (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
-    const ti_word *w = &r->learnt.words[i];
-    const size_t count = (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
-
-    for (size_t k = 0; k < count; k++)
-      *to++ += from[k] * scale;
-  }
-}
-
-static textinv_status compute_gradient(run *r)
-{
-  const float share = 1.0f / (float)r->p.accumulate;
-  const ti_samples samples = { .n = (int)r->p.batch,
-                               .h = r->data.h,
-                               .w = r->data.w,
-                               .ids = { r->ids[0], r->ids[1] },
-                               .eos = r->eos,
-                               .size_ids = r->size_ids,
-                               .noisy = r->noisy,
-                               .target = r->target,
-                               .timesteps = r->timesteps };
-  double sum = 0.0;
-  textinv_status status;
-
-  r->loss = 0.0f;
-  memset(r->gradient, 0, r->num_values * sizeof(float));
-  for (uint32_t pass = 0; pass < r->p.accumulate; pass++) {
-    float loss;
-
-    for (uint32_t b = 0; b < r->p.batch; b++)
-      draw_sample(r, pass * r->p.batch + b, b);
-    if ((status = ti_train_pass(r->s, r->model, r->tables, &samples, &loss, r->rows)) < 0)
-      return status;
-    ti_gradient_of_rows(r->pass_gradient, r->embeddings, r->tables, r->rows);
-    add_gradient(r, share);
-    r->loss += loss * share;
-  }
-  for (size_t i = 0; i < r->num_values; i++)
-    sum += (double)r->gradient[i] * r->gradient[i];
-  r->gradient_norm = (float)sqrt(sum);
-  return TEXTINV_OK;
-}
-
-static float learning_rate(const run *r)
-{
-  const double base = r->adamw.learning_rate, t = r->step, warmup = r->p.lr_warmup;
-  const double rest = r->p.steps > r->p.lr_warmup ? (t - warmup) / (r->p.steps - warmup) : 0.0;
-
-  if (t < warmup)
-    return (float)(base * (t + 1.0) / warmup);
-  if (r->p.lr_schedule == TEXTINV_LR_LINEAR)
-    return (float)(base * (1.0 - rest));
-  if (r->p.lr_schedule == TEXTINV_LR_COSINE)
-    return (float)(base * 0.5 * (1.0 + cos(3.14159265358979323846 * rest)));
-  return (float)base;
-}
-
-/* copy the learnt rows out to, or in from, a flat array */
-static void copy_rows(run *r, float *flat, int out)
-{
-  for (size_t i = 0; i < r->learnt.count; i++) {
-    const ti_word *w = &r->learnt.words[i];
-
-    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
-
-      if (!count)
-        continue;
-      memcpy(out ? flat : w->rows[k], out ? w->rows[k] : flat, count * sizeof(float));
-      flat += count;
-    }
-  }
-}
-
-static int all_finite(const float *values, size_t count)
-{
-  for (size_t i = 0; i < count; i++) {
-    if (!isfinite(values[i]))
-      return 0;
-  }
-  return 1;
-}
-
-/* AdamW; moments and rows stay as they were when a result would not be finite */
-static int update(run *r, float rate)
-{
-  const size_t bytes = r->num_values * sizeof(float);
-  float *rows = r->next, *m = rows + r->num_values, *v = m + r->num_values;
-  ti_adamw adamw = r->adamw;
-
-  adamw.learning_rate = rate;
-  copy_rows(r, rows, 1);
-  memcpy(m, r->m, bytes);
-  memcpy(v, r->v, bytes);
-  ti_adamw_step(&adamw, (uint64_t)r->step + 1, rows, m, v, r->gradient, r->num_values);
-  if (!all_finite(r->next, 3 * r->num_values))
-    return 0;
-  memcpy(r->m, m, bytes);
-  memcpy(r->v, v, bytes);
-  copy_rows(r, rows, 0);
-  for (int k = 0; k < r->model->num_encoders; k++)
-    ti_row_table_update(&r->tables[k], r->embeddings, k);
-  return 1;
-}
-
-static textinv_status one_step(run *r, float rate)
-{
-  textinv_status status = compute_gradient(r);
-
-  if (status < 0)
-    return status;
-  if (!isfinite(r->loss) || !isfinite(r->gradient_norm) || !update(r, rate)) {
-    r->skips++;
-    ti_log(r->s, TEXTINV_LOG_WARNING, "step %u is skipped: loss %g, norm of the gradient %g",
-           r->step, (double)r->loss, (double)r->gradient_norm);
-    if (++r->skips_in_row == MAX_SKIPS)
-      return ti_fail(
-        &r->s->error, TEXTINV_E_NONFINITE,
-        "loss or gradient was not finite for %d steps up to step %u; the words hold their last "
-        "finite vectors: lower the learning rate, or use f32",
-        MAX_SKIPS, r->step);
-  } else {
-    const float weight = 1.0f / AVERAGE_WINDOW;
-
-    r->skips_in_row = 0;
-    r->loss_average = r->step ? r->loss_average + (r->loss - r->loss_average) * weight : r->loss;
-  }
-  r->step++;
-  return TEXTINV_OK;
-}
-
-static textinv_status report(run *r, const char *phase, uint32_t step, uint32_t steps, float rate)
-{
-  const double seconds = ti_seconds() - r->began;
-  const uint32_t done = step - (rate > 0.0f ? r->first_step : 0);
-  const textinv_progress progress = { .struct_size = sizeof(progress),
-                                      .phase = phase,
-                                      .step = step,
-                                      .steps = steps,
-                                      .loss = rate > 0.0f ? r->loss : 0.0f,
-                                      .loss_average = rate > 0.0f ? r->loss_average : 0.0f,
-                                      .learning_rate = rate,
-                                      .gradient_norm = rate > 0.0f ? r->gradient_norm : 0.0f,
-                                      .seconds = seconds,
-                                      .eta = done ? seconds / done * (steps - step) : 0.0 };
-
-  if (r->p.progress && r->p.progress(r->p.progress_user, &progress))
-    return ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", step, steps);
-  if (atomic_load(&r->s->cancel))
-    return ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "cancelled at step %u of %u", step, steps);
-  return TEXTINV_OK;
-}
-
 static textinv_status report_encode(void *user, int done, int all)
 {
-  return report(user, "encode", (uint32_t)done, (uint32_t)all, 0.0f);
+  return ti_run_report(user, "encode", (uint32_t)done, (uint32_t)all, 0.0f);
 }
 
-static textinv_status preview(run *r)
-{
-  textinv_generate_params g;
-  textinv_images *images;
-  textinv_status status;
-
-  textinv_generate_params_init(&g, sizeof(g));
-  g.prompt = r->p.preview_prompt;
-  g.images = r->p.preview_images;
-  g.steps = r->p.preview_steps;
-  if ((status = textinv_generate(&images, r->s, r->model, r->embeddings, &g)) < 0)
-    return status;
-  if (r->p.preview(r->p.preview_user, r->step, images))
-    status = ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", r->step,
-                     r->p.steps);
-  textinv_images_free(images);
-  return status;
-}
-
-/* a checkpoint that cannot be written does not stop the run: the one before it is still there */
-static void save_or_warn(run *r)
-{
-  if (save(r) < 0)
-    ti_log(r->s, TEXTINV_LOG_WARNING, "no checkpoint at step %u: %s", r->step, r->s->error.text);
-}
-
-static textinv_status train(run *r)
-{
-  textinv_status status = TEXTINV_OK;
-
-  r->began = ti_seconds();
-  while (r->step < r->p.steps && status >= 0) {
-    const float rate = learning_rate(r);
-
-    if ((status = one_step(r, rate)) < 0)
-      break;
-    if (r->p.checkpoint_every && r->step % r->p.checkpoint_every == 0 && r->step < r->p.steps)
-      save_or_warn(r);
-    status = report(r, "train", r->step, r->p.steps, rate);
-    if (status >= 0 && r->p.preview_every && r->step % r->p.preview_every == 0)
-      status = preview(r);
-  }
-  if (status == TEXTINV_E_CANCELLED) {
-    const ti_error cancelled = r->s->error;
-
-    if (save(r) < 0)
-      return TEXTINV_E_IO; /* the caller must know that the work is not on disk */
-    r->s->error = cancelled;
-  }
-  return status;
-}
-
-static void fill_report(const run *r, textinv_invert_report *report_, double began)
+static void fill_report(const ti_run *r, textinv_invert_report *report_, double began)
 {
   const textinv_invert_report full = { .struct_size = sizeof(full),
                                        .steps = r->step,
@@ -657,7 +280,7 @@ static void fill_report(const run *r, textinv_invert_report *report_, double beg
 }
 
 /* words that this call added and that a refused run leaves behind are taken out again */
-static void remove_added(run *r, size_t before)
+static void remove_added(ti_run *r, size_t before)
 {
   while (r->embeddings->count > before)
     textinv_embeddings_remove(r->s, r->embeddings,
@@ -670,7 +293,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
 {
   ti_error *error = ti_begin(session);
   const double began = ti_seconds();
-  run r;
+  ti_run r;
   textinv_status status;
   int training = 0;
 
@@ -701,13 +324,13 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
       (status = allocate(&r)) < 0)
     goto out;
   describe(&r);
-  if ((status = resume(&r)) < 0)
+  if ((status = ti_run_resume(&r)) < 0)
     goto out;
   for (int k = 0; k < model->num_encoders; k++)
     ti_row_table_update(&r.tables[k], embeddings, k);
   r.first_step = r.step;
   training = 1;
-  status = train(&r);
+  status = ti_run_train(&r);
 out:
   if (status < 0 && !training) {
     const ti_error first = *error;

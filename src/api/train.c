@@ -1,0 +1,364 @@
+/*
+ * The training loop of an inversion: draws, gradient, AdamW, checkpoints, previews.
+ *
+ * The draws of step t (counted from 0), sample i = pass * batch + b, are functions of (seed, t, i):
+ *   TI_DRAW_PICTURE   below(pictures)             which picture, of all concepts
+ *   TI_DRAW_CROP      below(crops), element 3     which of its cached crops
+ *   TI_DRAW_FLIP      uniform < flip              mirrored or not
+ *   TI_DRAW_PROMPT    below(templates)            which template of its concept
+ *   TI_DRAW_TIMESTEP  below(train_timesteps)
+ *   TI_DRAW_LATENT    normal [c, h, w]            latents = mean + deviation * normal
+ *   TI_DRAW_NOISE     normal [c, h, w]
+ * so that a resumed run draws what the whole run would have drawn.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "resume.h"
+#include "run.h"
+
+enum { MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
+
+/* ------------------------------------------------------------------ checkpoints */
+
+static textinv_status save(ti_run *r)
+{
+  const ti_checkpoint_info info = { .step = r->step, .loss_average = r->loss_average };
+  ti_checkpoint_info full = info;
+  char path[TI_PATH_SIZE];
+  textinv_status status;
+
+  if (!r->p.output_dir || r->step == r->saved_step)
+    return TEXTINV_OK;
+  strcpy(full.settings, r->settings);
+  ti_checkpoint_path(path, sizeof(path), r->p.output_dir, r->step);
+  status = ti_checkpoint_write(&r->s->error, path, &r->learnt, r->m, r->v, &r->adamw, &full);
+  if (status < 0)
+    return status;
+  r->saved_step = r->step;
+  ti_checkpoint_prune(r->s, r->p.output_dir, r->p.checkpoint_keep);
+  return TEXTINV_OK;
+}
+
+/* rows, moments and step of a checkpoint that belongs to this run */
+static textinv_status load(ti_run *r, const char *path)
+{
+  ti_error *error = &r->s->error;
+  textinv_embeddings *saved = ti_calloc(1, sizeof(*saved));
+  float *m = NULL, *v = NULL;
+  ti_adamw adamw;
+  ti_checkpoint_info info;
+  textinv_status status;
+
+  if (!saved)
+    return ti_fail_nomem(error, sizeof(*saved), "a checkpoint");
+  if ((status = ti_checkpoint_read(error, path, saved, &m, &v, &adamw, &info)) < 0)
+    goto out;
+  if ((status = ti_settings_match(error, path, info.settings, r->settings)) < 0)
+    goto out;
+  if (textinv_embeddings_num_values(saved) != r->num_values || saved->count != r->learnt.count) {
+    status = ti_fail(
+      error, TEXTINV_E_CONFLICT, "%s holds %zu values of %zu words; this run has %zu of %zu", path,
+      textinv_embeddings_num_values(saved), saved->count, r->num_values, r->learnt.count);
+    goto out;
+  }
+  for (size_t i = 0; i < saved->count; i++) {
+    const ti_word *from = &saved->words[i], *to = &r->learnt.words[i];
+
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      if (from->dim[k] != to->dim[k] || from->vectors != to->vectors) {
+        status = ti_fail(error, TEXTINV_E_CONFLICT,
+                         "%s: word \"%s\" has another shape than in this run", path, from->name);
+        goto out;
+      }
+      if (to->dim[k])
+        memcpy(to->rows[k], from->rows[k],
+               (size_t)to->vectors * (size_t)to->dim[k] * sizeof(float));
+    }
+  }
+  memcpy(r->m, m, r->num_values * sizeof(*m));
+  memcpy(r->v, v, r->num_values * sizeof(*v));
+  r->step = r->saved_step = (uint32_t)info.step;
+  r->loss_average = info.loss_average;
+  ti_log(r->s, TEXTINV_LOG_INFO, "going on from step %u of %s", r->step, path);
+out:
+  ti_free(m);
+  ti_free(v);
+  textinv_embeddings_free(saved);
+  return status;
+}
+
+textinv_status ti_run_resume(ti_run *r)
+{
+  char path[TI_PATH_SIZE];
+  int found;
+  textinv_status status;
+
+  if (!r->p.resume)
+    return TEXTINV_OK;
+  if (strcmp(r->p.resume, "latest"))
+    return load(r, r->p.resume);
+  if ((status = ti_checkpoint_latest(r->s, r->p.output_dir, path, sizeof(path), &found)) < 0)
+    return status;
+  if (found)
+    return load(r, path);
+  ti_log(r->s, TEXTINV_LOG_INFO, "%s holds no checkpoint: starting anew", r->p.output_dir);
+  return TEXTINV_OK;
+}
+
+/* ------------------------------------------------------------------ steps */
+
+/* latents, noise, timestep and prompt of one sample into place b of the pass */
+static void draw_sample(ti_run *r, uint32_t sample, uint32_t b)
+{
+  const ti_dataset *d = &r->data;
+  const ti_schedule *schedule = &r->model->schedule;
+  const size_t tokens = (size_t)r->model->tokens;
+  ti_draw_key key = { r->p.seed, TI_DRAW_PICTURE, r->step, sample };
+  const ti_dataset_picture *picture =
+    &d->pictures[ti_draw_below(&key, 0, (uint32_t)d->num_pictures)];
+  size_t prompt, view;
+
+  key.purpose = TI_DRAW_CROP;
+  view = ti_draw_below(&key, 3, (uint32_t)d->crops) * (size_t)(1 + d->flips);
+  key.purpose = TI_DRAW_FLIP;
+  view += d->flips && ti_draw_uniform(&key, 0) < r->p.flip;
+  key.purpose = TI_DRAW_PROMPT;
+  prompt = picture->caption >= 0
+             ? (size_t)picture->caption
+             : (size_t)d->first_prompt[picture->concept] +
+                 ti_draw_below(&key, 0, (uint32_t)d->prompts_of[picture->concept]);
+  key.purpose = TI_DRAW_TIMESTEP;
+  const int t = (int)ti_draw_below(&key, 0, (uint32_t)schedule->timesteps);
+
+  key.purpose = TI_DRAW_LATENT;
+  ti_draw_normal(&key, r->latents, d->chw);
+  for (size_t i = 0; i < d->chw; i++)
+    r->latents[i] = picture->mean[view * d->chw + i] +
+                    picture->deviation[view * d->chw + i] * r->latents[i];
+  key.purpose = TI_DRAW_NOISE;
+  ti_draw_normal(&key, r->noise, d->chw);
+
+  ti_schedule_add_noise(schedule, t, r->noisy + b * d->chw, r->latents, r->noise, d->chw);
+  ti_schedule_target(schedule, t, r->target + b * d->chw, r->latents, r->noise, d->chw);
+  r->timesteps[b] = (float)t;
+  r->eos[b] = d->prompts[prompt].eos;
+  for (int k = 0; k < r->model->num_encoders; k++)
+    memcpy(r->ids[k] + b * tokens, d->prompts[prompt].ids[k], tokens * sizeof(int32_t));
+}
+
+/* the values of the learnt words out of a gradient of all words, added to r->gradient */
+static void add_gradient(ti_run *r, float scale)
+{
+  float *to = r->gradient;
+
+  for (size_t i = 0; i < r->learnt.count; i++) {
+    const float *from = r->pass_gradient;
+
+    for (const ti_word *w = r->embeddings->words; strcmp(w->name, r->learnt.words[i].name); w++)
+      from += (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+    const ti_word *w = &r->learnt.words[i];
+    const size_t count = (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+
+    for (size_t k = 0; k < count; k++)
+      *to++ += from[k] * scale;
+  }
+}
+
+static textinv_status compute_gradient(ti_run *r)
+{
+  const float share = 1.0f / (float)r->p.accumulate;
+  const ti_samples samples = { .n = (int)r->p.batch,
+                               .h = r->data.h,
+                               .w = r->data.w,
+                               .ids = { r->ids[0], r->ids[1] },
+                               .eos = r->eos,
+                               .size_ids = r->size_ids,
+                               .noisy = r->noisy,
+                               .target = r->target,
+                               .timesteps = r->timesteps };
+  double sum = 0.0;
+  textinv_status status;
+
+  r->loss = 0.0f;
+  memset(r->gradient, 0, r->num_values * sizeof(float));
+  for (uint32_t pass = 0; pass < r->p.accumulate; pass++) {
+    float loss;
+
+    for (uint32_t b = 0; b < r->p.batch; b++)
+      draw_sample(r, pass * r->p.batch + b, b);
+    if ((status = ti_train_pass(r->s, r->model, r->tables, &samples, &loss, r->rows)) < 0)
+      return status;
+    ti_gradient_of_rows(r->pass_gradient, r->embeddings, r->tables, r->rows);
+    add_gradient(r, share);
+    r->loss += loss * share;
+  }
+  for (size_t i = 0; i < r->num_values; i++)
+    sum += (double)r->gradient[i] * r->gradient[i];
+  r->gradient_norm = (float)sqrt(sum);
+  return TEXTINV_OK;
+}
+
+static float learning_rate(const ti_run *r)
+{
+  const double base = r->adamw.learning_rate, t = r->step, warmup = r->p.lr_warmup;
+  const double rest = r->p.steps > r->p.lr_warmup ? (t - warmup) / (r->p.steps - warmup) : 0.0;
+
+  if (t < warmup)
+    return (float)(base * (t + 1.0) / warmup);
+  if (r->p.lr_schedule == TEXTINV_LR_LINEAR)
+    return (float)(base * (1.0 - rest));
+  if (r->p.lr_schedule == TEXTINV_LR_COSINE)
+    return (float)(base * 0.5 * (1.0 + cos(3.14159265358979323846 * rest)));
+  return (float)base;
+}
+
+/* copy the learnt rows out to, or in from, a flat array */
+static void copy_rows(ti_run *r, float *flat, int out)
+{
+  for (size_t i = 0; i < r->learnt.count; i++) {
+    const ti_word *w = &r->learnt.words[i];
+
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+
+      if (!count)
+        continue;
+      memcpy(out ? flat : w->rows[k], out ? w->rows[k] : flat, count * sizeof(float));
+      flat += count;
+    }
+  }
+}
+
+static int all_finite(const float *values, size_t count)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (!isfinite(values[i]))
+      return 0;
+  }
+  return 1;
+}
+
+/* AdamW; moments and rows stay as they were when a result would not be finite */
+static int update(ti_run *r, float rate)
+{
+  const size_t bytes = r->num_values * sizeof(float);
+  float *rows = r->next, *m = rows + r->num_values, *v = m + r->num_values;
+  ti_adamw adamw = r->adamw;
+
+  adamw.learning_rate = rate;
+  copy_rows(r, rows, 1);
+  memcpy(m, r->m, bytes);
+  memcpy(v, r->v, bytes);
+  ti_adamw_step(&adamw, (uint64_t)r->step + 1, rows, m, v, r->gradient, r->num_values);
+  if (!all_finite(r->next, 3 * r->num_values))
+    return 0;
+  memcpy(r->m, m, bytes);
+  memcpy(r->v, v, bytes);
+  copy_rows(r, rows, 0);
+  for (int k = 0; k < r->model->num_encoders; k++)
+    ti_row_table_update(&r->tables[k], r->embeddings, k);
+  return 1;
+}
+
+static textinv_status one_step(ti_run *r, float rate)
+{
+  textinv_status status = compute_gradient(r);
+
+  if (status < 0)
+    return status;
+  if (!isfinite(r->loss) || !isfinite(r->gradient_norm) || !update(r, rate)) {
+    r->skips++;
+    ti_log(r->s, TEXTINV_LOG_WARNING, "step %u is skipped: loss %g, norm of the gradient %g",
+           r->step, (double)r->loss, (double)r->gradient_norm);
+    if (++r->skips_in_row == MAX_SKIPS)
+      return ti_fail(
+        &r->s->error, TEXTINV_E_NONFINITE,
+        "loss or gradient was not finite for %d steps up to step %u; the words hold their last "
+        "finite vectors: lower the learning rate, or use f32",
+        MAX_SKIPS, r->step);
+  } else {
+    const float weight = 1.0f / AVERAGE_WINDOW;
+
+    r->skips_in_row = 0;
+    r->loss_average = r->step ? r->loss_average + (r->loss - r->loss_average) * weight : r->loss;
+  }
+  r->step++;
+  return TEXTINV_OK;
+}
+
+textinv_status ti_run_report(ti_run *r, const char *phase, uint32_t step, uint32_t steps,
+                             float rate)
+{
+  const double seconds = ti_seconds() - r->began;
+  const uint32_t done = step - (rate > 0.0f ? r->first_step : 0);
+  const textinv_progress progress = { .struct_size = sizeof(progress),
+                                      .phase = phase,
+                                      .step = step,
+                                      .steps = steps,
+                                      .loss = rate > 0.0f ? r->loss : 0.0f,
+                                      .loss_average = rate > 0.0f ? r->loss_average : 0.0f,
+                                      .learning_rate = rate,
+                                      .gradient_norm = rate > 0.0f ? r->gradient_norm : 0.0f,
+                                      .seconds = seconds,
+                                      .eta = done ? seconds / done * (steps - step) : 0.0 };
+
+  if (r->p.progress && r->p.progress(r->p.progress_user, &progress))
+    return ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", step, steps);
+  if (atomic_load(&r->s->cancel))
+    return ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "cancelled at step %u of %u", step, steps);
+  return TEXTINV_OK;
+}
+
+static textinv_status preview(ti_run *r)
+{
+  textinv_generate_params g;
+  textinv_images *images;
+  textinv_status status;
+
+  textinv_generate_params_init(&g, sizeof(g));
+  g.prompt = r->p.preview_prompt;
+  g.images = r->p.preview_images;
+  g.steps = r->p.preview_steps;
+  if ((status = textinv_generate(&images, r->s, r->model, r->embeddings, &g)) < 0)
+    return status;
+  if (r->p.preview(r->p.preview_user, r->step, images))
+    status = ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", r->step,
+                     r->p.steps);
+  textinv_images_free(images);
+  return status;
+}
+
+/* a checkpoint that cannot be written does not stop the run: the one before it is still there */
+static void save_or_warn(ti_run *r)
+{
+  if (save(r) < 0)
+    ti_log(r->s, TEXTINV_LOG_WARNING, "no checkpoint at step %u: %s", r->step, r->s->error.text);
+}
+
+textinv_status ti_run_train(ti_run *r)
+{
+  textinv_status status = TEXTINV_OK;
+
+  r->began = ti_seconds();
+  while (r->step < r->p.steps && status >= 0) {
+    const float rate = learning_rate(r);
+
+    if ((status = one_step(r, rate)) < 0)
+      break;
+    if (r->p.checkpoint_every && r->step % r->p.checkpoint_every == 0 && r->step < r->p.steps)
+      save_or_warn(r);
+    status = ti_run_report(r, "train", r->step, r->p.steps, rate);
+    if (status >= 0 && r->p.preview_every && r->step % r->p.preview_every == 0)
+      status = preview(r);
+  }
+  if (status == TEXTINV_E_CANCELLED) {
+    const ti_error cancelled = r->s->error;
+
+    if (save(r) < 0)
+      return TEXTINV_E_IO; /* the caller must know that the work is not on disk */
+    r->s->error = cancelled;
+  }
+  return status;
+}
