@@ -238,6 +238,11 @@ textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char 
   file->path = ti_strdup(path);
   exists = !stat(path, &st);
   real = exists ? realpath(path, NULL) : NULL;
+  if (exists && !real) {
+    status = errno == ENOMEM ? ti_fail_nomem(error, strlen(path), path)
+                             : ti_fail_errno(error, errno, path, "cannot be resolved");
+    goto out;
+  }
   file->target = ti_strdup(real ? real : path);
   free(real);
   if (!file->path || !file->target) {
