@@ -1,17 +1,75 @@
 /* Conversions between storage types. */
 #include "dtype.h"
 
+#include "cpu/simd_avx512.h"
+
+#ifdef TI_HAVE_AVX512
+
+/* sixteen at a time; returns how many were done */
+TI_AVX512_INLINE size_t convert_worker(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
+                                       size_t count)
+{
+  size_t i = 0;
+
+  for (; i + TI_LANES <= count; i += TI_LANES)
+    ti_store_mask(y_dtype, y, i, 0xffff, ti_load_mask(x_dtype, x, i, 0xffff));
+  return i;
+}
+
+static TI_AVX512 size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
+                                        size_t count)
+{
+  switch (3 * (int)y_dtype + (int)x_dtype) {
+  case 3 * TI_F32 + TI_F16: return convert_worker(TI_F32, y, TI_F16, x, count);
+  case 3 * TI_F32 + TI_BF16: return convert_worker(TI_F32, y, TI_BF16, x, count);
+  case 3 * TI_F16 + TI_F32: return convert_worker(TI_F16, y, TI_F32, x, count);
+  case 3 * TI_F16 + TI_BF16: return convert_worker(TI_F16, y, TI_BF16, x, count);
+  case 3 * TI_BF16 + TI_F32: return convert_worker(TI_BF16, y, TI_F32, x, count);
+  case 3 * TI_BF16 + TI_F16: return convert_worker(TI_BF16, y, TI_F16, x, count);
+  default: return 0;
+  }
+}
+
+static int vectors_usable(void)
+{
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+#else
+
+static size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
+                              size_t count)
+{
+  (void)y_dtype;
+  (void)y;
+  (void)x_dtype;
+  (void)x;
+  (void)count;
+  return 0;
+}
+
+static int vectors_usable(void)
+{
+  return 0;
+}
+
+#endif
+
 void ti_convert(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x, size_t count)
 {
   const unsigned char *from = x;
   unsigned char *to = y;
+  size_t done = 0;
 
   if (y_dtype == x_dtype) {
     memcpy(y, x, count * ti_dtype_size(x_dtype));
     return;
   }
+  if (vectors_usable())
+    done = convert_vectors(y_dtype, y, x_dtype, x, count);
   /* mapped values need not be aligned */
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = done; i < count; i++) {
     float f;
 
     if (x_dtype == TI_F32) {

@@ -41,7 +41,12 @@ textinv_status ti_cpu_gather_bwd(ti_exec *e, ti_dtype dtype, void *dx, const voi
 textinv_status ti_cpu_cast(ti_exec *e, ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                            size_t count)
 {
-  (void)e;
-  ti_convert(y_dtype, y, x_dtype, x, count);
+  enum { CHUNK = 1 << 16 };
+  const size_t y_size = ti_dtype_size(y_dtype), x_size = ti_dtype_size(x_dtype);
+
+#pragma omp parallel for num_threads(e->threads)
+  for (size_t i = 0; i < count; i += CHUNK)
+    ti_convert(y_dtype, (char *)y + i * y_size, x_dtype, (const char *)x + i * x_size,
+               count - i < CHUNK ? count - i : CHUNK);
   return TEXTINV_OK;
 }
