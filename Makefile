@@ -101,6 +101,7 @@ $(BUILD)/$(LIBNAME): $(OBJECTS) lib/textinv.map
 	  $(if $(SANITIZE),,-Wl$(comma)-z$(comma)defs) -Wl,--version-script=lib/textinv.map -o $@.new $(OBJECTS) $(LIBS)
 	$(Q)mv -f $@.new $@
 	$(Q)ln -sf $(LIBNAME) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $(BUILD)/libtextinv.so
+	$(Q)ln -sf $(CURDIR)/lib/libtextinv-cuda.so $(BUILD)/libtextinv-cuda.so # `make cuda` makes it
 
 lib/$(LIBNAME): $(BUILD)/$(LIBNAME)
 	$(Q)cp -f $< $@.new && mv -f $@.new $@

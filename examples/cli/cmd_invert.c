@@ -378,7 +378,6 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
   status = textinv_invert(r->session, model, embeddings, &v->p, &report);
   progress_end(&r->progress);
   if (status == TEXTINV_E_CANCELLED) {
-    cli_report(name, r->session, status);
     fprintf(stderr,
             "textinv invert: interrupted at step %u of %u; --resume latest%s%s added to the same "
             "command "

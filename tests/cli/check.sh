@@ -226,6 +226,17 @@ holds "interrupted: exit 130" [ $? = 130 ]
 says "interrupted: how to go on" "--resume latest" err
 holds "interrupted: the work is saved" [ "$(ls parts | grep -c '^checkpoint')" = 1 ]
 holds "interrupted: no result yet" [ ! -e b.safetensors ]
+"$program" $long --output-dir whole --out c.safetensors --progress json 2>err &
+child=$!
+tries=0
+until [ $tries = 600 ] || grep -q '"train","step":5,' err; do
+  tries=$((tries + 1))
+  sleep 0.05
+done
+kill -INT $child
+kill -INT $child
+wait $child
+holds "interrupted twice: exit 130" [ $? = 130 ]
 run 0 "resume" $long --output-dir parts --resume latest --out b.safetensors
 says "resume says from where" "going on from step" err
 holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
