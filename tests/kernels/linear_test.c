@@ -18,8 +18,10 @@ static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype
 {
   const ti_linear_shape *s = o->shape;
   const size_t count = o->in[W].count, size = ti_dtype_size(dtype);
+  /* as in a file: anywhere */
+  const int offset = s->rows % 2;
   char *file = malloc(count * size + 1);
-  ti_weight w = { .name = "w", .data = file + 1, .count = count, .rank = 2,
+  ti_weight w = { .name = "w", .data = file + offset, .count = count, .rank = 2,
                   .dims = { s->cout, s->cin }, .dtype = dtype };
   void *prepared = NULL;
   const void *plain = NULL;
@@ -27,7 +29,7 @@ static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype
   textinv_status status = TEXTINV_OK;
 
   assert_non_null(file);
-  memcpy(file + 1, in[W], count * size);
+  memcpy(file + offset, in[W], count * size);
   omp_set_num_threads(e->threads);
   if (k->linear_prepare)
     status = k->linear_prepare(e, dtype, &prepared, &scratch, &w, s, !!in[RESIDUAL], backward);
