@@ -378,12 +378,10 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
   status = textinv_invert(r->session, model, embeddings, &v->p, &report);
   progress_end(&r->progress);
   if (status == TEXTINV_E_CANCELLED) {
-    fprintf(stderr,
-            "textinv invert: interrupted at step %u of %u; --resume latest%s%s added to the same "
-            "command "
-            "goes on from there\n",
-            report.steps, v->p.steps, v->output_dir ? " --output-dir " : "",
-            v->output_dir ? v->output_dir : "");
+    cli_fail(name,
+             "interrupted at step %u of %u; the same command with --resume latest%s%s goes on",
+             report.steps, v->p.steps, v->output_dir ? " --output-dir " : "",
+             v->output_dir ? v->output_dir : "");
     return CLI_INTERRUPTED;
   }
   if (status < 0) {
