@@ -2,12 +2,13 @@
 The yardstick's own network: says which noun, scene and style a picture shows, and how alike two
 objects are whatever stands around them. Trained on renders alone, never on the model's samples.
 
-    python judge.py --size first --minutes 8
+    python judge.py --minutes 8          0 minutes: only writes what is there
 
 The embedding learns from pairs: one object twice, from two angles, in two scenes or styles.
 """
 
 import argparse
+import json
 import os
 import zlib
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 import common_path  # noqa: F401
 import common
@@ -129,11 +131,26 @@ def build(world):
   return Judge(world.nouns, world.scenes, world.styles).to(memory_format=torch.channels_last)
 
 
-def load(world, weights="best"):
+def load(folder=None):
+  """the committed judge, or one that was just trained: its labels stand beside its weights"""
+  folder = folder or os.path.join(common.ROOT, "models", "toybox-judge")
+  with open(os.path.join(folder, "labels.json")) as f:
+    labels = json.load(f)
+  judge = Judge(labels["noun"], labels["scene"], labels["style"])
+  judge.load_state_dict({k: v.float() for k, v in
+                         load_file(os.path.join(folder, "judge.safetensors")).items()})
+  return judge.to(memory_format=torch.channels_last).eval()
+
+
+def write(world, folder):
   judge = build(world)
-  path = os.path.join(common.state_dir("judge"), weights + ".pt")
-  judge.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)[0])
-  return judge.eval()
+  best = os.path.join(common.state_dir("judge"), "best.pt")
+  judge.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)[0])
+  os.makedirs(folder, exist_ok=True)
+  save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()},
+            os.path.join(folder, "judge.safetensors"))
+  with open(os.path.join(folder, "labels.json"), "w") as f:
+    json.dump(judge.labels, f, indent=0)
 
 
 def train(world, minutes, files, batch, rate):
@@ -177,7 +194,7 @@ def train(world, minutes, files, batch, rate):
     y = torch.from_numpy(np.stack([store[w][1][i] for w, i in zip(which, at)]).astype(np.int64))
     x = torch.stack([data.to_tensor(x[:, 0], device), data.to_tensor(x[:, 1], device)], 1)
     losses.append(run.update(loss_of, x, y.to(device)))
-    if run.seconds - checked > 60:
+    if run.seconds - checked > 180:
       checked = run.seconds
       value = validate()
       run.curve(loss=torch.stack(losses).mean(), **value)
@@ -194,5 +211,9 @@ if __name__ == "__main__":
   parser.add_argument("--files", type=int, default=12, help=f"files of {PAIRS} pairs")
   parser.add_argument("--batch", type=int, default=48, help="pairs in a step")
   parser.add_argument("--rate", type=float, default=1e-3)
+  parser.add_argument("--out", default=os.path.join(common.ROOT, "models", "toybox-judge"))
   a = parser.parse_args()
-  train(data.open_world(), a.minutes, a.files, a.batch, a.rate)
+  world = data.open_world()
+  if a.minutes:
+    train(world, a.minutes, a.files, a.batch, a.rate)
+  write(world, a.out)

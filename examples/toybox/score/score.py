@@ -173,6 +173,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--model")
   parser.add_argument("--clip", default=os.path.join(common.ROOT, "models", "toybox-clip"))
+  parser.add_argument("--judge", default=os.path.join(common.ROOT, "models", "toybox-judge"))
   parser.add_argument("--words", help="folder of learnt words")
   parser.add_argument("--pictures", help="folder of finished pictures")
   parser.add_argument("--split", default="test", choices=("test", "validation"))
@@ -187,7 +188,7 @@ def main():
   a = parser.parse_args()
   torch.set_num_threads(common.CPU_WORKERS)
   world = data.open_world()
-  judge = judging.load(world)
+  judge = judging.load(a.judge)
   result = {}
   if a.sanity:
     result["sanity"] = sanity(Yardstick(world, judge))

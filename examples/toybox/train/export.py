@@ -2,6 +2,8 @@
 Puts the trained parts together as a diffusers folder in f16.
 
     python export.py --size first --out models/toybox [--weights best|last]
+    python export.py --size first --out models/toybox --restore     the other way round: training
+                                                                     goes on from a folder
 """
 
 import argparse
@@ -106,12 +108,30 @@ def write(size, pipe, out):
       os.chmod(os.path.join(folder, name), 0o644)
 
 
+def restore(size, folder):
+  """an exported folder becomes the state that training goes on from, without its moments"""
+  pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+  target = common.state_dir(size, "tokenizer")
+  for name in os.listdir(os.path.join(folder, "tokenizer")):
+    shutil.copy(os.path.join(folder, "tokenizer", name), target)
+  for stage, nets in (("vae", [pipe.vae]), ("unet", [pipe.unet, pipe.text_encoder])):
+    state = dict(average=[n.state_dict() for n in nets], step=0, samples=0, seconds=0.0)
+    for name in ("start.pt", "best.pt"):
+      common.save(state, os.path.join(common.state_dir(size, stage), name))
+  with open(os.path.join(common.state_dir(size, "vae"), "scale.json"), "w") as f:
+    json.dump(dict(scaling_factor=pipe.vae.config.scaling_factor), f)
+
+
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--size", default="first", choices=SIZES)
   parser.add_argument("--out", default=os.path.join(common.ROOT, "models", "toybox"))
   parser.add_argument("--weights", default="best", choices=("best", "last"))
+  parser.add_argument("--restore", action="store_true")
   a = parser.parse_args()
+  if a.restore:
+    restore(a.size, a.out)
+    raise SystemExit
   write(a.size, load_pipeline(a.size, a.weights), a.out)
   total = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(a.out) for f in fs)
   print(f"{a.out}: {total / 1e6:.1f} MB")

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Trains the toybox model, or goes on with it: every stage picks up where it stands.
 #   examples/toybox/train/train.sh [minutes for the UNet]        size "first", two CPU cores
-# State is kept in build/toybox; a stage that has its weights is not run again.
+# State is kept in build/toybox; where there is none, training goes on from the committed weights,
+# or with FRESH=1 from nothing. A stage that has its weights is not run again.
 set -e
 cd "$(dirname "$0")"
 size=${TOYBOX_SIZE:-first}
@@ -9,9 +10,13 @@ minutes=${1:-90}
 python=${PYTHON:-python3}
 root=$(cd ../../.. && pwd)
 state=${TOYBOX_STATE:-$root/build/toybox}/$size
+model=${TOYBOX_OUT:-$root/models/toybox}
 
+if [ ! -f "$state/unet/last.pt" ] && [ -z "$FRESH" ] && [ -f "$model/model_index.json" ]; then
+  $python export.py --size "$size" --out "$model" --restore
+fi
 $python data.py --size "$size" --shards "${TOYBOX_SHARDS:-10}"
 [ -f "$state/tokenizer/vocab.json" ] || $python tokenizer.py --size "$size"
 [ -f "$state/vae/best.pt" ] || $python vae.py --size "$size" --minutes "${TOYBOX_VAE_MINUTES:-25}"
 $python unet.py --size "$size" --minutes "$minutes"
-$python export.py --size "$size" --out "${TOYBOX_OUT:-$root/models/toybox}"
+$python export.py --size "$size" --out "$model"
