@@ -29,9 +29,12 @@ SYSTEMS = {'train': ['textinv', 'textinv-small', 'torch'], 'unet': ['textinv', '
 # --- workers: prepare_SYSTEM(options) gives the call that is timed; options.tasks and .types hold one each
 
 
+def folder_of(options):
+    return ROOT / 'build/parity' / options.model
+
+
 def width_of(options):
-    import models
-    return json.loads((models.model(options.model) / 'text_encoder/config.json').read_text())['hidden_size']
+    return json.loads((folder_of(options) / 'text_encoder/config.json').read_text())['hidden_size']
 
 
 def rows(options):
@@ -41,20 +44,18 @@ def rows(options):
 
 def samples(options):
     """latents, noise, context"""
-    import torch
-    generator, shape = torch.Generator().manual_seed(0), (1, 4, options.size, options.size)
-    return (torch.randn(shape, generator=generator), torch.randn(shape, generator=generator),
-            torch.randn(1, 77, width_of(options), generator=generator))
+    import numpy as np
+    rng, shape = np.random.default_rng(0), (1, 4, options.size, options.size)
+    return [rng.standard_normal(s, np.float32) for s in (shape, shape, (1, 77, width_of(options)))]
 
 
 def prepare_textinv(options, budget=0):
-    import models
     import textinv_ctypes as ti
-    latents, noise, context = (x.numpy() for x in samples(options))
+    latents, noise, context = samples(options)
     task = options.tasks
     session = ti.Session(threads=options.threads, dtype=ti.TEXTINV_F32 if options.types == 'f32' else ti.TEXTINV_BF16,
                          memory_budget=budget)
-    model = ti.Model(session, models.model(options.model))
+    model = ti.Model(session, folder_of(options))
     if task == 'unet':
         return lambda: session.predict_noise(model, latents, 500.0, context)
     if task == 'decode':
@@ -72,8 +73,7 @@ def prepare_textinv(options, budget=0):
 
 def prepare_textinv_small(options):
     """With a memory budget of the weights and 1 GiB."""
-    import models
-    files = [p for part in ('unet', 'text_encoder') for p in (models.model(options.model) / part).glob('*.safetensors')]
+    files = [p for part in ('unet', 'text_encoder') for p in (folder_of(options) / part).glob('*.safetensors')]
     weights = sum(p.stat().st_size for p in files) // (1 if options.types == 'f32' else 2)
     return prepare_textinv(options, weights + 2 ** 30)
 
@@ -82,9 +82,9 @@ def prepare_torch(options):
     import torch
     import models
     torch.set_num_threads(options.threads)
-    task, D, folder = options.tasks, models.diffusers, models.model(options.model)
+    task, D, folder = options.tasks, models.diffusers, folder_of(options)
     kind = torch.float32 if options.types == 'f32' else torch.bfloat16
-    latents, noise, context = samples(options)
+    latents, noise, context = (torch.from_numpy(x) for x in samples(options))
     if task == 'decode':
         vae = D.AutoencoderKL.from_pretrained(folder / 'vae', dtype=kind).eval().requires_grad_(False)
         z = (latents / vae.config.scaling_factor).to(kind)
@@ -138,8 +138,8 @@ def convert_openvino(task, options):
     if path.exists():
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
-    D, folder = models.diffusers, models.model(options.model)
-    latents, _, context = samples(options)
+    D, folder = models.diffusers, folder_of(options)
+    latents, _, context = (torch.from_numpy(x) for x in samples(options))
 
     class Forward(torch.nn.Module):
         def __init__(self, module):
@@ -164,7 +164,7 @@ def prepare_openvino(options):
     network = openvino.Core().compile_model(openvino_path(task, options), 'CPU', {
         'INFERENCE_PRECISION_HINT': options.types, 'INFERENCE_NUM_THREADS': options.threads,
         'PERFORMANCE_HINT': 'LATENCY'})
-    latents, _, context = (x.numpy() for x in samples(options))
+    latents, _, context = samples(options)
     inputs = [latents, np.array([500], np.int64), context] if task == 'unet' else [latents / np.float32(0.18215)]
     return lambda: network(inputs)
 
@@ -173,14 +173,14 @@ def prepare_peak(options):
     """A matrix product large enough for the machine's best rate."""
     import torch
     torch.set_num_threads(options.threads)
-    kind = torch.float32 if options.types == 'f32' else torch.bfloat16
+    kind = torch.float32 if options.types == 'f32' or options.worker == 'peak-f32' else torch.bfloat16
     a, b = torch.randn(4096, 4096).to(kind), torch.randn(4096, 4096).to(kind)
     out = torch.empty(4096, 4096, dtype=kind)
     return lambda: torch.mm(a, b, out=out)
 
 
 PREPARE = {'textinv': prepare_textinv, 'textinv-small': prepare_textinv_small, 'torch': prepare_torch,
-           'openvino': prepare_openvino, 'peak': prepare_peak}
+           'openvino': prepare_openvino, 'peak': prepare_peak, 'peak-f32': prepare_peak}
 
 
 def peak_memory():
@@ -223,8 +223,8 @@ class Worker:
         environment = {**os.environ, 'OMP_NUM_THREADS': str(options.threads), **(TUNED if system == 'torch' else {})}
         self.process = subprocess.Popen(
             [sys.executable, '-W', 'ignore', __file__, '--worker', system, '--tasks', task, '--types', dtype, '--size',
-             str(options.size), '--threads', str(options.threads), '--model', options.model], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if not options.trace else None, text=True, env=environment)
+             str(options.size), '--threads', str(options.threads), '--model', options.model], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if not options.trace else None, text=True, env=environment)
         self.read()
 
     def read(self):
@@ -273,23 +273,23 @@ def count_flops(options):
 
 
 def measure(task, dtype, flops, options):
-    workers = []
-    for system in [*SYSTEMS[task], 'peak']:
-        workers.append(Worker(system, task, dtype, options))
+    # a processor without bf16 instructions is fastest in f32
+    peaks = ['peak'] if dtype == 'f32' else ['peak', 'peak-f32']
+    workers = [Worker(system, task, dtype, options) for system in SYSTEMS[task] + peaks]
     for i in range(options.rounds):
         for worker in workers:
             worker.turn()
-    peak = 2 * 4096 ** 3 / min(workers[-1].seconds) if workers[-1].seconds else float('nan')
+    peak = 2 * 4096 ** 3 / min([s for w in workers if w.system in peaks for s in w.seconds], default=float('nan'))
     ours = statistics.median(workers[0].seconds) if workers[0].seconds else float('nan')
     for worker in workers:
         worker.end()
         if worker.error:
             print(f'{task:7} {dtype:5} {worker.system:14} {worker.error}')
             continue
-        work_ = 2 * 4096 ** 3 if worker.system == 'peak' else flops[task]
+        work_ = 2 * 4096 ** 3 if worker.system in peaks else flops[task]
         rate, median = work_ / min(worker.seconds), statistics.median(worker.seconds)
-        memory = '' if worker.system == 'peak' else f'{worker.memory / 2 ** 20:9.0f} MiB'
-        beside = '' if worker.system == 'peak' else f'{ours / median:8.2f}'
+        memory = '' if worker.system in peaks else f'{worker.memory / 2 ** 20:9.0f} MiB'
+        beside = '' if worker.system in peaks else f'{ours / median:8.2f}'
         print(f'{task:7} {dtype:5} {worker.system:14} {median:8.2f} s {min(worker.seconds):8.2f} s {rate / 1e9:8.0f} '
               f'GFLOP/s {100 * rate / peak:5.0f} % {memory:>13} {beside}', flush=True)
 

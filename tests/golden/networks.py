@@ -1,4 +1,4 @@
-"""Two tiny models of random weights, and what diffusers makes of them; writes tiny-sd/ and tiny-sdxl/ beside this script.
+"""Two tiny models of random weights, and what diffusers makes of them: tiny-sd/ and tiny-sdxl/ beside this script.
 
 Needs the packages of tests/parity/requirements.txt. In each folder expected.safetensors holds
 

@@ -113,7 +113,8 @@ def philox(seed, purpose, step, sample, blocks):
     k0, k1 = seed & 0xffffffff, seed >> 32
     for _ in range(10):
         a, b = x[0] * np.uint64(0xd2511f53), x[2] * np.uint64(0xcd9e8d57)
-        x = [(b >> np.uint64(32)) ^ x[1] ^ np.uint64(k0), b & mask, (a >> np.uint64(32)) ^ x[3] ^ np.uint64(k1), a & mask]
+        x = [(b >> np.uint64(32)) ^ x[1] ^ np.uint64(k0), b & mask,
+             (a >> np.uint64(32)) ^ x[3] ^ np.uint64(k1), a & mask]
         k0, k1 = (k0 + 0x9e3779b9) & 0xffffffff, (k1 + 0xbb67ae85) & 0xffffffff
     return np.stack(x, 1)
 
