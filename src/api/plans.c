@@ -180,10 +180,27 @@ textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_
  * blocks */
 static const int recompute_levels[][2] = { { 0, 1 }, { 1, 4 }, { 1, 2 }, { 3, 4 }, { 1, 1 } };
 
+/* what is left on the device for activations, now that the weights of a plan are there */
+static textinv_status device_room(size_t *room, textinv_session *s)
+{
+  const ti_device *d = s->device;
+  size_t available, total, margin;
+  const textinv_status status = d->plugin->free_bytes(d->context, &s->error, &available, &total);
+
+  if (status < 0)
+    return status;
+  available += d->arena_bytes;
+  /* for the graph, and for what is lost between blocks */
+  margin = total / 64 < (size_t)256 << 20 ? total / 64 : (size_t)256 << 20;
+  *room = available > margin ? available - margin : 0;
+  return TEXTINV_OK;
+}
+
 static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_model *model,
                            const ti_plan_key *key)
 {
   const size_t budget = ti_activation_budget(s, model);
+  size_t room = SIZE_MAX;
   const int levels = key->learn ? 5 : 1;
   size_t need = 0;
   textinv_status status;
@@ -194,8 +211,10 @@ static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_mod
     p->plan.device = s->device;
     if (status < 0 || (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
       return status;
+    if (s->device && (status = device_room(&room, s)) < 0)
+      return status;
     need = ti_plan_bytes(&p->plan);
-    if (need <= budget) {
+    if (need <= budget && need <= room) {
       if (i)
         ti_log(s, TEXTINV_LOG_INFO,
                "%d of %d blocks are computed again: activations take %zu bytes",
@@ -203,6 +222,11 @@ static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_mod
       return TEXTINV_OK;
     }
   }
+  if (room < budget)
+    return ti_fail(&s->error, TEXTINV_E_NOMEM,
+                   "device memory: activations need %zu bytes, %zu are free beside the weights; "
+                   "lower batch or size",
+                   need, room);
   return ti_fail(
     &s->error, TEXTINV_E_NOMEM,
     "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "

@@ -5,6 +5,7 @@
 #include "testing.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,6 +143,101 @@ static void inversions_agree(void **state)
     assert_true(isfinite(on_device[i]));
 }
 
+static int again_lines;
+
+static void count_lines(void *user, textinv_log_level level, const char *line)
+{
+  (void)user;
+  (void)level;
+  again_lines += strstr(line, "computed again") != NULL;
+}
+
+static void gradient_of(textinv_session *s, float *gradient)
+{
+  static float latents[BATCH * VALUES], noise[BATCH * VALUES];
+  const char *prompts[BATCH] = { "a photo of <toy>", "my <toy>" };
+  uint32_t timesteps[BATCH] = { 100, 700 };
+  textinv_embeddings *e;
+  textinv_loss_params p;
+  float loss;
+
+  test_seed(4);
+  for (int i = 0; i < BATCH * VALUES; i++) {
+    latents[i] = test_normal();
+    noise[i] = test_normal();
+  }
+  must(s, textinv_embeddings_new(&e, s));
+  must(s, textinv_embeddings_add(s, e, model, "<toy>", 1, "toy", 0));
+  must(s, textinv_loss_params_init(&p, sizeof(p)));
+  p.batch = BATCH;
+  p.latents = latents;
+  p.noise = noise;
+  p.timesteps = timesteps;
+  p.prompts = prompts;
+  must(s, textinv_loss(s, &loss, gradient, TINY_WIDTH, model, e, &p));
+  textinv_embeddings_free(e);
+}
+
+/* on a device that is too small for all activations, some are computed again, to the same bits */
+static void short_memory_computes_again(void **state)
+{
+  float whole[TINY_WIDTH], gradient[TINY_WIDTH];
+  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  double bytes;
+
+  (void)state;
+  if (getenv("TEXTINV_TEST_PLUGIN")) {
+    textinv_session_free(s);
+    skip(); /* the memory of a real device is what it is */
+  }
+  must(s, textinv_model_get_info(model, &info));
+  gradient_of(s, whole);
+  bytes = (double)textinv_session_peak_bytes(s) + (double)info.parameters * 4.0;
+  textinv_session_free(s);
+  /* not all weights are needed, so how much is left is found out */
+  for (int i = 0; i < 20 && !again_lines; i++, bytes *= 0.93) {
+    textinv_session_params p;
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.0f", bytes);
+    setenv("TEXTINV_EMULATED_BYTES", text, 1);
+    must(NULL, textinv_session_params_init(&p, sizeof(p)));
+    p.backend = TEXTINV_BACKEND_CUDA;
+    p.backend_path = plugin_path();
+    p.log = count_lines;
+    must(NULL, textinv_session_new(&s, &p));
+    gradient_of(s, gradient);
+    textinv_session_free(s);
+  }
+  unsetenv("TEXTINV_EMULATED_BYTES");
+  assert_true(again_lines > 0);
+  assert_memory_equal(gradient, whole, sizeof(whole));
+}
+
+/* far too small: the message has needed and free bytes, and the session goes on */
+static void no_memory_is_told(void **state)
+{
+  float out[BATCH * VALUES], latents[BATCH * VALUES] = { 0 };
+  float context[BATCH * TINY_TOKENS * TINY_WIDTH] = { 0 };
+  textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  textinv_predict_params p;
+
+  (void)state;
+  if (getenv("TEXTINV_TEST_PLUGIN"))
+    skip();
+  must(s, textinv_predict_params_init(&p, sizeof(p)));
+  p.batch = BATCH;
+  p.latents = latents;
+  p.context = context;
+  setenv("TEXTINV_EMULATED_BYTES", "100000", 1);
+  assert_int_equal(textinv_predict_noise(s, out, BATCH * VALUES, model, &p), TEXTINV_E_NOMEM);
+  assert_non_null(strstr(textinv_session_error(s), "free"));
+  unsetenv("TEXTINV_EMULATED_BYTES");
+  must(s, textinv_predict_noise(s, out, BATCH * VALUES, model, &p));
+  textinv_session_free(s);
+}
+
 static void pictures_agree(void **state)
 {
   textinv_generate_params p;
@@ -190,6 +286,8 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(networks_agree),
     cmocka_unit_test(inversions_agree),
+    cmocka_unit_test(short_memory_computes_again),
+    cmocka_unit_test(no_memory_is_told),
     cmocka_unit_test(pictures_agree),
     cmocka_unit_test(what_is_no_plugin_is_refused),
   };

@@ -18,8 +18,6 @@ struct emulate_graph {
   std::vector<std::function<void()>> work;
 };
 
-static const size_t DEVICE_BYTES = (size_t)8 << 30;
-
 size_t emulate_memory_limit;
 int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
 
@@ -27,6 +25,14 @@ static int last_error;
 static size_t allocated;
 static std::map<void *, size_t> blocks;
 static char primary_context;
+
+/* 8 GB, or what the environment asks for */
+static size_t device_bytes()
+{
+  const char *text = getenv("TEXTINV_EMULATED_BYTES");
+
+  return emulate_memory_limit ? emulate_memory_limit : text ? (size_t)atoll(text) : (size_t)8 << 30;
+}
 
 void emulate_set_error(int code)
 {
@@ -81,7 +87,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
   strcpy(p->name, "emulated");
   p->major = 8;
   p->multiProcessorCount = emulate_multiprocessors;
-  p->totalGlobalMem = DEVICE_BYTES;
+  p->totalGlobalMem = device_bytes();
   return device ? cudaErrorInvalidValue : cudaSuccess;
 }
 
@@ -143,7 +149,7 @@ cudaError_t cudaMallocAsync(void **p, size_t bytes, cudaStream_t stream)
   *p = NULL;
   if (stream->capturing)
     return last_error = cudaErrorStreamCaptureUnsupported;
-  if (allocated + bytes > (emulate_memory_limit ? emulate_memory_limit : DEVICE_BYTES))
+  if (allocated + bytes > device_bytes())
     return last_error = cudaErrorMemoryAllocation;
   /* an address aligned to 256 whose end is exact, for the address sanitizer */
   if (posix_memalign(p, 256, bytes))
@@ -170,7 +176,7 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
-  *total = emulate_memory_limit ? emulate_memory_limit : DEVICE_BYTES;
+  *total = device_bytes();
   *available = *total - allocated;
   return cudaSuccess;
 }
