@@ -19,8 +19,8 @@ WERROR     ?= 0
 V          ?= 0
 PARITY     ?= --full
 
-# every core, unless -j says otherwise
-ifeq ($(filter -j% j%,$(MAKEFLAGS)),)
+# every core, unless -j or a make above says otherwise
+ifeq ($(MAKELEVEL)$(filter -j% j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 
