@@ -2,7 +2,7 @@
 # The program from the outside: forms, messages, exit codes, what is on stdout, what is left behind.
 # Runs on the tiny random models of tests/golden, so every call takes a fraction of a second.
 set -u
-program=$(realpath "${BUILD:-build/cc}/textinv") || exit 1
+program=$(realpath -e "${BUILD:-build/cc}/textinv") || exit 1
 golden=$(realpath tests/golden)
 model=$golden/tiny-sd
 work=$(mktemp -d)
