@@ -3,7 +3,8 @@
  *
  *   y = A^T [ sum over channels of (G w G^T) * (B^T x B) ] A        for tiles of 4x4 outputs
  *
- * with the points 0, 1, -1, 2, -2 and infinity, so that the sums are 36 matrix products. The transformed image
+ * with the points 0, +-sqrt(1/2), +-sqrt(2) and infinity, so that the sums are 36 matrix products;
+ * these points have half the error of the usual 0, +-1, +-2. The transformed image
  * and the transformed weights of a group of outputs lie in scratch; the latter are made anew in every run,
  * so that no copy of the weights is kept. The backward pass is the same with the taps turned and the channels exchanged.
  * Upsampling costs nothing forward (pixels are read at half their position); backward its four are added.
@@ -43,6 +44,8 @@ int ti_winograd_suits(const ti_conv2d_shape *s)
 
 /* ------ transforms of one axis; v[i * step] in place or from x to y */
 
+static const float NEAR = 0.70710678f, FAR = 1.41421356f; /* the points, and their negatives */
+
 TI_AVX512_INLINE __m512 fma1(float k, __m512 x, __m512 y)
 {
   return _mm512_fmadd_ps(_mm512_set1_ps(k), x, y);
@@ -53,26 +56,26 @@ TI_AVX512_INLINE void image_axis(__m512 *v, int step)
 {
   const __m512 x0 = v[0], x1 = v[step], x2 = v[2 * step], x3 = v[3 * step], x4 = v[4 * step];
   const __m512 x5 = v[5 * step];
-  const __m512 a = fma1(-4.0f, x2, x4), b = fma1(-4.0f, x1, x3);
-  const __m512 c = _mm512_sub_ps(x4, x2), d = _mm512_sub_ps(x3, x1);
+  const __m512 near_even = fma1(-2.0f, x2, x4), near_odd = fma1(-2.0f, x1, x3);
+  const __m512 far_even = fma1(-0.5f, x2, x4), far_odd = fma1(-0.5f, x1, x3);
 
-  v[0] = fma1(4.0f, x0, fma1(-5.0f, x2, x4));
-  v[step] = _mm512_add_ps(a, b);
-  v[2 * step] = _mm512_sub_ps(a, b);
-  v[3 * step] = fma1(2.0f, d, c);
-  v[4 * step] = fma1(-2.0f, d, c);
-  v[5 * step] = fma1(4.0f, x1, fma1(-5.0f, x3, x5));
+  v[0] = _mm512_add_ps(x0, fma1(-2.5f, x2, x4));
+  v[step] = fma1(NEAR, near_odd, near_even);
+  v[2 * step] = fma1(-NEAR, near_odd, near_even);
+  v[3 * step] = fma1(FAR, far_odd, far_even);
+  v[4 * step] = fma1(-FAR, far_odd, far_even);
+  v[5 * step] = _mm512_add_ps(x1, fma1(-2.5f, x3, x5));
 }
 
 /* G: three taps to six points */
 TI_AVX512_INLINE void weight_axis(__m512 *y, int y_step, __m512 g0, __m512 g1, __m512 g2)
 {
-  const __m512 sixth = _mm512_set1_ps(-1.0f / 6.0f);
-  const __m512 even = _mm512_mul_ps(sixth, _mm512_add_ps(g0, g2)), odd = _mm512_mul_ps(sixth, g1);
-  const __m512 far_even = fma1(1.0f / 6.0f, g2, _mm512_mul_ps(_mm512_set1_ps(1.0f / 24.0f), g0));
-  const __m512 far_odd = _mm512_mul_ps(_mm512_set1_ps(1.0f / 12.0f), g1);
+  const __m512 even = fma1(-1.0f / 3.0f, g2, _mm512_mul_ps(_mm512_set1_ps(-2.0f / 3.0f), g0));
+  const __m512 odd = _mm512_mul_ps(_mm512_set1_ps(-2.0f / 3.0f * NEAR), g1);
+  const __m512 far_even = fma1(1.0f / 3.0f, g2, _mm512_mul_ps(_mm512_set1_ps(1.0f / 6.0f), g0));
+  const __m512 far_odd = _mm512_mul_ps(_mm512_set1_ps(1.0f / 6.0f * FAR), g1);
 
-  y[0] = _mm512_mul_ps(_mm512_set1_ps(0.25f), g0);
+  y[0] = g0;
   y[y_step] = _mm512_add_ps(even, odd);
   y[2 * y_step] = _mm512_sub_ps(even, odd);
   y[3 * y_step] = _mm512_add_ps(far_even, far_odd);
@@ -89,9 +92,9 @@ TI_AVX512_INLINE void output_axis(__m512 *y, int y_step, const __m512 *x, int x_
   const __m512 d2 = _mm512_sub_ps(x[3 * x_step], x[4 * x_step]);
 
   y[0] = _mm512_add_ps(x[0], _mm512_add_ps(s1, s2));
-  y[y_step] = fma1(2.0f, d2, d1);
-  y[2 * y_step] = fma1(4.0f, s2, s1);
-  y[3 * y_step] = _mm512_add_ps(x[5 * x_step], fma1(8.0f, d2, d1));
+  y[y_step] = fma1(FAR, d2, _mm512_mul_ps(_mm512_set1_ps(NEAR), d1));
+  y[2 * y_step] = fma1(2.0f, s2, _mm512_mul_ps(_mm512_set1_ps(0.5f), s1));
+  y[3 * y_step] = fma1(2.0f * FAR, d2, fma1(0.5f * NEAR, d1, x[5 * x_step]));
 }
 
 /* ------ the image: panels [points, panels of 14 tiles, depth, 14, 32] */
