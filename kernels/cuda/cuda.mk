@@ -48,12 +48,12 @@ EMULATE_SAN   ?= address,undefined
 EMULATE_FLAGS := -DTI_EMULATE -O1 -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -Itests/cuda/emulate \
   -Itests/cuda -Ikernels/cpu -Isrc/diffusion $(CUDA_INCLUDES)
 EMULATE_SAN_FLAGS = -g -fsanitize=$(EMULATE_SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
-EMULATE_CXXFLAGS := -std=c++17 -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
+EMULATE_CXXFLAGS := -std=c++17 -fopenmp -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
 # what the kernels are compared with
 CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c kernels/dtype.c kernels/weight.c \
   src/diffusion/random.c $(patsubst %,kernels/cpu/%.c,activation add attention conv2d copies cpu embedding \
   geglu groupnorm layernorm linear mse upsample)
-CHECK_NAMES   := kernels_check check step_check host_check
+CHECK_NAMES   := kernels_check check step_check host_check emulate_check
 EMULATE_NAMES := $(CUDA_SOURCES:%.cu=%) $(patsubst %.cpp,%,$(wildcard tests/cuda/emulate/*.cpp))
 EMULATE_DEPS  := $(CUDA_HEADERS) $(wildcard tests/cuda/emulate/*.h tests/cuda/*.h kernels/cpu/*.h)
 

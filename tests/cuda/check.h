@@ -93,6 +93,7 @@ bool check_wanted(const char *name);
 void check_result(const char *name, const char *what);
 
 void check_step();      /* step_check.cpp */
+void check_emulator();  /* emulate_check.cpp */
 void check_host_side(); /* host_check.cpp */
 void check_emptied();   /* emulated: nothing is left on the device */
 

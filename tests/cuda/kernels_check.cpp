@@ -423,6 +423,7 @@ int main(int argc, char **argv)
   check_open(argc > 1 ? argv[1] : NULL, argc > at ? argv[at] : "");
   for (ti_dtype dtype : { TI_F32, TI_F16, TI_BF16 })
     check_dtype(dtype);
+  check_emulator();
   check_step();
   check_host_side();
   return check_close();

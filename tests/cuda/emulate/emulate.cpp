@@ -253,13 +253,26 @@ static void run_instruction(int first)
   }
 }
 
+static void perform(const copy &c)
+{
+  if (c.valid)
+    memcpy(c.shared, c.global, 16);
+  else
+    memset(c.shared, 0, 16);
+}
+
 void copy_async(void *to, const void *global, bool valid)
 {
   worker *w = self();
 
   if ((uintptr_t)to % 16 || (valid && (uintptr_t)global % 16))
     fail("copy_async between addresses that are not aligned to 16 bytes");
-  w->copies.push_back(copy{ to, global, valid, w->group });
+  const copy c = { to, global, valid, w->group };
+
+  if (emulate_order == EMULATE_DOWN)
+    perform(c);
+  else
+    w->copies.push_back(c);
 }
 
 void copy_commit()
@@ -273,13 +286,10 @@ void emulate_copy_wait(int newest)
   size_t kept = 0;
 
   for (const copy &c : w->copies) {
-    if (c.group >= w->group - newest) {
+    if (c.group >= w->group - newest)
       w->copies[kept++] = c;
-    } else if (c.valid) {
-      memcpy(c.shared, c.global, 16);
-    } else {
-      memset(c.shared, 0, 16);
-    }
+    else
+      perform(c);
   }
   w->copies.resize(kept);
 }
@@ -320,19 +330,39 @@ static void start_block(dim3 block, dim3 blocks, size_t shared_bytes)
     warps[i] = warp{};
 }
 
+/* let threads order[from..to) run until each waits for others; false when none could */
+static bool run_threads(const std::vector<int> &order, size_t from, size_t to)
+{
+  bool progress = false;
+
+  for (size_t i = from; i < to; i++) {
+    worker *w = &workers[order[i]];
+
+    if (w->waiting != RUNNING)
+      continue;
+    progress = true;
+    emulate_self = w;
+    fiber_resume(w->f);
+  }
+  return progress;
+}
+
+/*
+ * Shuffled, all threads go on side by side; else a warp runs as far ahead of the others as barriers
+ * let it, so that what it does too early or too late is seen.
+ */
 static void run_block(const std::vector<int> &order)
 {
   while (alive) {
     bool progress = false;
 
-    for (int i : order) {
-      worker *w = &workers[i];
-
-      if (w->waiting != RUNNING)
-        continue;
-      progress = true;
-      emulate_self = w;
-      fiber_resume(w->f);
+    if (emulate_order == EMULATE_SHUFFLED) {
+      progress = run_threads(order, 0, order.size());
+    } else {
+      for (size_t i = 0; i < order.size(); i += WARP) {
+        while (run_threads(order, i, i + WARP))
+          progress = true;
+      }
     }
     if (!progress) {
       for (int i = 0; i < num_threads; i++) {

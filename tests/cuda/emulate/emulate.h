@@ -6,7 +6,8 @@
  * warp. The order in which waiting fibers go on can be chosen (emulate_order), so that a missing
  * barrier shows as a wrong result; built with -fsanitize=thread it is reported as a race. Shared
  * memory is poisoned before each block and has its exact size, so that -fsanitize=address sees
- * an access beyond it. Asynchronous copies happen as late as they may: in copy_wait().
+ * an access beyond it. Asynchronous copies happen as late as they may, in copy_wait(), or at once
+ * (order EMULATE_DOWN): the one shows a missing wait, the other a buffer that is still being read.
  */
 #ifndef TI_EMULATE_H
 #define TI_EMULATE_H
