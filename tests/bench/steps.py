@@ -1,7 +1,7 @@
 """Whole steps at the size of Stable Diffusion 1.5 (512 x 512, batch 1), beside PyTorch and OpenVINO.
 
 python tests/bench/steps.py [--tasks train,unet,decode] [--types f32,bf16] [--rounds N] [--threads N] [--size LATENTS]
-                              [--model sd15-full|sd1]
+                              [--model sd15-full|sd1] [--systems textinv,torch,...]
 
 Every system runs in a process of its own on the same random weights; the processes take turns, one call each, so that
 all of them meet the same state of the machine. Printed are the median and the least time, the rate of the least, its
@@ -273,14 +273,15 @@ def count_flops(options):
 
 
 def measure(task, dtype, flops, options):
+    systems = [s for s in SYSTEMS[task] if s in options.systems.split(',')]
     # a processor without bf16 instructions is fastest in f32
     peaks = ['peak'] if dtype == 'f32' else ['peak', 'peak-f32']
-    workers = [Worker(system, task, dtype, options) for system in SYSTEMS[task] + peaks]
+    workers = [Worker(system, task, dtype, options) for system in systems + peaks]
     for i in range(options.rounds):
         for worker in workers:
             worker.turn()
     peak = 2 * 4096 ** 3 / min([s for w in workers if w.system in peaks for s in w.seconds], default=float('nan'))
-    ours = statistics.median(workers[0].seconds) if workers[0].seconds else float('nan')
+    ours = statistics.median(workers[0].seconds or [float('nan')])
     for worker in workers:
         worker.end()
         if worker.error:
@@ -302,6 +303,7 @@ def main():
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument('--size', type=int, default=64, help='side of the latents')
     parser.add_argument('--model', default='sd15-full', choices=['sd15-full', 'sd1'])
+    parser.add_argument('--systems', default='textinv,textinv-small,torch,openvino')
     parser.add_argument('--worker', choices=PREPARE, help=argparse.SUPPRESS)
     parser.add_argument('--convert', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--trace', action='store_true', help='show what the workers print')
@@ -313,7 +315,7 @@ def main():
     import models
     models.model(options.model)
     for task in options.tasks.split(','):
-        if 'openvino' in SYSTEMS[task]:
+        if 'openvino' in SYSTEMS[task] and 'openvino' in options.systems:
             subprocess.run([sys.executable, '-W', 'ignore', __file__, '--convert', '--tasks', task, '--size',
                             str(options.size), '--model', options.model], check=True)
     flops = count_flops(options)
