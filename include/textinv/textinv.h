@@ -6,7 +6,7 @@
  * never changed.
  *
  * Handles
- *   textinv_session     device, threads, memory, log, cancel flag, last error. One per running call.
+ *   textinv_session     device, threads, memory, log, cancel flag, last error. One a running call.
  *   textinv_model       frozen weights and schedule of one pipeline. Constant once open.
  *   textinv_tokenizer   text to ids and back. Borrowed from the model, or opened alone. Constant.
  *   textinv_embeddings  the new words and their vectors.
@@ -199,7 +199,7 @@ typedef struct textinv_session_params {
   uint32_t        threads;       /* CPU: 1..1024, 0 = the cores this process may use (default) */
   uint64_t        memory_budget; /* bytes for weights and activations together; a call computes
                                     parts again rather than exceed it; 0 = no limit (default) */
-  void           *stream;        /* CUDA: a cudaStream_t of the caller; NULL = a stream of our own */
+  void           *stream;        /* CUDA: the caller's cudaStream_t; NULL = a stream of our own */
   textinv_log_fn  log;           /* may be NULL */
   void           *log_user;      /* passed to log */
   const char     *backend_path;  /* CUDA: file of the plug-in; NULL = beside this library */
@@ -219,8 +219,8 @@ TEXTINV_API textinv_status textinv_session_params_init(textinv_session_params *p
  *
  * @param[out] out    the session; the caller frees it with textinv_session_free()
  * @param      params options, or NULL for the defaults
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION or TEXTINV_E_BACKEND; on
- *         failure textinv_session_error(NULL) says why.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION or TEXTINV_E_BACKEND;
+ *         on failure textinv_session_error(NULL) says why.
  */
 TEXTINV_API textinv_status textinv_session_new(textinv_session **out,
                                                const textinv_session_params *params);
@@ -253,8 +253,8 @@ TEXTINV_API uint64_t textinv_session_peak_bytes(const textinv_session *session);
 typedef struct textinv_model_info {
   size_t      struct_size;
   const char *path;             /* the folder; owned by the model */
-  const char *fingerprint;      /* 16 hex digits of its configs, tensor names and shapes, and samples
-                                   of the weights; owned by the model */
+  const char *fingerprint;      /* 16 hex digits of schedule, tensor names and shapes, and samples of
+                                   the weights; owned by the model */
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
   const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT, such as "ddim" */
   uint32_t    num_encoders;     /* text encoders: 1 or 2 */
@@ -297,7 +297,8 @@ TEXTINV_API textinv_status textinv_model_get_info(const textinv_model *model,
  * Say what a file or folder is, from its first bytes and never from its name.
  *
  * @param[out] out a TEXTINV_KIND_* value
- * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID or TEXTINV_E_IO.
+ * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID or
+ *         TEXTINV_E_IO.
  */
 TEXTINV_API textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session,
                                              const char *path);
@@ -574,13 +575,13 @@ typedef struct textinv_invert_params {
   float                  beta2;            /* AdamW, 0..1 (default 0.999) */
   float                  epsilon;          /* AdamW, > 0 (default 1e-8) */
   float                  weight_decay;     /* AdamW, decoupled, >= 0 (default 0) */
-  uint32_t               resolution;       /* pixels, a multiple of 8 of the latent scale; 0 = the
+  uint32_t               resolution;       /* pixels, as width of textinv_generate_params; 0 = the
                                               model's own size (default) */
   int32_t                center_crop;      /* 1 = crop to a square before resizing (default 1);
                                               0 = squash, as the paper's code does */
   float                  crop_scale;       /* random square crops down to this side, 0.5..1
                                               (default 1 = none) */
-  float                  flip;             /* probability of a mirrored picture, 0..1 (default 0.5) */
+  float                  flip;             /* chance of a mirrored picture, 0..1 (default 0.5) */
   uint64_t               seed;             /* default 0 */
   const char            *output_dir;       /* folder of the checkpoints; NULL = none are written */
   uint32_t               checkpoint_every; /* steps, 0 = only when stopped early (default 0) */
@@ -628,8 +629,8 @@ typedef struct textinv_invert_report {
  * @param      model      the model; not changed
  * @param      embeddings in: words to go on with; out: the learnt words
  * @param      params     options; read only during the call
- * @param[out] report     what was done, filled on failure too; struct_size set by the caller; may be
- *                        NULL
+ * @param[out] report     what was done, filled on failure too; struct_size set by the caller; may
+ *                        be NULL
  * @return TEXTINV_OK, TEXTINV_E_CANCELLED or any other code. What can be refused is refused before
  *         any work.
  */
@@ -657,8 +658,8 @@ TEXTINV_API textinv_status textinv_loss_params_init(textinv_loss_params *params,
  * Loss and gradient of given samples, for hosts with their own optimiser.
  *
  * @param[out] loss     mean squared error over batch and elements
- * @param[out] gradient [num_values], the rows of all words in the order of embeddings: for each word
- *                      encoder 0 [vectors, dim], then encoder 1; NULL for the loss alone
+ * @param[out] gradient [num_values], the rows of all words in the order of embeddings: for each
+ *                      word encoder 0 [vectors, dim], then encoder 1; NULL for the loss alone
  * @param      num_values values in gradient: textinv_embeddings_num_values()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
  *         TEXTINV_E_BACKEND. The loss may come out as NaN.
@@ -736,7 +737,7 @@ TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
  *
  * @param[out] out the optimiser; the caller frees it with textinv_optimizer_free()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_VERSION, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE; on failure nothing was changed.
+ *         TEXTINV_E_VERSION, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE; on failure nothing changed.
  */
 TEXTINV_API textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *session,
                                                   textinv_embeddings *embeddings, const char *path);
@@ -752,14 +753,16 @@ typedef struct textinv_generate_params {
   uint32_t              batch;           /* pictures drawn at once, 0 = as many as fit (default) */
   uint64_t              seed;            /* picture i has the seed seed + i (default 0) */
   uint32_t              steps;           /* sampler steps, 1..1000 (default 30) */
-  float                 guidance_scale;  /* classifier-free guidance; 1 = none (default 7.5) */
+  float                 guidance_scale;  /* classifier-free; 1 or less = none (default 7.5) */
   textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
-  uint32_t              width;           /* pixels, multiple of latent_scale; 0 = the model's size */
-  uint32_t              height;          /* pixels, multiple of latent_scale; 0 = the model's size */
+  uint32_t              width;           /* pixels, a multiple of latent_scale times the power of two
+                                            that the UNet halves by (SD: 64); 0 = the model's */
+  uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */
-  float                 strength;        /* with init_image: share of the steps, above 0 to 1 (default 0.8) */
-  uint32_t              clip_skip;       /* layers of the text encoder left out, 0..11 (default 0) */
+  float                 strength;        /* with init_image: share of the steps, above 0 to 1
+                                            (default 0.8) */
+  uint32_t              clip_skip;       /* text encoder's layers left out, 0..11 (default 0) */
   textinv_progress_fn   progress;        /* after every step; may be NULL */
   void                 *progress_user;   /* passed to progress */
 } textinv_generate_params;
@@ -854,7 +857,7 @@ TEXTINV_API textinv_status textinv_predict_noise(textinv_session *session, float
 /**
  * Latents to pictures.
  *
- * @param[out] images     8-bit pictures; the caller frees them with textinv_images_free(); may be NULL
+ * @param[out] images     8-bit pictures, freed with textinv_images_free(); may be NULL
  * @param[out] values     [batch, 3, height * latent_scale, width * latent_scale], -1..1 but not
  *                        clamped; may be NULL
  * @param      num_values values in values; 0 with NULL

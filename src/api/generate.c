@@ -76,7 +76,7 @@ static textinv_status check(job *j, ti_error *error)
     return status;
   j->w = (int)w;
   j->h = (int)h;
-  j->guided = p->guidance_scale != 1.0f;
+  j->guided = p->guidance_scale > 1.0f; /* as diffusers */
   return TEXTINV_OK;
 }
 

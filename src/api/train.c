@@ -282,7 +282,8 @@ static textinv_status one_step(ti_run *r, float rate)
     const float weight = 1.0f / AVERAGE_WINDOW;
 
     r->skips_in_row = 0;
-    r->loss_average = r->step ? r->loss_average + (r->loss - r->loss_average) * weight : r->loss;
+    r->loss_average = r->loss_average > 0.0f ? r->loss_average + (r->loss - r->loss_average) * weight
+                                             : r->loss;
   }
   r->step++;
   return TEXTINV_OK;
