@@ -49,8 +49,6 @@ static int open_all(void **state)
 {
   (void)state;
   cpu = open_session(TEXTINV_BACKEND_CPU, TEXTINV_F32);
-  device = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
-  device16 = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_BF16);
   must(cpu, textinv_model_open(&model, cpu, tiny_model()));
   pictures = tiny_pictures("pictures", 3, 20, 20);
   return 0;
@@ -59,10 +57,25 @@ static int open_all(void **state)
 static int close_all(void **state)
 {
   (void)state;
-  textinv_session_free(device16);
-  textinv_session_free(device);
   textinv_session_free(cpu);
   textinv_model_free(model);
+  return 0;
+}
+
+/* around each test that uses them: what they hold is missing to others */
+static int open_devices(void **state)
+{
+  (void)state;
+  device = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  device16 = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_BF16);
+  return 0;
+}
+
+static int close_devices(void **state)
+{
+  (void)state;
+  textinv_session_free(device16);
+  textinv_session_free(device);
   return 0;
 }
 
@@ -284,11 +297,11 @@ static void what_is_no_plugin_is_refused(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(networks_agree),
-    cmocka_unit_test(inversions_agree),
+    cmocka_unit_test_setup_teardown(networks_agree, open_devices, close_devices),
+    cmocka_unit_test_setup_teardown(inversions_agree, open_devices, close_devices),
     cmocka_unit_test(short_memory_computes_again),
     cmocka_unit_test(no_memory_is_told),
-    cmocka_unit_test(pictures_agree),
+    cmocka_unit_test_setup_teardown(pictures_agree, open_devices, close_devices),
     cmocka_unit_test(what_is_no_plugin_is_refused),
   };
 

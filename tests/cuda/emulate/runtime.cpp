@@ -177,7 +177,7 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
   *total = device_bytes();
-  *available = *total - allocated;
+  *available = *total > allocated ? *total - allocated : 0;
   return cudaSuccess;
 }
 
