@@ -127,9 +127,9 @@ def piece(size, minutes, last, out, cores, shards, stages):
     if not os.path.exists(os.path.join(common.state_dir(size, "tokenizer"), "vocab.json")):
       run("tokenizer.py", "--size", size, env=environment)
     import data
-    while len(data.shards(size)) < 2:
-      if renderer.poll() not in (None, 0):
-        raise SystemExit("the renderer stopped")
+    while len(data.shards(size)) < min(2, shards):
+      if renderer.poll() is not None:
+        raise SystemExit("the renderer stopped too early")
       time.sleep(1)
     for stage, whole in stages.items():
       left = whole - minutes_done(size, stage)
