@@ -21,31 +21,31 @@ sed -n '/^```c$/,/^```$/p' README.md | grep -v '^```' >"$work/toy.c"
 test "$(grep -c . "$work/toy.c")" -gt 9
 result "README.md has a program"
 
-make -s install BUILD="${BUILD:-build/cc}" DESTDIR="$work/root" PREFIX=/usr/local >"$work/install.log" 2>&1
+make -s install BUILD="${BUILD:-build/cc}" DESTDIR="$work/stage" PREFIX=/usr/local >"$work/install.log" 2>&1
 result "make install"
-export PKG_CONFIG_PATH="$work/root/usr/local/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/root"
+export PKG_CONFIG_PATH="$work/stage/usr/local/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/stage"
 # shellcheck disable=SC2046
 ${CC:-cc} -std=c99 -pedantic -Wall -Wextra -Werror "$work/toy.c" $(pkg-config --cflags --libs textinv) \
-  -o "$work/toy" -Wl,-rpath,"$work/root/usr/local/lib"
+  -o "$work/toy" -Wl,-rpath,"$work/stage/usr/local/lib"
 result "the program of README.md compiles against the installed library"
-[ "$(pkg-config --modversion textinv)" = "$("$work/root/usr/local/bin/textinv" --version | sed 's/textinv //')" ]
+[ "$(pkg-config --modversion textinv)" = "$("$work/stage/usr/local/bin/textinv" --version | sed 's/textinv //')" ]
 result "pkg-config and the installed program name the same version"
 
 if [ -f models/toybox/model_index.json ]; then
   mkdir "$work/photos"
   cp examples/toybox/heldout/vase/*.png "$work/photos"
   cd "$work" || exit 1
-  "$work/root/usr/local/bin/textinv" inspect >"$work/inspect" 2>&1
+  "$work/stage/usr/local/bin/textinv" inspect >"$work/inspect" 2>&1
   result "the installed program finds the installed model"
   sed 's/params.steps = 300/params.steps = 2/' toy.c >few.c
   # shellcheck disable=SC2046
-  ${CC:-cc} few.c $(pkg-config --cflags --libs textinv) -o few -Wl,-rpath,"$work/root/usr/local/lib" && ./few
+  ${CC:-cc} few.c $(pkg-config --cflags --libs textinv) -o few -Wl,-rpath,"$work/stage/usr/local/lib" && ./few
   result "the program of README.md learns a word"
   test -s toy.safetensors && "$build/textinv" inspect toy.safetensors | grep -q '<toy>: 1 vector'
   result "its file holds the word"
 else
   echo "skipped - models/toybox is not here: the program of README.md is not run"
 fi
-cd "$root" && make -s uninstall DESTDIR="$work/root" PREFIX=/usr/local && [ -z "$(find "$work/root" -type f)" ]
+cd "$root" && make -s uninstall DESTDIR="$work/stage" PREFIX=/usr/local && [ -z "$(find "$work/stage" -type f)" ]
 result "make uninstall leaves nothing"
 exit $failed
