@@ -32,7 +32,7 @@ $(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS)
 
 $(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) $(wildcard tests/cuda/*.h tests/bench/*.h)
 	@mkdir -p $(@D)
-	@$(CXX) -std=c++17 -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
+	@$(CXX) -std=c++17 -fopenmp -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
 	  $(CUBLAS_FLAGS) -c $< -o $@
 
 lib/libtextinv-cuda.so: $(CUDA_OBJECTS) kernels/cuda/plugin.map
