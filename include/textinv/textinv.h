@@ -575,8 +575,9 @@ typedef struct textinv_invert_params {
   float                  beta2;            /* AdamW, 0..1 (default 0.999) */
   float                  epsilon;          /* AdamW, > 0 (default 1e-8) */
   float                  weight_decay;     /* AdamW, decoupled, >= 0 (default 0) */
-  uint32_t               resolution;       /* pixels, as width of textinv_generate_params; 0 = the
-                                              model's own size (default) */
+  uint32_t               resolution;       /* pixels, a multiple of latent_scale times the power of
+                                              two that the UNet halves by (SD: 64); 0 = the model's
+                                              own size (default) */
   int32_t                center_crop;      /* 1 = crop to a square before resizing (default 1);
                                               0 = squash, as the paper's code does */
   float                  crop_scale;       /* random square crops down to this side, 0.5..1
@@ -643,8 +644,9 @@ TEXTINV_API textinv_status textinv_invert(textinv_session *session, const textin
 typedef struct textinv_loss_params {
   size_t             struct_size;
   uint32_t           batch;     /* samples, 1..1024 */
-  uint32_t           width;     /* of the latents; 0 = the model's own */
-  uint32_t           height;    /* of the latents; 0 = the model's own */
+  uint32_t           width;     /* of the latents, a multiple of the power of two that the UNet
+                                   halves by (SD: 8); 0 = the model's own */
+  uint32_t           height;    /* likewise */
   const float       *latents;   /* [batch, c, height, width], scaled; required */
   const float       *noise;     /* [batch, c, height, width]; required */
   const uint32_t    *timesteps; /* [batch], less than train_timesteps; required */
@@ -755,8 +757,8 @@ typedef struct textinv_generate_params {
   uint32_t              steps;           /* sampler steps, 1..1000 (default 30) */
   float                 guidance_scale;  /* classifier-free; 1 or less = none (default 7.5) */
   textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
-  uint32_t              width;           /* pixels, a multiple of latent_scale times the power of two
-                                            that the UNet halves by (SD: 64); 0 = the model's */
+  uint32_t              width;           /* pixels, a multiple of latent_scale (SD: 8);
+                                            0 = the model's */
   uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */

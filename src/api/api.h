@@ -83,6 +83,7 @@ typedef struct ti_plan_key {
   int skip;                  /* text: layers left out */
   int encoder;               /* text: which */
   int learn;                 /* train: 1 = with the backward pass */
+  int guided;                /* UNet: n / 2 latents, each with two contexts */
 } ti_plan_key;
 
 /* a network ready to run, and the values that a call writes and reads */
@@ -110,6 +111,7 @@ struct textinv_session {
   ti_arena arena;
   uint64_t peak_bytes, clock;
   ti_net_plan *plans[TI_MAX_PLANS];
+  const ti_net_plan *last; /* whose values the arena still holds, or NULL */
 };
 
 /* clear and return the session's error, or the thread's when s is NULL; every call begins with it
@@ -127,7 +129,8 @@ textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_
 /* bytes of activations that a plan of key would take, without making it */
 textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
                                const ti_plan_key *key);
-textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan);
+/* again: as in ti_plan_run(); only for the plan that is s->last */
+textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan, int again);
 void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v);
 /* bytes that activations may take; SIZE_MAX without a budget */
 size_t ti_activation_budget(const textinv_session *s, const textinv_model *model);
@@ -206,13 +209,21 @@ textinv_status ti_encode_text(textinv_session *s, const textinv_model *model,
                               int clip_skip, float *context, float *pooled, size_t *truncated);
 
 textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, uint32_t clip_skip);
-/* sides of latents: 0 becomes the model's own, the rest must suit the UNet */
+/* sides of latents: 0 becomes the model's own; to be trained, multiples of 2^(blocks - 1) */
 textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uint32_t batch,
-                                uint32_t *width, uint32_t *height);
+                                uint32_t multiple, uint32_t *width, uint32_t *height);
+
 /* one evaluation of the UNet; arrays as in textinv_predict_params */
-textinv_status ti_predict(textinv_session *s, const textinv_model *model, int batch, int h, int w,
-                          const float *latents, float timestep, const float *context,
-                          const float *pooled, const float *size_ids, float *out);
+typedef struct ti_evaluation {
+  int batch, h, w; /* samples that come out; of the latents */
+  int guided;      /* batch / 2 latents, each with the contexts i and i + batch / 2 */
+  float timestep;
+  const float *latents, *context, *pooled, *size_ids;
+  int same_context; /* context, pooled and size_ids are those of the evaluation before */
+} ti_evaluation;
+
+textinv_status ti_predict(textinv_session *s, const textinv_model *model, const ti_evaluation *e,
+                          float *out);
 
 /* ------------------------------------------------------------------ inversion */
 

@@ -51,7 +51,7 @@ static textinv_status encode_one(textinv_session *s, const textinv_model *model,
            (size_t)table.num_rows * (size_t)table.dim * sizeof(*table.rows));
   if (plan->eos != TI_NONE)
     memcpy(ti_plan_at(s, plan, plan->eos), &eos, sizeof(eos));
-  if ((status = ti_plan_execute(s, plan)) < 0)
+  if ((status = ti_plan_execute(s, plan, 0)) < 0)
     goto out;
   const float *hidden = ti_plan_at(s, plan, plan->hidden);
 
@@ -158,7 +158,7 @@ textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
 
   for (size_t i = 0; i < (size_t)width * (size_t)height * 3; i++)
     x[i] = (float)pixels[i] / 255.0f * 2.0f - 1.0f;
-  if ((status = ti_plan_execute(s, plan)) < 0)
+  if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   const float *moments = ti_plan_at(s, plan, plan->out);
   const size_t hw = (size_t)h * (size_t)w;
@@ -222,7 +222,7 @@ textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, con
   ti_to_nhwc(TI_F32, z, latents, c, h, w);
   for (size_t i = 0; i < (size_t)c * (size_t)h * (size_t)w; i++)
     z[i] = (float)(z[i] / model->vae.scaling_factor + model->vae.shift_factor);
-  if ((status = ti_plan_execute(s, plan)) < 0)
+  if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   ti_from_nhwc(values, TI_F32, ti_plan_at(s, plan, plan->out), 3, h * scale, w * scale);
   return TEXTINV_OK;
@@ -291,10 +291,8 @@ textinv_status textinv_predict_params_init(textinv_predict_params *params, size_
 }
 
 textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uint32_t batch,
-                                uint32_t *width, uint32_t *height)
+                                uint32_t multiple, uint32_t *width, uint32_t *height)
 {
-  const uint32_t least = 1u << (model->unet.blocks - 1);
-
   if (!*width)
     *width = (uint32_t)model->unet.sample_size;
   if (!*height)
@@ -302,50 +300,72 @@ textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uin
   if (batch < 1 || batch > TI_MAX_BATCH)
     return ti_fail(error, TEXTINV_E_INVALID, "batch is %u; 1 to %d are possible", batch,
                    TI_MAX_BATCH);
-  if (*width % least || *height % least || *width > 2048 || *height > 2048)
+  if (*width % multiple || *height % multiple || *width > 2048 || *height > 2048)
     return ti_fail(error, TEXTINV_E_INVALID,
-                   "latents of %u x %u; the UNet needs sides that are multiples of %u, up to 2048 "
+                   "latents of %u x %u; sides must be multiples of %u, up to 2048 "
                    "(pictures: multiples of %u)",
-                   *width, *height, least, least * (uint32_t)ti_vae_scale(&model->vae));
+                   *width, *height, multiple, multiple * (uint32_t)ti_vae_scale(&model->vae));
   return TEXTINV_OK;
 }
 
-textinv_status ti_predict(textinv_session *s, const textinv_model *model, int batch, int h, int w,
-                          const float *latents, float timestep, const float *context,
-                          const float *pooled, const float *size_ids, float *out)
+/* what changes from evaluation to evaluation: latents and timestep */
+static void write_latents(textinv_session *s, const ti_net_plan *plan, const textinv_model *model,
+                          const ti_evaluation *e)
 {
-  const int c = model->unet.in_channels, scale = ti_vae_scale(&model->vae);
-  const size_t chw = (size_t)c * (size_t)h * (size_t)w;
-  const ti_plan_key key = { .kind = TI_PLAN_UNET, .n = batch, .h = h, .w = w };
+  const int c = model->unet.in_channels;
+  const size_t chw = (size_t)c * (size_t)e->h * (size_t)e->w;
+  float *x = ti_plan_at(s, plan, plan->latents), *t = ti_plan_at(s, plan, plan->timesteps);
+
+  for (int i = 0; i < e->batch >> e->guided; i++) {
+    ti_to_nhwc(TI_F32, x + (size_t)i * chw, e->latents + (size_t)i * chw, c, e->h, e->w);
+    t[i] = e->timestep;
+  }
+}
+
+static void write_context(textinv_session *s, const ti_net_plan *plan, const textinv_model *model,
+                          const ti_evaluation *e)
+{
+  const size_t n = (size_t)e->batch;
+  const float height = (float)(e->h * ti_vae_scale(&model->vae));
+  const float width = (float)(e->w * ti_vae_scale(&model->vae));
+  const float whole[6] = { height, width, 0.0f, 0.0f, height, width };
+
+  memcpy(ti_plan_at(s, plan, plan->context), e->context,
+         n * (size_t)model->tokens * (size_t)model->context_dim * sizeof(float));
+  if (!model->pooled_dim)
+    return;
+  float *sizes = ti_plan_at(s, plan, plan->size_ids);
+
+  memcpy(ti_plan_at(s, plan, plan->pooled), e->pooled,
+         n * (size_t)model->pooled_dim * sizeof(float));
+  for (size_t i = 0; i < n; i++)
+    memcpy(sizes + 6 * i, e->size_ids ? e->size_ids + 6 * i : whole, sizeof(whole));
+}
+
+textinv_status ti_predict(textinv_session *s, const textinv_model *model, const ti_evaluation *e,
+                          float *out)
+{
+  const int c = model->unet.out_channels;
+  const size_t chw = (size_t)c * (size_t)e->h * (size_t)e->w;
+  const ti_plan_key key = {
+    .kind = TI_PLAN_UNET, .n = e->batch, .h = e->h, .w = e->w, .guided = e->guided
+  };
   ti_net_plan *plan;
   textinv_status status = ti_plan_get(&plan, s, model, &key);
 
   if (status < 0)
     return status;
-  float *x = ti_plan_at(s, plan, plan->latents), *t = ti_plan_at(s, plan, plan->timesteps);
+  const int again = e->same_context && s->last == plan;
 
-  for (int i = 0; i < batch; i++) {
-    ti_to_nhwc(TI_F32, x + (size_t)i * chw, latents + (size_t)i * chw, c, h, w);
-    t[i] = timestep;
-  }
-  memcpy(ti_plan_at(s, plan, plan->context), context,
-         (size_t)batch * (size_t)model->tokens * (size_t)model->context_dim * sizeof(float));
-  if (model->pooled_dim) {
-    const float whole[6] = { (float)(h * scale), (float)(w * scale), 0.0f, 0.0f,
-                             (float)(h * scale), (float)(w * scale) };
-    float *sizes = ti_plan_at(s, plan, plan->size_ids);
-
-    memcpy(ti_plan_at(s, plan, plan->pooled), pooled,
-           (size_t)batch * (size_t)model->pooled_dim * sizeof(float));
-    for (int i = 0; i < batch; i++)
-      memcpy(sizes + 6 * i, size_ids ? size_ids + 6 * i : whole, sizeof(whole));
-  }
-  if ((status = ti_plan_execute(s, plan)) < 0)
+  write_latents(s, plan, model, e);
+  if (!again)
+    write_context(s, plan, model, e);
+  if ((status = ti_plan_execute(s, plan, again)) < 0)
     return status;
   const float *y = ti_plan_at(s, plan, plan->out);
 
-  for (int i = 0; i < batch; i++)
-    ti_from_nhwc(out + (size_t)i * chw, TI_F32, y + (size_t)i * chw, c, h, w);
+  for (int i = 0; i < e->batch; i++)
+    ti_from_nhwc(out + (size_t)i * chw, TI_F32, y + (size_t)i * chw, c, e->h, e->w);
   return TEXTINV_OK;
 }
 
@@ -365,7 +385,7 @@ textinv_status textinv_predict_noise(textinv_session *session, float *out, size_
       (status = check_null(error, p.latents, "latents")) < 0 ||
       (status = check_null(error, p.context, "context")) < 0 ||
       (model->pooled_dim && (status = check_null(error, p.pooled, "pooled")) < 0) ||
-      (status = ti_check_latents(error, model, p.batch, &p.width, &p.height)) < 0 ||
+      (status = ti_check_latents(error, model, p.batch, 1, &p.width, &p.height)) < 0 ||
       (status = check_count(error, "out", num_values,
                             (size_t)p.batch * (size_t)model->unet.out_channels * p.width *
                               p.height)) < 0)
@@ -373,7 +393,15 @@ textinv_status textinv_predict_noise(textinv_session *session, float *out, size_
   if (!(p.timestep >= 0.0f && p.timestep <= (float)(model->schedule.timesteps - 1)))
     return ti_fail(error, TEXTINV_E_INVALID, "timestep is %g; 0 to %d are possible",
                    (double)p.timestep, model->schedule.timesteps - 1);
-  status = ti_predict(session, model, (int)p.batch, (int)p.height, (int)p.width, p.latents,
-                      p.timestep, p.context, p.pooled, p.size_ids, out);
+  const ti_evaluation e = { .batch = (int)p.batch,
+                            .h = (int)p.height,
+                            .w = (int)p.width,
+                            .latents = p.latents,
+                            .timestep = p.timestep,
+                            .context = p.context,
+                            .pooled = p.pooled,
+                            .size_ids = p.size_ids };
+
+  status = ti_predict(session, model, &e, out);
   return ti_session_end(session, status);
 }

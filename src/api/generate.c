@@ -33,9 +33,10 @@ typedef struct job {
   size_t chw, context_size;
   float *context; /* [2 batch, tokens, context_dim]: without, then with the prompt */
   float *pooled;  /* [2 batch, pooled_dim] */
-  float *latents, *noise, *doubled, *output; /* [batch, c, h, w]; the last two [2 batch, c, h, w] */
-  ti_torch_rng *torch;                       /* [batch] */
-  float *init_mean, *init_deviation;         /* of init_image */
+  float *latents, *noise, *scaled, *output; /* [batch, c, h, w]; the last [2 batch, c, h, w] */
+  int evaluated;                            /* the contexts have been used as they are */
+  ti_torch_rng *torch;                      /* [batch] */
+  float *init_mean, *init_deviation;        /* of init_image */
   double began;
 } job;
 
@@ -70,9 +71,9 @@ static textinv_status check(job *j, ti_error *error)
   if (p->width % scale || p->height % scale)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "a picture of %u x %u; its sides must be multiples of %u", p->width, p->height,
-                   scale << (j->model->unet.blocks - 1));
+                   scale);
   if ((status = ti_check_clip_skip(error, j->model, p->clip_skip)) < 0 ||
-      (status = ti_check_latents(error, j->model, 1, &w, &h)) < 0)
+      (status = ti_check_latents(error, j->model, 1, 1, &w, &h)) < 0)
     return status;
   j->w = (int)w;
   j->h = (int)h;
@@ -90,7 +91,7 @@ static textinv_status choose_batch(job *j)
 
   for (j->batch = (int)(want < j->p.images ? want : j->p.images); j->batch > 1; j->batch--) {
     const ti_plan_key key = {
-      .kind = TI_PLAN_UNET, .n = j->batch << j->guided, .h = j->h, .w = j->w
+      .kind = TI_PLAN_UNET, .n = j->batch << j->guided, .h = j->h, .w = j->w, .guided = j->guided
     };
 
     if (budget == SIZE_MAX || j->p.batch)
@@ -115,12 +116,12 @@ static textinv_status allocate(job *j)
   j->pooled = ti_calloc(doubled * (size_t)m->pooled_dim, sizeof(float));
   j->latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
   j->noise = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
-  j->doubled = ti_calloc(doubled * j->chw, sizeof(float));
+  j->scaled = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
   j->output = ti_calloc(doubled * j->chw, sizeof(float));
   j->torch = ti_calloc((size_t)j->batch, sizeof(*j->torch));
   j->init_mean = ti_calloc(j->chw, sizeof(float));
   j->init_deviation = ti_calloc(j->chw, sizeof(float));
-  if (!j->context || !j->pooled || !j->latents || !j->noise || !j->doubled || !j->output ||
+  if (!j->context || !j->pooled || !j->latents || !j->noise || !j->scaled || !j->output ||
       !j->torch || !j->init_mean || !j->init_deviation)
     return ti_fail_nomem(&j->s->error, doubled * j->context_size * sizeof(float),
                          "latents and context");
@@ -133,7 +134,7 @@ static void release(job *j)
   ti_free(j->pooled);
   ti_free(j->latents);
   ti_free(j->noise);
-  ti_free(j->doubled);
+  ti_free(j->scaled);
   ti_free(j->output);
   ti_free(j->torch);
   ti_free(j->init_mean);
@@ -226,9 +227,9 @@ static int start(job *j, const ti_sampler *sampler, int first, int count)
   /* a sample of the picture's latents, then noised */
   draw_noise(j, first, count, 0);
   for (size_t i = 0; i < total; i++)
-    j->doubled[i] = j->init_mean[i % j->chw] + j->init_deviation[i % j->chw] * j->noise[i];
+    j->scaled[i] = j->init_mean[i % j->chw] + j->init_deviation[i % j->chw] * j->noise[i];
   draw_noise(j, first, count, 1);
-  ti_sampler_add_noise(sampler, j->latents, j->doubled, j->noise);
+  ti_sampler_add_noise(sampler, j->latents, j->scaled, j->noise);
   return 2;
 }
 
@@ -254,9 +255,7 @@ static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int cou
   const size_t skipped = (size_t)(j->batch - count); /* unused places at the end of a half */
   textinv_status status;
 
-  ti_sampler_scale_input(sampler, i, j->doubled, j->latents);
-  if (j->guided)
-    memcpy(j->doubled + total, j->doubled, total * sizeof(float));
+  ti_sampler_scale_input(sampler, i, j->scaled, j->latents);
   /* contexts lie at [0, batch) and [batch, 2 batch): a smaller last batch moves the second half
    * down */
   if (j->guided && skipped) {
@@ -267,9 +266,20 @@ static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int cou
             j->pooled + (size_t)j->batch * (size_t)j->model->pooled_dim,
             (size_t)count * (size_t)j->model->pooled_dim * sizeof(float));
     j->batch = count;
+    j->evaluated = 0;
   }
-  status = ti_predict(j->s, j->model, count << j->guided, j->h, j->w, j->doubled,
-                      ti_sampler_timestep(sampler, i), j->context, j->pooled, NULL, j->output);
+  const ti_evaluation e = { .batch = count << j->guided,
+                            .h = j->h,
+                            .w = j->w,
+                            .guided = j->guided,
+                            .timestep = ti_sampler_timestep(sampler, i),
+                            .latents = j->scaled,
+                            .context = j->context,
+                            .pooled = j->pooled,
+                            .same_context = j->evaluated };
+
+  status = ti_predict(j->s, j->model, &e, j->output);
+  j->evaluated = 1;
   if (status < 0 || !j->guided)
     return status;
   for (size_t k = 0; k < total; k++)

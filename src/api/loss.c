@@ -42,7 +42,7 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
     ti_to_nhwc(TI_F32, target + (size_t)i * chw, samples->target + (size_t)i * chw, c, samples->h,
                samples->w);
   }
-  if ((status = ti_plan_execute(s, plan)) < 0)
+  if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   *loss = *(const float *)ti_plan_at(s, plan, plan->out);
   for (int i = 0; gradient && i < model->num_encoders; i++) {
@@ -180,7 +180,8 @@ textinv_status textinv_loss(textinv_session *session, float *loss, float *gradie
                    : !p.noise     ? "noise"
                    : !p.timesteps ? "timesteps"
                                   : "prompts");
-  if ((status = ti_check_latents(error, model, p.batch, &p.width, &p.height)) < 0)
+  if ((status = ti_check_latents(error, model, p.batch, 1u << (model->unet.blocks - 1), &p.width,
+                                 &p.height)) < 0)
     return status;
   if (gradient && num_values != textinv_embeddings_num_values(embeddings))
     return ti_fail(error, TEXTINV_E_SHAPE, "gradient has room for %zu values; %zu are needed",

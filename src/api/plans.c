@@ -55,8 +55,8 @@ static void unet_inputs(ti_net_plan *p, const textinv_model *model)
   ti_tape *t = &p->plan.tape;
   const ti_plan_key *k = &p->key;
 
-  p->latents = input(t, k->n, k->h, k->w, model->unet.in_channels);
-  p->timesteps = input(t, k->n, 1, 1, 1);
+  p->latents = input(t, k->n >> k->guided, k->h, k->w, model->unet.in_channels);
+  p->timesteps = input(t, k->n >> k->guided, 1, 1, 1);
   if (model->unet.text_time)
     p->size_ids = input(t, k->n, 1, 6, 1);
 }
@@ -77,9 +77,11 @@ static void record_unet(ti_net_plan *p, const textinv_model *model)
   ti_tape *t = &p->plan.tape;
 
   unet_inputs(p, model);
-  p->context = input(t, p->key.n, 1, model->tokens, model->context_dim);
-  if (model->pooled_dim)
-    p->pooled = input(t, p->key.n, 1, 1, model->pooled_dim);
+  p->context = ti_constant(t, input(t, p->key.n, 1, model->tokens, model->context_dim));
+  if (model->pooled_dim) {
+    p->pooled = ti_constant(t, input(t, p->key.n, 1, 1, model->pooled_dim));
+    ti_constant(t, p->size_ids);
+  }
   p->out = ti_cast(t, unet(p, model, p->context, p->pooled), TI_TYPE_F32);
   ti_output(t, p->out);
 }
@@ -238,6 +240,8 @@ static void drop(textinv_session *s, int i)
 {
   if (!s->plans[i])
     return;
+  if (s->last == s->plans[i])
+    s->last = NULL;
   ti_plan_free(&s->plans[i]->plan);
   ti_free(s->plans[i]);
   s->plans[i] = NULL;
@@ -255,7 +259,7 @@ static int same_key(const ti_plan_key *a, const ti_plan_key *b)
 {
   return a->model == b->model && a->kind == b->kind && a->n == b->n && a->h == b->h &&
          a->w == b->w && !memcmp(a->rows, b->rows, sizeof(a->rows)) && a->skip == b->skip &&
-         a->encoder == b->encoder && a->learn == b->learn;
+         a->encoder == b->encoder && a->learn == b->learn && a->guided == b->guided;
 }
 
 textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_model *model,
@@ -282,6 +286,7 @@ textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_
   p = ti_calloc(1, sizeof(*p));
   if (!p)
     return ti_fail_nomem(&s->error, sizeof(*p), "a plan");
+  s->last = NULL; /* the arena may move */
   status = make(p, s, model, &full);
   if (status >= 0)
     status = ti_arena_reserve(&s->arena, &s->error, ti_plan_bytes(&p->plan));
@@ -296,13 +301,19 @@ textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_
   return TEXTINV_OK;
 }
 
-textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan)
+textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan, int again)
 {
   const uint64_t bytes = ti_plan_bytes(&plan->plan);
 
   if (bytes > s->peak_bytes)
     s->peak_bytes = bytes;
-  return ti_plan_run(&plan->plan, &s->arena, &s->cancel);
+  textinv_status status;
+
+  s->last = NULL;
+  status = ti_plan_run(&plan->plan, &s->arena, again, &s->cancel);
+  if (status >= 0)
+    s->last = plan;
+  return status;
 }
 
 void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v)

@@ -22,6 +22,16 @@ static const char *join(builder *b, const char *prefix, const char *suffix)
   return b->name;
 }
 
+/* x, or its samples twice where `other` has twice as many */
+static ti_val as_many(builder *b, ti_val x, ti_val other)
+{
+  const ti_tape *t = b->net.t;
+
+  if (x == TI_NONE || other == TI_NONE || ti_tape_value(t, x)->n == ti_tape_value(t, other)->n)
+    return x;
+  return ti_tape_value(t, x)->n < ti_tape_value(t, other)->n ? ti_twice(b->net.t, x) : x;
+}
+
 static ti_val resnet(builder *b, const char *prefix, ti_val x)
 {
   const ti_net *net = &b->net;
@@ -31,11 +41,11 @@ static ti_val resnet(builder *b, const char *prefix, ti_val x)
   h = ti_net_groupnorm(net, join(b, prefix, "norm1"), x, b->c->groups, b->c->eps, 1);
   h = ti_net_conv(net, join(b, prefix, "conv1"), h, TI_NONE);
   time = ti_net_linear(net, join(b, prefix, "time_emb_proj"), b->time, 1, TI_NONE);
-  h = ti_add_channels(net->t, h, time);
+  h = ti_add_channels(net->t, as_many(b, h, time), as_many(b, time, h));
   h = ti_net_groupnorm(net, join(b, prefix, "norm2"), h, b->c->groups, b->c->eps, 1);
   if (ti_net_optional(net, join(b, prefix, "conv_shortcut"), "weight"))
     shortcut = ti_net_conv(net, b->name, x, TI_NONE);
-  h = ti_net_conv(net, join(b, prefix, "conv2"), h, shortcut);
+  h = ti_net_conv(net, join(b, prefix, "conv2"), h, as_many(b, shortcut, h));
   ti_block_end(net->t);
   return h;
 }
@@ -47,9 +57,9 @@ static ti_val attention(builder *b, const char *prefix, ti_val x, ti_val context
   const ti_val q = ti_net_linear(net, join(b, prefix, "to_q"), x, 0, TI_NONE);
   const ti_val k = ti_net_linear(net, join(b, prefix, "to_k"), context, 0, TI_NONE);
   const ti_val v = ti_net_linear(net, join(b, prefix, "to_v"), context, 0, TI_NONE);
-  const ti_val o = ti_attention(net->t, q, k, v, heads, 0);
+  const ti_val o = ti_attention(net->t, as_many(b, q, k), k, v, heads, 0);
 
-  return ti_net_linear(net, join(b, prefix, "to_out.0"), o, 1, residual);
+  return ti_net_linear(net, join(b, prefix, "to_out.0"), o, 1, as_many(b, residual, o));
 }
 
 static ti_val transformer_block(builder *b, const char *prefix, ti_val x, int heads, int only_cross)
@@ -85,7 +95,7 @@ static ti_val transformer(builder *b, const char *prefix, ti_val x, int layers, 
     ti_format(part, sizeof(part), "%s.transformer_blocks.%d", prefix, i);
     h = transformer_block(b, part, h, heads, only_cross);
   }
-  return ti_net_linear(net, join(b, prefix, "proj_out"), h, 1, x);
+  return ti_net_linear(net, join(b, prefix, "proj_out"), h, 1, as_many(b, x, h));
 }
 
 /* linear, silu, linear */
@@ -93,7 +103,7 @@ static ti_val time_mlp(builder *b, const char *prefix, ti_val x, ti_val residual
 {
   x = ti_net_linear(&b->net, join(b, prefix, "linear_1"), x, 1, TI_NONE);
   x = ti_activate(b->net.t, x, TI_SILU);
-  return ti_net_linear(&b->net, join(b, prefix, "linear_2"), x, 1, residual);
+  return ti_net_linear(&b->net, join(b, prefix, "linear_2"), x, 1, as_many(b, residual, x));
 }
 
 static ti_val time_embedding(builder *b, const ti_unet_inputs *in)
@@ -104,13 +114,27 @@ static ti_val time_embedding(builder *b, const ti_unet_inputs *in)
 
   x = time_mlp(b, "time_embedding", x, TI_NONE);
   if (c->text_time && x != TI_NONE) {
-    const int n = ti_tape_value(t, in->timesteps)->n;
+    const int n = ti_tape_value(t, in->size_ids)->n;
     ti_val sizes = ti_timestep(t, in->size_ids, c->addition_dim, c->flip_sin_to_cos, c->freq_shift);
 
     sizes = ti_reshape(t, sizes, n, 1, 1, 6 * c->addition_dim);
     x = time_mlp(b, "add_embedding", ti_concat(t, in->pooled, sizes), x);
   }
   return ti_activate(t, x, TI_SILU);
+}
+
+/* twice the size, or that of the skip where halving has rounded up */
+static ti_val upsample(builder *b, const char *prefix, ti_val x, ti_val skip)
+{
+  ti_tape *t = b->net.t;
+
+  if (x == TI_NONE || skip == TI_NONE)
+    return TI_NONE;
+  const int h = ti_tape_value(t, skip)->h, w = ti_tape_value(t, skip)->w;
+
+  if (h == 2 * ti_tape_value(t, x)->h && w == 2 * ti_tape_value(t, x)->w)
+    return ti_net_conv_padded(&b->net, prefix, x, 1, (int[]){ 1, 1, 1, 1 }, 2);
+  return ti_net_conv(&b->net, prefix, ti_crop(t, ti_upsample(t, x), h, w), TI_NONE);
 }
 
 ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs *in)
@@ -154,7 +178,7 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
 
     for (int k = 0; k < c->layers[level] + 1; k++) {
       ti_format(part, sizeof(part), "up_blocks.%d.resnets.%d", i, k);
-      x = resnet(&b, part, ti_concat(t, x, skips[--num_skips]));
+      x = resnet(&b, part, ti_concat(t, x, as_many(&b, skips[--num_skips], x)));
       x = ti_net_expect(net, part, x, c->channels[level]);
       if (c->up_attention[i]) {
         ti_format(part, sizeof(part), "up_blocks.%d.attentions.%d", i, k);
@@ -164,7 +188,7 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
     }
     if (i + 1 < c->blocks) {
       ti_format(part, sizeof(part), "up_blocks.%d.upsamplers.0.conv", i);
-      x = ti_net_conv_padded(net, part, x, 1, (int[]){ 1, 1, 1, 1 }, 2);
+      x = upsample(&b, part, x, skips[num_skips - 1]);
     }
   }
   x = ti_net_groupnorm(net, "conv_norm_out", x, c->groups, c->eps, 1);

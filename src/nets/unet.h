@@ -25,8 +25,12 @@ typedef struct ti_unet_config {
 textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json *json);
 int ti_unet_pooled_dim(const ti_unet_config *c); /* 0 without text_time */
 
+/*
+ * latents and timesteps may have half as many samples as the rest: then each counts for two, n / 2
+ * apart (the two halves of guidance), and what comes before their difference is computed once.
+ */
 typedef struct ti_unet_inputs {
-  ti_val latents;   /* [n, h, w, in_channels]; h, w multiples of 2^(blocks - 1) */
+  ti_val latents;   /* [n, h, w, in_channels]; to be trained, h and w multiples of 2^(blocks - 1) */
   ti_val timesteps; /* [n, 1, 1, 1] float */
   ti_val context;   /* [n, 1, tokens, context_dim] */
   ti_val pooled;    /* text_time: [n, 1, 1, pooled_dim] */

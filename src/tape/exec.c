@@ -42,10 +42,18 @@ void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v)
   return (char *)arena->data + plan->tape.values[v].offset;
 }
 
+static void free_graphs(ti_plan *plan)
+{
+  for (int i = 0; i < 2; i++) {
+    if (plan->graphs[i])
+      plan->device->plugin->graph_free(plan->device->context, plan->graphs[i]);
+    plan->graphs[i] = NULL;
+  }
+}
+
 void ti_plan_free(ti_plan *plan)
 {
-  if (plan->graph)
-    plan->device->plugin->graph_free(plan->device->context, plan->graph);
+  free_graphs(plan);
   for (int i = 0; i < plan->tape.num_records; i++) {
     if (plan->tape.records[i].prepared)
       plan->kernels->release(plan->tape.records[i].prepared);
@@ -218,8 +226,8 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   return ti_fail(e->error, TEXTINV_E_UNSUPPORTED, "operation %d has no kernel", (int)r->op);
 }
 
-/* capture all launches of the plan, unless that was done and the arena has not moved */
-static textinv_status capture(ti_plan *plan)
+/* capture the launches from record `first` on, unless that was done and the arena has not moved */
+static textinv_status capture(ti_plan *plan, int first)
 {
   ti_device *d = plan->device;
   ti_error *error = plan->tape.error;
@@ -229,49 +237,47 @@ static textinv_status capture(ti_plan *plan)
                 .error = error,
                 .scratch = (char *)d->arena + plan->tape.arena_bytes,
                 .scratch_bytes = plan->scratch_bytes };
-  ti_cuda_graph *graph;
+  ti_cuda_graph **graph = &plan->graphs[first > 0], *captured;
   textinv_status status, ended;
 
-  if (plan->graph && plan->graph_arena == d->arena)
+  if (plan->graph_arena != d->arena)
+    free_graphs(plan);
+  plan->graph_arena = d->arena;
+  if (*graph)
     return TEXTINV_OK;
-  if (plan->graph)
-    d->plugin->graph_free(d->context, plan->graph);
-  plan->graph = NULL;
   if ((status = d->plugin->enter(d->context, error)) < 0)
     return status;
   if ((status = d->plugin->graph_begin(d->context, error)) >= 0) {
-    for (int i = 0; i < plan->tape.num_records && status >= 0; i++)
+    for (int i = first; i < plan->tape.num_records && status >= 0; i++)
       status = run_record(plan->kernels, &e, &plan->tape, d->arena, &plan->tape.records[i]);
     /* the capture ends even when a record failed, whose message stays */
-    ended = d->plugin->graph_end(d->context, status < 0 ? NULL : error, &graph);
+    ended = d->plugin->graph_end(d->context, status < 0 ? NULL : error, &captured);
     if (status < 0 && ended >= 0)
-      d->plugin->graph_free(d->context, graph);
-    if (status >= 0 && (status = ended) >= 0) {
-      plan->graph = graph;
-      plan->graph_arena = d->arena;
-    }
+      d->plugin->graph_free(d->context, captured);
+    if (status >= 0 && (status = ended) >= 0)
+      *graph = captured;
   }
   d->plugin->leave(d->context);
   return status;
 }
 
-static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena)
+static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena, int first)
 {
   const ti_tape *t = &plan->tape;
   ti_device *d = plan->device;
   textinv_status status = ti_device_reserve(d, t->error, ti_plan_bytes(plan));
 
   if (status >= 0)
-    status = capture(plan);
+    status = capture(plan, first);
   for (int v = 0; v < t->num_values && status >= 0; v++) {
     const ti_value *value = &t->values[v];
 
-    if (value->is_input)
+    if (value->is_input && !(first && value->is_constant))
       status = d->plugin->upload(d->context, t->error, (char *)d->arena + value->offset,
                                  (char *)arena->data + value->offset, value->bytes);
   }
   if (status >= 0)
-    status = d->plugin->graph_launch(d->context, t->error, plan->graph);
+    status = d->plugin->graph_launch(d->context, t->error, plan->graphs[first > 0]);
   for (int v = 0; v < t->num_values && status >= 0; v++) {
     const ti_value *value = &t->values[v];
 
@@ -282,22 +288,23 @@ static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena)
   return status;
 }
 
-textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, const atomic_int *cancel)
+textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, int again,
+                           const atomic_int *cancel)
 {
   ti_exec e = { .threads = plan->threads,
                 .error = plan->tape.error,
                 .scratch = (char *)arena->data + plan->tape.arena_bytes,
                 .scratch_bytes = plan->scratch_bytes };
-  const int host_threads = omp_get_max_threads();
+  const int host_threads = omp_get_max_threads(), first = again ? plan->tape.num_constant : 0;
   textinv_status status = TEXTINV_OK;
 
   if (plan->device) {
     if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
       return ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");
-    return run_on_device(plan, arena);
+    return run_on_device(plan, arena, first);
   }
   omp_set_num_threads(plan->threads);
-  for (int i = 0; i < plan->tape.num_records && status >= 0; i++) {
+  for (int i = first; i < plan->tape.num_records && status >= 0; i++) {
     if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
       status = ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");
     else

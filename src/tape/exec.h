@@ -18,8 +18,9 @@ typedef struct ti_plan {
   const ti_kernels *kernels;
   size_t scratch_bytes; /* behind the values in the arena */
   int threads;
-  ti_device *device;       /* NULL = the CPU; set before ti_plan_prepare() */
-  ti_cuda_graph *graph;    /* device: the whole plan, captured by the first run */
+  ti_device *device; /* NULL = the CPU; set before ti_plan_prepare() */
+  /* device: the whole plan and what follows the constants, each captured by its first run */
+  ti_cuda_graph *graphs[2];
   const void *graph_arena; /* where the device's arena lay then */
 } ti_plan;
 
@@ -33,8 +34,8 @@ textinv_status ti_arena_reserve(ti_arena *arena, ti_error *error, size_t bytes);
 void ti_arena_free(ti_arena *arena);
 
 /*
- * Where value v lies. Inputs are written before every run (their storage is used again during it);
- * outputs are read after it.
+ * Where value v lies. Inputs are written before every run (their storage is used again during it),
+ * constants only before one that is not `again`; outputs are read after it.
  */
 void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v);
 
@@ -42,8 +43,11 @@ void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v);
  * On a device the values have the same offsets in its own arena: inputs are copied there before the
  * launch of the graph and outputs back behind it; of the host's arena no other page is touched.
  *
+ * again: constants are those of the last run, and no other plan has used the arena since: what
+ * depends on them alone is not computed again.
  * cancel may be NULL; polled between records, on a device before the launch.
  */
-textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, const atomic_int *cancel);
+textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, int again,
+                           const atomic_int *cancel);
 
 #endif /* TI_EXEC_H */

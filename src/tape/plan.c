@@ -2,9 +2,10 @@
  * The plan: which records are needed, how long each value lives, and where it lies in the arena.
  *
  * A value lives from the record that writes it to the last one that reads it; inputs from the
- * start, outputs to the end. An operation that may work in place takes over the storage of an input
- * that dies with it. Storages are then placed largest first, each at the lowest offset that is free
- * during its life.
+ * start, outputs to the end, and what is made of constants alone to the end, too, so that a later
+ * run need not make it again. An operation that may work in place takes over the storage of an
+ * input that dies with it. Storages are then placed largest first, each at the lowest offset that
+ * is free during its life.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,44 @@ static textinv_status drop_dead(ti_tape *t)
   t->num_records -= kept;
   memmove(t->records, t->records + kept, (size_t)t->num_records * sizeof(*t->records));
   ti_free(used);
+  return TEXTINV_OK;
+}
+
+/* records that read constants alone come first, in their order */
+static textinv_status hoist_constants(ti_tape *t)
+{
+  const size_t bytes = (size_t)t->num_records * sizeof(ti_record);
+  unsigned char *constant = ti_calloc((size_t)t->num_values, 1);
+  ti_record *rest = ti_calloc(bytes ? bytes : 1, 1);
+  int num_rest = 0;
+
+  if (!constant || !rest) {
+    ti_free(constant);
+    ti_free(rest);
+    return ti_fail_nomem(t->error, bytes, "the plan");
+  }
+  for (int v = 0; v < t->num_values; v++)
+    constant[v] = (unsigned char)t->values[v].is_constant;
+  t->num_constant = 0;
+  for (int i = 0; i < t->num_records; i++) {
+    const ti_record r = t->records[i];
+    int all = 1;
+
+    for (int k = 0; k < TI_MAX_IN; k++)
+      all &= r.in[k] == TI_NONE || constant[t->values[r.in[k]].base];
+    if (!all) {
+      rest[num_rest++] = r;
+      continue;
+    }
+    for (int k = 0; k < TI_MAX_OUT; k++) {
+      if (r.out[k] != TI_NONE)
+        constant[t->values[r.out[k]].base] = 1;
+    }
+    t->records[t->num_constant++] = r;
+  }
+  memcpy(t->records + t->num_constant, rest, (size_t)num_rest * sizeof(*rest));
+  ti_free(constant);
+  ti_free(rest);
   return TEXTINV_OK;
 }
 
@@ -98,6 +137,10 @@ static void set_lives(const ti_tape *t, storage *all)
         s->first = i;
       if (i > s->last)
         s->last = i;
+      /* made once, read in every run */
+      if (s->first < t->num_constant && i >= t->num_constant &&
+          (!t->values[s->value].is_input || t->values[s->value].is_constant))
+        s->last = t->num_records;
     }
   }
 }
@@ -178,7 +221,7 @@ textinv_status ti_tape_plan(ti_tape *t)
 
   if (t->status < 0)
     return t->status;
-  if ((t->status = drop_dead(t)) < 0)
+  if ((t->status = drop_dead(t)) < 0 || (t->status = hoist_constants(t)) < 0)
     return t->status;
   all = ti_calloc(n, sizeof(*all));
   order = ti_calloc(n, sizeof(*order));

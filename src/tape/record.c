@@ -180,6 +180,13 @@ ti_val ti_want_grad(ti_tape *t, ti_val v)
   return v;
 }
 
+ti_val ti_constant(ti_tape *t, ti_val v)
+{
+  if (alive(t, v))
+    t->values[v].is_constant = 1;
+  return v;
+}
+
 void ti_output(ti_tape *t, ti_val v)
 {
   if (alive(t, v))
@@ -493,6 +500,53 @@ ti_val ti_upsample(ti_tape *t, ti_val x)
   r->out[0] = y;
   r->s.upsample = (ti_upsample_shape){ v.n, v.h, v.w, v.c };
   return y;
+}
+
+/* columns [0, count) of x as rows of y_c */
+static ti_val cut(ti_tape *t, ti_val x, int n, int h, int w, int c, int rows)
+{
+  ti_record *r;
+  const ti_val y = derive(t, act_type(t), n, h, w, c, &x, 1);
+
+  if (y == TI_NONE || !(r = ti_tape_append(t, TI_OP_SLICE)))
+    return TI_NONE;
+  const int from = (int)(count_of(&t->values[x]) / (size_t)rows);
+  const int to = (int)(count_of(&t->values[y]) / (size_t)rows);
+
+  r->in[0] = x;
+  r->out[0] = y;
+  r->s.columns = (ti_copy_columns_shape){ rows, to, to, 0, from, 0 };
+  return y;
+}
+
+ti_val ti_crop(ti_tape *t, ti_val x, int h, int w)
+{
+  if (!alive(t, x))
+    return TI_NONE;
+  const ti_value v = t->values[x];
+
+  if (h > v.h || w > v.w)
+    return fail_shape(t, "a side to cut", NULL, h > v.h ? v.h : v.w, h > v.h ? h : w);
+  if (v.wants_grad)
+    return fail_shape(t, "a side that halves evenly, to be trained with", NULL, h < v.h ? h : w,
+                      h < v.h ? v.h : v.w);
+  if (h < v.h)
+    x = cut(t, x, v.n, h, v.w, v.c, v.n);
+  if (w < v.w)
+    x = cut(t, x, v.n, h, w, v.c, v.n * h);
+  return x;
+}
+
+ti_val ti_twice(ti_tape *t, ti_val x)
+{
+  if (!alive(t, x))
+    return TI_NONE;
+  const ti_value v = t->values[x];
+
+  if (count_of(&v) > INT_MAX / 2)
+    return fail_shape(t, "values of a sample", NULL, INT_MAX, INT_MAX / 2);
+  x = ti_reshape(t, x, 1, 1, 1, (int)count_of(&v));
+  return ti_reshape(t, ti_concat(t, x, x), 2 * v.n, v.h, v.w, v.c);
 }
 
 ti_val ti_timestep(ti_tape *t, ti_val timesteps, int dim, int flip, double shift)

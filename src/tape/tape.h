@@ -35,7 +35,8 @@ typedef struct ti_value {
   ti_val grad;    /* of base values; TI_NONE = none yet */
   int wants_grad; /* depends on what is learnt */
   int is_input, is_output;
-  size_t offset; /* in the arena, after ti_tape_plan() */
+  int is_constant; /* an input that several runs share */
+  size_t offset;   /* in the arena, after ti_tape_plan() */
 } ti_value;
 
 typedef enum {
@@ -110,6 +111,7 @@ typedef struct ti_tape {
   int num_values, num_records, room_values, room_records;
   int block, num_blocks;
   size_t arena_bytes; /* after ti_tape_plan() */
+  int num_constant;   /* the same: records at the front that read constants alone */
 } ti_tape;
 
 /* error outlives the tape */
@@ -122,7 +124,8 @@ void ti_tape_fail(ti_tape *t, textinv_status status);
 /* ------ builders; w and b as torch lays them out, b may be NULL, residual may be TI_NONE */
 ti_val ti_input(ti_tape *t, ti_type type, int n, int h, int w, int c);
 ti_val ti_want_grad(ti_tape *t, ti_val v);
-void ti_output(ti_tape *t, ti_val v); /* keep v until the end of a run */
+ti_val ti_constant(ti_tape *t, ti_val v); /* of an input: the same in several runs */
+void ti_output(ti_tape *t, ti_val v);     /* keep v until the end of a run */
 
 /* pads are top, left, bottom, right */
 ti_val ti_conv2d(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int stride, const int pads[4],
@@ -139,6 +142,8 @@ ti_val ti_add(ti_tape *t, ti_val a, ti_val b);
 ti_val ti_add_channels(ti_tape *t, ti_val x, ti_val v);
 ti_val ti_concat(ti_tape *t, ti_val a, ti_val b);
 ti_val ti_upsample(ti_tape *t, ti_val x);
+ti_val ti_crop(ti_tape *t, ti_val x, int h, int w); /* the upper left; has no backward */
+ti_val ti_twice(ti_tape *t, ti_val x);              /* [n, ...] to [2 n, ...]: the samples, again */
 ti_val ti_timestep(ti_tape *t, ti_val timesteps, int dim, int flip, double shift);
 ti_val ti_embedding(ti_tape *t, ti_val ids, ti_val rows, ti_weight *table, ti_weight *positions);
 ti_val ti_gather(ti_tape *t, ti_val x, ti_val index);
@@ -157,7 +162,10 @@ void ti_block_end(ti_tape *t);
 textinv_status ti_tape_backward(ti_tape *t, ti_val loss, int recompute, int num_of);
 ti_val ti_tape_grad(const ti_tape *t, ti_val v); /* TI_NONE when it got none */
 
-/* drop records whose results nothing uses, then lay all values out; sets arena_bytes */
+/*
+ * Drop records whose results nothing uses, move those that read constants alone to the front and
+ * keep what they write, then lay all values out; sets arena_bytes and num_constant.
+ */
 textinv_status ti_tape_plan(ti_tape *t);
 
 /* ------ for the files of this folder */

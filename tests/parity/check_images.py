@@ -122,7 +122,8 @@ def check_model(report, name):
             embeddings.set('<toy>', values, i)
         case = Case(report, name, pipe, session, model, embeddings)
         size = model.info.size
-        side = model.info.latent_scale << (len(pipe.unet.config.block_out_channels) - 1)
+        scale = model.info.latent_scale
+        side = scale << (len(pipe.unet.config.block_out_channels) - 1)
         prompt, negative = 'a photo of <toy> on the beach', 'dark, snow'
         if name in models.FULL:
             report.guard(name, case.run, 'ddim 4 steps', 'ddim', prompt, negative, 4, 7.5)
@@ -137,6 +138,8 @@ def check_model(report, name):
         for what, options in {
             'euler 7 steps, guidance 3, {} x {}'.format(size + side, size - side): dict(
                 sampler='euler', steps=7, guidance=3.0, width=size + side, height=size - side, seed=2 ** 40 + 7),
+            'ddim 6 steps, guidance 4, {} x {}'.format(size + 3 * scale, size - scale): dict(
+                sampler='ddim', steps=6, guidance=4.0, width=size + 3 * scale, height=size - scale),
             'ddim 9 steps, no guidance': dict(sampler='ddim', steps=9, guidance=1.0, seed=0),
             'ddim 11 steps, no negative prompt': dict(sampler='ddim', steps=11, guidance=5.0, negative=None),
             'pndm 13 steps': dict(sampler='pndm', steps=13, guidance=4.0),

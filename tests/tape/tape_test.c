@@ -144,7 +144,7 @@ static result run(const float *rows, int recompute, int num_of)
   assert_int_equal(ti_arena_reserve(&arena, &error, r.bytes), TEXTINV_OK);
   memset(arena.data, 0xff, arena.bytes); /* NaN: a value read before it is written shows */
   fill(&plan, &arena, &n, rows);
-  assert_int_equal(ti_plan_run(&plan, &arena, NULL), TEXTINV_OK);
+  assert_int_equal(ti_plan_run(&plan, &arena, 0, NULL), TEXTINV_OK);
   r.loss = *(float *)ti_plan_data(&plan, &arena, n.loss);
   if (num_of > 0)
     memcpy(r.gradient, ti_plan_data(&plan, &arena, ti_tape_grad(&plan.tape, n.rows)),
@@ -300,13 +300,100 @@ static void peak_is_what_the_process_uses(void **state)
 
   assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
   memset(ti_plan_data(&plan, &arena, x), 0, 512u * 512 * 64 * 4);
-  assert_int_equal(ti_plan_run(&plan, &arena, NULL), TEXTINV_OK);
+  assert_int_equal(ti_plan_run(&plan, &arena, 0, NULL), TEXTINV_OK);
   const double used = (double)(resident_pages() - before) * (double)sysconf(_SC_PAGESIZE);
 
   assert_true(used < 1.05 * (double)ti_plan_bytes(&plan) + (4 << 20));
   assert_true(used > 0.95 * (double)ti_plan_bytes(&plan));
   ti_plan_free(&plan);
   ti_arena_free(&arena);
+}
+
+/* a context that stays, latents that change: a run that is `again` gives what a whole run gives */
+static void constants_are_computed_once(void **state)
+{
+  enum { SIDE = 3, WIDTH = 8 };
+  ti_kernels kernels;
+  ti_plan plan;
+  ti_arena arena = { NULL, 0 };
+  float whole[2][2 * SIDE * SIDE * WIDTH];
+
+  (void)state;
+  ti_kernels_init_cpu(&kernels);
+  for (int again = 0; again < 2; again++) {
+    memset(&plan, 0, sizeof(plan));
+    ti_tape_init(&plan.tape, TI_F32, &error);
+    ti_tape *t = &plan.tape;
+    const ti_val x = ti_input(t, TI_TYPE_F32, 1, SIDE, SIDE, WIDTH);
+    const ti_val context = ti_constant(t, ti_input(t, TI_TYPE_F32, 2, 1, 5, WIDTH));
+    const ti_val q = ti_twice(t, ti_activate(t, x, TI_SILU));
+    const ti_val keys = ti_activate(t, ti_activate(t, context, TI_SILU), TI_GELU);
+    const ti_val y = ti_add(t, ti_attention(t, q, keys, context, 2, 0), ti_twice(t, x));
+
+    ti_output(t, y);
+    assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+    assert_int_equal(plan.tape.num_constant, 2);
+    assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
+    for (int step = 0; step < 3; step++) {
+      float *values = ti_plan_data(&plan, &arena, x), *held;
+
+      test_seed(20 + (unsigned)step);
+      for (int i = 0; i < SIDE * SIDE * WIDTH; i++)
+        values[i] = test_normal();
+      if (!again || !step) {
+        test_seed(30);
+        held = ti_plan_data(&plan, &arena, context);
+        for (int i = 0; i < 2 * 5 * WIDTH; i++)
+          held[i] = test_normal();
+      }
+      assert_int_equal(ti_plan_run(&plan, &arena, again && step, NULL), TEXTINV_OK);
+    }
+    memcpy(whole[again], ti_plan_data(&plan, &arena, y), sizeof(whole[again]));
+    ti_plan_free(&plan);
+    ti_arena_free(&arena);
+  }
+  assert_memory_equal(whole[0], whole[1], sizeof(whole[0]));
+  /* the two contexts differ */
+  assert_memory_not_equal(whole[0], whole[0] + SIDE * SIDE * WIDTH, sizeof(whole[0]) / 2);
+}
+
+static void a_crop_keeps_the_upper_left(void **state)
+{
+  ti_kernels kernels;
+  ti_plan plan;
+  ti_arena arena = { NULL, 0 };
+
+  (void)state;
+  memset(&plan, 0, sizeof(plan));
+  ti_kernels_init_cpu(&kernels);
+  ti_tape_init(&plan.tape, TI_F32, &error);
+  ti_tape *t = &plan.tape;
+  const ti_val x = ti_input(t, TI_TYPE_F32, 2, 4, 6, 3), y = ti_crop(t, x, 3, 5);
+
+  ti_output(t, y);
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+  assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
+  float *from = ti_plan_data(&plan, &arena, x);
+
+  for (int i = 0; i < 2 * 4 * 6 * 3; i++)
+    from[i] = (float)i;
+  assert_int_equal(ti_plan_run(&plan, &arena, 0, NULL), TEXTINV_OK);
+  const float *met = ti_plan_data(&plan, &arena, y);
+
+  for (int n = 0; n < 2; n++) {
+    for (int row = 0; row < 3; row++) {
+      for (int i = 0; i < 5 * 3; i++)
+        assert_true(*met++ == (float)(((n * 4 + row) * 6) * 3 + i));
+    }
+  }
+  ti_plan_free(&plan);
+  ti_arena_free(&arena);
+
+  /* what is trained cannot be cut: there is no gradient of it */
+  ti_tape_init(&plan.tape, TI_F32, &error);
+  ti_crop(t, ti_want_grad(t, ti_input(t, TI_TYPE_F32, 1, 4, 4, 3)), 3, 4);
+  assert_int_equal(ti_tape_status(t), TEXTINV_E_SHAPE);
+  ti_tape_free(t);
 }
 
 static void cancel_stops_a_run(void **state)
@@ -326,7 +413,7 @@ static void cancel_stops_a_run(void **state)
   assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
   assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
   fill(&plan, &arena, &n, rows);
-  assert_int_equal(ti_plan_run(&plan, &arena, &cancel), TEXTINV_E_CANCELLED);
+  assert_int_equal(ti_plan_run(&plan, &arena, 0, &cancel), TEXTINV_E_CANCELLED);
   ti_plan_free(&plan);
   ti_arena_free(&arena);
 }
@@ -359,6 +446,8 @@ int main(void)
     cmocka_unit_test(unused_records_are_dropped),
     cmocka_unit_test(values_do_not_overlap),
     cmocka_unit_test(peak_is_what_the_process_uses),
+    cmocka_unit_test(constants_are_computed_once),
+    cmocka_unit_test(a_crop_keeps_the_upper_left),
     cmocka_unit_test(cancel_stops_a_run),
     cmocka_unit_test(a_wrong_shape_kills_the_tape),
   };
