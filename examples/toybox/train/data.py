@@ -23,12 +23,13 @@ SHARD = 4096
 VALIDATION = 1_000_000   # the shard that nothing is trained on
 
 
-def open_world(threads=2):
+def open_world(size=None, threads=2):
+  """the world, or the part of it that a size is taught"""
   sys.path.insert(0, os.path.join(common.ROOT, "examples", "toybox", "world"))
   from world import World
   return World(pack=os.environ.get("TOYBOX_PACK",
                                    os.path.join(common.ROOT, "build", "toybox", "world.pack")),
-               threads=threads)
+               threads=threads, nouns=size and SIZES[size].get("nouns"))
 
 
 def stage_of(shard):
@@ -117,7 +118,7 @@ if __name__ == "__main__":
   parser.add_argument("--shards", type=int, default=12, help="how many")
   parser.add_argument("--threads", type=int, default=2)
   a = parser.parse_args()
-  world = open_world(a.threads)
+  world = open_world(a.size, a.threads)
   for k in [VALIDATION] + list(range(a.first, a.first + a.shards)):
     render(a.size, k, world)
     print(f"shard {k}", flush=True)

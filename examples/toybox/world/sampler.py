@@ -49,8 +49,9 @@ class Rng:
 class Sampler:
     """Everything but the pixels."""
 
-    def __init__(self, header, scenes, phrases, styles, families):
+    def __init__(self, header, scenes, phrases, styles, families, nouns=None):
         self.header = header
+        self.syllabus = nouns and set(nouns)
         self.held = HeldOut()
         self.concepts = self.held.concepts
         self.all_styles = styles
@@ -68,13 +69,18 @@ class Sampler:
         self._words()
 
     def _nouns(self):
-        """self.things: noun -> kind -> list of objects; held-out meshes are left out."""
+        """self.things: noun -> kind -> list of objects; held-out meshes are left out.
+
+        Of a syllabus, every noun is core.
+        """
         self.things, core = {}, set()
         self.mesh_of_key = {}
 
         def add(noun, kind, thing, is_core):
+            if self.syllabus and noun not in self.syllabus:
+                return
             self.things.setdefault(noun, {}).setdefault(kind, []).append(thing)
-            if is_core:
+            if is_core or self.syllabus:
                 core.add(noun)
 
         for i, m in enumerate(self.header["meshes"]):
@@ -91,6 +97,8 @@ class Sampler:
                 s["core"] and s["noun"] in self.things,
             )
         self.nouns = sorted(self.things)
+        if self.syllabus and len(self.nouns) < len(self.syllabus):
+            raise ValueError(f"not in the world: {sorted(self.syllabus - set(self.nouns))}")
         self.members = {
             name: sorted(n for n in nouns if n in self.things)
             for name, nouns in grammar.CLASSES.items()

@@ -3,6 +3,8 @@
     w = World("build/toybox/world.pack", threads=2)
     images, captions, metas = w.batch(range(32), size=64)
 
+    World(nouns=["car", "vase"]) draws these things alone.
+
 Everything is a function of the seed. The pixels are made in C (render.c and its neighbours), which
 is compiled next to the pack on first use.
 """
@@ -19,12 +21,12 @@ __all__ = ["DRAWING", "EMOJI", "FAMILY", "MESH", "PAPER", "Rng", "World"]
 
 
 class World(Sampler):
-    def __init__(self, pack="build/toybox/world.pack", threads=2, library=None):
+    def __init__(self, pack="build/toybox/world.pack", threads=2, library=None, nouns=None):
         where = os.path.dirname(os.path.abspath(pack))
         self.renderer = c = Renderer(library or os.path.join(where, "libworld.so"))
         self.pack = Pack(pack)
         self.threads = threads
-        super().__init__(self.pack.header, c.scenes, c.phrases, c.styles, c.families)
+        super().__init__(self.pack.header, c.scenes, c.phrases, c.styles, c.families, nouns)
 
     def _lift(self, kind, thing):
         """What lies flat is looked at from higher up."""
