@@ -58,9 +58,14 @@ class Yardstick:
     return {k: float(np.mean(v)) for k, v in rows.items() if v}
 
 
-def accuracies(judge, pictures, wanted):
-  """percent right of scene, style, noun and noun among the five best; wanted is (noun, scene, style)"""
+def accuracies(judge, pictures, wanted, nouns):
+  """
+  percent right of scene, style, noun and noun among the five best of nouns; wanted is (noun, scene,
+  style)
+  """
   logits = judge.look(pictures)[0]
+  others = [i for i, n in enumerate(judge.labels["noun"]) if n not in nouns]
+  logits["noun"][:, others] = -torch.inf
   out = {}
   for i, k in ((1, "scene"), (2, "style"), (0, "noun")):
     truth = torch.tensor([judge.labels[k].index(w[i]) for w in wanted])[:, None]

@@ -26,6 +26,7 @@ import export
 import judge as judging
 import plane
 from cells import CELLS, article, prompt_for
+from config import SIZES
 from measure import SIDE, Yardstick, accuracies, sanity
 
 
@@ -82,10 +83,10 @@ def model_table(world, judge, pipe, count, steps, guidance):
                else prompt_for(world, (w[1], w[2]), article(w[0])) + " on a white background"
                for w in wanted]
     rows[split + ", model"] = accuracies(
-      judge, export.generate(pipe, prompts, steps, guidance), wanted)
+      judge, export.generate(pipe, prompts, steps, guidance), wanted, world.nouns)
     rows[split + ", renders"] = accuracies(
       judge, np.stack([world.render_caption_spec(*w, 1000 + i, SIDE)
-                       for i, w in enumerate(wanted)]), wanted)
+                       for i, w in enumerate(wanted)]), wanted, world.nouns)
   return rows
 
 
@@ -172,6 +173,8 @@ def inversion_sheet(sheet, path, cell=72):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--model")
+  parser.add_argument("--size", default="first", choices=SIZES,
+                      help="whose nouns the model was taught")
   parser.add_argument("--clip", default=os.path.join(common.ROOT, "models", "toybox-clip"))
   parser.add_argument("--judge", default=os.path.join(common.ROOT, "models", "toybox-judge"))
   parser.add_argument("--words", help="folder of learnt words")
@@ -187,7 +190,7 @@ def main():
   parser.add_argument("--json", help="where to write the numbers too")
   a = parser.parse_args()
   torch.set_num_threads(common.CPU_WORKERS)
-  world = data.open_world()
+  world = data.open_world(None if a.sanity else a.size)
   judge = judging.load(a.judge)
   result = {}
   if a.sanity:

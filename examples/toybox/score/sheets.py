@@ -14,11 +14,13 @@ import common
 import data
 import export
 from cells import article, prompt_for
+from config import SIZES
 from score import open_pipeline, wanted_triples
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--model", required=True)
+  parser.add_argument("--size", default="first", choices=SIZES)
   parser.add_argument("--seen")
   parser.add_argument("--unseen")
   parser.add_argument("--count", type=int, default=64)
@@ -26,7 +28,7 @@ if __name__ == "__main__":
   parser.add_argument("--guidance", type=float, default=4.0)
   a = parser.parse_args()
   torch.set_num_threads(common.CPU_WORKERS)
-  world, pipe = data.open_world(), open_pipeline(a.model)
+  world, pipe = data.open_world(a.size), open_pipeline(a.model)
   for split, path in (("seen", a.seen), ("unseen", a.unseen)):
     if path:
       prompts = [prompt_for(world, (scene, style), article(noun))
