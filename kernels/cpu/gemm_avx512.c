@@ -15,8 +15,8 @@ TI_AVX512_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float 
 }
 
 /*
- * lanes are cin: for each cout a small matrix [cin, taps], turned; or a row as it is. Each lies in another page,
- * which the processor does not foresee.
+ * lanes are cin: for each cout a small matrix [cin, taps], turned; or a row as it is. Each lies in
+ * another page, which the processor does not foresee.
  */
 TI_AVX512_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
 {
@@ -70,10 +70,8 @@ TI_AVX512_INLINE void product_fixed(int rows, float *c, size_t c_r, const float 
   __m512 sum[TI_TILE_ROWS][2];
 
   TI_UNROLL
-  for (int r = 0; r < rows; r++) {
-    sum[r][0] = accumulate ? _mm512_loadu_ps(c + r * c_r) : _mm512_setzero_ps();
-    sum[r][1] = accumulate ? _mm512_loadu_ps(c + r * c_r + TI_LANES) : _mm512_setzero_ps();
-  }
+  for (int r = 0; r < rows; r++)
+    sum[r][0] = sum[r][1] = _mm512_setzero_ps();
   for (int u = 0; u < units; u++, a += TI_PANEL) {
     for (int i = 0; i < TI_UNIT; i++, b += TI_UNIT) {
       const __m512 low = _mm512_load_ps(b), high = _mm512_load_ps(b + TI_LANES);
@@ -89,20 +87,27 @@ TI_AVX512_INLINE void product_fixed(int rows, float *c, size_t c_r, const float 
   }
   TI_UNROLL
   for (int r = 0; r < rows; r++) {
-    _mm512_storeu_ps(c + r * c_r, sum[r][0]);
-    _mm512_storeu_ps(c + r * c_r + TI_LANES, sum[r][1]);
+    float *at = c + r * c_r;
+
+    if (accumulate) {
+      sum[r][0] = _mm512_add_ps(sum[r][0], _mm512_loadu_ps(at));
+      sum[r][1] = _mm512_add_ps(sum[r][1], _mm512_loadu_ps(at + TI_LANES));
+    }
+    _mm512_storeu_ps(at, sum[r][0]);
+    _mm512_storeu_ps(at + TI_LANES, sum[r][1]);
   }
 }
 
-#define CASE(n) \
+#define CASE(n)                                                                                    \
   case n: product_fixed(n, c, c_r, a, b, units, accumulate); break;
 
 static TI_AVX512 void product(int rows, float *c, size_t c_r, const float *a, const float *b,
                               int units, int accumulate)
 {
   switch (rows) {
-    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
-    CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
+    CASE(1)
+    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+      CASE(13) CASE(14)
   }
 }
 

@@ -1,8 +1,8 @@
 /*
  * What the AVX-512 convolutions share: panels of activations and of weights, and their product.
  *
- * The reduction runs in units of 32 channels. A panel of activations is [units, 14 rows, 32], one of
- * weights [units, 32, 32 lanes]. Weights are read from the file's own values (any type, any
+ * The reduction runs in units of 32 channels. A panel of activations is [units, 14 rows, 32], one
+ * of weights [units, 32, 32 lanes]. Weights are read from the file's own values (any type, any
  * alignment) when they are needed and laid out in the cache, so nothing is kept for them.
  */
 #ifndef TI_GEMM_AVX512_H
@@ -15,14 +15,15 @@
 #ifdef TI_HAVE_AVX512
 
 enum {
-  TI_UNIT = 32,                            /* channels of a unit, lanes of a panel */
-  TI_PANEL = TI_TILE_ROWS * TI_UNIT,       /* floats of a unit of activations */
-  TI_WEIGHT_UNIT = TI_UNIT * TI_UNIT,      /* floats of a unit of weights */
+  TI_UNIT = 32,                       /* channels of a unit, lanes of a panel */
+  TI_PANEL = TI_TILE_ROWS * TI_UNIT,  /* floats of a unit of activations */
+  TI_WEIGHT_UNIT = TI_UNIT * TI_UNIT, /* floats of a unit of weights */
   TI_MAX_TAPS = 9,
   TI_TAP_FLOATS = TI_UNIT * TI_MAX_TAPS * TI_UNIT
 };
 
-/* a frozen matrix [cout, cin, taps] seen from one direction: lanes are outputs, depth is summed over */
+/* a frozen matrix [cout, cin, taps] seen from one direction: lanes are outputs, depth is summed
+ * over */
 typedef struct ti_matrix {
   const void *data;
   ti_dtype dtype;
@@ -36,7 +37,11 @@ typedef struct ti_matrix {
  */
 void ti_matrix_taps(const ti_matrix *w, float *out, int d, int l);
 
-/* c [rows, 32] (rows c_r apart) (+)= units of a panel times units of weights; rows <= 14 */
+/*
+ * c [rows, 32] (rows c_r apart) (+)= units of a panel times units of weights; rows <= 14. The units
+ * are summed by themselves before they join c: the error of a sum grows with the root of its
+ * length, and calls of a few units each make a sum of short sums.
+ */
 void ti_panel_product(int rows, float *c, size_t c_r, const float *a, const float *b, int units,
                       int accumulate);
 

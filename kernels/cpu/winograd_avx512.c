@@ -5,9 +5,10 @@
  *
  * with the points 0, +-sqrt(1/2), +-sqrt(2) and infinity, so that the sums are 36 matrix products;
  * these points have half the error of the usual 0, +-1, +-2. The transformed image
- * and the transformed weights of a group of outputs lie in scratch; the latter are made anew in every run,
- * so that no copy of the weights is kept. The backward pass is the same with the taps turned and the channels exchanged.
- * Upsampling costs nothing forward (pixels are read at half their position); backward its four are added.
+ * and the transformed weights of a group of outputs lie in scratch; the latter are made anew in
+ * every run, so that no copy of the weights is kept. The backward pass is the same with the taps
+ * turned and the channels exchanged. Upsampling costs nothing forward (pixels are read at half
+ * their position); backward its four are added.
  */
 #include "gemm_avx512.h"
 
@@ -17,9 +18,10 @@
 
 enum {
   POINTS = 36,
-  LEAST_PIXELS = 1024,       /* of an image, below which transforming weights costs too much */
-  IMAGE_BYTES = 32 << 20,    /* of transformed image at once */
-  WEIGHT_BYTES = 16 << 20,   /* of transformed weights at once */
+  LEAST_PIXELS = 1024,     /* of an image, below which transforming weights costs too much */
+  IMAGE_BYTES = 32 << 20,  /* of transformed image at once */
+  WEIGHT_BYTES = 16 << 20, /* of transformed weights at once */
+  SHORT_SUM = 4,           /* units that are summed by themselves, for precision */
   MAX_TILES = 64 * TI_TILE_ROWS
 };
 
@@ -29,7 +31,8 @@ typedef struct record {
   ti_dtype dtype;
   int src_h, src_w, src_c, dst_h, dst_w, dst_c; /* of the convolution: upsampled where up = 2 */
   int pad_top, pad_left;
-  int src_up, dst_up;      /* 2: the values in memory are those at half the position, or the sums of four */
+  int src_up,
+    dst_up; /* 2: the values in memory are those at half the position, or the sums of four */
   int tiles_x, tiles_y, num_tiles;
   int tiles_at_once;
   int depth, lanes_at_once; /* panels: units of 32 source channels, of 32 outputs */
@@ -105,7 +108,8 @@ TI_AVX512_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, co
   const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
   const int y0 = at / r->tiles_x * 4 - r->pad_top, x0 = at % r->tiles_x * 4 - r->pad_left;
   const size_t point = (size_t)panels * r->depth * TI_PANEL;
-  float *to = v + ((size_t)slot / TI_TILE_ROWS * r->depth) * TI_PANEL + slot % TI_TILE_ROWS * TI_UNIT;
+  float *to = v + ((size_t)slot / TI_TILE_ROWS * r->depth) * TI_PANEL +
+              slot % TI_TILE_ROWS * TI_UNIT;
   const int h = r->src_h / r->src_up, w = r->src_w / r->src_up;
 
   for (int c = 0; c < r->depth * TI_UNIT; c += TI_LANES) {
@@ -244,13 +248,19 @@ static room room_of(const record *r)
                  .sums = (size_t)POINTS * r->tiles_at_once * r->lanes_at_once * TI_UNIT };
 }
 
-/* the sums of one point and one panel of lanes */
+/* the sums of one point and one panel of lanes; a few units of weights serve all tiles from the
+ * cache */
 static void sum_tiles(const record *r, float *sums, size_t row, const float *image,
                       const float *weights, int tiles)
 {
-  for (int i = 0; i < tiles; i += TI_TILE_ROWS)
-    ti_panel_product(tiles - i < TI_TILE_ROWS ? tiles - i : TI_TILE_ROWS, sums + i * row, row,
-                     image + (size_t)i / TI_TILE_ROWS * r->depth * TI_PANEL, weights, r->depth, 0);
+  for (int u = 0; u < r->depth; u += SHORT_SUM) {
+    const int units = r->depth - u < SHORT_SUM ? r->depth - u : SHORT_SUM;
+
+    for (int i = 0; i < tiles; i += TI_TILE_ROWS)
+      ti_panel_product(tiles - i < TI_TILE_ROWS ? tiles - i : TI_TILE_ROWS, sums + i * row, row,
+                       image + ((size_t)i / TI_TILE_ROWS * r->depth + u) * TI_PANEL,
+                       weights + (size_t)u * TI_WEIGHT_UNIT, units, u > 0);
+  }
 }
 
 static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
@@ -263,7 +273,8 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
   const size_t unit = TI_WEIGHT_UNIT, row = (size_t)group * TI_UNIT;
 
   for (int first = 0; first < r->num_tiles; first += r->tiles_at_once) {
-    const int left = r->num_tiles - first, tiles = left < r->tiles_at_once ? left : r->tiles_at_once;
+    const int left = r->num_tiles - first,
+              tiles = left < r->tiles_at_once ? left : r->tiles_at_once;
     const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
     const size_t image_point = (size_t)panels * r->depth * TI_PANEL;
     const size_t weight_panel = r->depth * unit, weight_point = group * weight_panel;
@@ -280,7 +291,7 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
         for (int i = 0; i < lanes * r->depth; i++)
           transform_weights(r, weights + i * unit, weight_point, i % r->depth,
                             (from + i / r->depth) * TI_UNIT);
-        /* all panels of a point to one thread: its image stays in the cache */
+          /* all panels of a point to one thread: its image stays in the cache */
 #pragma omp for schedule(dynamic, 1)
         for (int p = 0; p < POINTS; p++) {
           for (int i = 0; i < lanes; i++)
