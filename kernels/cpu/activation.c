@@ -31,7 +31,7 @@ static double slope(ti_activation kind, double x)
 textinv_status ti_cpu_activation_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                      const ti_activation_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->count))
   for (size_t i = 0; i < s->count; i++)
     ti_store(dtype, y, i, (float)value(s->kind, ti_load(dtype, x, i)));
   return TEXTINV_OK;
@@ -40,7 +40,7 @@ textinv_status ti_cpu_activation_fwd(ti_exec *e, ti_dtype dtype, void *y, const 
 textinv_status ti_cpu_activation_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                      const void *x, const ti_activation_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->count))
   for (size_t i = 0; i < s->count; i++)
     ti_store(dtype, dx, i, (float)(ti_load(dtype, dy, i) * slope(s->kind, ti_load(dtype, x, i))));
   return TEXTINV_OK;

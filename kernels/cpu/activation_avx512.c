@@ -121,7 +121,7 @@ static TI_AVX512 void geglu_bwd_row(ti_dtype dtype, void *dx, const void *dy, co
 textinv_status ti_avx512_activation_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                         const ti_activation_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->count))
   for (size_t i = 0; i < s->count; i += CHUNK)
     fwd_range(dtype, s->kind, y, x, i, s->count - i < CHUNK ? s->count : i + CHUNK);
   return TEXTINV_OK;
@@ -130,7 +130,7 @@ textinv_status ti_avx512_activation_fwd(ti_exec *e, ti_dtype dtype, void *y, con
 textinv_status ti_avx512_activation_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                         const void *x, const ti_activation_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->count))
   for (size_t i = 0; i < s->count; i += CHUNK)
     bwd_range(dtype, s->kind, dx, dy, x, i, s->count - i < CHUNK ? s->count : i + CHUNK);
   return TEXTINV_OK;
@@ -139,7 +139,7 @@ textinv_status ti_avx512_activation_bwd(ti_exec *e, ti_dtype dtype, void *dx, co
 textinv_status ti_avx512_geglu_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                    const ti_geglu_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, 2 * (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++)
     geglu_fwd_row(dtype, y, x, r, s->c);
   return TEXTINV_OK;
@@ -148,7 +148,7 @@ textinv_status ti_avx512_geglu_fwd(ti_exec *e, ti_dtype dtype, void *y, const vo
 textinv_status ti_avx512_geglu_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                    const void *x, const ti_geglu_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, 2 * (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++)
     geglu_bwd_row(dtype, dx, dy, x, r, s->c);
   return TEXTINV_OK;

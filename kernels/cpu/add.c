@@ -4,7 +4,7 @@
 textinv_status ti_cpu_add(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                           size_t count)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, count))
   for (size_t i = 0; i < count; i++)
     ti_store(dtype, y, i, ti_load(dtype, a, i) + ti_load(dtype, b, i));
   return TEXTINV_OK;
@@ -15,7 +15,7 @@ textinv_status ti_cpu_add_channels_fwd(ti_exec *e, ti_dtype dtype, void *y, cons
 {
   const size_t c = s->c;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->n * s->hw * c))
   for (int r = 0; r < s->n * s->hw; r++) {
     for (size_t i = 0; i < c; i++)
       ti_store(dtype, y, r * c + i,
@@ -29,7 +29,7 @@ textinv_status ti_cpu_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, con
 {
   const size_t c = s->c, hw = s->hw;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->n * hw * c))
   for (size_t i = 0; i < s->n * c; i++) {
     const size_t from = i / c * hw * c + i % c;
     double sum = 0.0;

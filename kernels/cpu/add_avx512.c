@@ -82,7 +82,7 @@ static TI_AVX512 void sum_pixels(ti_dtype dtype, void *dx, const void *dy, const
 textinv_status ti_avx512_add(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                              size_t count)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, count))
   for (size_t i = 0; i < count; i += CHUNK)
     add_range(dtype, y, a, b, i, i, count - i < CHUNK ? count - i : CHUNK);
   return TEXTINV_OK;
@@ -93,7 +93,7 @@ textinv_status ti_avx512_add_channels_fwd(ti_exec *e, ti_dtype dtype, void *y, c
 {
   const size_t c = s->c;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->n * s->hw * c))
   for (int r = 0; r < s->n * s->hw; r++)
     add_range(dtype, y, x, v, r * c, r / s->hw * c, c);
   return TEXTINV_OK;
@@ -105,7 +105,7 @@ textinv_status ti_avx512_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, 
   const size_t c = s->c, hw = s->hw;
   const int blocks = (s->c + BLOCK - 1) / BLOCK;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, s->n * hw * c))
   for (int i = 0; i < s->n * blocks; i++) {
     const size_t n = i / blocks, from = (size_t)(i % blocks) * BLOCK;
 
@@ -118,7 +118,7 @@ textinv_status ti_avx512_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, 
 textinv_status ti_avx512_upsample_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                       const ti_upsample_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)4 * s->n * s->h * s->w * s->c))
   for (int r = 0; r < s->n * s->h; r++)
     sum_pixels(dtype, dx, dy, s, r);
   return TEXTINV_OK;

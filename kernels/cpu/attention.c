@@ -84,7 +84,7 @@ textinv_status ti_cpu_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *
     status = ti_fail_nomem(e->error, (size_t)e->threads * room * sizeof(double), "attention");
     goto out;
   }
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, ti_attention_work(s)))
   for (int r = 0; r < s->n * s->heads * s->tq; r++) {
     const int head = r / s->tq, i = r % s->tq;
     double *row = work + (size_t)omp_get_thread_num() * room, *acc = row + s->tk;
@@ -131,7 +131,7 @@ static void bwd_q(ti_exec *e, ti_dtype dtype, void *dq, const gradients *g, doub
 {
   const ti_attention_shape *s = g->s;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, ti_attention_work(s)))
   for (int r = 0; r < s->n * s->heads * s->tq; r++) {
     const int head = r / s->tq, i = r % s->tq;
     double *acc = work + (size_t)omp_get_thread_num() * 2 * s->d;
@@ -155,7 +155,7 @@ static void bwd_kv(ti_exec *e, ti_dtype dtype, void *dk, void *dv, const gradien
 {
   const ti_attention_shape *s = g->s;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, ti_attention_work(s)))
   for (int r = 0; r < s->n * s->heads * s->tk; r++) {
     const int head = r / s->tk, j = r % s->tk;
     double *k_acc = work + (size_t)omp_get_thread_num() * 2 * s->d, *v_acc = k_acc + s->d;

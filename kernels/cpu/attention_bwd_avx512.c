@@ -308,7 +308,7 @@ textinv_status ti_avx512_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, voi
   for (int from = 0; from < l.heads; from += l.at_once) {
     const int count = l.heads - from < l.at_once ? l.heads - from : l.at_once;
 
-#pragma omp parallel num_threads(e->threads)
+#pragma omp parallel num_threads(ti_threads(e, ti_attention_work(s)))
     {
       float *work = threads + omp_get_thread_num() * l.thread;
 

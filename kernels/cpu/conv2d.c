@@ -91,7 +91,7 @@ textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void
     status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
     goto out;
   }
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, ti_conv2d_work(s)))
   for (int r = 0; r < s->n * s->oh; r++) {
     for (int o = 0; o < s->cout; o++) {
       for (int ox = 0; ox < s->ow; ox++) {
@@ -126,7 +126,7 @@ textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const voi
     status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
     goto out;
   }
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, ti_conv2d_work(s)))
   for (int r = 0; r < s->n * s->h; r++) {
     for (int i = 0; i < s->cin; i++) {
       for (int x = 0; x < s->w; x++) {

@@ -291,10 +291,12 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
   for (int i = 0; i < r->num_passes; i++) {
     const pass *p = &r->passes[i];
     const int rows = r->n * p->h * p->w, row_blocks = (rows + ROWS - 1) / ROWS;
+    const int threads = ti_threads(e, ti_matrix_work(rows, r->src_c * p->num_taps, r->dst_c));
     /* whole panels, spread evenly over blocks and rows over blocks alike */
     const int panels = (r->dst_c + TI_UNIT - 1) / TI_UNIT;
-    const int wanted = row_blocks >= 2 * e->threads ? 1 : (2 * e->threads + row_blocks - 1) /
-                                                              (row_blocks ? row_blocks : 1);
+    const int wanted = threads == 1 || row_blocks >= 2 * threads
+                           ? 1
+                           : (2 * threads + row_blocks - 1) / (row_blocks ? row_blocks : 1);
     const int least = (panels * TI_UNIT + COLUMNS - 1) / COLUMNS;
     const int parts = wanted < least ? least : wanted < panels ? wanted : panels;
     const int width = (panels + parts - 1) / parts * TI_UNIT;
@@ -303,7 +305,7 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
                                         TI_TILE_ROWS * TI_TILE_ROWS
                                   : 0;
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(e->threads)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (int j = 0; j < row_blocks * column_blocks; j++) {
       float *at = (float *)e->scratch + omp_get_thread_num() * m.all;
       const int first = j / column_blocks * height, from = j % column_blocks * width;

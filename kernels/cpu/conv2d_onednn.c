@@ -1,7 +1,11 @@
-/* Convolution through oneDNN: direct, NHWC, weights packed once; nearest upsampling goes before it. */
+/* Convolution through oneDNN: direct, NHWC, weights packed once; nearest upsampling goes before it.
+ */
+#include "cpu.h"
 #include "onednn.h"
 
 #ifdef TI_ONEDNN
+
+#include <omp.h>
 
 textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                         size_t *scratch_bytes, ti_weight *w,
@@ -25,6 +29,7 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
   *prepared = NULL;
   if (!engine || type == dnnl_data_type_undef)
     return TEXTINV_OK;
+  omp_set_num_threads(ti_threads(e, ti_conv2d_work(s)));
   c.src = ti_md_new(4, x, type, dnnl_nhwc);
   c.dst = ti_md_new(4, y, type, dnnl_nhwc);
   c.weights = ti_md_new(4, weights, type, dnnl_format_tag_any);
@@ -35,7 +40,8 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
     status = ti_fail_nomem(e->error, 0, w->name);
     goto out;
   }
-  made = backward ? ti_dnnl_conv_bwd(&pd, engine, &c, attr) : ti_dnnl_conv_fwd(&pd, engine, &c, attr);
+  made = backward ? ti_dnnl_conv_bwd(&pd, engine, &c, attr)
+                  : ti_dnnl_conv_fwd(&pd, engine, &c, attr);
   if (made == dnnl_success)
     status = ti_dnnl_record_new(e, &r, scratch_bytes, pd, backward, dtype, w, plain,
                                 dtype == TI_F32 ? "dnnl f32" : "dnnl bf16");
@@ -43,6 +49,7 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
     ti_dnnl_record_upsample(r, scratch_bytes, &(ti_upsample_shape){ s->n, s->h, s->w, s->cin });
   *prepared = r;
 out:
+  omp_set_num_threads(e->threads);
   if (attr)
     dnnl_primitive_attr_destroy(attr);
   ti_md_free(plain);

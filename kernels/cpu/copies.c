@@ -8,7 +8,7 @@ textinv_status ti_cpu_copy_columns(ti_exec *e, ti_dtype dtype, void *y, const vo
 {
   const size_t size = ti_dtype_size(dtype);
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->count))
   for (int r = 0; r < s->rows; r++)
     memcpy((char *)y + ((size_t)r * s->y_c + s->y_from) * size,
            (const char *)x + ((size_t)r * s->x_c + s->x_from) * size, s->count * size);
@@ -44,7 +44,7 @@ textinv_status ti_cpu_cast(ti_exec *e, ti_dtype y_dtype, void *y, ti_dtype x_dty
   enum { CHUNK = 1 << 16 };
   const size_t y_size = ti_dtype_size(y_dtype), x_size = ti_dtype_size(x_dtype);
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, count))
   for (size_t i = 0; i < count; i += CHUNK)
     ti_convert(y_dtype, (char *)y + i * y_size, x_dtype, (const char *)x + i * x_size,
                count - i < CHUNK ? count - i : CHUNK);

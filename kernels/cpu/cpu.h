@@ -10,6 +10,34 @@
  */
 const float *ti_cpu_floats(ti_dtype dtype, const void *x, size_t count, void **heap);
 
+/*
+ * Threads for an operation that touches so many values: one where starting the others would take
+ * longer than they save. A value takes a nanosecond, a start some microseconds, and milliseconds
+ * where the cores are busy.
+ */
+static inline int ti_threads(const ti_exec *e, size_t values)
+{
+  enum { LEAST_VALUES = 1 << 15 };
+
+  return values < LEAST_VALUES ? 1 : e->threads;
+}
+
+/* the values that take as long as a matrix product, or attention, which is two */
+static inline size_t ti_matrix_work(size_t rows, size_t depth, size_t columns)
+{
+  return rows * depth * columns / 32;
+}
+
+static inline size_t ti_conv2d_work(const ti_conv2d_shape *s)
+{
+  return ti_matrix_work((size_t)s->n * s->oh * s->ow, (size_t)s->cin * s->kh * s->kw, s->cout);
+}
+
+static inline size_t ti_attention_work(const ti_attention_shape *s)
+{
+  return ti_matrix_work((size_t)s->n * s->heads * s->tq, 2 * (size_t)s->d, s->tk);
+}
+
 static inline double ti_cpu_dot(const float *a, const float *b, size_t count)
 {
   double sum = 0.0;
@@ -21,13 +49,11 @@ static inline double ti_cpu_dot(const float *a, const float *b, size_t count)
 }
 
 textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x, const void *w,
-                                 const float *bias, const void *residual,
-                                 const ti_conv2d_shape *s);
+                                 const float *bias, const void *residual, const ti_conv2d_shape *s);
 textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                  const void *w, const ti_conv2d_shape *s);
 textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x, const void *w,
-                                 const float *bias, const void *residual,
-                                 const ti_linear_shape *s);
+                                 const float *bias, const void *residual, const ti_linear_shape *s);
 textinv_status ti_cpu_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                  const void *w, const ti_linear_shape *s);
 textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
@@ -46,17 +72,16 @@ textinv_status ti_cpu_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const 
 textinv_status ti_cpu_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
                                     const void *k, const void *v, const ti_attention_shape *s);
 textinv_status ti_cpu_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
-                                    const void *do_, const void *o, const float *lse,
-                                    const void *q, const void *k, const void *v,
-                                    const ti_attention_shape *s);
+                                    const void *do_, const void *o, const float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s);
 textinv_status ti_cpu_activation_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                      const ti_activation_shape *s);
 textinv_status ti_cpu_activation_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                      const void *x, const ti_activation_shape *s);
 textinv_status ti_cpu_geglu_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                 const ti_geglu_shape *s);
-textinv_status ti_cpu_geglu_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                const void *x, const ti_geglu_shape *s);
+textinv_status ti_cpu_geglu_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy, const void *x,
+                                const ti_geglu_shape *s);
 textinv_status ti_cpu_add(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                           size_t count);
 textinv_status ti_cpu_add_channels_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,

@@ -18,7 +18,7 @@ textinv_status ti_cpu_geglu_fwd(ti_exec *e, ti_dtype dtype, void *y, const void 
 {
   const size_t c = s->c;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, 2 * s->rows * c))
   for (int r = 0; r < s->rows; r++) {
     for (size_t i = 0; i < c; i++) {
       const double a = ti_load(dtype, x, 2 * r * c + i), b = ti_load(dtype, x, 2 * r * c + c + i);
@@ -34,7 +34,7 @@ textinv_status ti_cpu_geglu_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void
 {
   const size_t c = s->c;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, 2 * s->rows * c))
   for (int r = 0; r < s->rows; r++) {
     for (size_t i = 0; i < c; i++) {
       const size_t a_at = 2 * r * c + i, b_at = a_at + c;

@@ -32,7 +32,7 @@ textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *
 {
   const int per = s->c / s->groups, len = per * s->hw;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
   for (int i = 0; i < s->n * s->groups; i++) {
     const int c0 = i % s->groups * per;
     const size_t from = (size_t)(i / s->groups) * s->hw * s->c + c0;
@@ -69,7 +69,7 @@ textinv_status ti_cpu_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const 
 {
   const int per = s->c / s->groups, len = per * s->hw;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
   for (int i = 0; i < s->n * s->groups; i++) {
     const int c0 = i % s->groups * per;
     const size_t from = (size_t)(i / s->groups) * s->hw * s->c + c0;

@@ -251,7 +251,7 @@ textinv_status ti_avx512_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, floa
 
   if (s->c / s->groups > MAX_CHANNELS)
     return ti_cpu_groupnorm_fwd(e, dtype, y, mean, rstd, x, weight, bias, s);
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
   for (int i = 0; i < s->n * blocks; i++) {
     int first;
     const block k = block_of(s, at_once, blocks, i, &first);
@@ -271,7 +271,7 @@ textinv_status ti_avx512_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, con
 
   if (s->c / s->groups > MAX_CHANNELS)
     return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias, s);
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
   for (int i = 0; i < s->n * blocks; i++) {
     int first;
     const block k = block_of(s, at_once, blocks, i, &first);

@@ -14,7 +14,7 @@ textinv_status ti_cpu_layernorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *
                                     const void *x, const float *weight, const float *bias,
                                     const ti_layernorm_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++) {
     const size_t from = (size_t)r * s->c;
     double sum = 0.0, sq = 0.0, avg;
@@ -42,7 +42,7 @@ textinv_status ti_cpu_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const 
                                     const void *x, const float *mean, const float *rstd,
                                     const float *weight, const ti_layernorm_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++) {
     const size_t from = (size_t)r * s->c;
     double g_sum = 0.0, gx_sum = 0.0;

@@ -81,7 +81,7 @@ textinv_status ti_avx512_layernorm_fwd(ti_exec *e, ti_dtype dtype, void *y, floa
                                        const void *x, const float *weight, const float *bias,
                                        const ti_layernorm_shape *s)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++)
     fwd_row(dtype, y, mean, rstd, x, weight, bias, r, s);
   return TEXTINV_OK;
@@ -93,7 +93,7 @@ textinv_status ti_avx512_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, con
 {
   const size_t c = s->c;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++)
     bwd_row(dtype, dx, dy, x, mean[r], rstd[r], weight, r * c, c);
   return TEXTINV_OK;

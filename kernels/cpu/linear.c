@@ -14,7 +14,7 @@ enum { ROWS = 32 }; /* rows that read one row of the matrix while it is in the c
 static void product(ti_exec *e, ti_dtype dtype, void *y, const float *x, const float *w,
                     const float *bias, const void *residual, int rows, int n, int k)
 {
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, ti_matrix_work(rows, k, n)))
   for (int from = 0; from < rows; from += ROWS) {
     const int to = from + ROWS < rows ? from + ROWS : rows;
 

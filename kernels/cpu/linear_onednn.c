@@ -1,11 +1,15 @@
 /*
- * Matrix products through oneDNN, and the table of its entries. In f32 both directions read the weights as
- * the file has them, so nothing is packed; in bf16 each direction has its own packed form.
+ * Matrix products through oneDNN, and the table of its entries. In f32 both directions read the
+ * weights as the file has them, so nothing is packed; in bf16 each direction has its own packed
+ * form.
  */
+#include "cpu.h"
 #include "gemm_avx512.h"
 #include "onednn.h"
 
 #ifdef TI_ONEDNN
+
+#include <omp.h>
 
 textinv_status ti_onednn_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                         size_t *scratch_bytes, ti_weight *w,
@@ -25,6 +29,7 @@ textinv_status ti_onednn_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepa
   *prepared = NULL;
   if (!engine || type == dnnl_data_type_undef)
     return TEXTINV_OK;
+  omp_set_num_threads(ti_threads(e, ti_matrix_work(s->rows, s->cin, s->cout)));
   src = ti_md_new(2, x, type, dnnl_ab);
   dst = ti_md_new(2, y, type, dnnl_ab);
   weights = ti_md_new(2, matrix, type, dtype == TI_F32 ? tag : dnnl_format_tag_any);
@@ -41,6 +46,7 @@ textinv_status ti_onednn_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepa
                                 dtype == TI_F32 ? "dnnl f32" : "dnnl bf16");
   *prepared = r;
 out:
+  omp_set_num_threads(e->threads);
   if (attr)
     dnnl_primitive_attr_destroy(attr);
   ti_md_free(plain);
@@ -57,8 +63,9 @@ out:
 
 /*
  * Where both are there. Convolutions go to Winograd and to the products that keep no copy of the
- * weights. Matrix products in f32 go to oneDNN where it can read the file's values as they are: it is a tenth
- * faster. In bf16 oneDNN wins where the processor multiplies that itself and Winograd does not apply.
+ * weights. Matrix products in f32 go to oneDNN where it can read the file's values as they are: it
+ * is a tenth faster. In bf16 oneDNN wins where the processor multiplies that itself and Winograd
+ * does not apply.
  */
 static int native_bf16(ti_dtype dtype)
 {

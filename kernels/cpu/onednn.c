@@ -3,6 +3,7 @@
 
 #ifdef TI_ONEDNN
 
+#include <omp.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ struct ti_dnnl_record {
   dnnl_memory_t src, weights, bias, dst, pad; /* src is x or dy, dst is y or dx */
   float *zeros;                               /* [cout], stands for a bias that is NULL */
   size_t dst_bytes, pad_bytes;
-  int backward;
+  int backward, threads;
   ti_dtype dtype;
   ti_upsample_shape up; /* n = 0: none */
 };
@@ -85,9 +86,9 @@ static textinv_status reorder(ti_error *error, ti_md from, const void *x, ti_md 
       (status = dnnl_memory_create(&y_memory, to, engine, y)) ||
       (status = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags)))
     goto out;
-  if (!(status = dnnl_primitive_execute(primitive, stream, 2,
-                                        (const dnnl_exec_arg_t[]){ { DNNL_ARG_FROM, x_memory },
-                                                                   { DNNL_ARG_TO, y_memory } })))
+  if (!(status = dnnl_primitive_execute(
+          primitive, stream, 2,
+          (const dnnl_exec_arg_t[]){ { DNNL_ARG_FROM, x_memory }, { DNNL_ARG_TO, y_memory } })))
     status = dnnl_stream_wait(stream);
 out:
   dnnl_stream_destroy(stream);
@@ -95,9 +96,9 @@ out:
   dnnl_memory_destroy(x_memory);
   dnnl_primitive_destroy(primitive);
   dnnl_primitive_desc_destroy(pd);
-  return status ? ti_fail(error, TEXTINV_E_BACKEND, "oneDNN: packing weights: status %d",
-                          (int)status)
-                : TEXTINV_OK;
+  return status
+           ? ti_fail(error, TEXTINV_E_BACKEND, "oneDNN: packing weights: status %d", (int)status)
+           : TEXTINV_OK;
 }
 
 static textinv_status fill_packed(ti_error *error, void *out, const ti_weight *w, void *user)
@@ -154,7 +155,7 @@ static void copy(ti_exec *e, void *y, const void *x, size_t bytes)
 {
   enum { CHUNK = 1 << 16 };
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, bytes / sizeof(float)))
   for (size_t from = 0; from < bytes; from += CHUNK)
     memcpy((char *)y + from, (const char *)x + from, bytes - from < CHUNK ? bytes - from : CHUNK);
 }
@@ -186,8 +187,11 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
     copy(e, y, residual, r->dst_bytes);
   dnnl_memory_set_data_handle(r->src, (void *)src);
   dnnl_memory_set_data_handle(r->dst, dst);
-  if ((status = dnnl_primitive_execute(r->primitive, r->stream, count, args)) ||
-      (status = dnnl_stream_wait(r->stream)))
+  omp_set_num_threads(r->threads);
+  if (!(status = dnnl_primitive_execute(r->primitive, r->stream, count, args)))
+    status = dnnl_stream_wait(r->stream);
+  omp_set_num_threads(e->threads);
+  if (status)
     return ti_fail(e->error, TEXTINV_E_BACKEND, "oneDNN: running a primitive: status %d",
                    (int)status);
   if (wide && r->backward)
@@ -201,9 +205,9 @@ textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scra
 {
   const dnnl_engine_t engine = ti_dnnl_engine();
   const ti_md src = dnnl_primitive_desc_query_md(
-      pd, backward ? dnnl_query_diff_dst_md : dnnl_query_src_md, 0);
+    pd, backward ? dnnl_query_diff_dst_md : dnnl_query_src_md, 0);
   const ti_md dst = dnnl_primitive_desc_query_md(
-      pd, backward ? dnnl_query_diff_src_md : dnnl_query_dst_md, 0);
+    pd, backward ? dnnl_query_diff_src_md : dnnl_query_dst_md, 0);
   const ti_md weights = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
   const ti_md bias = backward ? NULL : dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 1);
   const ti_md pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
@@ -221,6 +225,7 @@ textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scra
   r->base.run = run;
   r->base.release = release;
   r->backward = backward;
+  r->threads = omp_get_max_threads();
   r->dtype = dtype;
   r->dst_bytes = dnnl_memory_desc_get_size(dst);
   r->pad_bytes = (dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
@@ -238,9 +243,9 @@ textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scra
       (bias_bytes && (s = dnnl_memory_create(&r->bias, bias, engine, DNNL_MEMORY_NONE))) ||
       (r->pad_bytes && (s = dnnl_memory_create(&r->pad, pad, engine, DNNL_MEMORY_NONE)))) {
     status = s == dnnl_out_of_memory
-                 ? ti_fail_nomem(e->error, 0, w->name)
-                 : ti_fail(e->error, TEXTINV_E_BACKEND, "%s: oneDNN: making a primitive: status %d",
-                           w->name, (int)s);
+               ? ti_fail_nomem(e->error, 0, w->name)
+               : ti_fail(e->error, TEXTINV_E_BACKEND, "%s: oneDNN: making a primitive: status %d",
+                         w->name, (int)s);
     goto out;
   }
   if (*scratch_bytes < r->pad_bytes)

@@ -57,9 +57,10 @@ dnnl_data_type_t ti_dnnl_type(ti_dtype dtype); /* dnnl_data_type_undef when ther
 typedef struct ti_dnnl_record ti_dnnl_record;
 
 /*
- * A record that runs pd (taken over, also on failure). weights are w in the layout that pd asks for,
- * reordered from plain, the layout of the file; prefix begins the name of the packed form.
- * *out = NULL without an error when oneDNN cannot do it after all.
+ * A record that runs pd (taken over, also on failure) with as many threads as OpenMP would take
+ * now. weights are w in the layout that pd asks for, reordered from plain, the layout of the file;
+ * prefix begins the name of the packed form. *out = NULL without an error when oneDNN cannot do it
+ * after all.
  */
 textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scratch_bytes,
                                   dnnl_primitive_desc_t pd, int backward, ti_dtype dtype,

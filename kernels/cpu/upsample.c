@@ -12,7 +12,7 @@ textinv_status ti_cpu_upsample_fwd(ti_exec *e, ti_dtype dtype, void *y, const vo
 {
   const size_t pixel = s->c * ti_dtype_size(dtype);
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, 4 * s->n * s->h * (s->w * (size_t)s->c)))
   for (int r = 0; r < s->n * s->h * 2; r++) {
     char *to = (char *)y + (size_t)r * 2 * s->w * pixel;
     const char *from = (const char *)x + (size_t)(r / 2) * s->w * pixel;
@@ -28,7 +28,7 @@ textinv_status ti_cpu_upsample_bwd(ti_exec *e, ti_dtype dtype, void *dx, const v
 {
   const size_t c = s->c, row = 2 * s->w * c;
 
-#pragma omp parallel for num_threads(e->threads)
+#pragma omp parallel for num_threads(ti_threads(e, 2 * s->n * s->h * row))
   for (int r = 0; r < s->n * s->h; r++) {
     for (size_t i = 0; i < s->w * c; i++) {
       const size_t at = 2 * r * row + i / c * 2 * c + i % c;
