@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "context.h"
+#include "cublas.h"
 
 struct ti_cuda_graph {
   cudaGraphExec_t exec;
@@ -172,6 +172,11 @@ static void close_context(ti_cuda *c)
     if (c->stream)
       (void)cudaStreamSynchronize(c->stream);
     ti_cuda_drop_weights(c);
+    ti_cublas_close(c);
+    for (cudaEvent_t mark : c->marks) {
+      if (mark)
+        (void)cudaEventDestroy(mark);
+    }
     if (c->own_stream && c->stream)
       (void)cudaStreamDestroy(c->stream);
     (void)cudaGetLastError();
@@ -240,6 +245,9 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     code = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
     c->own_stream = code == cudaSuccess;
   }
+  /* a thread that waits for a mark sleeps */
+  for (int i = 0; i < TI_CUDA_MARKS && code == cudaSuccess; i++)
+    code = cudaEventCreateWithFlags(&c->marks[i], cudaEventBlockingSync | cudaEventDisableTiming);
   if (code != cudaSuccess)
     status = ti_cuda_context_failed(c, error, code, "a stream");
   leave(c);
@@ -376,6 +384,88 @@ static textinv_status synchronize(ti_cuda *c, ti_error *error)
   return status;
 }
 
+/* ------ without waiting */
+
+static textinv_status host_allocate(ti_cuda *c, ti_error *error, void **out, size_t bytes)
+{
+  textinv_status status = enter(c, error);
+  cudaError_t code;
+
+  *out = NULL;
+  if (status < 0)
+    return status;
+  code = cudaHostAlloc(out, bytes, cudaHostAllocDefault);
+  if (code != cudaSuccess) {
+    *out = NULL;
+    status = ti_cuda_context_failed(c, error, code, "host memory");
+  }
+  leave(c);
+  return status;
+}
+
+static void host_free(ti_cuda *c, void *p)
+{
+  if (!p || c->process != getpid() || push_context(c->driver_context))
+    return;
+  (void)cudaStreamSynchronize(c->stream);
+  (void)cudaFreeHost(p);
+  (void)cudaGetLastError();
+  pop_context();
+}
+
+static textinv_status start_copy(ti_cuda *c, ti_error *error, void *dst, const void *src,
+                                 size_t bytes, cudaMemcpyKind kind)
+{
+  textinv_status status = enter(c, error);
+  cudaError_t code;
+
+  if (status < 0)
+    return status;
+  code = cudaMemcpyAsync(dst, src, bytes, kind, c->stream);
+  if (code != cudaSuccess)
+    status = ti_cuda_context_failed(c, error, code, "copy");
+  leave(c);
+  return status;
+}
+
+static textinv_status send(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes)
+{
+  return start_copy(c, error, dst, src, bytes, cudaMemcpyHostToDevice);
+}
+
+static textinv_status fetch(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes)
+{
+  return start_copy(c, error, dst, src, bytes, cudaMemcpyDeviceToHost);
+}
+
+static textinv_status set_mark(ti_cuda *c, ti_error *error, int mark)
+{
+  textinv_status status = enter(c, error);
+  cudaError_t code;
+
+  if (status < 0)
+    return status;
+  code = cudaEventRecord(c->marks[mark], c->stream);
+  if (code != cudaSuccess)
+    status = ti_cuda_context_failed(c, error, code, "mark");
+  leave(c);
+  return status;
+}
+
+static textinv_status wait_for_mark(ti_cuda *c, ti_error *error, int mark)
+{
+  textinv_status status = enter(c, error);
+  cudaError_t code;
+
+  if (status < 0)
+    return status;
+  code = cudaEventSynchronize(c->marks[mark]);
+  if (code != cudaSuccess)
+    status = ti_cuda_context_failed(c, error, code, "kernels");
+  leave(c);
+  return status;
+}
+
 /* ------ graphs */
 
 static textinv_status graph_begin(ti_cuda *c, ti_error *error)
@@ -480,12 +570,20 @@ extern "C" const ti_cuda_plugin *textinv_cuda_plugin(void)
                                          upload,
                                          download,
                                          synchronize,
+                                         host_allocate,
+                                         host_free,
+                                         send,
+                                         fetch,
+                                         set_mark,
+                                         wait_for_mark,
                                          graph_begin,
                                          graph_end,
                                          graph_launch,
                                          graph_free,
+                                         ti_cuda_step_inputs,
+                                         ti_cuda_step_update,
                                          ti_cuda_noise,
-                                         ti_cuda_adamw };
+                                         ti_cuda_use_cublas };
 
   return &plugin;
 }

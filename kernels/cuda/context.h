@@ -24,9 +24,12 @@ struct ti_cuda {
   int retained;         /* it is the primary context, and released at the end */
   cudaStream_t stream;
   int own_stream;
+  cudaEvent_t marks[TI_CUDA_MARKS];
   int lost;
   pid_t process;
   ti_cuda_host host;
+  struct ti_cublas *cublas; /* of cublas.cu: NULL = not installed, or not tried yet */
+  int cublas_tried, cublas_off;
   size_t weight_bytes;
   device_weight *weights[TI_CUDA_BUCKETS];
 };

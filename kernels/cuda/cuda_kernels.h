@@ -21,6 +21,8 @@ textinv_status ti_cuda_check(ti_exec *e, const char *what);
 /* multiprocessors of the device behind e */
 int ti_cuda_multiprocessors(const ti_exec *e);
 
+int ti_cuda_use_cublas(ti_cuda *c, int on);
+
 /*
  * The device's copy of w, made at first use and kept until ti_cuda_plugin.trim(): the values in
  * dtype, in the order of the file, or for 4-dimensional weights with the input channels last.
@@ -114,11 +116,11 @@ textinv_status ti_cuda_cast(ti_exec *e, ti_dtype y_dtype, void *y, ti_dtype x_dt
                             size_t count);
 
 /* ------ of a training step, not in the table: plugin.h has their meaning */
+textinv_status ti_cuda_step_inputs(ti_exec *e, const ti_cuda_training *t);
+textinv_status ti_cuda_step_update(ti_exec *e, const ti_cuda_training *t);
 textinv_status ti_cuda_noise(ti_exec *e, ti_dtype dtype, void *noisy, float *target,
                              const float *latents, const ti_cuda_step *step,
-                             const ti_cuda_noise_shape *s);
-textinv_status ti_cuda_adamw(ti_exec *e, float *rows, float *m, float *v, const float *gradient,
-                             const ti_cuda_step *step, size_t count);
+                             const ti_cuda_sample *samples, const ti_cuda_noise_shape *s);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,8 @@
-/* Linear layers: a convolution of one pixel. Formulas: kernels/cpu/linear.c; product: gemm.cu. */
-#include "gemm.h"
+/*
+ * Linear layers: a product of cuBLASLt where it is installed, else a convolution of one pixel.
+ * Formulas: kernels/cpu/linear.c; products: cublas.cu, gemm.cu.
+ */
+#include "cublas.h"
 
 static gemm_problem problem_of(const ti_linear_shape *s, int backward)
 {
@@ -19,14 +22,28 @@ extern "C" textinv_status ti_cuda_linear_prepare(ti_exec *e, ti_dtype dtype, voi
                                                  int backward)
 {
   const gemm_problem p = problem_of(s, backward);
+  const void *data;
   size_t scratch;
+  textinv_status status;
 
-  (void)w;
   (void)has_residual;
   *prepared = NULL;
+  if (dtype != TI_F32 && ti_cublas_is_on((ti_cuda *)e->device)) {
+    if ((status = ti_cuda_weight(e, &data, w, dtype, TI_CUDA_PLAIN)) < 0 ||
+        (status = ti_cublas_prepare(e, dtype, prepared, scratch_bytes, data, &p, backward)) < 0 ||
+        *prepared)
+      return status;
+  }
   if ((scratch = ti_cuda_gemm_scratch(e, dtype, &p)) > *scratch_bytes)
     *scratch_bytes = scratch;
   return TEXTINV_OK;
+}
+
+static textinv_status run(ti_exec *e, const char *name, ti_dtype dtype, const gemm_buffers &io,
+                          const gemm_problem &p, int backward)
+{
+  return e->prepared ? ti_cublas_run(e, name, dtype, &io, &p)
+                     : ti_cuda_gemm(e, name, dtype, io, p, backward);
 }
 
 extern "C" textinv_status ti_cuda_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
@@ -40,7 +57,7 @@ extern "C" textinv_status ti_cuda_linear_fwd(ti_exec *e, ti_dtype dtype, void *y
   io.y = y;
   io.bias = bias;
   io.residual = residual;
-  return ti_cuda_gemm(e, "linear_fwd", dtype, io, problem_of(s, 0), 0);
+  return run(e, "linear_fwd", dtype, io, problem_of(s, 0), 0);
 }
 
 extern "C" textinv_status ti_cuda_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
@@ -51,5 +68,5 @@ extern "C" textinv_status ti_cuda_linear_bwd(ti_exec *e, ti_dtype dtype, void *d
   io.a = dy;
   io.b = w;
   io.y = dx;
-  return ti_cuda_gemm(e, "linear_bwd", dtype, io, problem_of(s, 1), 1);
+  return run(e, "linear_bwd", dtype, io, problem_of(s, 1), 1);
 }

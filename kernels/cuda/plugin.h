@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 1u
+#define TI_CUDA_PLUGIN_VERSION 2u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 
@@ -44,35 +44,79 @@ typedef struct ti_cuda_device {
   size_t total_bytes;
 } ti_cuda_device;
 
-enum { TI_CUDA_MAX_BATCH = 64 };
+/* ------ a training step; what is named here lies on the device */
 
-/* what changes from step to step: written to the device before a step, read by its kernels */
+/* what changes from step to step: written before the first pass, read by the kernels of all */
 typedef struct ti_cuda_step {
   uint64_t seed;
   uint32_t step;
-  int32_t prediction; /* 0 epsilon, 1 v, 2 sample */
+  int32_t prediction;    /* 0 epsilon, 1 v, 2 sample */
+  uint32_t pass, passes; /* pass: 0; counted by the kernels */
+  uint32_t from;         /* the state that is read, 0 or 1; the other is written */
+  float share;           /* of a pass in loss and gradient: 1 / passes */
   /* AdamW, from ti_adamw and the number of the step */
   float beta1, beta2, epsilon;
   float size;  /* learning rate / (1 - beta1^step) */
   float root;  /* sqrt(1 - beta2^step) */
   float decay; /* 1 - learning rate * weight decay */
-  struct ti_cuda_sample {
-    uint32_t sample;   /* number of the draw */
-    uint32_t picture;  /* of the table of latents */
-    float signal;      /* sqrt(alphas_cumprod) of the timestep */
-    float sigma;       /* sqrt(1 - alphas_cumprod) */
-  } samples[TI_CUDA_MAX_BATCH];
 } ti_cuda_step;
 
+typedef struct ti_cuda_sample {
+  uint32_t sample;  /* number of the draw */
+  uint32_t picture; /* of the table of latents */
+  uint32_t prompt;  /* of the table of prompts */
+  float timestep;
+  float signal;     /* sqrt(alphas_cumprod) of the timestep */
+  float sigma;      /* sqrt(1 - alphas_cumprod) */
+} ti_cuda_sample;
+
+typedef struct ti_cuda_result {
+  float loss, gradient_norm;
+  int32_t applied; /* 0: something was not finite, and the written state equals the one read */
+} ti_cuda_result;
+
+enum { TI_CUDA_ENCODERS = 2 };
+
+/* one captured pass: its data set, its rows, and the values of the plan between its two halves */
+typedef struct ti_cuda_training {
+  int n, hw, c; /* samples of a pass, of the latents */
+  int tokens, encoders;
+  ti_cuda_step *step;
+  const ti_cuda_sample *samples; /* [passes, n] */
+  ti_cuda_result *result;        /* of a step, after its last pass */
+
+  /* the data set */
+  const float *latents;   /* [pictures][2][c, hw]: mean and deviation */
+  const int32_t *prompts; /* [prompts, encoders, tokens] */
+  const int32_t *ends;    /* [prompts]: position of the end token */
+  float sizes[6];         /* SDXL, the same for all samples */
+
+  /* the rows of all words; those that are learnt lie in the states */
+  const float *table[TI_CUDA_ENCODERS];   /* [num_table] */
+  const int32_t *learnt[TI_CUDA_ENCODERS]; /* [num_table]: place in a state, -1 = not learnt */
+  size_t num_table[TI_CUDA_ENCODERS];
+  float *states;   /* [2][3][count]: rows, m, v */
+  float *gradient; /* [count] */
+  float *loss_sum;
+  size_t count;
+
+  /* values of the plan; NULL where it has none */
+  int32_t *ids[TI_CUDA_ENCODERS], *eos;
+  float *noisy, *target, *timesteps, *size_ids, *rows[TI_CUDA_ENCODERS];
+  const float *drows[TI_CUDA_ENCODERS], *loss;
+} ti_cuda_training;
+
 /*
- * noisy [n, hw, c] in dtype and target [n, hw, c]: x = mean + deviation * normal(TI_DRAW_LATENT),
- * noise = normal(TI_DRAW_NOISE), noisy = signal x + sigma noise. latents: float, for each picture
- * mean [c, hw] and deviation [c, hw]. The draws are those of src/diffusion/random.h, element i of
+ * noisy [n, hw, c] in dtype and target [n, hw, c] of the samples of pass step->pass:
+ * x = mean + deviation * normal(TI_DRAW_LATENT), noise = normal(TI_DRAW_NOISE),
+ * noisy = signal x + sigma noise. The draws are those of src/diffusion/random.h, element i of
  * [c, hw].
  */
 typedef struct ti_cuda_noise_shape {
   int n, hw, c;
 } ti_cuda_noise_shape;
+
+enum { TI_CUDA_MARKS = 2 };
 
 typedef struct ti_cuda_plugin {
   uint32_t version;                 /* TI_CUDA_PLUGIN_VERSION */
@@ -110,6 +154,17 @@ typedef struct ti_cuda_plugin {
   textinv_status (*synchronize)(ti_cuda *c, ti_error *error); /* this stream alone */
 
   /*
+   * Without waiting: host memory is of host_allocate, and stays as it is until what was marked
+   * behind the call is over. There are TI_CUDA_MARKS marks.
+   */
+  textinv_status (*host_allocate)(ti_cuda *c, ti_error *error, void **out, size_t bytes);
+  void (*host_free)(ti_cuda *c, void *p); /* waits for the stream; NULL is allowed */
+  textinv_status (*send)(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes);
+  textinv_status (*fetch)(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes);
+  textinv_status (*mark)(ti_cuda *c, ti_error *error, int mark);
+  textinv_status (*wait)(ti_cuda *c, ti_error *error, int mark);
+
+  /*
    * Launches between begin and end are recorded instead of run; nothing but kernels may be called
    * there. end gives the graph, or NULL and the error.
    */
@@ -118,12 +173,19 @@ typedef struct ti_cuda_plugin {
   textinv_status (*graph_launch)(ti_cuda *c, ti_error *error, ti_cuda_graph *graph);
   void (*graph_free)(ti_cuda *c, ti_cuda_graph *graph);
 
-  /* kernels of a training step; step lies on the device */
+  /*
+   * Kernels of a training pass: inputs of the plan and noise before it; after it the gradient is
+   * added up, and after the last pass AdamW writes the other state.
+   */
+  textinv_status (*step_inputs)(ti_exec *e, const ti_cuda_training *t);
+  textinv_status (*step_update)(ti_exec *e, const ti_cuda_training *t);
+  /* part of step_inputs */
   textinv_status (*noise)(ti_exec *e, ti_dtype dtype, void *noisy, float *target,
                           const float *latents, const ti_cuda_step *step,
-                          const ti_cuda_noise_shape *s);
-  textinv_status (*adamw)(ti_exec *e, float *rows, float *m, float *v, const float *gradient,
-                          const ti_cuda_step *step, size_t count);
+                          const ti_cuda_sample *samples, const ti_cuda_noise_shape *s);
+
+  /* let linear layers use cuBLASLt (the default where it is installed); 1 when they now do */
+  int (*use_cublas)(ti_cuda *c, int on);
 } ti_cuda_plugin;
 
 typedef const ti_cuda_plugin *(*ti_cuda_plugin_fn)(void);

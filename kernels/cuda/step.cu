@@ -1,7 +1,7 @@
 /*
- * What a training step needs besides the network: noised latents with their target, and AdamW on
- * the learnt rows. Both read ti_cuda_step on the device, so that a captured step can be run again
- * with other numbers.
+ * What a training pass needs besides the network. Before it: ids, times and rows of its samples,
+ * noised latents and their target. After it: the sum of gradients, and AdamW behind the last pass.
+ * All read ti_cuda_step on the device, so that a captured pass can be run again with other numbers.
  *
  * The draws are those of src/diffusion/random.c: Philox4x32-10 (Salmon et al. 2011), Box-Muller on
  * Cephes' polynomials with every rounding spelled out, so that the device's bits are the host's.
@@ -10,6 +10,8 @@
 
 /* purposes of src/diffusion/random.h */
 enum { DRAW_NOISE = 0, DRAW_LATENT = 1 };
+
+enum { UPDATE_THREADS = 256 };
 
 // ------------------------------------------------------------------ kernels
 
@@ -121,19 +123,22 @@ static __device__ void draw_normals(float z[4], uint64_t seed, uint32_t purpose,
 template <typename T>
 static __global__ void noise_kernel(T *__restrict__ noisy, float *__restrict__ target,
                                     const float *__restrict__ latents,
-                                    const ti_cuda_step *__restrict__ step, ti_cuda_noise_shape s)
+                                    const ti_cuda_step *__restrict__ step,
+                                    const ti_cuda_sample *__restrict__ samples,
+                                    ti_cuda_noise_shape s)
 {
   const size_t chw = (size_t)s.c * s.hw, blocks = (chw + 3) / 4;
 
+  samples += (size_t)step->pass * s.n;
   for (size_t i = grid_index(); i < s.n * blocks; i += grid_step()) {
     const size_t n = i / blocks, block = i % blocks;
-    const float *mean = latents + (size_t)step->samples[n].picture * 2 * chw;
-    const float signal = step->samples[n].signal, sigma = step->samples[n].sigma;
+    const float *mean = latents + (size_t)samples[n].picture * 2 * chw;
+    const float signal = samples[n].signal, sigma = samples[n].sigma;
     float latent[4], noise[4];
 
-    draw_normals(latent, step->seed, DRAW_LATENT, step->step, step->samples[n].sample,
+    draw_normals(latent, step->seed, DRAW_LATENT, step->step, samples[n].sample,
                  (uint32_t)block);
-    draw_normals(noise, step->seed, DRAW_NOISE, step->step, step->samples[n].sample,
+    draw_normals(noise, step->seed, DRAW_NOISE, step->step, samples[n].sample,
                  (uint32_t)block);
     for (int j = 0; j < 4 && block * 4 + j < chw; j++) {
       const size_t at = block * 4 + j, to = n * chw + at % s.hw * s.c + at / s.hw;
@@ -148,44 +153,142 @@ static __global__ void noise_kernel(T *__restrict__ noisy, float *__restrict__ t
   }
 }
 
-static __global__ void adamw_kernel(float *__restrict__ rows, float *__restrict__ m,
-                                    float *__restrict__ v, const float *__restrict__ gradient,
-                                    const ti_cuda_step *__restrict__ step, size_t count)
+/* the plan's other inputs */
+static __global__ void inputs_kernel(ti_cuda_training t)
 {
-  for (size_t i = grid_index(); i < count; i += grid_step()) {
-    const float g = gradient[i];
-    const float m1 = __fadd_rn(m[i], __fmul_rn(__fadd_rn(g, -m[i]), __fadd_rn(1.0f, -step->beta1)));
-    const float v1 =
-        __fadd_rn(__fmul_rn(v[i], step->beta2),
-                  __fmul_rn(__fmul_rn(__fadd_rn(1.0f, -step->beta2), g), g));
+  const ti_cuda_sample *samples = t.samples + (size_t)t.step->pass * t.n;
+  const float *rows = t.states + (size_t)t.step->from * 3 * t.count;
 
-    m[i] = m1;
-    v[i] = v1;
-    rows[i] = __fadd_rn(__fmul_rn(rows[i], step->decay),
-                        -__fmul_rn(step->size,
-                                   m1 / __fadd_rn(sqrtf(v1) / step->root, step->epsilon)));
+  for (size_t i = grid_index(); i < (size_t)t.n * t.tokens; i += grid_step()) {
+    const size_t prompt = samples[i / t.tokens].prompt;
+
+    for (int k = 0; k < t.encoders; k++)
+      t.ids[k][i] = t.prompts[(prompt * t.encoders + k) * t.tokens + i % t.tokens];
   }
+  for (size_t i = grid_index(); i < (size_t)t.n; i += grid_step()) {
+    t.timesteps[i] = samples[i].timestep;
+    if (t.eos)
+      t.eos[i] = t.ends[samples[i].prompt];
+    for (int j = 0; t.size_ids && j < 6; j++)
+      t.size_ids[i * 6 + j] = t.sizes[j];
+  }
+  for (int k = 0; k < t.encoders; k++) {
+    for (size_t i = grid_index(); t.rows[k] && i < t.num_table[k]; i += grid_step()) {
+      const int at = t.learnt[k][i];
+
+      t.rows[k][i] = at < 0 ? t.table[k][i] : rows[at];
+    }
+  }
+}
+
+static __device__ __forceinline__ bool is_finite(float x)
+{
+  return (float_bits(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+/* AdamW of value i; false when a result is not finite */
+static __device__ bool adamw(const float *from, float *to, size_t count, size_t i, float g,
+                             const ti_cuda_step *s)
+{
+  const float row = from[i], m = from[count + i], v = from[2 * count + i];
+  const float m1 = __fadd_rn(m, __fmul_rn(__fadd_rn(g, -m), __fadd_rn(1.0f, -s->beta1)));
+  const float v1 = __fadd_rn(__fmul_rn(v, s->beta2),
+                             __fmul_rn(__fmul_rn(__fadd_rn(1.0f, -s->beta2), g), g));
+  const float row1 =
+      __fadd_rn(__fmul_rn(row, s->decay),
+                -__fmul_rn(s->size, m1 / __fadd_rn(sqrtf(v1) / s->root, s->epsilon)));
+
+  to[i] = row1;
+  to[count + i] = m1;
+  to[2 * count + i] = v1;
+  return is_finite(row1) && is_finite(m1) && is_finite(v1);
+}
+
+/* sum of v over the block, in every thread; a fixed order */
+static __device__ double sum_in_double(double v)
+{
+  __shared__ double part[UPDATE_THREADS];
+
+  __syncthreads(); /* an earlier call may still be reading part */
+  part[threadIdx.x] = v;
+  for (int half = UPDATE_THREADS / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if ((int)threadIdx.x < half)
+      part[threadIdx.x] += part[threadIdx.x + half];
+  }
+  __syncthreads();
+  return part[0];
+}
+
+/* one block: rows are few, and no value may be kept before all are known to be finite */
+static __global__ void __launch_bounds__(UPDATE_THREADS) update_kernel(ti_cuda_training t)
+{
+  __shared__ int good;
+  const ti_cuda_step step = *t.step;
+  const bool first = step.pass == 0, last = step.pass + 1 == step.passes;
+  const float *from = t.states + (size_t)step.from * 3 * t.count;
+  float *to = t.states + (size_t)(1 - step.from) * 3 * t.count;
+  const float loss = __fadd_rn(first ? 0.0f : *t.loss_sum, __fmul_rn(*t.loss, step.share));
+  double squares = 0.0, bad = 0.0;
+
+  for (int k = 0; k < t.encoders; k++) {
+    for (size_t i = threadIdx.x; i < t.num_table[k]; i += UPDATE_THREADS) {
+      const int at = t.learnt[k][i];
+
+      if (at < 0)
+        continue;
+      const float d = t.drows[k] ? t.drows[k][i] : 0.0f;
+      const float g = __fadd_rn(first ? 0.0f : t.gradient[at], __fmul_rn(d, step.share));
+
+      t.gradient[at] = g;
+      squares += (double)g * g;
+      if (last && !adamw(from, to, t.count, at, g, &step))
+        bad += 1.0;
+    }
+  }
+  squares = sum_in_double(squares);
+  bad = sum_in_double(bad);
+  if (threadIdx.x == 0) {
+    const float norm = (float)sqrt(squares);
+
+    good = bad == 0.0 && is_finite(loss) && is_finite(norm);
+    *t.loss_sum = loss;
+    t.step->pass = last ? 0 : step.pass + 1;
+    if (last)
+      *t.result = ti_cuda_result{ loss, norm, good };
+  }
+  __syncthreads();
+  for (size_t i = threadIdx.x; last && !good && i < 3 * t.count; i += UPDATE_THREADS)
+    to[i] = from[i];
 }
 
 // ------------------------------------------------------------------ launchers
 
 extern "C" textinv_status ti_cuda_noise(ti_exec *e, ti_dtype dtype, void *noisy, float *target,
                                         const float *latents, const ti_cuda_step *step,
+                                        const ti_cuda_sample *samples,
                                         const ti_cuda_noise_shape *s)
 {
   const size_t blocks = ti_ceil_div((size_t)s->c * s->hw, 4);
 
-  if (s->n < 1 || s->n > TI_CUDA_MAX_BATCH)
-    return ti_fail(e->error, TEXTINV_E_LIMIT, "a step of %d samples; 1 to %d are possible", s->n,
-                   TI_CUDA_MAX_BATCH);
   TI_WITH_DTYPE(dtype, return launch(e, "noise", noise_kernel<T>, ti_flat_blocks(s->n * blocks),
-                                     TI_FLAT_THREADS, 0, (T *)noisy, target, latents, step, *s));
+                                     TI_FLAT_THREADS, 0, (T *)noisy, target, latents, step, samples,
+                                     *s));
 }
 
-extern "C" textinv_status ti_cuda_adamw(ti_exec *e, float *rows, float *m, float *v,
-                                        const float *gradient, const ti_cuda_step *step,
-                                        size_t count)
+extern "C" textinv_status ti_cuda_step_inputs(ti_exec *e, const ti_cuda_training *t)
 {
-  return launch(e, "adamw", adamw_kernel, ti_flat_blocks(count), TI_FLAT_THREADS, 0, rows, m, v,
-                gradient, step, count);
+  const ti_cuda_noise_shape s = { t->n, t->hw, t->c };
+  const size_t items = (size_t)t->n * t->tokens + t->num_table[0] + t->num_table[1];
+  const textinv_status status = launch(e, "step_inputs", inputs_kernel, ti_flat_blocks(items),
+                                       TI_FLAT_THREADS, 0, *t);
+
+  return status < 0 ? status
+                    : ti_cuda_noise(e, TI_F32, t->noisy, t->target, t->latents, t->step, t->samples,
+                                    &s);
+}
+
+extern "C" textinv_status ti_cuda_step_update(ti_exec *e, const ti_cuda_training *t)
+{
+  return launch(e, "step_update", update_kernel, 1, UPDATE_THREADS, 0, *t);
 }

@@ -152,6 +152,8 @@ typedef struct ti_word {
 struct textinv_embeddings {
   ti_word *words;
   size_t count, room;
+  ti_key_value *metadata; /* of the file that was loaded last */
+  size_t num_metadata;
 };
 
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
@@ -231,6 +233,13 @@ typedef struct ti_adamw {
   float learning_rate, beta1, beta2, epsilon, weight_decay;
 } ti_adamw;
 
+/* what a step's number makes of them: rate / (1 - beta1^step), sqrt(1 - beta2^step), and what decay
+ * leaves of a row */
+typedef struct ti_adamw_scale {
+  float size, root, decay;
+} ti_adamw_scale;
+
+ti_adamw_scale ti_adamw_scale_of(const ti_adamw *a, uint64_t step);
 /* step counts from 1; as torch.optim.AdamW with its defaults */
 void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v,
                    const float *gradient, size_t count);
@@ -254,6 +263,9 @@ typedef struct ti_samples {
   const float *timesteps;              /* [n] */
 } ti_samples;
 
+/* the plan of a pass of n samples of h x w; learn: with the backward pass */
+textinv_status ti_train_plan(ti_net_plan **out, textinv_session *s, const textinv_model *model,
+                             const ti_row_table *tables, int n, int h, int w, int learn);
 /* loss and, where gradient is not NULL, d loss / d rows [num_rows, dim] of each encoder */
 textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
                              const ti_row_table *tables, const ti_samples *samples, float *loss,

@@ -4,23 +4,27 @@
 #include "alloc.h"
 #include "api.h"
 
+textinv_status ti_train_plan(ti_net_plan **out, textinv_session *s, const textinv_model *model,
+                             const ti_row_table *tables, int n, int h, int w, int learn)
+{
+  ti_plan_key key = { .kind = TI_PLAN_TRAIN, .n = n, .h = h, .w = w, .learn = learn };
+
+  for (int i = 0; i < model->num_encoders; i++)
+    key.rows[i] = tables[i].num_rows;
+  return ti_plan_get(out, s, model, &key);
+}
+
 textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
                              const ti_row_table *tables, const ti_samples *samples, float *loss,
                              float *const *gradient)
 {
-  ti_plan_key key = { .kind = TI_PLAN_TRAIN,
-                      .n = samples->n,
-                      .h = samples->h,
-                      .w = samples->w,
-                      .learn = gradient != NULL };
   const int n = samples->n, c = model->unet.in_channels;
   const size_t chw = (size_t)c * (size_t)samples->h * (size_t)samples->w;
   ti_net_plan *plan;
   textinv_status status;
 
-  for (int i = 0; i < model->num_encoders; i++)
-    key.rows[i] = tables[i].num_rows;
-  if ((status = ti_plan_get(&plan, s, model, &key)) < 0)
+  if ((status = ti_train_plan(&plan, s, model, tables, n, samples->h, samples->w,
+                              gradient != NULL)) < 0)
     return status;
   for (int i = 0; i < model->num_encoders; i++) {
     memcpy(ti_plan_at(s, plan, plan->ids[i]), samples->ids[i],

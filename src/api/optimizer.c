@@ -10,21 +10,28 @@
  *   w -= lr wd w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
  */
-void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v,
-                   const float *gradient, size_t count)
+ti_adamw_scale ti_adamw_scale_of(const ti_adamw *a, uint64_t step)
 {
   const double correction1 = 1.0 - pow((double)a->beta1, (double)step);
   const double correction2 = 1.0 - pow((double)a->beta2, (double)step);
-  const float size = (float)((double)a->learning_rate / correction1),
-              root = (float)sqrt(correction2);
-  const float decay = (float)(1.0 - (double)a->learning_rate * (double)a->weight_decay);
+
+  return (
+    ti_adamw_scale){ .size = (float)((double)a->learning_rate / correction1),
+                     .root = (float)sqrt(correction2),
+                     .decay = (float)(1.0 - (double)a->learning_rate * (double)a->weight_decay) };
+}
+
+void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v,
+                   const float *gradient, size_t count)
+{
+  const ti_adamw_scale scale = ti_adamw_scale_of(a, step);
 
   for (size_t i = 0; i < count; i++) {
     const float g = gradient[i];
 
     m[i] += (g - m[i]) * (1.0f - a->beta1);
     v[i] = v[i] * a->beta2 + (1.0f - a->beta2) * g * g;
-    rows[i] = rows[i] * decay - size * (m[i] / (sqrtf(v[i]) / root + a->epsilon));
+    rows[i] = rows[i] * scale.decay - scale.size * (m[i] / (sqrtf(v[i]) / scale.root + a->epsilon));
   }
 }
 

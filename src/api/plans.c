@@ -198,42 +198,55 @@ static textinv_status device_room(size_t *room, textinv_session *s)
   return TEXTINV_OK;
 }
 
-static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_model *model,
-                           const ti_plan_key *key)
+/* the plan with one of the levels; TEXTINV_E_NOMEM when it does not fit */
+static textinv_status make_level(ti_net_plan *p, textinv_session *s, const textinv_model *model,
+                                 const ti_plan_key *key, int level)
 {
+  const int *part = recompute_levels[level];
   const size_t budget = ti_activation_budget(s, model);
-  size_t room = SIZE_MAX;
-  const int levels = key->learn ? 5 : 1;
-  size_t need = 0;
+  size_t room = SIZE_MAX, need;
   textinv_status status;
 
-  for (int i = 0; i < levels; i++) {
-    ti_plan_free(&p->plan);
-    status = record(p, s, model, key, recompute_levels[i][0], recompute_levels[i][1]);
-    p->plan.device = s->device;
-    if (status < 0 || (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
-      return status;
-    if (s->device && (status = device_room(&room, s)) < 0)
-      return status;
-    need = ti_plan_bytes(&p->plan);
-    if (need <= budget && need <= room) {
-      if (i)
-        ti_log(s, TEXTINV_LOG_INFO,
-               "%d of %d blocks are computed again: activations take %zu bytes",
-               recompute_levels[i][0], recompute_levels[i][1], need);
-      return TEXTINV_OK;
-    }
-  }
-  if (room < budget)
+  ti_plan_free(&p->plan);
+  status = record(p, s, model, key, part[0], part[1]);
+  p->plan.device = s->device;
+  if (status < 0 || (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
+    return status;
+  if (s->device && (status = device_room(&room, s)) < 0)
+    return status;
+  need = ti_plan_bytes(&p->plan);
+  if (need > room && room < budget)
     return ti_fail(&s->error, TEXTINV_E_NOMEM,
                    "device memory: activations need %zu bytes, %zu are free beside the weights; "
                    "lower batch or size",
                    need, room);
-  return ti_fail(
-    &s->error, TEXTINV_E_NOMEM,
-    "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
-    "raise the budget or lower batch or size",
-    need, budget, (unsigned long long)s->budget);
+  if (need > budget)
+    return ti_fail(
+      &s->error, TEXTINV_E_NOMEM,
+      "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
+      "raise the budget or lower batch or size",
+      need, budget, (unsigned long long)s->budget);
+  if (level)
+    ti_log(s, TEXTINV_LOG_INFO, "%d of %d blocks are computed again: activations take %zu bytes",
+           part[0], part[1], need);
+  return TEXTINV_OK;
+}
+
+static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_model *model,
+                           const ti_plan_key *key)
+{
+  const int levels = key->learn ? 5 : 1;
+  textinv_status status = make_level(p, s, model, key, 0);
+
+  if (status == TEXTINV_E_NOMEM && s->device) {
+    /* what other plans keep on the device goes first: their weights and graphs */
+    ti_plan_free(&p->plan);
+    ti_session_drop_plans(s);
+    status = make_level(p, s, model, key, 0);
+  }
+  for (int i = 1; i < levels && status == TEXTINV_E_NOMEM; i++)
+    status = make_level(p, s, model, key, i);
+  return status;
 }
 
 static void drop(textinv_session *s, int i)

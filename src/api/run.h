@@ -5,6 +5,8 @@
 #include "api.h"
 #include "dataset.h"
 
+typedef struct ti_run_device ti_run_device;
+
 typedef struct ti_run {
   textinv_session *s;
   const textinv_model *model;
@@ -22,6 +24,8 @@ typedef struct ti_run {
   float *rows[TI_MAX_ENCODERS]; /* gradients of one pass, [num_rows, dim] */
   int32_t *ids[TI_MAX_ENCODERS], *eos;
   float *noisy, *target, *timesteps, *size_ids, *latents, *noise;
+  uint32_t samples, passes; /* samples of a pass, passes of a step */
+  ti_run_device *device;    /* the steps run on it; NULL = from the host */
   char settings[512];
   uint32_t step, saved_step, skips, skips_in_row;
   float loss, loss_average, gradient_norm;
@@ -32,11 +36,42 @@ typedef struct ti_run {
 /* rows, moments and step of params.resume, when there is a checkpoint to go on from */
 textinv_status ti_run_resume(ti_run *r);
 
+/* what a sample of a step draws, beside its noise */
+typedef struct ti_run_draw {
+  size_t picture, view, prompt;
+  int timestep;
+} ti_run_draw;
+
+ti_run_draw ti_run_draw_of(const ti_run *r, uint32_t step, uint32_t sample);
+
 /* the steps from r->step on; stops early as textinv_invert() says */
 textinv_status ti_run_train(ti_run *r);
 
 /* tell the caller; TEXTINV_E_CANCELLED when the callback or the session asks to stop */
 textinv_status ti_run_report(ti_run *r, const char *phase, uint32_t step, uint32_t steps,
                              float rate);
+
+/* ------ steps on a device: train_device.c */
+
+/*
+ * Everything that the steps from r->step on need; r->next holds the rows. *out is NULL where the
+ * session has no device, or this run must go on from the host.
+ */
+textinv_status ti_run_device_new(ti_run_device **out, ti_run *r);
+void ti_run_device_free(ti_run_device *d); /* waits for what was begun; NULL is allowed */
+
+/* start the next step without waiting; at most two may be begun and not ended */
+textinv_status ti_run_device_begin(ti_run_device *d, ti_run *r, float rate);
+/* the step that the next begin will start */
+uint32_t ti_run_device_begun(const ti_run_device *d);
+
+/* wait for step r->step; sets its loss and norm. *applied = 0: not finite, and the state stayed */
+textinv_status ti_run_device_end(ti_run_device *d, ti_run *r, int *applied);
+
+/* rows, m and v [3, num_values] after the last step that ended */
+textinv_status ti_run_device_fetch(ti_run_device *d, float *next);
+
+/* before other plans run in the session: the next step captures its pass again */
+void ti_run_device_release_graph(ti_run_device *d);
 
 #endif /* TI_RUN_H */

@@ -1,11 +1,10 @@
 /*
  * The training loop of an inversion: draws, gradient, AdamW, checkpoints, previews.
  *
- * The draws of step t (counted from 0), sample i = pass * batch + b, are functions of (seed, t, i):
- *   TI_DRAW_PICTURE   below(pictures)             which picture, of all concepts
- *   TI_DRAW_CROP      below(crops), element 3     which of its cached crops
- *   TI_DRAW_FLIP      uniform < flip              mirrored or not
- *   TI_DRAW_PROMPT    below(templates)            which template of its concept
+ * The draws of step t (counted from 0), sample i of batch * accumulate, are functions of (seed, t,
+ * i): TI_DRAW_PICTURE   below(pictures)             which picture, of all concepts TI_DRAW_CROP
+ * below(crops), element 3     which of its cached crops TI_DRAW_FLIP      uniform < flip mirrored
+ * or not TI_DRAW_PROMPT    below(templates)            which template of its concept
  *   TI_DRAW_TIMESTEP  below(train_timesteps)
  *   TI_DRAW_LATENT    normal [c, h, w]            latents = mean + deviation * normal
  *   TI_DRAW_NOISE     normal [c, h, w]
@@ -22,6 +21,8 @@ enum { MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
 
 /* ------------------------------------------------------------------ checkpoints */
 
+static textinv_status fetch(ti_run *r);
+
 static textinv_status save(ti_run *r)
 {
   const ti_checkpoint_info info = { .step = r->step, .loss_average = r->loss_average };
@@ -31,6 +32,8 @@ static textinv_status save(ti_run *r)
 
   if (!r->p.output_dir || r->step == r->saved_step)
     return TEXTINV_OK;
+  if ((status = fetch(r)) < 0)
+    return status;
   strcpy(full.settings, r->settings);
   ti_checkpoint_path(path, sizeof(path), r->p.output_dir, r->step);
   status = ti_checkpoint_write(&r->s->error, path, &r->learnt, r->m, r->v, &r->adamw, &full);
@@ -109,43 +112,53 @@ textinv_status ti_run_resume(ti_run *r)
 
 /* ------------------------------------------------------------------ steps */
 
+ti_run_draw ti_run_draw_of(const ti_run *r, uint32_t step, uint32_t sample)
+{
+  const ti_dataset *d = &r->data;
+  ti_draw_key key = { r->p.seed, TI_DRAW_PICTURE, step, sample };
+  ti_run_draw out;
+
+  out.picture = ti_draw_below(&key, 0, (uint32_t)d->num_pictures);
+  const ti_dataset_picture *picture = &d->pictures[out.picture];
+
+  key.purpose = TI_DRAW_CROP;
+  out.view = ti_draw_below(&key, 3, (uint32_t)d->crops) * (size_t)(1 + d->flips);
+  key.purpose = TI_DRAW_FLIP;
+  out.view += d->flips && ti_draw_uniform(&key, 0) < r->p.flip;
+  key.purpose = TI_DRAW_PROMPT;
+  out.prompt = picture->caption >= 0
+                 ? (size_t)picture->caption
+                 : (size_t)d->first_prompt[picture->concept] +
+                     ti_draw_below(&key, 0, (uint32_t)d->prompts_of[picture->concept]);
+  key.purpose = TI_DRAW_TIMESTEP;
+  out.timestep = (int)ti_draw_below(&key, 0, (uint32_t)r->model->schedule.timesteps);
+  return out;
+}
+
 /* latents, noise, timestep and prompt of one sample into place b of the pass */
 static void draw_sample(ti_run *r, uint32_t sample, uint32_t b)
 {
   const ti_dataset *d = &r->data;
   const ti_schedule *schedule = &r->model->schedule;
   const size_t tokens = (size_t)r->model->tokens;
-  ti_draw_key key = { r->p.seed, TI_DRAW_PICTURE, r->step, sample };
-  const ti_dataset_picture *picture =
-    &d->pictures[ti_draw_below(&key, 0, (uint32_t)d->num_pictures)];
-  size_t prompt, view;
+  const ti_run_draw draw = ti_run_draw_of(r, r->step, sample);
+  const float *mean = d->pictures[draw.picture].mean + draw.view * d->chw;
+  const float *deviation = d->pictures[draw.picture].deviation + draw.view * d->chw;
+  ti_draw_key key = { r->p.seed, TI_DRAW_LATENT, r->step, sample };
 
-  key.purpose = TI_DRAW_CROP;
-  view = ti_draw_below(&key, 3, (uint32_t)d->crops) * (size_t)(1 + d->flips);
-  key.purpose = TI_DRAW_FLIP;
-  view += d->flips && ti_draw_uniform(&key, 0) < r->p.flip;
-  key.purpose = TI_DRAW_PROMPT;
-  prompt = picture->caption >= 0
-             ? (size_t)picture->caption
-             : (size_t)d->first_prompt[picture->concept] +
-                 ti_draw_below(&key, 0, (uint32_t)d->prompts_of[picture->concept]);
-  key.purpose = TI_DRAW_TIMESTEP;
-  const int t = (int)ti_draw_below(&key, 0, (uint32_t)schedule->timesteps);
-
-  key.purpose = TI_DRAW_LATENT;
   ti_draw_normal(&key, r->latents, d->chw);
   for (size_t i = 0; i < d->chw; i++)
-    r->latents[i] = picture->mean[view * d->chw + i] +
-                    picture->deviation[view * d->chw + i] * r->latents[i];
+    r->latents[i] = mean[i] + deviation[i] * r->latents[i];
   key.purpose = TI_DRAW_NOISE;
   ti_draw_normal(&key, r->noise, d->chw);
 
-  ti_schedule_add_noise(schedule, t, r->noisy + b * d->chw, r->latents, r->noise, d->chw);
-  ti_schedule_target(schedule, t, r->target + b * d->chw, r->latents, r->noise, d->chw);
-  r->timesteps[b] = (float)t;
-  r->eos[b] = d->prompts[prompt].eos;
+  ti_schedule_add_noise(schedule, draw.timestep, r->noisy + b * d->chw, r->latents, r->noise,
+                        d->chw);
+  ti_schedule_target(schedule, draw.timestep, r->target + b * d->chw, r->latents, r->noise, d->chw);
+  r->timesteps[b] = (float)draw.timestep;
+  r->eos[b] = d->prompts[draw.prompt].eos;
   for (int k = 0; k < r->model->num_encoders; k++)
-    memcpy(r->ids[k] + b * tokens, d->prompts[prompt].ids[k], tokens * sizeof(int32_t));
+    memcpy(r->ids[k] + b * tokens, d->prompts[draw.prompt].ids[k], tokens * sizeof(int32_t));
 }
 
 /* the values of the learnt words out of a gradient of all words, added to r->gradient */
@@ -168,8 +181,8 @@ static void add_gradient(ti_run *r, float scale)
 
 static textinv_status compute_gradient(ti_run *r)
 {
-  const float share = 1.0f / (float)r->p.accumulate;
-  const ti_samples samples = { .n = (int)r->p.batch,
+  const float share = 1.0f / (float)r->passes;
+  const ti_samples samples = { .n = (int)r->samples,
                                .h = r->data.h,
                                .w = r->data.w,
                                .ids = { r->ids[0], r->ids[1] },
@@ -183,11 +196,11 @@ static textinv_status compute_gradient(ti_run *r)
 
   r->loss = 0.0f;
   memset(r->gradient, 0, r->num_values * sizeof(float));
-  for (uint32_t pass = 0; pass < r->p.accumulate; pass++) {
+  for (uint32_t pass = 0; pass < r->passes; pass++) {
     float loss;
 
-    for (uint32_t b = 0; b < r->p.batch; b++)
-      draw_sample(r, pass * r->p.batch + b, b);
+    for (uint32_t b = 0; b < r->samples; b++)
+      draw_sample(r, pass * r->samples + b, b);
     if ((status = ti_train_pass(r->s, r->model, r->tables, &samples, &loss, r->rows)) < 0)
       return status;
     ti_gradient_of_rows(r->pass_gradient, r->embeddings, r->tables, r->rows);
@@ -200,9 +213,9 @@ static textinv_status compute_gradient(ti_run *r)
   return TEXTINV_OK;
 }
 
-static float learning_rate(const ti_run *r)
+static float learning_rate(const ti_run *r, uint32_t step)
 {
-  const double base = r->adamw.learning_rate, t = r->step, warmup = r->p.lr_warmup;
+  const double base = r->adamw.learning_rate, t = step, warmup = r->p.lr_warmup;
   const double rest = r->p.steps > r->p.lr_warmup ? (t - warmup) / (r->p.steps - warmup) : 0.0;
 
   if (t < warmup)
@@ -240,6 +253,18 @@ static int all_finite(const float *values, size_t count)
   return 1;
 }
 
+/* rows and moments as r->next has them */
+static void take_next(ti_run *r)
+{
+  const size_t bytes = r->num_values * sizeof(float);
+
+  copy_rows(r, r->next, 0);
+  memcpy(r->m, r->next + r->num_values, bytes);
+  memcpy(r->v, r->next + 2 * r->num_values, bytes);
+  for (int k = 0; k < r->model->num_encoders; k++)
+    ti_row_table_update(&r->tables[k], r->embeddings, k);
+}
+
 /* AdamW; moments and rows stay as they were when a result would not be finite */
 static int update(ti_run *r, float rate)
 {
@@ -254,21 +279,60 @@ static int update(ti_run *r, float rate)
   ti_adamw_step(&adamw, (uint64_t)r->step + 1, rows, m, v, r->gradient, r->num_values);
   if (!all_finite(r->next, 3 * r->num_values))
     return 0;
-  memcpy(r->m, m, bytes);
-  memcpy(r->v, v, bytes);
-  copy_rows(r, rows, 0);
-  for (int k = 0; k < r->model->num_encoders; k++)
-    ti_row_table_update(&r->tables[k], r->embeddings, k);
+  take_next(r);
   return 1;
+}
+
+static textinv_status step_from_host(ti_run *r, float rate, int *applied)
+{
+  const textinv_status status = compute_gradient(r);
+
+  if (status >= 0)
+    *applied = isfinite(r->loss) && isfinite(r->gradient_norm) && update(r, rate);
+  return status;
+}
+
+static int preview_is_due(const ti_run *r, uint32_t step)
+{
+  return r->p.preview_every && step % r->p.preview_every == 0;
+}
+
+/* the step after this one is begun, too, unless other work comes between them */
+static textinv_status step_on_device(ti_run *r, int *applied)
+{
+  const int ahead = r->step + 1 < r->p.steps && !preview_is_due(r, r->step + 1);
+
+  while (ti_run_device_begun(r->device) <= r->step + (uint32_t)ahead) {
+    const float rate = learning_rate(r, ti_run_device_begun(r->device));
+    const textinv_status status = ti_run_device_begin(r->device, r, rate);
+
+    if (status < 0)
+      return status;
+  }
+  return ti_run_device_end(r->device, r, applied);
+}
+
+/* rows and moments from the device, where they are newer */
+static textinv_status fetch(ti_run *r)
+{
+  textinv_status status;
+
+  if (!r->device)
+    return TEXTINV_OK;
+  if ((status = ti_run_device_fetch(r->device, r->next)) >= 0)
+    take_next(r);
+  return status;
 }
 
 static textinv_status one_step(ti_run *r, float rate)
 {
-  textinv_status status = compute_gradient(r);
+  int applied;
+  const textinv_status status = r->device ? step_on_device(r, &applied)
+                                          : step_from_host(r, rate, &applied);
 
   if (status < 0)
     return status;
-  if (!isfinite(r->loss) || !isfinite(r->gradient_norm) || !update(r, rate)) {
+  if (!applied) {
     r->skips++;
     ti_log(r->s, TEXTINV_LOG_WARNING, "step %u is skipped: loss %g, norm of the gradient %g",
            r->step, (double)r->loss, (double)r->gradient_norm);
@@ -282,8 +346,9 @@ static textinv_status one_step(ti_run *r, float rate)
     const float weight = 1.0f / AVERAGE_WINDOW;
 
     r->skips_in_row = 0;
-    r->loss_average = r->loss_average > 0.0f ? r->loss_average + (r->loss - r->loss_average) * weight
-                                             : r->loss;
+    r->loss_average = r->loss_average > 0.0f
+                        ? r->loss_average + (r->loss - r->loss_average) * weight
+                        : r->loss;
   }
   r->step++;
   return TEXTINV_OK;
@@ -316,8 +381,12 @@ static textinv_status preview(ti_run *r)
 {
   textinv_generate_params g;
   textinv_images *images;
-  textinv_status status;
+  textinv_status status = fetch(r);
 
+  if (status < 0)
+    return status;
+  if (r->device)
+    ti_run_device_release_graph(r->device);
   textinv_generate_params_init(&g, sizeof(g));
   g.prompt = r->p.preview_prompt;
   g.images = r->p.preview_images;
@@ -338,28 +407,73 @@ static void save_or_warn(ti_run *r)
     ti_log(r->s, TEXTINV_LOG_WARNING, "no checkpoint at step %u: %s", r->step, r->s->error.text);
 }
 
-textinv_status ti_run_train(ti_run *r)
+/*
+ * The samples of a pass: the batch, or the largest part of it that fits into memory. A step draws
+ * the same samples then, in more passes.
+ */
+static textinv_status fit(ti_run *r)
+{
+  const uint32_t batch = r->p.batch;
+  ti_net_plan *plan;
+  textinv_status status;
+
+  r->samples = batch;
+  for (;;) {
+    status = ti_train_plan(&plan, r->s, r->model, r->tables, (int)r->samples, r->data.h, r->data.w,
+                           1);
+    if (status >= 0 && r->s->device)
+      status = ti_device_reserve(r->s->device, &r->s->error, ti_plan_bytes(&plan->plan));
+    if (status != TEXTINV_E_NOMEM || r->samples == 1)
+      break;
+    do {
+      r->samples--;
+    } while (batch % r->samples);
+  }
+  r->passes = r->p.accumulate * (batch / r->samples);
+  if (status >= 0 && r->samples < batch) {
+    ti_log(r->s, TEXTINV_LOG_INFO, "memory is short: a step takes %u passes of %u samples",
+           r->passes, r->samples);
+    r->s->error.text[0] = '\0';
+  }
+  return status;
+}
+
+static textinv_status run_steps(ti_run *r)
 {
   textinv_status status = TEXTINV_OK;
 
-  r->began = ti_seconds();
   while (r->step < r->p.steps && status >= 0) {
-    const float rate = learning_rate(r);
+    const float rate = learning_rate(r, r->step);
 
     if ((status = one_step(r, rate)) < 0)
       break;
     if (r->p.checkpoint_every && r->step % r->p.checkpoint_every == 0 && r->step < r->p.steps)
       save_or_warn(r);
     status = ti_run_report(r, "train", r->step, r->p.steps, rate);
-    if (status >= 0 && r->p.preview_every && r->step % r->p.preview_every == 0)
+    if (status >= 0 && preview_is_due(r, r->step))
       status = preview(r);
   }
-  if (status == TEXTINV_E_CANCELLED) {
-    const ti_error cancelled = r->s->error;
+  return status;
+}
 
-    if (save(r) < 0)
-      return TEXTINV_E_IO; /* the caller must know that the work is not on disk */
-    r->s->error = cancelled;
-  }
+textinv_status ti_run_train(ti_run *r)
+{
+  textinv_status status, fetched;
+
+  r->began = ti_seconds();
+  copy_rows(r, r->next, 1);
+  if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
+    return status;
+  status = run_steps(r);
+  const ti_error first = r->s->error;
+
+  fetched = fetch(r);
+  if (status == TEXTINV_E_CANCELLED && fetched >= 0)
+    fetched = save(r); /* the caller must know when the work is not on disk */
+  ti_run_device_free(r->device);
+  r->device = NULL;
+  if (fetched < 0 && (status >= 0 || status == TEXTINV_E_CANCELLED))
+    return status >= 0 ? fetched : TEXTINV_E_IO;
+  r->s->error = first;
   return status;
 }

@@ -106,3 +106,40 @@ textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t byte
     device->arena_bytes = bytes;
   return status;
 }
+
+/* all that launches does, as a graph */
+static textinv_status capture(ti_device *device, ti_error *error, ti_cuda_graph **out,
+                              ti_device_launches launches, const void *user)
+{
+  const ti_cuda_plugin *plugin = device->plugin;
+  textinv_status status = plugin->graph_begin(device->context, error), ended;
+
+  if (status < 0)
+    return status;
+  status = launches(user);
+  /* the capture ends even when a launch failed, whose message stays */
+  ended = plugin->graph_end(device->context, status < 0 ? NULL : error, out);
+  if (status >= 0)
+    return ended;
+  if (ended >= 0)
+    plugin->graph_free(device->context, *out);
+  *out = NULL;
+  return status;
+}
+
+textinv_status ti_device_start(ti_device *device, ti_error *error, ti_cuda_graph **graph,
+                               ti_device_launches launches, const void *user)
+{
+  const ti_cuda_plugin *plugin = device->plugin;
+  textinv_status status = plugin->enter(device->context, error);
+
+  if (status < 0)
+    return status;
+  if (device->no_graphs)
+    status = launches(user);
+  else if (!*graph)
+    status = capture(device, error, graph, launches, user);
+  plugin->leave(device->context);
+  return status < 0 || device->no_graphs ? status
+                                         : plugin->graph_launch(device->context, error, *graph);
+}

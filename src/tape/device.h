@@ -15,6 +15,7 @@ typedef struct ti_device {
   ti_cuda *context;
   void *arena;
   size_t arena_bytes;
+  int no_graphs; /* kernels are launched one by one; for tests */
 } ti_device;
 
 /*
@@ -27,5 +28,15 @@ void ti_device_close(ti_device *device); /* NULL is allowed */
 
 /* room for bytes at device->arena, which moves when it grows */
 textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t bytes);
+
+/* launches kernels on the device's stream, and does nothing else */
+typedef textinv_status (*ti_device_launches)(const void *user);
+
+/*
+ * Start what `launches` launches, without waiting. The first call captures it as *graph, which the
+ * next ones start again: user is read in the first call alone. The caller frees the graph.
+ */
+textinv_status ti_device_start(ti_device *device, ti_error *error, ti_cuda_graph **graph,
+                               ti_device_launches launches, const void *user);
 
 #endif /* TI_DEVICE_H */

@@ -226,39 +226,30 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   return ti_fail(e->error, TEXTINV_E_UNSUPPORTED, "operation %d has no kernel", (int)r->op);
 }
 
-/* capture the launches from record `first` on, unless that was done and the arena has not moved */
-static textinv_status capture(ti_plan *plan, int first)
+textinv_status ti_plan_launch(const ti_plan *plan, int first)
 {
-  ti_device *d = plan->device;
-  ti_error *error = plan->tape.error;
+  const ti_device *d = plan->device;
   ti_exec e = { .device = d->context,
                 .stream = d->plugin->stream(d->context),
                 .threads = 1,
-                .error = error,
+                .error = plan->tape.error,
                 .scratch = (char *)d->arena + plan->tape.arena_bytes,
                 .scratch_bytes = plan->scratch_bytes };
-  ti_cuda_graph **graph = &plan->graphs[first > 0], *captured;
-  textinv_status status, ended;
+  textinv_status status = TEXTINV_OK;
 
-  if (plan->graph_arena != d->arena)
-    free_graphs(plan);
-  plan->graph_arena = d->arena;
-  if (*graph)
-    return TEXTINV_OK;
-  if ((status = d->plugin->enter(d->context, error)) < 0)
-    return status;
-  if ((status = d->plugin->graph_begin(d->context, error)) >= 0) {
-    for (int i = first; i < plan->tape.num_records && status >= 0; i++)
-      status = run_record(plan->kernels, &e, &plan->tape, d->arena, &plan->tape.records[i]);
-    /* the capture ends even when a record failed, whose message stays */
-    ended = d->plugin->graph_end(d->context, status < 0 ? NULL : error, &captured);
-    if (status < 0 && ended >= 0)
-      d->plugin->graph_free(d->context, captured);
-    if (status >= 0 && (status = ended) >= 0)
-      *graph = captured;
-  }
-  d->plugin->leave(d->context);
+  for (int i = first; i < plan->tape.num_records && status >= 0; i++)
+    status = run_record(plan->kernels, &e, &plan->tape, d->arena, &plan->tape.records[i]);
   return status;
+}
+
+static textinv_status launch_all(const void *plan)
+{
+  return ti_plan_launch(plan, 0);
+}
+
+static textinv_status launch_again(const void *plan)
+{
+  return ti_plan_launch(plan, ((const ti_plan *)plan)->tape.num_constant);
 }
 
 static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena, int first)
@@ -267,8 +258,9 @@ static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena, int fi
   ti_device *d = plan->device;
   textinv_status status = ti_device_reserve(d, t->error, ti_plan_bytes(plan));
 
-  if (status >= 0)
-    status = capture(plan, first);
+  if (plan->graph_arena != d->arena)
+    free_graphs(plan);
+  plan->graph_arena = d->arena;
   for (int v = 0; v < t->num_values && status >= 0; v++) {
     const ti_value *value = &t->values[v];
 
@@ -277,7 +269,8 @@ static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena, int fi
                                  (char *)arena->data + value->offset, value->bytes);
   }
   if (status >= 0)
-    status = d->plugin->graph_launch(d->context, t->error, plan->graphs[first > 0]);
+    status = ti_device_start(d, t->error, &plan->graphs[first > 0],
+                             first ? launch_again : launch_all, plan);
   for (int v = 0; v < t->num_values && status >= 0; v++) {
     const ti_value *value = &t->values[v];
 

@@ -50,4 +50,8 @@ void *ti_plan_data(const ti_plan *plan, const ti_arena *arena, ti_val v);
 textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, int again,
                            const atomic_int *cancel);
 
+/* the kernels of the plan from record `first` on, without inputs and outputs, on its device's
+ * stream, whose context is current; the arena is large enough */
+textinv_status ti_plan_launch(const ti_plan *plan, int first);
+
 #endif /* TI_EXEC_H */

@@ -1,6 +1,7 @@
 /*
  * The part of the CUDA runtime that kernels/cuda/backend.cu uses, without a device: memory is host
- * memory, a stream runs at once, a captured stream keeps its launches.
+ * memory. A stream does its work as late as it may: when something waits for it. A captured stream
+ * keeps its launches.
  */
 #ifndef TI_EMULATE_CUDA_RUNTIME_H
 #define TI_EMULATE_CUDA_RUNTIME_H
@@ -32,10 +33,12 @@ enum {
 
 typedef enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 } cudaMemcpyKind;
 enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1, cudaEnableDefault = 0 };
+enum { cudaHostAllocDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
 typedef struct emulate_stream *cudaStream_t;
 typedef struct emulate_graph *cudaGraph_t;
 typedef struct emulate_graph *cudaGraphExec_t;
+typedef struct emulate_event *cudaEvent_t;
 
 struct cudaDeviceProp {
   char name[256];
@@ -56,6 +59,12 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void *p);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);

@@ -178,7 +178,7 @@ static inline int max(int a, int b)
 enum emulate_orders { EMULATE_UP, EMULATE_DOWN, EMULATE_SHUFFLED };
 extern int emulate_order;
 
-/* run body for every thread; on a capturing stream it is kept for the graph instead */
+/* run body for every thread: at once without a stream, else when the stream gets there */
 void emulate_launch(void *stream, dim3 blocks, unsigned threads, size_t shared_bytes,
                     const std::function<void()> &body);
 

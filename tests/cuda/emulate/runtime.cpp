@@ -1,6 +1,7 @@
 /* The emulated CUDA runtime. */
 #include "runtime.h"
 
+#include <deque>
 #include <map>
 #include <vector>
 
@@ -11,7 +12,14 @@
 
 struct emulate_stream {
   bool capturing;
-  std::vector<std::function<void()>> kept;
+  std::vector<std::function<void()>> kept; /* of a capture */
+  std::deque<std::function<void()>> waiting;
+  unsigned long long submitted, done;
+};
+
+struct emulate_event {
+  cudaStream_t stream;
+  unsigned long long submitted; /* of the stream, when it was recorded */
 };
 
 struct emulate_graph {
@@ -23,7 +31,7 @@ int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
 
 static int last_error;
 static size_t allocated;
-static std::map<void *, size_t> blocks;
+static std::map<void *, size_t> blocks, host_blocks;
 static char primary_context;
 
 /* 8 GB, or what the environment asks for */
@@ -39,13 +47,51 @@ void emulate_set_error(int code)
   last_error = code;
 }
 
+static void submit(emulate_stream *s, const std::function<void()> &work)
+{
+  s->submitted++;
+  s->waiting.push_back(work);
+}
+
+/* do what was submitted first, up to count in all */
+static void work_off(emulate_stream *s, unsigned long long count)
+{
+  while (s->done < count) {
+    s->waiting.front()();
+    s->waiting.pop_front();
+    s->done++;
+  }
+}
+
+static void work_off(emulate_stream *s)
+{
+  work_off(s, s->submitted);
+}
+
+static bool is_pinned(const void *p)
+{
+  for (const auto &block : host_blocks) {
+    if (p >= block.first && p < (char *)block.first + block.second)
+      return true;
+  }
+  return false;
+}
+
+static bool poisoned()
+{
+  return last_error >= 700 && last_error < 900;
+}
+
 bool emulate_record(void *stream, const std::function<void()> &work)
 {
   emulate_stream *s = (emulate_stream *)stream;
 
-  if (!s || !s->capturing)
+  if (!s)
     return false;
-  s->kept.push_back(work);
+  if (s->capturing)
+    s->kept.push_back(work);
+  else
+    submit(s, work);
   return true;
 }
 
@@ -54,7 +100,7 @@ cudaError_t cudaGetLastError(void)
   const int code = last_error;
 
   /* what poisons a context stays */
-  if (code < 700 || code >= 900)
+  if (!poisoned())
     last_error = cudaSuccess;
   return code;
 }
@@ -167,6 +213,7 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
     return last_error = cudaErrorStreamCaptureUnsupported;
   if (!blocks.count(p))
     return last_error = cudaErrorInvalidValue;
+  work_off(stream);
   allocated -= blocks[p];
   blocks.erase(p);
   free(p);
@@ -181,13 +228,68 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind,
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream)
+{
+  const char *from = (const char *)src;
+
+  if (stream->capturing)
+    return last_error = cudaErrorStreamCaptureUnsupported;
+  if (is_pinned(kind == cudaMemcpyHostToDevice ? src : dst)) {
+    submit(stream, [=] { memcpy(dst, src, bytes); });
+  } else if (kind == cudaMemcpyHostToDevice) {
+    const std::vector<char> taken(from, from + bytes);
+
+    submit(stream, [=] { memcpy(dst, taken.data(), bytes); });
+  } else {
+    work_off(stream);
+    memcpy(dst, src, bytes);
+  }
+  return poisoned() ? last_error : cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
+{
+  *p = malloc(bytes);
+  host_blocks[*p] = bytes;
+  emulate_allocations++;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+  if (!host_blocks.erase(p))
+    return last_error = cudaErrorInvalidValue;
+  free(p);
+  emulate_allocations--;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
+{
+  *event = new emulate_event{};
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
   if (stream->capturing)
     return last_error = cudaErrorStreamCaptureUnsupported;
-  memcpy(dst, src, bytes);
-  return last_error >= 700 && last_error < 900 ? last_error : cudaSuccess;
+  *event = emulate_event{ stream, stream->submitted };
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+  if (event->stream)
+    work_off(event->stream, event->submitted);
+  return poisoned() ? last_error : cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
@@ -201,6 +303,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+  work_off(stream);
   delete stream;
   return cudaSuccess;
 }
@@ -209,7 +312,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
   if (stream->capturing)
     return last_error = cudaErrorStreamCaptureUnsupported;
-  return last_error >= 700 && last_error < 900 ? last_error : cudaSuccess;
+  work_off(stream);
+  return poisoned() ? last_error : cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int)
@@ -242,7 +346,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
   if (stream->capturing)
     return last_error = cudaErrorStreamCaptureUnsupported;
   for (const auto &work : exec->work)
-    work();
+    submit(stream, work);
   return cudaSuccess;
 }
 

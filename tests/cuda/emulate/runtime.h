@@ -4,7 +4,7 @@
 
 #include <functional>
 
-/* when stream is being captured: keep work for its graph and return true */
+/* keep work for the stream, or for the graph that it captures; false when there is no stream */
 bool emulate_record(void *stream, const std::function<void()> &work);
 /* what cudaGetLastError() will return */
 void emulate_set_error(int code);

@@ -1,0 +1,257 @@
+/*
+ * Matrix products through cuBLASLt, with bias and residual in the same kernel.
+ *
+ * The library is opened at run time, in the version that this file was compiled with, so that the
+ * plug-in loads without it. Its heuristics choose an algorithm from the shape alone, once a record:
+ * the same shape on the same device gives the same bits.
+ *
+ * It counts columns first: y^T[n, m] = w a^T. A bias must have the type of y there, so it is rounded
+ * to it first.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common.cuh"
+#include "cublas.h"
+
+#if !defined(TI_EMULATE) && __has_include(<cublasLt.h>)
+
+#include <cublasLt.h>
+#include <dlfcn.h>
+
+#define TEXT_OF(x) #x
+#define NUMBER_TEXT(x) TEXT_OF(x)
+
+enum { WORKSPACE = 32 << 20, ALIGNMENT = 16 };
+
+struct ti_cublas {
+  void *library;
+  cublasLtHandle_t handle;
+  decltype(&cublasLtCreate) create;
+  decltype(&cublasLtDestroy) destroy;
+  decltype(&cublasLtMatmulDescInit_internal) operation_init;
+  decltype(&cublasLtMatmulDescSetAttribute) operation_set;
+  decltype(&cublasLtMatrixLayoutInit_internal) layout_init;
+  decltype(&cublasLtMatmulPreferenceInit_internal) preference_init;
+  decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
+  decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+  decltype(&cublasLtMatmul) multiply;
+};
+
+/* a product without and with bias */
+struct prepared_product {
+  const void *w;
+  size_t workspace;
+  cublasLtMatrixLayoutOpaque_t w_layout, a_layout, y_layout;
+  cublasLtMatmulDescOpaque_t operation[2];
+  cublasLtMatmulAlgo_t algorithm[2];
+};
+
+// ------------------------------------------------------------------ the library
+
+template <typename F> static bool find(void *library, const char *name, F *f)
+{
+  *f = (F)dlsym(library, name);
+  return *f != NULL;
+}
+
+static void close_library(ti_cublas *b)
+{
+  if (b->handle)
+    (void)b->destroy(b->handle);
+  dlclose(b->library);
+  free(b);
+}
+
+static ti_cublas *open_library()
+{
+  void *library = dlopen("libcublasLt.so." NUMBER_TEXT(CUBLAS_VER_MAJOR), RTLD_NOW | RTLD_LOCAL);
+  ti_cublas *b = library ? (ti_cublas *)calloc(1, sizeof(*b)) : NULL;
+
+  if (!b) {
+    if (library)
+      dlclose(library);
+    return NULL;
+  }
+  b->library = library;
+  if (find(library, "cublasLtCreate", &b->create) &&
+      find(library, "cublasLtDestroy", &b->destroy) &&
+      find(library, "cublasLtMatmulDescInit_internal", &b->operation_init) &&
+      find(library, "cublasLtMatmulDescSetAttribute", &b->operation_set) &&
+      find(library, "cublasLtMatrixLayoutInit_internal", &b->layout_init) &&
+      find(library, "cublasLtMatmulPreferenceInit_internal", &b->preference_init) &&
+      find(library, "cublasLtMatmulPreferenceSetAttribute", &b->preference_set) &&
+      find(library, "cublasLtMatmulAlgoGetHeuristic", &b->heuristic) &&
+      find(library, "cublasLtMatmul", &b->multiply) &&
+      b->create(&b->handle) == CUBLAS_STATUS_SUCCESS)
+    return b;
+  b->handle = NULL;
+  close_library(b);
+  return NULL;
+}
+
+int ti_cublas_is_on(ti_cuda *c)
+{
+  if (!c->cublas_tried) {
+    c->cublas_tried = 1;
+    c->cublas = open_library();
+  }
+  return c->cublas && !c->cublas_off;
+}
+
+void ti_cublas_close(ti_cuda *c)
+{
+  if (c->cublas)
+    close_library(c->cublas);
+  c->cublas = NULL;
+}
+
+// ------------------------------------------------------------------ products
+
+/* the fastest algorithm for an operation, by the library's own judgement; false: there is none */
+static bool choose(ti_cublas *b, prepared_product *p, int with_bias)
+{
+  const uint64_t workspace = WORKSPACE;
+  const uint32_t alignment = ALIGNMENT;
+  const cublasLtMatmulPreferenceAttributes_t aligned[] = {
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES
+  };
+  cublasLtMatmulPreferenceOpaque_t preference;
+  cublasLtMatmulHeuristicResult_t result;
+  int found = 0;
+
+  if (b->preference_init(&preference, sizeof(preference)) != CUBLAS_STATUS_SUCCESS ||
+      b->preference_set(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                        sizeof(workspace)) != CUBLAS_STATUS_SUCCESS)
+    return false;
+  for (cublasLtMatmulPreferenceAttributes_t a : aligned) {
+    if (b->preference_set(&preference, a, &alignment, sizeof(alignment)) != CUBLAS_STATUS_SUCCESS)
+      return false;
+  }
+  if (b->heuristic(b->handle, &p->operation[with_bias], &p->w_layout, &p->a_layout, &p->y_layout,
+                   &p->y_layout, &preference, 1, &result, &found) != CUBLAS_STATUS_SUCCESS ||
+      found < 1 || result.state != CUBLAS_STATUS_SUCCESS)
+    return false;
+  p->algorithm[with_bias] = result.algo;
+  if (result.workspaceSize > p->workspace)
+    p->workspace = result.workspaceSize;
+  return true;
+}
+
+static bool describe(ti_cublas *b, prepared_product *p, ti_dtype dtype, const gemm_problem *g,
+                     int backward)
+{
+  const cudaDataType_t type = dtype == TI_F16 ? CUDA_R_16F : CUDA_R_16BF;
+  const cublasOperation_t transposed = backward ? CUBLAS_OP_N : CUBLAS_OP_T;
+  const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
+  const void *somewhere = (const void *)(uintptr_t)256; /* its alignment counts */
+  const uint64_t n = (uint64_t)g->n, k = (uint64_t)g->k, m = (uint64_t)g->m;
+
+  if (b->layout_init(&p->w_layout, sizeof(p->w_layout), type, backward ? n : k, backward ? k : n,
+                     (int64_t)(backward ? n : k)) != CUBLAS_STATUS_SUCCESS ||
+      b->layout_init(&p->a_layout, sizeof(p->a_layout), type, k, m, (int64_t)k) !=
+          CUBLAS_STATUS_SUCCESS ||
+      b->layout_init(&p->y_layout, sizeof(p->y_layout), type, n, m, (int64_t)n) !=
+          CUBLAS_STATUS_SUCCESS)
+    return false;
+  for (cublasLtMatmulDescOpaque_t &o : p->operation) {
+    if (b->operation_init(&o, sizeof(o), CUBLAS_COMPUTE_32F, CUDA_R_32F) != CUBLAS_STATUS_SUCCESS ||
+        b->operation_set(&o, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)) !=
+            CUBLAS_STATUS_SUCCESS)
+      return false;
+  }
+  return b->operation_set(&p->operation[1], CUBLASLT_MATMUL_DESC_EPILOGUE, &bias, sizeof(bias)) ==
+             CUBLAS_STATUS_SUCCESS &&
+         b->operation_set(&p->operation[1], CUBLASLT_MATMUL_DESC_BIAS_POINTER, &somewhere,
+                          sizeof(somewhere)) == CUBLAS_STATUS_SUCCESS;
+}
+
+textinv_status ti_cublas_prepare(ti_exec *e, ti_dtype dtype, void **out, size_t *scratch_bytes,
+                                 const void *w, const gemm_problem *g, int backward)
+{
+  ti_cuda *c = (ti_cuda *)e->device;
+  prepared_product *p;
+
+  *out = NULL;
+  if (dtype == TI_F32 || g->n % 8 || g->k % 8 || !ti_cublas_is_on(c))
+    return TEXTINV_OK;
+  p = (prepared_product *)calloc(1, sizeof(*p));
+  if (!p)
+    return ti_fail_nomem(e->error, sizeof(*p), "a matrix product");
+  p->w = w;
+  if (!describe(c->cublas, p, dtype, g, backward) || !choose(c->cublas, p, 0) ||
+      !choose(c->cublas, p, 1)) {
+    free(p);
+    return TEXTINV_OK;
+  }
+  p->workspace = ti_ceil_div(p->workspace, 256) * 256;
+  const size_t scratch = p->workspace + (size_t)g->n * ti_dtype_size(dtype); /* the rounded bias */
+
+  if (scratch > *scratch_bytes)
+    *scratch_bytes = scratch;
+  *out = p;
+  return TEXTINV_OK;
+}
+
+textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype dtype, const gemm_buffers *io,
+                             const gemm_problem *g)
+{
+  ti_cublas *b = ((ti_cuda *)e->device)->cublas;
+  prepared_product p = *(const prepared_product *)e->prepared; /* the library takes no const */
+  cublasLtMatmulDescOpaque_t *operation = &p.operation[io->bias != NULL];
+  const cublasLtMatmulAlgo_t *algorithm = &p.algorithm[io->bias != NULL];
+  const float one = 1.0f, beta = io->residual ? 1.0f : 0.0f;
+  void *bias = (char *)e->scratch + p.workspace;
+  cublasStatus_t code = CUBLAS_STATUS_SUCCESS;
+
+  assert(ti_aligned(io->a, ALIGNMENT) && ti_aligned(io->y, ALIGNMENT) &&
+         ti_aligned(io->residual, ALIGNMENT));
+  if (io->bias) {
+    const textinv_status status = ti_cuda_cast(e, dtype, bias, TI_F32, io->bias, (size_t)g->n);
+
+    if (status < 0)
+      return status;
+    code = b->operation_set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+  }
+  if (code == CUBLAS_STATUS_SUCCESS)
+    code = b->multiply(b->handle, operation, &one, p.w, &p.w_layout, io->a, &p.a_layout, &beta,
+                       io->residual ? io->residual : io->y, &p.y_layout, io->y, &p.y_layout,
+                       algorithm, e->scratch, p.workspace, (cudaStream_t)e->stream);
+  if (code != CUBLAS_STATUS_SUCCESS)
+    return ti_fail(e->error, TEXTINV_E_BACKEND, "%s: cuBLASLt returns %d", name, (int)code);
+  return ti_cuda_check(e, name);
+}
+
+#else
+
+int ti_cublas_is_on(ti_cuda *)
+{
+  return 0;
+}
+
+void ti_cublas_close(ti_cuda *)
+{
+}
+
+textinv_status ti_cublas_prepare(ti_exec *, ti_dtype, void **out, size_t *, const void *,
+                                 const gemm_problem *, int)
+{
+  *out = NULL;
+  return TEXTINV_OK;
+}
+
+textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype, const gemm_buffers *,
+                             const gemm_problem *)
+{
+  return ti_fail(e->error, TEXTINV_E_UNSUPPORTED, "%s: built without cuBLASLt", name);
+}
+
+#endif
+
+extern "C" int ti_cuda_use_cublas(ti_cuda *c, int on)
+{
+  c->cublas_off = !on;
+  return ti_cublas_is_on(c);
+}
