@@ -95,7 +95,7 @@ static textinv_status check_class(const ti_model_dir *dir, ti_error *error, cons
 static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
 {
   ti_text_encoder *e = &m->encoders[i];
-  const char *class_name;
+  const char *class_name = NULL;
   char folder[TI_ERROR_SIZE];
   ti_json json = { NULL, NULL };
   textinv_status status;
