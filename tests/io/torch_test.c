@@ -266,6 +266,8 @@ static void put_number(uint64_t v, int n)
     put(&(unsigned char){ (unsigned char)v }, 1);
 }
 
+enum { CIPHER_HEADER = 12 }; /* bytes before an encrypted entry, counted as compressed ones */
+
 static void put_common(const member *m, const char *name, uint32_t sum_error, uint32_t size_error)
 {
   put_number(20, 2);
@@ -274,7 +276,7 @@ static void put_common(const member *m, const char *name, uint32_t sum_error, ui
   put_number(0x00210000, 4);
   put_number((uint32_t)crc32(0, (const unsigned char *)m->data, (unsigned)m->size) + sum_error, 4);
   put_number(m->size + size_error, 4);
-  put_number(m->size + size_error, 4);
+  put_number(m->size + size_error - (m->flags & 1 ? CIPHER_HEADER : 0), 4);
   put_number(strlen(name), 2);
 }
 
