@@ -60,6 +60,33 @@ static void print_words(const textinv_embeddings *e)
   }
 }
 
+/* text of a file, which may hold anything: no control character reaches the terminal */
+static void print_text(const char *text)
+{
+  for (; *text; text++) {
+    const unsigned char c = (unsigned char)*text;
+
+    if (c < 0x20 || c == 0x7f)
+      printf("\\x%02x", c);
+    else
+      putchar(c);
+  }
+}
+
+static void print_metadata(const textinv_embeddings *e)
+{
+  const char *key, *value;
+
+  puts("file:");
+  for (size_t i = 0; (value = textinv_embeddings_metadata(e, i, &key)); i++) {
+    printf("  ");
+    print_text(key);
+    printf(": ");
+    print_text(value);
+    putchar('\n');
+  }
+}
+
 static textinv_status print_embedding(textinv_session *session, const char *path)
 {
   textinv_embeddings *e = NULL;
@@ -67,6 +94,7 @@ static textinv_status print_embedding(textinv_session *session, const char *path
 
   if (status >= 0 && (status = textinv_embeddings_load(session, e, NULL, path, NULL)) >= 0) {
     printf("embedding: %s\n", path);
+    print_metadata(e);
     print_words(e);
   }
   textinv_embeddings_free(e);

@@ -448,6 +448,19 @@ TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
                                                    const char *word);
 
 /**
+ * What the file of the last textinv_embeddings_load() that succeeded says of itself, pair by pair.
+ * Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer" or "compvis". The file's
+ * own follow: the metadata of a safetensors file, the texts and numbers beside the vectors of a
+ * PyTorch file, such as "name", "step" and "sd_checkpoint". The library gives them no meaning.
+ *
+ * @param      i   which pair
+ * @param[out] key its key, owned as the value is, NULL past the end; may be NULL
+ * @return the value as UTF-8, owned by the set, valid until its next load; NULL past the end.
+ */
+TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *embeddings, size_t i,
+                                                    const char **key);
+
+/**
  * Write words to a file. The file appears under its name complete or not at all.
  *
  * @param path   where; its folder must exist; an existing file is replaced

@@ -11,6 +11,7 @@
 #include "prompt.h"
 #include "random.h"
 #include "sampler.h"
+#include "safetensors.h"
 #include "schedule.h"
 #include "textinv/textinv.h"
 #include "unet.h"
@@ -152,6 +153,8 @@ typedef struct ti_word {
 struct textinv_embeddings {
   ti_word *words;
   size_t count, room;
+  ti_key_value *metadata; /* of the file that was loaded last */
+  size_t num_metadata;
 };
 
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);

@@ -33,6 +33,7 @@ void textinv_embeddings_free(textinv_embeddings *embeddings)
   for (size_t i = 0; i < embeddings->count; i++)
     free_word(&embeddings->words[i]);
   ti_free(embeddings->words);
+  ti_embedding_metadata_free(embeddings->metadata, embeddings->num_metadata);
   ti_free(embeddings);
 }
 
@@ -148,7 +149,7 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
                                      const textinv_embeddings *from)
 {
-  textinv_embeddings next = { NULL, 0, 0 };
+  textinv_embeddings next = { .metadata = e->metadata, .num_metadata = e->num_metadata };
   textinv_status status = TEXTINV_OK;
 
   for (int pass = 0; pass < 2; pass++) {
@@ -407,6 +408,16 @@ size_t textinv_embeddings_num_values(const textinv_embeddings *embeddings)
   return count;
 }
 
+const char *textinv_embeddings_metadata(const textinv_embeddings *embeddings, size_t i,
+                                        const char **key)
+{
+  const int found = embeddings && i < embeddings->num_metadata;
+
+  if (key)
+    *key = found ? embeddings->metadata[i].key : NULL;
+  return found ? embeddings->metadata[i].value : NULL;
+}
+
 /* ------------------------------------------------------------------ files */
 
 /* which encoder a file's entry is for */
@@ -449,6 +460,15 @@ static void stem(char *out, size_t size, const char *path)
     if (is_space((unsigned char)*p))
       *p = '-';
   }
+}
+
+static void swap_metadata(textinv_embeddings *e, ti_embedding_file *file)
+{
+  ti_key_value *const metadata = e->metadata;
+  const size_t count = e->num_metadata;
+
+  e->metadata = file->metadata, e->num_metadata = file->num_metadata;
+  file->metadata = metadata, file->num_metadata = count;
 }
 
 textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddings *embeddings,
@@ -509,6 +529,8 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
   }
   while (status < 0 && embeddings->count > before)
     remove_at(embeddings, embeddings->count - 1);
+  if (status >= 0)
+    swap_metadata(embeddings, &file);
 out:
   ti_embedding_file_free(&file);
   return status;

@@ -16,16 +16,25 @@
 #include "alloc.h"
 #include "atomic_file.h"
 #include "dtype.h"
+#include "format.h"
 #include "torch_file.h"
 #include "utf8.h"
 
-enum { MAX_BYTES = 256 << 20, MAX_WORDS = 1024, MAX_WORD = 255, MAX_VECTORS = 75, MAX_DIM = 65536 };
+enum {
+  MAX_BYTES = 256 << 20,
+  MAX_WORDS = 1024,
+  MAX_WORD = 255,
+  MAX_VECTORS = 75,
+  MAX_DIM = 65536,
+  MAX_METADATA = 16 << 20 /* bytes: a pickle may name one long string any number of times */
+};
 
 typedef struct source {
   const char *path;
   ti_error *error;
   ti_tensor *tensors; /* under their keys */
   size_t count;
+  size_t metadata_bytes;
 } source;
 
 /* --- one tensor */
@@ -120,6 +129,82 @@ static textinv_status set_text(char **to, const source *s, const char *text)
   ti_free(*to);
   *to = ti_strdup(text);
   return *to ? TEXTINV_OK : ti_fail_nomem(s->error, strlen(text) + 1, s->path);
+}
+
+/* --- metadata */
+
+/* room for that many pairs, and for the layout before them */
+static textinv_status make_metadata_room(ti_embedding_file *out, const source *s, size_t count)
+{
+  out->metadata = ti_calloc(count + 1, sizeof(*out->metadata));
+  out->num_metadata = out->metadata ? 1 : 0;
+  return out->metadata ? TEXTINV_OK
+                       : ti_fail_nomem(s->error, (count + 1) * sizeof(*out->metadata), s->path);
+}
+
+/* one block holds key and value */
+static textinv_status set_metadata(ti_key_value *to, source *s, const char *key, const char *value)
+{
+  const size_t key_size = strlen(key) + 1, value_size = strlen(value) + 1;
+  char *block;
+
+  s->metadata_bytes += key_size + value_size;
+  if (s->metadata_bytes > MAX_METADATA)
+    return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: has over %d bytes of metadata", s->path,
+                   MAX_METADATA);
+  block = ti_calloc(key_size + value_size, 1);
+  if (!block)
+    return ti_fail_nomem(s->error, key_size + value_size, s->path);
+  memcpy(block, key, key_size);
+  memcpy(block + key_size, value, value_size);
+  *to = (ti_key_value){ block, block + key_size };
+  return TEXTINV_OK;
+}
+
+static textinv_status add_metadata(ti_embedding_file *out, source *s, const char *key,
+                                   const char *value)
+{
+  return set_metadata(out->metadata + out->num_metadata++, s, key, value);
+}
+
+static textinv_status read_pairs(ti_embedding_file *out, source *s, const ti_safetensors *file)
+{
+  size_t count;
+  const ti_key_value *pairs = ti_safetensors_pairs(file, &count);
+  textinv_status status = make_metadata_room(out, s, count);
+
+  for (size_t i = 0; i < count && status >= 0; i++)
+    status = add_metadata(out, s, pairs[i].key, pairs[i].value);
+  return status;
+}
+
+/* the text of a value; NULL for one that is no metadata */
+static const char *text_of(const ti_pickle_value *value, char *room, size_t size)
+{
+  switch (value->kind) {
+  case TI_PICKLE_STRING: return value->u.string;
+  case TI_PICKLE_BOOL: return value->u.integer ? "true" : "false";
+  case TI_PICKLE_INT: ti_format(room, size, "%lld", value->u.integer); return room;
+  case TI_PICKLE_FLOAT: ti_format(room, size, "%.9g", value->u.real); return room;
+  default: return NULL;
+  }
+}
+
+/* what stands in a dict beside the tensors */
+static textinv_status read_dict(ti_embedding_file *out, source *s, const ti_pickle_value *dict)
+{
+  const size_t count = dict->u.list.count / 2;
+  textinv_status status = make_metadata_room(out, s, count);
+
+  for (size_t i = 0; i < count && status >= 0; i++) {
+    const ti_pickle_value *key = dict->u.list.items[2 * i], *value = dict->u.list.items[2 * i + 1];
+    char room[32];
+    const char *text = text_of(value, room, sizeof(room));
+
+    if (key->kind == TI_PICKLE_STRING && text)
+      status = add_metadata(out, s, key->u.string, text);
+  }
+  return status;
 }
 
 /* --- keys at the top level */
@@ -226,6 +311,8 @@ static textinv_status read_safetensors(ti_embedding_file *out, source *s, const 
   }
   for (size_t i = 0; i < s->count; i++)
     s->tensors[i] = *ti_safetensors_tensor(file, i);
+  if ((status = read_pairs(out, s, file)) < 0)
+    goto out;
   out->step = parse_step(ti_safetensors_metadata(file, "step"));
   name = ti_safetensors_metadata(file, "name");
   if (name && *name && (status = set_text(&out->name, s, name)) < 0)
@@ -298,6 +385,8 @@ static textinv_status read_torch(ti_embedding_file *out, source *s, const void *
     status = ti_fail(s->error, TEXTINV_E_FORMAT, "%s: holds no embedding: it is no dict", s->path);
     goto out;
   }
+  if ((status = read_dict(out, s, root)) < 0)
+    goto out;
   value = ti_pickle_get(root, "step");
   if (value && value->kind == TI_PICKLE_INT && value->u.integer >= 0)
     out->step = value->u.integer;
@@ -319,7 +408,7 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
                                         const void *bytes, size_t size)
 {
   const unsigned char *p = bytes;
-  source s = { name, error, NULL, 0 };
+  source s = { name, error, NULL, 0, 0 };
   textinv_status status;
 
   memset(out, 0, sizeof(*out));
@@ -332,6 +421,8 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
     status = read_torch(out, &s, bytes, size);
   else
     status = read_safetensors(out, &s, bytes, size);
+  if (status >= 0)
+    status = set_metadata(out->metadata, &s, "layout", out->layout);
   ti_free(s.tensors);
   if (status < 0)
     ti_embedding_file_free(out);
@@ -352,6 +443,13 @@ textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, c
   return status;
 }
 
+void ti_embedding_metadata_free(ti_key_value *metadata, size_t count)
+{
+  for (size_t i = 0; i < count; i++)
+    ti_free((char *)metadata[i].key);
+  ti_free(metadata);
+}
+
 void ti_embedding_file_free(ti_embedding_file *file)
 {
   for (size_t i = 0; i < file->count; i++) {
@@ -361,5 +459,6 @@ void ti_embedding_file_free(ti_embedding_file *file)
   ti_free(file->entries);
   ti_free(file->layout);
   ti_free(file->name);
+  ti_embedding_metadata_free(file->metadata, file->num_metadata);
   memset(file, 0, sizeof(*file));
 }

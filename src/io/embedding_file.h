@@ -17,16 +17,19 @@ typedef struct ti_embedding_entry {
 typedef struct ti_embedding_file {
   ti_embedding_entry *entries;
   size_t count;
-  char *layout;   /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis" */
-  char *name;     /* "name" of an A1111 file or of safetensors metadata, or NULL */
-  long long step; /* training steps, -1 = not told */
+  char *layout;           /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis" */
+  char *name;             /* "name" of an A1111 file or of safetensors metadata, or NULL */
+  long long step;         /* training steps, -1 = not told */
+  ti_key_value *metadata; /* "layout", then what the file says of itself, "name" and "step" too */
+  size_t num_metadata;
 } ti_embedding_file;
 
 textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, const char *path);
 /* bytes in memory; name stands for the path in messages */
 textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error, const char *name,
                                         const void *bytes, size_t size);
-void ti_embedding_file_free(ti_embedding_file *file); /* safe on a zeroed struct */
+void ti_embedding_file_free(ti_embedding_file *file);                  /* safe on a zeroed struct */
+void ti_embedding_metadata_free(ti_key_value *metadata, size_t count); /* of one taken out */
 
 /*
  * format is TEXTINV_FORMAT_*. DIFFUSERS: any number of words of one encoder. A1111, KOHYA: one

@@ -221,3 +221,9 @@ const char *ti_safetensors_metadata(const ti_safetensors *file, const char *key)
                   by_key);
   return found ? found->value : NULL;
 }
+
+const ti_key_value *ti_safetensors_pairs(const ti_safetensors *file, size_t *count)
+{
+  *count = file->header.num_metadata;
+  return file->header.metadata;
+}

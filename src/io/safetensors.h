@@ -23,6 +23,8 @@ const ti_tensor *ti_safetensors_tensor(const ti_safetensors *file,
 const ti_tensor *ti_safetensors_find(const ti_safetensors *file, const char *name);
 const char *ti_safetensors_metadata(const ti_safetensors *file,
                                     const char *key); /* NULL = absent */
+/* all of it, in the order of keys; NULL and 0 when there is none */
+const ti_key_value *ti_safetensors_pairs(const ti_safetensors *file, size_t *count);
 
 /* write atomically; f32/f16/bf16/i64/u8 tensors, names unique; metadata may be empty */
 textinv_status ti_safetensors_write(ti_error *error, const char *path, const ti_tensor *tensors,

@@ -189,6 +189,7 @@ run 0 "the names of diffusers' options" invert --pretrained_model_name_or_path "
 holds "the same run gives the same bytes" cmp x.safetensors y.safetensors
 run 0 "inspect an embedding" inspect x.safetensors
 says "inspect: the word" "<x>: 1 vector of 16 values" out
+says "inspect: the metadata" "  producer: libtextinv " out
 holds "inspect: stderr is empty" silent err
 run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a photo of <x>' --steps 2
 run 0 "two words in one run" $invert --placeholder '<y>' --images photos --initializer cat --initializer dog --vectors 2 \
@@ -246,6 +247,9 @@ run 0 "convert to a1111" convert whole.safetensors x.pt --format a1111
 run 0 "convert back" convert x.pt back.safetensors --format diffusers
 run 0 "inspect what came back" inspect back.safetensors
 says "the word came back" "<x>: 1 vector of 16 values" out
+run 0 "inspect an a1111 file" inspect x.pt
+says "inspect: the layout" "  layout: a1111" out
+says "inspect: the name in the file" "  name: <x>" out
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors
 says "the other name" "<other>: 1 vector" out

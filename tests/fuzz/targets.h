@@ -44,6 +44,8 @@ static inline void fuzz_safetensors(const uint8_t *bytes, size_t size)
 {
   ti_error error = { "" };
   ti_safetensors *file;
+  const ti_key_value *pairs;
+  size_t count;
   const textinv_status status = ti_safetensors_parse(&file, &error, "fuzz", bytes, size);
 
   fuzz_check(status, &error);
@@ -56,7 +58,12 @@ static inline void fuzz_safetensors(const uint8_t *bytes, size_t size)
     if (ti_safetensors_find(file, t->name) != t)
       __builtin_trap();
   }
-  ti_safetensors_metadata(file, "format");
+  pairs = ti_safetensors_pairs(file, &count);
+  for (size_t i = 0; i < count; i++) {
+    if (ti_safetensors_metadata(file, pairs[i].key) != pairs[i].value)
+      __builtin_trap();
+    fuzz_touch(pairs[i].value, strlen(pairs[i].value));
+  }
   ti_safetensors_close(file);
 }
 
@@ -139,6 +146,10 @@ static inline void fuzz_embedding(const uint8_t *bytes, size_t size)
     fuzz_touch(e->rows, (size_t)e->num_vectors * (size_t)e->dim * sizeof(float));
     if (e->word)
       fuzz_touch(e->word, strlen(e->word));
+  }
+  for (size_t i = 0; i < file.num_metadata; i++) {
+    fuzz_touch(file.metadata[i].key, strlen(file.metadata[i].key));
+    fuzz_touch(file.metadata[i].value, strlen(file.metadata[i].value));
   }
   ti_embedding_file_free(&file);
 }

@@ -106,6 +106,63 @@ static void every_layout_is_read(void **state)
   }
 }
 
+/* pairs "key=value\n" of a golden file */
+static const char *metadata_of(const char *name)
+{
+  static char text[1024];
+  const ti_tensor *t = find(name);
+  size_t length = 0;
+
+  assert_succeeds(ti_embedding_file_decode(&file, &error, name, t->data, t->bytes));
+  *text = '\0';
+  for (size_t i = 0; i < file.num_metadata; i++)
+    length += (size_t)sprintf(text + length, "%s=%s\n", file.metadata[i].key,
+                              file.metadata[i].value);
+  ti_embedding_file_free(&file);
+  return text;
+}
+
+static void files_say_what_they_are(void **state)
+{
+  (void)state;
+  assert_string_equal(metadata_of("a1111.pt.file"), "layout=a1111\nname=toy\nstep=500\n"
+                                                    "sd_checkpoint=81761151\n"
+                                                    "sd_checkpoint_name=v1-5\n");
+  assert_string_equal(metadata_of("kohya.named.safetensors.file"),
+                      "layout=kohya\nname=toy\nstep=77\n");
+  assert_string_equal(metadata_of("diffusers.safetensors.file"), "layout=diffusers\nformat=pt\n");
+  assert_string_equal(metadata_of("compvis.pt.file"), "layout=compvis\n");
+  assert_string_equal(metadata_of("sdxl.cog.file"), "layout=sdxl\n");
+}
+
+static void metadata_is_bounded(void **state)
+{
+  enum { SIZE = 16 << 20 };
+  const ti_tensor tensor = {
+    .name = "<toy>", .rank = 1, .dims = { 1 }, .dtype = TI_FILE_F32, .bytes = 4, .data = "\0\0\0"
+  };
+  const char *path = test_path("long.safetensors");
+  char *value = malloc(SIZE);
+
+  (void)state;
+  assert_non_null(value);
+  memset(value, 'x', SIZE);
+  /* with "layout", "diffusers" and a key of one letter: 16 MiB to the byte, then one more */
+  for (int more = 0; more < 2; more++) {
+    value[SIZE - sizeof("layout") - sizeof("diffusers") - sizeof("k") - 1 + more] = '\0';
+    const ti_key_value pair = { "k", value };
+
+    assert_succeeds(ti_safetensors_write(&error, path, &tensor, 1, &pair, 1));
+    if (more)
+      assert_fails(ti_embedding_file_read(&file, &error, path), TEXTINV_E_LIMIT, "16777216 bytes");
+    else
+      assert_succeeds(ti_embedding_file_read(&file, &error, path));
+    ti_embedding_file_free(&file);
+    value[SIZE - sizeof("layout") - sizeof("diffusers") - sizeof("k") - 1] = 'x';
+  }
+  free(value);
+}
+
 /* --- writing */
 
 static float rows[12], wide[20];
@@ -364,6 +421,8 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_layout_is_read),
+    cmocka_unit_test(files_say_what_they_are),
+    cmocka_unit_test(metadata_is_bounded),
     cmocka_unit_test(a1111_file_is_the_one_that_torch_read),
     cmocka_unit_test(what_is_written_reads_back),
     cmocka_unit_test(what_cannot_be_written),
