@@ -132,7 +132,7 @@ static textinv_status device_info(ti_error *error, ti_cuda_device *out, int devi
   code = cudaGetDeviceProperties(&p, device);
   if (code != cudaSuccess)
     return ti_cuda_context_failed(NULL, error, code, "device properties");
-  strncpy(out->name, p.name, sizeof(out->name) - 1);
+  memcpy(out->name, p.name, sizeof(out->name) - 1);
   out->major = p.major;
   out->minor = p.minor;
   out->multiprocessors = p.multiProcessorCount;

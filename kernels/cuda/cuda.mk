@@ -16,7 +16,7 @@ CUDA_GENCODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)
   $(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
 CUDA_HOST_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DNDEBUG
 
-.PHONY: cuda check-cuda check-cuda-emulated bench-cuda
+.PHONY: cuda cuda-bundle check-cuda check-cuda-emulated bench-cuda
 
 cuda: lib/libtextinv-cuda.so ## the CUDA plug-in, beside the library
 
@@ -45,9 +45,11 @@ lib/libtextinv-cuda.so: $(CUDA_OBJECTS) kernels/cuda/plugin.map
 EMULATE_BUILD := build/cuda-emulated
 EMULATE_SAN_BUILD := build/cuda-emulated-san
 EMULATE_SAN   ?= address,undefined
-EMULATE_FLAGS := -DTI_EMULATE -O1 -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -Itests/cuda/emulate \
+# fmaf() is a call without the instruction
+EMULATE_CPU   := $(shell grep -qw fma /proc/cpuinfo 2>/dev/null && echo -mfma)
+EMULATE_FLAGS := -DTI_EMULATE -O2 -fno-strict-aliasing $(EMULATE_CPU) -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -Itests/cuda/emulate \
   -Itests/cuda -Ikernels/cpu -Isrc/diffusion $(CUDA_INCLUDES)
-EMULATE_SAN_FLAGS = -g -fsanitize=$(EMULATE_SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+EMULATE_SAN_FLAGS = -O1 -g -fsanitize=$(EMULATE_SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 EMULATE_CXXFLAGS := -std=c++17 -fopenmp -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
 # what the kernels are compared with
 CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c kernels/dtype.c kernels/weight.c \
@@ -102,14 +104,6 @@ CHECK_OBJECTS := $(CHECK_NAMES:%=$(CUDA_BUILD)/tests/cuda/%.o) $(CUDA_REFERENCE:
 $(CUDA_BUILD)/kernels_check: $(CHECK_OBJECTS)
 	@$(CXX) -fopenmp -o $@ $^ -ldl -lm
 
-SANITIZER ?= $(shell command -v compute-sanitizer)
-check-cuda: lib/libtextinv-cuda.so $(CUDA_BUILD)/kernels_check ## the same on a GPU, with compute-sanitizer where it is there
-	$(CUDA_BUILD)/kernels_check ./lib/libtextinv-cuda.so
-ifneq ($(SANITIZER),)
-	$(SANITIZER) --tool memcheck --error-exitcode 1 $(CUDA_BUILD)/kernels_check ./lib/libtextinv-cuda.so bf16
-	$(SANITIZER) --tool racecheck --error-exitcode 1 $(CUDA_BUILD)/kernels_check ./lib/libtextinv-cuda.so bf16
-endif
-
 # cuBLAS as yardstick where the toolkit has it
 CUDA_HOME    ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
 CUBLAS       := $(wildcard $(CUDA_HOME)/include/cublas_v2.h)
@@ -120,5 +114,20 @@ BENCH_OBJECTS := $(patsubst %,$(CUDA_BUILD)/%.o,tests/bench/cuda_bench tests/ben
 $(CUDA_BUILD)/cuda_bench: $(BENCH_OBJECTS)
 	@$(CXX) -o $@ $^ $(CUBLAS_LIBS) -ldl -lpthread -lm
 
-bench-cuda: lib/libtextinv-cuda.so $(CUDA_BUILD)/cuda_bench ## every CUDA operation: TFLOP/s, GB/s, percent of peak
-	$(CUDA_BUILD)/cuda_bench ./lib/libtextinv-cuda.so
+# all that the commands below need, also on a machine that cannot build it: without oneDNN, with the
+# libraries that a GPU machine may lack
+BUNDLE       := build/cuda-bundle
+BUNDLE_BUILD := build/cuda-bundle-objects
+cuda-bundle: lib/libtextinv-cuda.so $(CUDA_BUILD)/kernels_check $(CUDA_BUILD)/cuda_bench
+	$(Q)$(MAKE) ONEDNN=0 BUILD=$(BUNDLE_BUILD) $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE_BUILD)/tests/cuda/session_test
+	@mkdir -p $(BUNDLE)
+	@cp -f $^ $(BUNDLE_BUILD)/tests/cuda/session_test $(BUNDLE)
+	@cp -f $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE)/libtextinv.so
+	@ldd $(BUNDLE)/session_test | awk '$$3 ~ "^/" { print $$3 }' | \
+	  grep -v -e '/libc\.so' -e '/libm\.so' -e libgomp -e libstdc -e libgcc_s | xargs -I{} cp -fL {} $(BUNDLE)
+
+check-cuda: cuda-bundle ## kernels, networks and inversions on a GPU, with compute-sanitizer where it is there
+	@tests/cuda/run.sh check $(CURDIR)/$(BUNDLE)
+
+bench-cuda: cuda-bundle ## every CUDA operation, and whole steps beside PyTorch, on a GPU
+	@PYTHON=$${PYTHON:-$(firstword $(wildcard build/venv/bin/python) python3)} tests/cuda/run.sh bench $(CURDIR)/$(BUNDLE)

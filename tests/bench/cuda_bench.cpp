@@ -164,17 +164,47 @@ static std::string text(const char *format, ...)
   return s;
 }
 
-static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backward)
+/* a weight of small values, and its copy on the device */
+struct frozen {
+  std::vector<float> host;
+  ti_weight weight;
+
+  frozen(std::initializer_list<int> dims, float deviation) : weight()
+  {
+    weight.name = "w";
+    weight.count = 1;
+    for (int d : dims) {
+      weight.dims[weight.rank++] = d;
+      weight.count *= (size_t)d;
+    }
+    host.resize(weight.count);
+    for (size_t i = 0; i < host.size(); i++)
+      host[i] = ((float)(i * 7919 % 1009) - 504.0f) * 3.4e-3f * deviation;
+    weight.data = host.data();
+  }
+  ~frozen()
+  {
+    ti_weight_drop(&weight);
+    plugin->trim(context);
+  }
+};
+
+/* own: the kernel of the plug-in also where cuBLASLt is installed */
+static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backward, int own)
 {
   const ti_linear_shape s = { rows, cin, cout };
   const double x = (double)rows * cin, y = (double)rows * cout, w = (double)cin * cout;
-  operation o(text("linear%s %d x %d -> %d", backward ? "_bwd" : "", rows, cin, cout).c_str(),
+  operation o(text("linear%s%s %d x %d -> %d", backward ? "_bwd" : "", own ? " own" : "", rows, cin,
+                   cout).c_str(),
               2.0 * rows * w, 2.0 * (x + y + w));
   void *a[MAX_SETS], *b[MAX_SETS], *out[MAX_SETS], *prepared = NULL;
   size_t scratch = 0;
 
-  if (!o.wanted())
+  if (!o.wanted() || plugin->use_cublas(context, !own) != !own)
     return;
+  frozen weight({ cout, cin }, 1.0f / sqrtf((float)cin));
+  const void *plain;
+
   for (int i = 0; i < o.sets; i++) {
     a[i] = values(dtype, (size_t)(backward ? y : x));
     b[i] = values(dtype, (size_t)w, 1.0f / sqrtf((float)cin));
@@ -182,16 +212,21 @@ static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backwa
   }
   float *bias = (float *)values(TI_F32, (size_t)cout);
 
-  must(kernels.linear_prepare(&o.e, dtype, &prepared, &scratch, NULL, &s, 0, backward));
+  must(plugin->enter(context, &error));
+  must(kernels.linear_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
+  must(kernels.weight_plain(&o.e, &plain, &weight.weight, dtype));
+  plugin->leave(context);
   o.scratch(scratch);
+  o.e.prepared = prepared;
   const double other =
       yardstick_gemm(plugin, context, dtype, rows, backward ? cin : cout, backward ? cout : cin,
                      backward, a, b, out, o.sets);
 
   o.run([&](int i) {
-    return backward ? kernels.linear_bwd(&o.e, dtype, out[i], a[i], b[i], &s)
-                    : kernels.linear_fwd(&o.e, dtype, out[i], a[i], b[i], bias, NULL, &s);
+    return backward ? kernels.linear_bwd(&o.e, dtype, out[i], a[i], plain, &s)
+                    : kernels.linear_fwd(&o.e, dtype, out[i], a[i], plain, bias, NULL, &s);
   }, other);
+  kernels.release(prepared);
 }
 
 static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k, int stride, int up,
@@ -210,18 +245,8 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
 
   if (!o.wanted())
     return;
-  std::vector<float> host((size_t)w);
-  ti_weight weight = {};
+  frozen weight({ cout, cin, k, k }, 1.0f / sqrtf((float)cin * k * k));
 
-  for (size_t i = 0; i < host.size(); i++)
-    host[i] = ((float)(i * 7919 % 1009) - 504.0f) * 2e-3f / sqrtf((float)cin * k * k);
-  weight.name = "w";
-  weight.data = host.data();
-  weight.count = host.size();
-  weight.rank = 4;
-  weight.dims[0] = cout;
-  weight.dims[1] = cin;
-  weight.dims[2] = weight.dims[3] = k;
   for (int i = 0; i < o.sets; i++) {
     in[i] = values(dtype, (size_t)(backward ? y : x));
     out[i] = device((size_t)(backward ? x : y) * 2);
@@ -229,7 +254,7 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
   float *bias = (float *)values(TI_F32, (size_t)cout);
 
   must(plugin->enter(context, &error));
-  must(kernels.conv2d_prepare(&o.e, dtype, &prepared, &scratch, &weight, &s, 0, backward));
+  must(kernels.conv2d_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
   plugin->leave(context);
   o.scratch(scratch);
   o.e.prepared = prepared;
@@ -238,8 +263,6 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
                     : kernels.conv2d_fwd(&o.e, dtype, out[i], in[i], NULL, bias, NULL, &s);
   });
   kernels.release(prepared);
-  ti_weight_drop(&weight);
-  plugin->trim(context);
 }
 
 static void bench_attention(ti_dtype dtype, int n, int heads, int tq, int tk, int d, int backward)
@@ -409,8 +432,10 @@ int main(int argc, char **argv)
 
     for (const auto &c : convs)
       bench_conv(TI_BF16, n, c[0], c[1], c[2], c[3], c[4], c[5], backward);
-    for (const auto &l : linears)
-      bench_linear(TI_BF16, n * l[0], l[1], l[2], backward);
+    for (const auto &l : linears) {
+      bench_linear(TI_BF16, n * l[0], l[1], l[2], backward, 1);
+      bench_linear(TI_BF16, n * l[0], l[1], l[2], backward, 0);
+    }
     for (const auto &a : attentions)
       bench_attention(TI_BF16, n, 8, a[0], a[1], a[2], backward);
     for (const auto &g : norms)

@@ -56,6 +56,38 @@ static const char *check_memory()
   return NULL;
 }
 
+/* bytes there and back while the host goes on, and what was marked is there after waiting */
+static const char *check_without_waiting()
+{
+  const size_t bytes = 1000;
+  void *host, *there;
+  char *text;
+
+  if (plugin()->host_allocate(context(), &error, &host, 3 * bytes) < 0 ||
+      plugin()->allocate(context(), &error, &there, 2 * bytes) < 0)
+    return error.text;
+  text = (char *)host;
+  for (size_t i = 0; i < 2 * bytes; i++)
+    text[i] = (char)(i % 101);
+  if (plugin()->send(context(), &error, there, text, bytes) < 0 ||
+      plugin()->mark(context(), &error, 0) < 0 ||
+      plugin()->send(context(), &error, (char *)there + bytes, text + bytes, bytes) < 0 ||
+      plugin()->fetch(context(), &error, text + 2 * bytes, (char *)there + 1, bytes) < 0 ||
+      plugin()->mark(context(), &error, 1) < 0 || plugin()->wait(context(), &error, 0) < 0)
+    return error.text;
+  memset(text, 0, bytes); /* was sent */
+  if (plugin()->wait(context(), &error, 1) < 0)
+    return error.text;
+  for (size_t i = 0; i < bytes; i++) {
+    if (text[2 * bytes + i] != (char)((i + 1) % 101))
+      return "what was sent does not come back";
+  }
+  plugin()->free(context(), there);
+  plugin()->host_free(context(), host);
+  plugin()->host_free(context(), NULL);
+  return NULL;
+}
+
 /* y = silu(a + b), twice through one graph with other values, and once without it */
 static const char *check_graph()
 {
@@ -239,6 +271,7 @@ void check_host_side()
     return;
   check_result("host: devices", check_devices());
   check_result("host: memory", check_memory());
+  check_result("host: without waiting", check_without_waiting());
   check_result("host: graph", check_graph());
   check_result("host: weights", check_weights());
   check_result("host: fork", check_fork());

@@ -145,9 +145,10 @@ static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int ha
   }
 }
 
-static void check_linear(ti_dtype dtype, ti_linear_shape s, int has_bias, int has_residual)
+static void check_linear(ti_dtype dtype, ti_linear_shape s, int has_bias, int has_residual,
+                         const char *by)
 {
-  test t("linear rows %d %d->%d bias %d residual %d", dtype, s.rows, s.cin, s.cout, has_bias,
+  test t("linear%s rows %d %d->%d bias %d residual %d", dtype, by, s.rows, s.cin, s.cout, has_bias,
          has_residual);
   const size_t y_count = (size_t)s.rows * s.cout, x_count = (size_t)s.rows * s.cin;
   const tensor x = t.input(dtype, x_count), dy = t.input(dtype, y_count);
@@ -380,9 +381,14 @@ static void check_dtype(ti_dtype dtype)
     check_conv2d(dtype, s, 1, 1);
   }
   check_conv2d(dtype, convs[0], 0, 0);
-  for (const auto &s : linears) {
-    check_linear(dtype, s, 1, 0);
-    check_linear(dtype, s, 0, 1);
+  for (int cublas = 0; cublas < 2; cublas++) {
+    if (plugin()->use_cublas(context(), cublas) != cublas)
+      continue; /* not installed */
+    for (const auto &s : linears) {
+      check_linear(dtype, s, 1, 0, cublas ? " cublas" : "");
+      check_linear(dtype, s, 0, 1, cublas ? " cublas" : "");
+    }
+    check_linear(dtype, linears[4], 1, 1, cublas ? " cublas" : "");
   }
   for (const auto &a : attentions)
     check_attention(dtype, a.n, a.heads, a.tq, a.tk, a.d, a.causal, a.packed);

@@ -1,6 +1,7 @@
 /*
- * Sessions on a CUDA device, against the same on the CPU: noise prediction, inversion, pictures, and
- * what is refused. The device is the emulated one (TEXTINV_TEST_PLUGIN names another plug-in).
+ * Sessions on a CUDA device, against the same on the CPU: every network, inversion, pictures, what
+ * happens when memory is short, and what is refused. The device is the emulated one
+ * (TEXTINV_TEST_PLUGIN names another plug-in).
  */
 #include "testing.h"
 
@@ -8,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include "textinv/textinv.h"
+#include "api.h"
 #include "tiny_model.h"
 
-enum { VALUES = 4 * 8 * 8, BATCH = 2 };
+enum { BATCH = 2, VALUES = 4 * 8 * 8, CONTEXT = TINY_TOKENS * TINY_WIDTH };
+enum { PIXELS = 3 * TINY_SIZE * TINY_SIZE };
 
 static textinv_session *cpu, *device, *device16;
 static textinv_model *model;
@@ -50,7 +53,7 @@ static int open_all(void **state)
   (void)state;
   cpu = open_session(TEXTINV_BACKEND_CPU, TEXTINV_F32);
   must(cpu, textinv_model_open(&model, cpu, tiny_model()));
-  pictures = tiny_pictures("pictures", 3, 20, 20);
+  pictures = tiny_pictures("pictures", 2, 20, 20);
   return 0;
 }
 
@@ -84,17 +87,22 @@ static double error_of(const float *a, const float *b, size_t count)
   return test_relative_error(TI_F32, a, b, count);
 }
 
-/* ------------------------------------------------------------------ */
+/* ------------------------------------------------------------------ networks */
+
+/* what the networks of the model make of fixed inputs */
+typedef struct outputs {
+  float context[CONTEXT], noise[BATCH * VALUES], moments[2 * VALUES], decoded[PIXELS];
+} outputs;
 
 static void predict(textinv_session *s, float *out)
 {
-  static float latents[BATCH * VALUES], context[BATCH * TINY_TOKENS * TINY_WIDTH];
+  static float latents[BATCH * VALUES], context[BATCH * CONTEXT];
   textinv_predict_params p;
 
   test_seed(3);
   for (int i = 0; i < BATCH * VALUES; i++)
     latents[i] = test_normal();
-  for (int i = 0; i < BATCH * TINY_TOKENS * TINY_WIDTH; i++)
+  for (int i = 0; i < BATCH * CONTEXT; i++)
     context[i] = test_normal();
   must(s, textinv_predict_params_init(&p, sizeof(p)));
   p.batch = BATCH;
@@ -104,152 +112,284 @@ static void predict(textinv_session *s, float *out)
   must(s, textinv_predict_noise(s, out, BATCH * VALUES, model, &p));
 }
 
+static void run_networks(textinv_session *s, outputs *out)
+{
+  float latents[VALUES];
+  textinv_images *image;
+  char path[600];
+
+  must(s, textinv_encode_prompt(s, out->context, CONTEXT, NULL, 0, NULL, model, NULL,
+                                "a photo of toy", 0));
+  predict(s, out->noise);
+  snprintf(path, sizeof(path), "%s/0.png", pictures);
+  must(s, textinv_image_read(&image, s, path));
+  must(s, textinv_images_resize(s, image, TINY_SIZE, TINY_SIZE));
+  must(s, textinv_encode_image(s, out->moments, out->moments + VALUES, VALUES, model, image, 0));
+  textinv_images_free(image);
+  test_seed(6);
+  for (int i = 0; i < VALUES; i++)
+    latents[i] = test_normal();
+  must(s, textinv_decode_latents(s, NULL, out->decoded, PIXELS, model, latents, 1, 8, 8));
+}
+
+/* each network within factor times the error of plain, or within 1e-5 without it */
+static void check_networks(const outputs *out, const outputs *truth, const outputs *plain,
+                           double factor)
+{
+  static const struct {
+    size_t from, count;
+  } parts[] = { { offsetof(outputs, context) / 4, CONTEXT },
+                { offsetof(outputs, noise) / 4, BATCH * VALUES },
+                { offsetof(outputs, moments) / 4, 2 * VALUES },
+                { offsetof(outputs, decoded) / 4, PIXELS } };
+
+  for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+    const float *t = (const float *)truth + parts[i].from;
+    const double error = error_of((const float *)out + parts[i].from, t, parts[i].count);
+    const double bound = plain ? factor *
+                                   error_of((const float *)plain + parts[i].from, t, parts[i].count)
+                               : 1e-5;
+
+    if (!(error < bound))
+      fail_msg("network %zu: error %g, bound %g", i, error, bound);
+  }
+}
+
 static void networks_agree(void **state)
 {
   textinv_session *cpu16 = open_session(TEXTINV_BACKEND_CPU, TEXTINV_BF16);
-  float truth[BATCH * VALUES], out[BATCH * VALUES], plain[BATCH * VALUES];
+  textinv_session *half = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F16);
+  static outputs truth, out, plain;
 
   (void)state;
-  predict(cpu, truth);
-  predict(device, out);
-  assert_true(error_of(out, truth, BATCH * VALUES) < 1e-5);
-  predict(cpu16, plain);
-  predict(device16, out);
-  assert_true(error_of(out, truth, BATCH * VALUES) < 2.0 * error_of(plain, truth, BATCH * VALUES));
+  run_networks(cpu, &truth);
+  run_networks(device, &out);
+  check_networks(&out, &truth, NULL, 0.0);
+  run_networks(cpu16, &plain);
+  run_networks(device16, &out);
+  check_networks(&out, &truth, &plain, 2.0);
+  run_networks(half, &out); /* three bits more than bf16, which the CPU has not */
+  check_networks(&out, &truth, &plain, 0.5);
+  textinv_session_free(half);
   textinv_session_free(cpu16);
 }
 
-static void invert(textinv_session *s, float *rows, uint32_t steps)
-{
-  textinv_concept c;
-  textinv_invert_params p;
-  textinv_embeddings *e;
+/* ------------------------------------------------------------------ inversion */
 
-  must(s, textinv_concept_init(&c, sizeof(c)));
-  c.placeholder = "<toy>";
-  c.initializer = "toy";
-  c.images_path = pictures;
-  must(s, textinv_invert_params_init(&p, sizeof(p)));
-  p.concepts = &c;
+static textinv_concept toy;
+
+static textinv_invert_params params(uint32_t steps)
+{
+  textinv_invert_params p;
+
+  must(NULL, textinv_concept_init(&toy, sizeof(toy)));
+  toy.placeholder = "<toy>";
+  toy.initializer = "toy";
+  toy.images_path = pictures;
+  must(NULL, textinv_invert_params_init(&p, sizeof(p)));
+  p.concepts = &toy;
   p.num_concepts = 1;
   p.steps = steps;
   p.batch = 2;
   p.seed = 5;
+  p.flip = 0.0f;
+  return p;
+}
+
+static textinv_status try_invert(textinv_session *s, float *rows, const textinv_invert_params *p,
+                                 textinv_invert_report *report)
+{
+  textinv_embeddings *e;
+  textinv_status status;
+
   must(s, textinv_embeddings_new(&e, s));
-  must(s, textinv_invert(s, model, e, &p, NULL));
-  memcpy(rows, textinv_embeddings_rows(e, "<toy>", 0), TINY_WIDTH * sizeof(*rows));
+  /* another word, which is not learnt, before the one that is */
+  must(s, textinv_embeddings_add(s, e, model, "<other>", 2, "photo", 0));
+  status = textinv_invert(s, model, e, p, report);
+  if (status >= 0)
+    memcpy(rows, textinv_embeddings_rows(e, "<toy>", 0), TINY_WIDTH * sizeof(*rows));
   textinv_embeddings_free(e);
+  return status;
+}
+
+static void invert(textinv_session *s, float *rows, const textinv_invert_params *p)
+{
+  must(s, try_invert(s, rows, p, NULL));
 }
 
 static void inversions_agree(void **state)
 {
-  float on_cpu[TINY_WIDTH], on_device[TINY_WIDTH], again[TINY_WIDTH];
+  textinv_session *cpu16 = open_session(TEXTINV_BACKEND_CPU, TEXTINV_BF16);
+  float truth[TINY_WIDTH], rows[TINY_WIDTH], plain[TINY_WIDTH];
+  textinv_invert_params p = params(3);
 
   (void)state;
-  invert(cpu, on_cpu, 4);
-  invert(device, on_device, 4);
-  assert_true(error_of(on_device, on_cpu, TINY_WIDTH) < 1e-3);
-  invert(device, again, 4);
-  assert_memory_equal(on_device, again, sizeof(again));
-  invert(device16, on_device, 2);
-  for (int i = 0; i < TINY_WIDTH; i++)
-    assert_true(isfinite(on_device[i]));
+  p.weight_decay = 0.01f;
+  p.lr_warmup = 2;
+  invert(cpu, truth, &p);
+  invert(device, rows, &p);
+  assert_true(error_of(rows, truth, TINY_WIDTH) < 1e-3);
+  invert(cpu16, plain, &p);
+  invert(device16, rows, &p);
+  assert_true(error_of(rows, truth, TINY_WIDTH) < 1e-3 + 2.0 * error_of(plain, truth, TINY_WIDTH));
+  textinv_session_free(cpu16);
 }
 
-static int again_lines;
+static int32_t stop_at_2(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  return !strcmp(progress->phase, "train") && progress->step == 2;
+}
+
+static int32_t count_preview(void *user, uint32_t step, textinv_images *images)
+{
+  (void)images;
+  *(uint32_t *)user += step;
+  return 0;
+}
+
+/*
+ * The same bytes from graphs with a preview between two steps, and from single launches of a run
+ * that was stopped, and gone on with
+ */
+static void steps_do_not_depend_on_how_they_are_run(void **state)
+{
+  float whole[TINY_WIDTH], resumed[TINY_WIDTH];
+  textinv_invert_params p = params(3);
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  uint32_t previews = 0;
+
+  (void)state;
+  p.accumulate = 2;
+  p.preview = count_preview;
+  p.preview_user = &previews;
+  p.preview_prompt = "a photo of <toy>";
+  p.preview_every = 2;
+  p.preview_steps = 1;
+  invert(device, whole, &p);
+  assert_int_equal(previews, 2);
+
+  device->device->no_graphs = 1;
+  p.preview_every = 0;
+  p.output_dir = test_path("resume");
+  assert_int_equal(mkdir(p.output_dir, 0755), 0);
+  p.resume = "latest";
+  p.progress = stop_at_2;
+  assert_int_equal(try_invert(device, resumed, &p, &report), TEXTINV_E_CANCELLED);
+  assert_int_equal(report.steps, 2);
+  p.progress = NULL;
+  must(device, try_invert(device, resumed, &p, &report));
+  assert_int_equal(report.first_step, 2);
+  assert_memory_equal(whole, resumed, sizeof(whole));
+}
+
+static void infinite_losses_leave_the_rows(void **state)
+{
+  const textinv_invert_params p = params(2);
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_embeddings *e;
+  float rows[TINY_WIDTH];
+
+  (void)state;
+  for (int i = 0; i < TINY_WIDTH; i++)
+    rows[i] = 3e38f;
+  must(device, textinv_embeddings_new(&e, device));
+  must(device, textinv_embeddings_set(device, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+  must(device, textinv_invert(device, model, e, &p, &report));
+  assert_int_equal(report.skipped, 2);
+  assert_memory_equal(rows, textinv_embeddings_rows(e, "<toy>", 0), sizeof(rows));
+  textinv_embeddings_free(e);
+}
+
+/* ------------------------------------------------------------------ memory */
+
+static int again_lines, pass_lines;
 
 static void count_lines(void *user, textinv_log_level level, const char *line)
 {
   (void)user;
   (void)level;
   again_lines += strstr(line, "computed again") != NULL;
+  pass_lines += strstr(line, "passes of") != NULL;
 }
 
-static void gradient_of(textinv_session *s, float *gradient)
+/* memory is what it is before training, and bytes from then on */
+static int32_t shrink_memory(void *user, const textinv_progress *progress)
 {
-  static float latents[BATCH * VALUES], noise[BATCH * VALUES];
-  const char *prompts[BATCH] = { "a photo of <toy>", "my <toy>" };
-  uint32_t timesteps[BATCH] = { 100, 700 };
-  textinv_embeddings *e;
-  textinv_loss_params p;
-  float loss;
+  char text[32];
 
-  test_seed(4);
-  for (int i = 0; i < BATCH * VALUES; i++) {
-    latents[i] = test_normal();
-    noise[i] = test_normal();
-  }
-  must(s, textinv_embeddings_new(&e, s));
-  must(s, textinv_embeddings_add(s, e, model, "<toy>", 1, "toy", 0));
-  must(s, textinv_loss_params_init(&p, sizeof(p)));
-  p.batch = BATCH;
-  p.latents = latents;
-  p.noise = noise;
-  p.timesteps = timesteps;
-  p.prompts = prompts;
-  must(s, textinv_loss(s, &loss, gradient, TINY_WIDTH, model, e, &p));
-  textinv_embeddings_free(e);
+  snprintf(text, sizeof(text), "%.0f", *(double *)user);
+  if (progress->step == progress->steps && !strcmp(progress->phase, "encode"))
+    setenv("TEXTINV_EMULATED_BYTES", text, 1);
+  return 0;
 }
 
-/* on a device that is too small for all activations, some are computed again, to the same bits */
-static void short_memory_computes_again(void **state)
+/*
+ * A device that is too small for all activations of a batch: first some are computed again, to the
+ * same bits; then a step takes more passes of fewer samples, to the same rows but for rounding.
+ */
+static void short_memory_takes_longer(void **state)
 {
-  float whole[TINY_WIDTH], gradient[TINY_WIDTH];
-  textinv_model_info info = { .struct_size = sizeof(info) };
-  textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  float whole[TINY_WIDTH], rows[TINY_WIDTH];
+  textinv_invert_params p = params(1);
+  textinv_session *s;
   double bytes;
+  int tries = 0;
 
   (void)state;
-  if (getenv("TEXTINV_TEST_PLUGIN")) {
-    textinv_session_free(s);
+  if (getenv("TEXTINV_TEST_PLUGIN"))
     skip(); /* the memory of a real device is what it is */
-  }
-  must(s, textinv_model_get_info(model, &info));
-  gradient_of(s, whole);
-  bytes = (double)textinv_session_peak_bytes(s) + (double)info.parameters * 4.0;
+  p.batch = 4;
+  again_lines = pass_lines = 0;
+  s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  invert(s, whole, &p);
+  bytes = (double)textinv_session_peak_bytes(s) + (double)ti_model_parameters(model) * 4.0;
   textinv_session_free(s);
-  /* not all weights are needed, so how much is left is found out */
-  for (int i = 0; i < 20 && !again_lines; i++, bytes *= 0.93) {
-    textinv_session_params p;
-    char text[32];
+  p.progress = shrink_memory;
+  p.progress_user = &bytes;
+  /* not all weights are needed, so how much is too little is found out */
+  for (; tries < 20 && !pass_lines; bytes *= 0.85, tries++) {
+    textinv_session_params sp;
 
-    snprintf(text, sizeof(text), "%.0f", bytes);
-    setenv("TEXTINV_EMULATED_BYTES", text, 1);
-    must(NULL, textinv_session_params_init(&p, sizeof(p)));
-    p.backend = TEXTINV_BACKEND_CUDA;
-    p.backend_path = plugin_path();
-    p.log = count_lines;
-    must(NULL, textinv_session_new(&s, &p));
-    gradient_of(s, gradient);
+    must(NULL, textinv_session_params_init(&sp, sizeof(sp)));
+    sp.backend = TEXTINV_BACKEND_CUDA;
+    sp.backend_path = plugin_path();
+    sp.log = count_lines;
+    must(NULL, textinv_session_new(&s, &sp));
+    invert(s, rows, &p);
+    unsetenv("TEXTINV_EMULATED_BYTES");
     textinv_session_free(s);
+    if (!pass_lines)
+      assert_memory_equal(rows, whole, sizeof(whole));
+    assert_true(error_of(rows, whole, TINY_WIDTH) < 1e-4);
   }
-  unsetenv("TEXTINV_EMULATED_BYTES");
-  assert_true(again_lines > 0);
-  assert_memory_equal(gradient, whole, sizeof(whole));
+  assert_true(again_lines > 0 && pass_lines > 0);
 }
 
 /* far too small: the message has needed and free bytes, and the session goes on */
 static void no_memory_is_told(void **state)
 {
-  float out[BATCH * VALUES], latents[BATCH * VALUES] = { 0 };
-  float context[BATCH * TINY_TOKENS * TINY_WIDTH] = { 0 };
+  float out[BATCH * VALUES];
   textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  float latents[VALUES] = { 0 }, context[CONTEXT] = { 0 };
   textinv_predict_params p;
 
   (void)state;
   if (getenv("TEXTINV_TEST_PLUGIN"))
     skip();
   must(s, textinv_predict_params_init(&p, sizeof(p)));
-  p.batch = BATCH;
   p.latents = latents;
   p.context = context;
+  p.batch = 1;
   setenv("TEXTINV_EMULATED_BYTES", "100000", 1);
-  assert_int_equal(textinv_predict_noise(s, out, BATCH * VALUES, model, &p), TEXTINV_E_NOMEM);
+  assert_int_equal(textinv_predict_noise(s, out, VALUES, model, &p), TEXTINV_E_NOMEM);
   assert_non_null(strstr(textinv_session_error(s), "free"));
   unsetenv("TEXTINV_EMULATED_BYTES");
-  must(s, textinv_predict_noise(s, out, BATCH * VALUES, model, &p));
+  must(s, textinv_predict_noise(s, out, VALUES, model, &p));
   textinv_session_free(s);
 }
+
+/* ------------------------------------------------------------------ the rest */
 
 static void pictures_agree(void **state)
 {
@@ -299,7 +439,10 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(networks_agree, open_devices, close_devices),
     cmocka_unit_test_setup_teardown(inversions_agree, open_devices, close_devices),
-    cmocka_unit_test(short_memory_computes_again),
+    cmocka_unit_test_setup_teardown(steps_do_not_depend_on_how_they_are_run, open_devices,
+                                    close_devices),
+    cmocka_unit_test_setup_teardown(infinite_losses_leave_the_rows, open_devices, close_devices),
+    cmocka_unit_test(short_memory_takes_longer),
     cmocka_unit_test(no_memory_is_told),
     cmocka_unit_test_setup_teardown(pictures_agree, open_devices, close_devices),
     cmocka_unit_test(what_is_no_plugin_is_refused),

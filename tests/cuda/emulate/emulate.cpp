@@ -199,7 +199,7 @@ static float half_of(uint32_t pair, int high, int is_half)
 
 static void run_multiply(const worker *w)
 {
-  float a[16][16], b[16][8];
+  float a[16][16], b[16][8], sum[16][8] = {};
 
   for (int lane = 0; lane < WARP; lane++) {
     const uint32_t *ra = (const uint32_t *)w[lane].in, *rb = (const uint32_t *)w[lane].in2;
@@ -212,17 +212,17 @@ static void run_multiply(const worker *w)
         b[column + i * 8 + h][row] = half_of(rb[i], h, w->flag);
     }
   }
+  for (int row = 0; row < 16; row++) {
+    for (int k = 0; k < 16; k++) {
+      for (int column = 0; column < 8; column++)
+        sum[row][column] += a[row][k] * b[k][column];
+    }
+  }
   for (int lane = 0; lane < WARP; lane++) {
     float *c = (float *)w[lane].out;
 
-    for (int i = 0; i < 4; i++) {
-      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-      float sum = 0.0f;
-
-      for (int k = 0; k < 16; k++)
-        sum += a[row][k] * b[k][column];
-      c[i] += sum;
-    }
+    for (int i = 0; i < 4; i++)
+      c[i] += sum[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
   }
 }
 
