@@ -45,8 +45,8 @@ static int is_model(const char *folder)
 }
 
 /*
- * Beside the library (PREFIX/lib -> PREFIX/share/textinv, and lib/ or build/cc of the source tree -> models/),
- * then where it was configured to be installed.
+ * Beside the library (PREFIX/lib -> PREFIX/share/textinv, and lib/ or build/cc of the source tree
+ * -> models/), then where it was configured to be installed.
  */
 static textinv_status find_default(char *out, size_t size, ti_error *error)
 {
