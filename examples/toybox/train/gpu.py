@@ -6,7 +6,7 @@ The shipped size on a borrowed GPU: pieces of ten minutes that go on where the l
     python gpu.py home FILES...            here: puts what came back in its place
 
 A piece renders with the machine's cores while the GPU trains: first the autoencoder, then the
-UNet with its text encoder, then the scoring pair. State stays on that machine's disk while it is
+UNet with its text encoder, then polishes the decoder, then trains the scoring pair. State stays on that machine's disk while it is
 kept; what each piece leaves in $OUT (f16 averages, curves; files of at most 15 MB) is enough for
 the next piece to go on from on a fresh machine.
 """
@@ -26,7 +26,9 @@ import common
 HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = os.path.join(common.ROOT, "build", "toybox-gpu")
 PART = 15 << 20
-STAGES = "vae=6,unet=16,clip=3"   # minutes of each in a whole run
+STAGES = "vae=6,unet=15,polish=1.5,clip=3"   # minutes of each in a whole run
+PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--polish"],
+            "clip": ["clip.py"]}
 
 
 def run(program, *arguments, **options):
@@ -139,18 +141,19 @@ def piece(size, minutes, last, out, cores, shards, stages):
       ends = now >= left or (last and stage == list(stages)[-1])
       options = {
         "vae": ["--batch", 64, "--lpips", lpips, "--rate", 8e-4],
+        "polish": ["--batch", 64, "--lpips", lpips, "--rate", 8e-4],
         "unet": ["--batch", 256, "--rate", 8e-4, "--shard-every", 10, "--check-minutes", 1,
                  "--sheet-minutes", 4],
         "clip": ["--batch", 512]}[stage]
       if size == "tiny":
         options = [o for o in options if o not in ("--batch", 64, 256, 512)]
-      run(f"{stage}.py", "--size", size, "--minutes", f"{min(left, now):.2f}",
+      run(*PROGRAMS[stage], "--size", size, "--minutes", f"{min(left, now):.2f}",
           "--cool", 0.3 if ends else 0, *options, env=environment)
   finally:
     if renderer.poll() is None:
       renderer.terminate()
-    bring_out(size, out, ["clip"] if minutes_done(size, "unet") >= stages["unet"] - 0.2
-              and minutes_done(size, "clip") else ["vae", "unet"])
+    bring_out(size, out, ["clip"] if minutes_done(size, "unet") >= stages.get("unet", 0) - 0.2
+              and minutes_done(size, "clip") else ["vae", "unet", "polish"])
 
 
 if __name__ == "__main__":
