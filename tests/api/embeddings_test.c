@@ -1,14 +1,10 @@
 /* New words: adding, initializers, files, prompts, and what is refused. */
-#include "testing_api.h"
+#include "testing_tiny.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "tiny_model.h"
-
-static textinv_model *model;
 
 static textinv_embeddings *new_words(void)
 {
@@ -257,23 +253,6 @@ static void other_widths_say_whose_they_are(void **state)
   textinv_embeddings_free(e);
 }
 
-static int open_all(void **state)
-{
-  (void)state;
-  if (textinv_session_new(&session, NULL) < 0)
-    return -1;
-  must(textinv_model_open(&model, session, tiny_model()));
-  return 0;
-}
-
-static int close_all(void **state)
-{
-  (void)state;
-  textinv_model_free(model);
-  textinv_session_free(session);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -286,5 +265,5 @@ int main(void)
     cmocka_unit_test(other_widths_say_whose_they_are),
   };
 
-  return cmocka_run_group_tests_name("embeddings", tests, open_all, close_all);
+  return cmocka_run_group_tests_name("embeddings", tests, open_tiny, close_tiny);
 }

@@ -1,15 +1,11 @@
 /* Pictures: the same seed gives the same picture however it is asked for, and nonsense is refused.
  */
-#include "testing_api.h"
+#include "testing_tiny.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#include "tiny_model.h"
-
 enum { BYTES = TINY_SIZE * TINY_SIZE * 3, LATENTS = 4 * 8 * 8 };
-
-static textinv_model *model;
 
 static textinv_generate_params params(void)
 {
@@ -297,23 +293,6 @@ static void bf16_is_close(void **state)
   textinv_images_free(exact);
 }
 
-static int open_all(void **state)
-{
-  (void)state;
-  if (textinv_session_new(&session, NULL) < 0)
-    return -1;
-  must(textinv_model_open(&model, session, tiny_model()));
-  return 0;
-}
-
-static int close_all(void **state)
-{
-  (void)state;
-  textinv_model_free(model);
-  textinv_session_free(session);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -324,5 +303,5 @@ int main(void)
     cmocka_unit_test(bf16_is_close),
   };
 
-  return cmocka_run_group_tests_name("generate", tests, open_all, close_all);
+  return cmocka_run_group_tests_name("generate", tests, open_tiny, close_tiny);
 }

@@ -1,6 +1,6 @@
 /* Inversion end to end on a tiny model: it learns, resumes exactly, refuses, and leaves the model
  * alone. */
-#include "testing_api.h"
+#include "testing_tiny.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -11,9 +11,7 @@
 #include <unistd.h>
 
 #include "api.h"
-#include "tiny_model.h"
 
-static textinv_model *model;
 static const char *pictures;
 
 static textinv_concept concept(const char *word)
@@ -442,19 +440,9 @@ static void a_loop_of_ones_own(void **state)
 
 static int open_all(void **state)
 {
-  (void)state;
-  if (textinv_session_new(&session, NULL) < 0)
+  if (open_tiny(state) < 0)
     return -1;
-  must(textinv_model_open(&model, session, tiny_model()));
   pictures = tiny_pictures("pictures", 3, 24, 20);
-  return 0;
-}
-
-static int close_all(void **state)
-{
-  (void)state;
-  textinv_model_free(model);
-  textinv_session_free(session);
   return 0;
 }
 
@@ -472,5 +460,5 @@ int main(void)
     cmocka_unit_test(a_loop_of_ones_own),
   };
 
-  return cmocka_run_group_tests_name("invert", tests, open_all, close_all);
+  return cmocka_run_group_tests_name("invert", tests, open_all, close_tiny);
 }
