@@ -19,6 +19,11 @@
 
 enum { TI_MAX_ENCODERS = 2, TI_MAX_VECTORS = 32, TI_MAX_WORDS = 4096, TI_MAX_BATCH = 1024 };
 
+/* ------------------------------------------------------------------ arguments */
+
+/* what is the argument's name */
+textinv_status ti_check_null(ti_error *error, const void *p, const char *what);
+
 /* ------------------------------------------------------------------ sized structs */
 
 /*

@@ -10,11 +10,13 @@
 textinv_status textinv_embeddings_new(textinv_embeddings **out, textinv_session *session)
 {
   ti_error *error = ti_begin(session);
+  textinv_status status;
 
   if (out)
     *out = NULL;
-  if (!out || !session)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", out ? "session" : "out");
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0)
+    return status;
   *out = ti_calloc(1, sizeof(**out));
   return *out ? TEXTINV_OK : ti_fail_nomem(error, sizeof(**out), "embeddings");
 }
@@ -187,12 +189,9 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
   ti_error *error = ti_begin(session);
   textinv_status status;
 
-  if (!session || !embeddings || !rows)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session      ? "session"
-                   : !embeddings ? "embeddings"
-                                 : "rows");
-  if ((status = check_name(error, word)) < 0)
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, rows, "rows")) < 0 || (status = check_name(error, word)) < 0)
     return status;
   if (encoder >= TI_MAX_ENCODERS || num_vectors < 1 || num_vectors > TI_MAX_VECTORS || dim < 1 ||
       dim > 65536)
@@ -275,12 +274,9 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
   float *rows = NULL;
   textinv_status status;
 
-  if (!session || !embeddings || !model)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session      ? "session"
-                   : !embeddings ? "embeddings"
-                                 : "model");
-  if ((status = check_name(error, word)) < 0)
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 || (status = check_name(error, word)) < 0)
     return status;
   if (num_vectors > TI_MAX_VECTORS)
     return ti_fail(error, TEXTINV_E_INVALID, "%u vectors; 0 to %d are possible", num_vectors,
@@ -345,13 +341,13 @@ textinv_status textinv_embeddings_remove(textinv_session *session, textinv_embed
                                          const char *word)
 {
   ti_error *error = ti_begin(session);
+  textinv_status status;
   ti_word *w;
 
-  if (!session || !embeddings || !word)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session      ? "session"
-                   : !embeddings ? "embeddings"
-                                 : "word");
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, word, "word")) < 0)
+    return status;
   w = ti_embeddings_find(embeddings, word);
   if (!w)
     return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
@@ -481,11 +477,10 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
   size_t before, num_names = 0;
   textinv_status status;
 
-  if (!session || !embeddings || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session      ? "session"
-                   : !embeddings ? "embeddings"
-                                 : "path");
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0)
+    return status;
   if (word && (status = check_name(error, word)) < 0)
     return status;
   memset(&file, 0, sizeof(file));
@@ -547,11 +542,10 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   size_t count = 0;
   textinv_status status;
 
-  if (!session || !embeddings || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session      ? "session"
-                   : !embeddings ? "embeddings"
-                                 : "path");
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0)
+    return status;
   if (word && !ti_embeddings_find(embeddings, word))
     return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
   if (!embeddings->count)

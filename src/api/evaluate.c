@@ -13,11 +13,6 @@ static textinv_status check_count(ti_error *error, const char *what, size_t met,
   return TEXTINV_OK;
 }
 
-static textinv_status check_null(ti_error *error, const void *p, const char *what)
-{
-  return p ? TEXTINV_OK : ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", what);
-}
-
 /* ------------------------------------------------------------------ text */
 
 /* states of one encoder into the columns of context that are its own */
@@ -122,10 +117,10 @@ textinv_status textinv_encode_prompt(textinv_session *session, float *context, s
 
   if (truncated)
     *truncated = 0;
-  if ((status = check_null(error, session, "session")) < 0 ||
-      (status = check_null(error, context, "context")) < 0 ||
-      (status = check_null(error, model, "model")) < 0 ||
-      (status = check_null(error, prompt, "prompt")) < 0 ||
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, context, "context")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_null(error, prompt, "prompt")) < 0 ||
       (status = check_count(error, "context", num_context,
                             (size_t)model->tokens * (size_t)model->context_dim)) < 0 ||
       (pooled &&
@@ -184,10 +179,10 @@ textinv_status textinv_encode_image(textinv_session *session, float *mean, float
   ti_error *error = ti_begin(session);
   textinv_status status;
 
-  if ((status = check_null(error, session, "session")) < 0 ||
-      (status = check_null(error, mean, "mean")) < 0 ||
-      (status = check_null(error, model, "model")) < 0 ||
-      (status = check_null(error, images, "images")) < 0)
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, mean, "mean")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_null(error, images, "images")) < 0)
     return status;
   const int scale = ti_vae_scale(&model->vae);
 
@@ -240,9 +235,9 @@ textinv_status textinv_decode_latents(textinv_session *session, textinv_images *
 
   if (images)
     *images = NULL;
-  if ((status = check_null(error, session, "session")) < 0 ||
-      (status = check_null(error, model, "model")) < 0 ||
-      (status = check_null(error, latents, "latents")) < 0)
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_null(error, latents, "latents")) < 0)
     return status;
   const size_t scale = (size_t)ti_vae_scale(&model->vae), c = (size_t)model->vae.latent_channels;
   const size_t hw = (size_t)width * height, count = 3 * hw * scale * scale;
@@ -377,14 +372,14 @@ textinv_status textinv_predict_noise(textinv_session *session, float *out, size_
   textinv_predict_params p = predict_defaults;
   textinv_status status;
 
-  if ((status = check_null(error, session, "session")) < 0 ||
-      (status = check_null(error, out, "out")) < 0 ||
-      (status = check_null(error, model, "model")) < 0 ||
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_params_read(error, &p, sizeof(p), PREDICT_PARAMS_MIN, params,
                                "predict_params")) < 0 ||
-      (status = check_null(error, p.latents, "latents")) < 0 ||
-      (status = check_null(error, p.context, "context")) < 0 ||
-      (model->pooled_dim && (status = check_null(error, p.pooled, "pooled")) < 0) ||
+      (status = ti_check_null(error, p.latents, "latents")) < 0 ||
+      (status = ti_check_null(error, p.context, "context")) < 0 ||
+      (model->pooled_dim && (status = ti_check_null(error, p.pooled, "pooled")) < 0) ||
       (status = ti_check_latents(error, model, p.batch, 1, &p.width, &p.height)) < 0 ||
       (status = check_count(error, "out", num_values,
                             (size_t)p.batch * (size_t)model->unet.out_channels * p.width *

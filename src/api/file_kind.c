@@ -35,11 +35,10 @@ textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, co
   size_t size;
   textinv_status status;
 
-  if (!out || !session || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !out       ? "out"
-                   : !session ? "session"
-                              : "path");
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0)
+    return status;
   *out = TEXTINV_KIND_UNKNOWN;
   ti_format(index, sizeof(index), "%s/model_index.json", path);
   if (!stat(path, &st) && S_ISDIR(st.st_mode)) {

@@ -402,12 +402,10 @@ textinv_status textinv_generate(textinv_images **out, textinv_session *session,
 
   if (out)
     *out = NULL;
-  if (!out || !session || !model)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !out       ? "out"
-                   : !session ? "session"
-                              : "model");
-  if ((status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params,
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params,
                                "generate_params")) < 0 ||
       (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 ||
       (status = allocate(&j)) < 0)

@@ -39,12 +39,10 @@ textinv_status textinv_image_read(textinv_images **out, textinv_session *session
 
   if (out)
     *out = NULL;
-  if (!out || !session || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !out       ? "out"
-                   : !session ? "session"
-                              : "path");
-  if ((status = ti_image_read(&image, error, path)) < 0)
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0 ||
+      (status = ti_image_read(&image, error, path)) < 0)
     return status;
   status = ti_images_new(out, error, 1, image.width, image.height);
   if (status >= 0)
@@ -73,8 +71,9 @@ textinv_status textinv_images_new(textinv_images **out, textinv_session *session
 
   if (out)
     *out = NULL;
-  if (!out || !session)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", out ? "session" : "out");
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0)
+    return status;
   if (count < 1 || count > 4096)
     return ti_fail(error, TEXTINV_E_INVALID, "%u pictures; 1 to 4096 are possible", count);
   if ((status = check_size(error, width, height)) < 0 ||
@@ -139,9 +138,9 @@ textinv_status textinv_images_resize(textinv_session *session, textinv_images *i
   textinv_images *resized;
   textinv_status status;
 
-  if (!session || !images)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", session ? "images" : "session");
-  if ((status = check_size(error, width, height)) < 0 ||
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, images, "images")) < 0 ||
+      (status = check_size(error, width, height)) < 0 ||
       (status = ti_images_new(&resized, error, images->count, (int)width, (int)height)) < 0)
     return status;
   for (int i = 0; i < images->count && status >= 0; i++) {
@@ -171,12 +170,12 @@ textinv_status textinv_images_save(textinv_session *session, const textinv_image
                                    uint32_t i, const char *path, const char *parameters)
 {
   ti_error *error = ti_begin(session);
+  textinv_status status;
 
-  if (!session || !images || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session  ? "session"
-                   : !images ? "images"
-                             : "path");
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, images, "images")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0)
+    return status;
   if (i >= (uint32_t)images->count)
     return ti_fail(error, TEXTINV_E_INVALID, "picture %u of %d", i, images->count);
   if (!parameters)

@@ -305,8 +305,9 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
 
   if (out)
     *out = NULL;
-  if (!out || !session)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", out ? "session" : "out");
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0)
+    return status;
   if (!path) {
     if ((status = find_default(default_path, sizeof(default_path), error)) < 0)
       return status;

@@ -1,7 +1,12 @@
-/* Sized structs: old callers and new libraries, new callers and old libraries. */
+/* Arguments. Sized structs: old callers and new libraries, new callers and old libraries. */
 #include <string.h>
 
 #include "api.h"
+
+textinv_status ti_check_null(ti_error *error, const void *p, const char *what)
+{
+  return p ? TEXTINV_OK : ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", what);
+}
 
 static size_t struct_size_of(const void *p)
 {

@@ -20,11 +20,10 @@ textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *
 
   if (out)
     *out = NULL;
-  if (!out || !session || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !out       ? "out"
-                   : !session ? "session"
-                              : "path");
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0)
+    return status;
   t = ti_calloc(1, sizeof(*t));
   if (!t)
     return ti_fail_nomem(error, sizeof(*t), "a tokenizer");
@@ -64,13 +63,12 @@ textinv_status textinv_tokenizer_encode(textinv_session *session, uint32_t *ids,
   uint32_t *all = NULL, next;
   textinv_status status;
 
-  if (!session || !count || !tokenizer || !text || (!ids && capacity))
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session     ? "session"
-                   : !count     ? "count"
-                   : !tokenizer ? "tokenizer"
-                   : !text      ? "text"
-                                : "ids");
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, count, "count")) < 0 ||
+      (status = ti_check_null(error, tokenizer, "tokenizer")) < 0 ||
+      (status = ti_check_null(error, text, "text")) < 0 ||
+      (capacity && (status = ti_check_null(error, ids, "ids")) < 0))
+    return status;
   *count = 0;
   words = ti_calloc(num_words, sizeof(*words));
   if (!words)
