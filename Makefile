@@ -40,8 +40,9 @@ LIBS       = $(shell pkg-config --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-ldn
 Q := $(if $(filter 0,$(V)),@)
 comma := ,
 
-SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(SRCDIRS)) kernels/*.c kernels/cpu/*.c))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled twice: eight lanes, sixteen lanes
+SOURCES := $(filter-out $(SIMD),$(sort $(wildcard $(addsuffix /*.c,$(SRCDIRS)) kernels/*.c kernels/cpu/*.c)))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(SIMD:%.c=$(BUILD)/%_8.o) $(SIMD:%.c=$(BUILD)/%_16.o)
 LIBNAME := libtextinv.so.$(VERSION)
 SONAME  := libtextinv.so.$(MAJOR)
 CLI     := $(sort $(wildcard examples/cli/*.c))
@@ -75,10 +76,13 @@ lib: lib/$(LIBNAME) ## lib/libtextinv.so
 
 build: $(BUILD)/$(LIBNAME) $(BUILD)/textinv $(TESTBIN) examples # everything, below build/ alone
 
+compile = @mkdir -p $(@D)$(if $(Q), && echo "CC $<") && $(CC) $(1) -MMD -MP -c $< -o $@
 $(BUILD)/%.o: %.c $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(if $(Q),@echo "CC $<")
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(call compile,$(ALL_CFLAGS))
+$(BUILD)/%_simd_8.o: %_simd.c $(BUILD)/flags
+	$(call compile,$(ALL_CFLAGS) -DTI_LANES=8)
+$(BUILD)/%_simd_16.o: %_simd.c $(BUILD)/flags
+	$(call compile,$(ALL_CFLAGS) -DTI_LANES=16)
 
 # changed flags compile everything again, a changed PREFIX the one file that knows it
 FLAGS := $(CC) $(CFLAGS) $(LDFLAGS) sanitize:$(SANITIZE) onednn:$(ONEDNN)
@@ -113,9 +117,7 @@ $(BUILD)/libtextinv.a: $(OBJECTS)
 
 # --- programs, which see the public header alone
 $(BUILD)/examples/%.o: examples/%.c $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(if $(Q),@echo "CC $<")
-	$(Q)$(CC) $(COMMON_CFLAGS) -Iinclude -MMD -MP -c $< -o $@
+	$(call compile,$(COMMON_CFLAGS) -Iinclude)
 
 # beside the program while it is built, in LIBDIR once it is installed
 RPATH = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/$(shell realpath -m --relative-to=$(BINDIR) $(LIBDIR))'

@@ -1,22 +1,23 @@
 /* Conversions between storage types. */
 #include "dtype.h"
 
-#include "cpu/simd_avx512.h"
+#define TI_LANES 8
+#include "cpu/simd.h"
 
-#ifdef TI_HAVE_AVX512
+#ifdef TI_HAVE_SIMD
 
-/* sixteen at a time; returns how many were done */
-TI_AVX512_INLINE size_t convert_worker(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
+/* eight at a time; returns how many were done */
+TI_SIMD_INLINE size_t convert_worker(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                                        size_t count)
 {
   size_t i = 0;
 
   for (; i + TI_LANES <= count; i += TI_LANES)
-    ti_store_mask(y_dtype, y, i, 0xffff, ti_load_mask(x_dtype, x, i, 0xffff));
+    ti_store_mask(y_dtype, y, i, TI_LANES, ti_load_mask(x_dtype, x, i, TI_LANES));
   return i;
 }
 
-static TI_AVX512 size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
+static TI_SIMD size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                                         size_t count)
 {
   switch (3 * (int)y_dtype + (int)x_dtype) {
@@ -32,8 +33,8 @@ static TI_AVX512 size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dt
 
 static int vectors_usable(void)
 {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  /* F16C is older than AVX2 */
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
 }
 
 #else

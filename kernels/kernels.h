@@ -243,8 +243,9 @@ typedef struct ti_kernels {
 
 void ti_kernels_init_cpu(
   ti_kernels *k); /* the plain C reference: fills every entry but the prepare ones */
-void ti_kernels_init_avx512(
-  ti_kernels *k); /* replaces entries where this CPU can; otherwise changes nothing */
+/* these replace entries where this CPU can, and change nothing otherwise; in this order */
+void ti_kernels_init_avx2(ti_kernels *k);
+void ti_kernels_init_avx512(ti_kernels *k);
 void ti_kernels_init_onednn(
   ti_kernels *k); /* conv2d and linear through oneDNN; nothing when built without it */
 

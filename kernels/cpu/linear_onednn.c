@@ -4,8 +4,8 @@
  * form.
  */
 #include "cpu.h"
-#include "gemm_avx512.h"
 #include "onednn.h"
+#include "simd_tables.h"
 
 #ifdef TI_ONEDNN
 
@@ -59,73 +59,14 @@ out:
 
 #endif /* TI_ONEDNN */
 
-#if defined(TI_ONEDNN) && defined(TI_HAVE_AVX512)
-
-/*
- * Where both are there. Convolutions go to Winograd and to the products that keep no copy of the
- * weights. Matrix products in f32 go to oneDNN where it can read the file's values as they are: it
- * is a tenth faster. In bf16 oneDNN wins where the processor multiplies that itself and Winograd
- * does not apply.
- */
-static int native_bf16(ti_dtype dtype)
-{
-  return dtype == TI_BF16 && dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_bf16;
-}
-
-static textinv_status either_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                            size_t *scratch_bytes, ti_weight *w,
-                                            const ti_linear_shape *s, int has_residual,
-                                            int backward)
-{
-  const int as_it_is = w->dtype == TI_F32 && (uintptr_t)w->data % sizeof(float) == 0;
-
-  if (native_bf16(dtype) || (dtype == TI_F32 && as_it_is)) {
-    const textinv_status status = ti_onednn_linear_prepare(e, dtype, prepared, scratch_bytes, w, s,
-                                                           has_residual, backward);
-
-    if (status < 0 || *prepared)
-      return status;
-  }
-  return ti_avx512_linear_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
-}
-
-static textinv_status either_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                            size_t *scratch_bytes, ti_weight *w,
-                                            const ti_conv2d_shape *s, int has_residual,
-                                            int backward)
-{
-  textinv_status status;
-
-  if (s->kh == 1 && s->kw == 1 && s->stride == 1 && s->up == 1 && s->oh == s->h && s->ow == s->w)
-    return either_linear_prepare(e, dtype, prepared, scratch_bytes, w,
-                                 &(ti_linear_shape){ s->n * s->h * s->w, s->cin, s->cout },
-                                 has_residual, backward);
-  if (native_bf16(dtype) && !ti_winograd_suits(s)) {
-    status = ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual,
-                                      backward);
-    if (status < 0 || *prepared)
-      return status;
-  }
-  status = ti_avx512_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual,
-                                    backward);
-  if (status < 0 || *prepared)
-    return status;
-  return ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
-}
-
-#endif
-
 void ti_kernels_init_onednn(ti_kernels *k)
 {
 #ifdef TI_ONEDNN
   if (!ti_dnnl_engine())
     return;
-#ifdef TI_HAVE_AVX512
-  if (k->conv2d_prepare == ti_avx512_conv2d_prepare) {
-    k->conv2d_prepare = either_conv2d_prepare;
-    k->linear_prepare = either_linear_prepare;
+#ifdef TI_HAVE_SIMD
+  if (ti_avx512_share_with_onednn(k) || ti_avx2_share_with_onednn(k))
     return;
-  }
 #endif
   k->conv2d_prepare = ti_onednn_conv2d_prepare;
   k->linear_prepare = ti_onednn_linear_prepare;

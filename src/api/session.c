@@ -103,6 +103,7 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
     s->device->plugin->init_kernels(&s->kernels);
   } else {
     ti_kernels_init_cpu(&s->kernels);
+    ti_kernels_init_avx2(&s->kernels);
     ti_kernels_init_avx512(&s->kernels);
     ti_kernels_init_onednn(&s->kernels);
   }

@@ -1,6 +1,6 @@
 /*
  * Speed of single operations at the shapes of the SD 1.5 UNet: kernel_bench [OP [THREADS [BACKEND]]],
- * BACKEND being reference, avx512, onednn or all.
+ * BACKEND being reference, avx2, avx512, onednn, avx2+onednn or all.
  *
  * Warm-up, then the median of 20 runs (of 5 at least, when they are long); next to it the part of the
  * machine's peak, which is measured in the same run by a large matrix product and by a copy. With one thread it
@@ -404,9 +404,11 @@ int main(int argc, char **argv)
     e.threads = 1;
   omp_set_num_threads(e.threads);
   ti_kernels_init_cpu(&k);
+  if (strstr(backend, "avx2") || !strcmp(backend, "all"))
+    ti_kernels_init_avx2(&k);
   if (!strcmp(backend, "avx512") || !strcmp(backend, "all"))
     ti_kernels_init_avx512(&k);
-  if (!strcmp(backend, "onednn") || !strcmp(backend, "all"))
+  if (strstr(backend, "onednn") || !strcmp(backend, "all"))
     ti_kernels_init_onednn(&k);
   matrix(TI_F32, 0, NULL, &(ti_linear_shape){ 2048, 2048, 2048 });
   by_memory("copy", "128 MiB", TI_F32, 2, (size_t)1 << 25, &big, copy);

@@ -1,8 +1,8 @@
 /*
- * The backward pass of attention with AVX-512; the formulas are in attention.c.
+ * The backward pass of attention with vectors; the formulas are in attention.c.
  *
- * A unit of work is one head and a range of its keys. For 64 keys against 32 queries at a time,
- * queries in the lanes,
+ * A unit of work is one head and a range of its keys. For 64 keys against two vectors of queries at
+ * a time, queries in the lanes,
  *
  *   S = K Q^T    dP = V dO^T    P = 2^(S - lse)    dS = P (dP - delta)
  *   dV += P dO    dK += dS Q    dQ^T [d, q] += K^T dS
@@ -10,9 +10,9 @@
  * dQ is summed in scratch, one copy a range; the ranges follow from the shape alone and are added
  * in order, so that the bits do not depend on threads.
  */
-#include "attention_avx512.h"
+#include "attention_simd.h"
 
-#ifdef TI_HAVE_AVX512
+#ifdef TI_HAVE_SIMD
 
 #include <math.h>
 #include <omp.h>
@@ -23,18 +23,20 @@ enum { UNITS = 16, LEAST_BLOCKS = 8 }; /* units to aim at; blocks of keys that a
 typedef struct layout {
   int heads, at_once, key_blocks, query_blocks;
   int ranges, blocks_per_range;
-  size_t width;               /* d, whole vectors */
-  size_t keys;                /* K^T, V^T, K of a head, each */
-  size_t lanes, rows;         /* Q^T, dO^T; Q, dO of a head, each */
-  size_t scalars;             /* lse, delta of a head, each */
-  size_t head;                /* all of those and dQ */
-  size_t p, acc, thread;      /* P, dS; dK, dV, each */
+  size_t width;          /* d, whole vectors */
+  size_t keys;           /* K^T, V^T, K of a head, each */
+  size_t lanes, rows;    /* Q^T, dO^T; Q, dO of a head, each */
+  size_t scalars;        /* lse, delta of a head, each */
+  size_t head;           /* all of those and dQ */
+  size_t p, acc, thread; /* P, dS; dK, dV, each */
 } layout;
 
 static layout layout_of(const ti_attention_shape *s, int threads)
 {
-  layout l = { .heads = s->n * s->heads, .key_blocks = ti_blocks(s->tk, TI_KEYS),
-               .query_blocks = ti_blocks(s->tq, TI_QUERIES), .width = ti_room(s->d) };
+  layout l = { .heads = s->n * s->heads,
+               .key_blocks = ti_blocks(s->tk, TI_KEYS),
+               .query_blocks = ti_blocks(s->tq, TI_QUERIES),
+               .width = ti_room(s->d) };
   const int most = l.key_blocks / LEAST_BLOCKS, wanted = ti_blocks(UNITS, l.heads);
   const int ranges = wanted < most ? wanted : most > 1 ? most : 1;
 
@@ -52,7 +54,7 @@ static layout layout_of(const ti_attention_shape *s, int threads)
   return l;
 }
 
-size_t ti_avx512_attention_bwd_floats(const ti_attention_shape *s, int threads)
+size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads)
 {
   const layout l = layout_of(s, threads);
 
@@ -61,11 +63,11 @@ size_t ti_avx512_attention_bwd_floats(const ti_attention_shape *s, int threads)
 
 /* one head, laid out */
 typedef struct head_data {
-  float *kt, *vt, *k;           /* [blocks, d, 64], twice; [tk, d] */
-  float *qt, *dot;              /* [blocks, d, 32] */
-  float *q, *d_o;               /* [tq, width] */
-  float *lse, *delta;           /* [tq], lse times log2(e) */
-  float *dqt;                   /* [ranges, blocks, d, 32] */
+  float *kt, *vt, *k; /* [blocks, d, 64], twice; [tk, d] */
+  float *qt, *dot;    /* [blocks, d, queries] */
+  float *q, *d_o;     /* [tq, width] */
+  float *lse, *delta; /* [tq], lse times log2(e) */
+  float *dqt;         /* [ranges, blocks, d, queries] */
 } head_data;
 
 static head_data head_of(const layout *l, float *at)
@@ -85,9 +87,9 @@ static head_data head_of(const layout *l, float *at)
   return h;
 }
 
-TI_AVX512_INLINE void pack_keys_worker(ti_dtype dtype, const head_data *h, const void *k,
-                                       const void *v, const ti_attention_shape *s, int head,
-                                       int block)
+TI_SIMD_INLINE void pack_keys_worker(ti_dtype dtype, const head_data *h, const void *k,
+                                     const void *v, const ti_attention_shape *s, int head,
+                                     int block)
 {
   const int from = block * TI_KEYS, keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
   const size_t k_at = ti_head_at(s, s->k_stride, s->tk, head, from);
@@ -99,27 +101,28 @@ TI_AVX512_INLINE void pack_keys_worker(ti_dtype dtype, const head_data *h, const
   ti_pack_rows(dtype, h->k + to, s->d, k, k_at, s->k_stride, keys, s->d);
 }
 
-TI_AVX512_INLINE float row_dot(ti_dtype dtype, const void *a, const void *b, size_t at, int d)
+TI_SIMD_INLINE float row_dot(ti_dtype dtype, const void *a, const void *b, size_t at, int d)
 {
-  __m512 sum = _mm512_setzero_ps();
+  ti_vec sum = ti_set(0.0f);
 
   for (int c = 0; c < d; c += TI_LANES) {
-    const __mmask16 m = ti_mask(d - c < TI_LANES ? d - c : TI_LANES);
+    const ti_mask m = ti_first(d - c);
 
-    sum = _mm512_fmadd_ps(ti_load_mask(dtype, a, at + c, m), ti_load_mask(dtype, b, at + c, m), sum);
+    sum = ti_fma(ti_load_mask(dtype, a, at + c, m), ti_load_mask(dtype, b, at + c, m), sum);
   }
-  return _mm512_reduce_add_ps(sum);
+  return ti_sum(sum);
 }
 
-TI_AVX512_INLINE void pack_queries_worker(ti_dtype dtype, const head_data *h, const void *q,
-                                          const void *o, const void *d_o, const float *lse,
-                                          const ti_attention_shape *s, size_t width, int head,
-                                          int block)
+TI_SIMD_INLINE void pack_queries_worker(ti_dtype dtype, const head_data *h, const void *q,
+                                        const void *o, const void *d_o, const float *lse,
+                                        const ti_attention_shape *s, size_t width, int head,
+                                        int block)
 {
   const int from = block * TI_QUERIES, all = s->tq - from;
   const int rows = all < TI_QUERIES ? all : TI_QUERIES;
   const size_t q_at = ti_head_at(s, s->q_stride, s->tq, head, from);
-  const size_t o_stride = (size_t)s->heads * s->d, o_at = ti_head_at(s, o_stride, s->tq, head, from);
+  const size_t o_stride = (size_t)s->heads * s->d,
+               o_at = ti_head_at(s, o_stride, s->tq, head, from);
   const size_t to = (size_t)from * s->d;
 
   if (rows < TI_QUERIES) {
@@ -140,48 +143,48 @@ TI_AVX512_INLINE void pack_queries_worker(ti_dtype dtype, const head_data *h, co
   }
 }
 
-static TI_AVX512 void pack_keys(ti_dtype dtype, const head_data *h, const void *k, const void *v,
-                                const ti_attention_shape *s, int head, int block)
+static TI_SIMD void pack_keys(ti_dtype dtype, const head_data *h, const void *k, const void *v,
+                              const ti_attention_shape *s, int head, int block)
 {
   TI_DISPATCH(dtype, pack_keys_worker, h, k, v, s, head, block);
 }
 
-static TI_AVX512 void pack_queries(ti_dtype dtype, const head_data *h, const void *q, const void *o,
-                                   const void *d_o, const float *lse, const ti_attention_shape *s,
-                                   size_t width, int head, int block)
+static TI_SIMD void pack_queries(ti_dtype dtype, const head_data *h, const void *q, const void *o,
+                                 const void *d_o, const float *lse, const ti_attention_shape *s,
+                                 size_t width, int head, int block)
 {
   TI_DISPATCH(dtype, pack_queries_worker, h, q, o, d_o, lse, s, width, head, block);
 }
 
-static TI_AVX512 __attribute__((noinline)) void tile_1(TI_TILE_ARGUMENTS)
+static TI_SIMD __attribute__((noinline)) void tile_1(TI_TILE_ARGUMENTS)
 {
   switch (rows) {
-    TI_TILE_CASES_14(1, TI_QUERIES)
+    TI_TILE_CASES(1, TI_QUERIES)
   }
 }
 
-static TI_AVX512 __attribute__((noinline)) void tile_2(TI_TILE_ARGUMENTS)
+static TI_SIMD __attribute__((noinline)) void tile_2(TI_TILE_ARGUMENTS)
 {
   switch (rows) {
-    TI_TILE_CASES_14(2, TI_QUERIES)
+    TI_TILE_CASES(2, TI_QUERIES)
   }
 }
 
-static TI_AVX512 __attribute__((noinline)) void tile_3(TI_TILE_ARGUMENTS)
+static TI_SIMD __attribute__((noinline)) void tile_3(TI_TILE_ARGUMENTS)
 {
   switch (rows) {
-    TI_TILE_CASES_9(3, TI_QUERIES)
+    TI_TILE_CASES_3(TI_QUERIES)
   }
 }
 
-/* acc[keys, width] += p[keys, 32 queries] x[32 queries, width] */
+/* acc[keys, width] += p[keys, queries] x[queries, width] */
 static void add_keys(float *acc, const float *p, const float *x, size_t width, int keys)
 {
   for (size_t c = 0; c < width;) {
     const size_t left = (width - c) / TI_LANES;
     /* two and two rather than three and one */
     const int vecs = left == 4 ? 2 : left > 3 ? 3 : (int)left;
-    const int step = ti_tile_rows(keys, vecs == 3 ? 9 : TI_TILE_ROWS);
+    const int step = ti_tile_rows(keys, vecs == 3 ? TI_TILE_ROWS_3 : TI_TILE_ROWS);
 
     for (int j = 0; j < keys; j += step) {
       const int rows = keys - j < step ? keys - j : step;
@@ -199,37 +202,36 @@ static void add_keys(float *acc, const float *p, const float *x, size_t width, i
 }
 
 /* p: S becomes P; ds: dP becomes dS */
-static TI_AVX512 void gradient_of_scores(float *p, float *ds, const float *lse, const float *delta,
-                                         const ti_attention_shape *s, int keys, int from, int q)
+static TI_SIMD void gradient_of_scores(float *p, float *ds, const float *lse, const float *delta,
+                                       const ti_attention_shape *s, int keys, int from, int q)
 {
   for (int h = 0; h < TI_QUERIES; h += TI_LANES) {
-    const __m512 l = _mm512_loadu_ps(lse + h), d = _mm512_loadu_ps(delta + h);
+    const ti_vec l = ti_get(lse + h), d = ti_get(delta + h);
 
     for (int j = 0; j < keys; j++) {
       float *p_at = p + j * TI_QUERIES + h, *ds_at = ds + j * TI_QUERIES + h;
-      const __m512 x = _mm512_maskz_mov_ps(ti_sees(s, q + h, from + j),
-                                           ti_exp2(_mm512_sub_ps(_mm512_load_ps(p_at), l)));
+      const ti_vec x = ti_select(ti_sees(s, q + h, from + j), ti_exp2(ti_get(p_at) - l),
+                                 ti_set(0.0f));
 
-      _mm512_store_ps(p_at, x);
-      _mm512_store_ps(ds_at, _mm512_mul_ps(x, _mm512_sub_ps(_mm512_load_ps(ds_at), d)));
+      ti_put(p_at, x);
+      ti_put(ds_at, x * (ti_get(ds_at) - d));
     }
   }
 }
 
-TI_AVX512_INLINE void store_keys_worker(ti_dtype dtype, void *y, size_t at, size_t stride,
-                                        const float *x, size_t width, int keys, int d, float scale)
+TI_SIMD_INLINE void store_keys_worker(ti_dtype dtype, void *y, size_t at, size_t stride,
+                                      const float *x, size_t width, int keys, int d, float scale)
 {
-  const __m512 k = _mm512_set1_ps(scale);
+  const ti_vec k = ti_set(scale);
 
   for (int j = 0; j < keys; j++) {
     for (int c = 0; c < d; c += TI_LANES)
-      ti_store_mask(dtype, y, at + j * stride + c, ti_mask(d - c < TI_LANES ? d - c : TI_LANES),
-                    _mm512_mul_ps(k, _mm512_loadu_ps(x + j * width + c)));
+      ti_store_mask(dtype, y, at + j * stride + c, ti_first(d - c), k * ti_get(x + j * width + c));
   }
 }
 
-static TI_AVX512 void store_keys(ti_dtype dtype, void *y, size_t at, size_t stride, const float *x,
-                                 size_t width, int keys, int d, float scale)
+static TI_SIMD void store_keys(ti_dtype dtype, void *y, size_t at, size_t stride, const float *x,
+                               size_t width, int keys, int d, float scale)
 {
   TI_DISPATCH(dtype, store_keys_worker, y, at, stride, x, width, keys, d, scale);
 }
@@ -253,15 +255,15 @@ static void unit(ti_dtype dtype, void *dk, void *dv, int want_q, const head_data
     for (int b = s->causal ? from / TI_QUERIES : 0; b < l->query_blocks; b++) {
       const size_t q = (size_t)b * TI_QUERIES, lanes = q * s->d;
 
-      ti_tile_queries(keys, p, h->kt + at, TI_KEYS, h->qt + lanes, s->d, 0);
-      ti_tile_queries(keys, ds, h->vt + at, TI_KEYS, h->dot + lanes, s->d, 0);
+      TI_FN(tile_queries)(keys, p, h->kt + at, TI_KEYS, h->qt + lanes, s->d, 0);
+      TI_FN(tile_queries)(keys, ds, h->vt + at, TI_KEYS, h->dot + lanes, s->d, 0);
       gradient_of_scores(p, ds, h->lse + q, h->delta + q, s, keys, from, (int)q);
       if (dk) {
         add_keys(dv_acc, p, h->d_o + q * l->width, l->width, keys);
         add_keys(dk_acc, ds, h->q + q * l->width, l->width, keys);
       }
       if (want_q)
-        ti_tile_queries(s->d, dqt + lanes, h->k + at, s->d, ds, keys, 1);
+        TI_FN(tile_queries)(s->d, dqt + lanes, h->k + at, s->d, ds, keys, 1);
     }
     if (dk) {
       store_keys(dtype, dk, ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, dk_acc,
@@ -272,9 +274,9 @@ static void unit(ti_dtype dtype, void *dk, void *dv, int want_q, const head_data
   }
 }
 
-TI_AVX512_INLINE void store_queries_worker(ti_dtype dtype, void *dq, const head_data *h,
-                                           const layout *l, const ti_attention_shape *s, int head,
-                                           int block)
+TI_SIMD_INLINE void store_queries_worker(ti_dtype dtype, void *dq, const head_data *h,
+                                         const layout *l, const ti_attention_shape *s, int head,
+                                         int block)
 {
   const int from = block * TI_QUERIES;
   const int rows = s->tq - from < TI_QUERIES ? s->tq - from : TI_QUERIES;
@@ -282,8 +284,7 @@ TI_AVX512_INLINE void store_queries_worker(ti_dtype dtype, void *dq, const head_
 
   for (int r = 1; r < l->ranges; r++) {
     for (int c = 0; c < s->d * TI_QUERIES; c += TI_LANES)
-      _mm512_storeu_ps(sum + c, _mm512_add_ps(_mm512_loadu_ps(sum + c),
-                                              _mm512_loadu_ps(sum + r * l->lanes + c)));
+      ti_put(sum + c, ti_get(sum + c) + ti_get(sum + r * l->lanes + c));
   }
   for (int i = 0; i < TI_QUERIES; i++)
     scale[i] = s->scale;
@@ -291,16 +292,15 @@ TI_AVX512_INLINE void store_queries_worker(ti_dtype dtype, void *dq, const head_
                        TI_QUERIES, rows, s->d, scale);
 }
 
-static TI_AVX512 void store_queries(ti_dtype dtype, void *dq, const head_data *h, const layout *l,
-                                    const ti_attention_shape *s, int head, int block)
+static TI_SIMD void store_queries(ti_dtype dtype, void *dq, const head_data *h, const layout *l,
+                                  const ti_attention_shape *s, int head, int block)
 {
   TI_DISPATCH(dtype, store_queries_worker, dq, h, l, s, head, block);
 }
 
-textinv_status ti_avx512_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
-                                       const void *do_, const void *o, const float *lse,
-                                       const void *q, const void *k, const void *v,
-                                       const ti_attention_shape *s)
+textinv_status TI_FN(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
+                                    const void *do_, const void *o, const float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s)
 {
   const layout l = layout_of(s, e->threads);
   float *heads = e->scratch, *threads = heads + l.at_once * l.head;
@@ -344,4 +344,4 @@ textinv_status ti_avx512_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, voi
   return TEXTINV_OK;
 }
 
-#endif /* TI_HAVE_AVX512 */
+#endif /* TI_HAVE_SIMD */

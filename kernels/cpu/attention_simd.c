@@ -1,16 +1,17 @@
 /*
- * Attention with AVX-512; the formulas are in attention.c.
+ * Attention with vectors; the formulas are in attention.c.
  *
- * Nothing of size tq x tk exists. Lanes are queries: for 32 queries and 64 keys
+ * Nothing of size tq x tk exists. Lanes are queries: for two vectors of them and 64 keys
  *
  *   S [keys, q] = K Q^T        P = 2^(S - m)        O [d, q] = O 2^(m_old - m) + V^T P
  *
  * with q scaled by scale log2(e) beforehand and m the running maximum, so that maxima and sums run
- * down the rows and need no shuffles. K (transposed, by blocks of keys) and V are laid out once for a head.
+ * down the rows and need no shuffles. K (transposed, by blocks of keys) and V are laid out once for
+ * a head.
  */
-#include "attention_avx512.h"
+#include "attention_simd.h"
 
-#ifdef TI_HAVE_AVX512
+#ifdef TI_HAVE_SIMD
 
 #include <math.h>
 #include <omp.h>
@@ -18,13 +19,14 @@
 /* where things lie in scratch, in floats */
 typedef struct layout {
   int heads, at_once, key_blocks, query_blocks;
-  size_t k, v, head;                   /* sizes for a head */
-  size_t q, o, p, thread;              /* sizes for a thread */
+  size_t k, v, head;      /* sizes for a head */
+  size_t q, o, p, thread; /* sizes for a thread */
 } layout;
 
 static layout layout_of(const ti_attention_shape *s, int threads)
 {
-  layout l = { .heads = s->n * s->heads, .key_blocks = ti_blocks(s->tk, TI_KEYS),
+  layout l = { .heads = s->n * s->heads,
+               .key_blocks = ti_blocks(s->tk, TI_KEYS),
                .query_blocks = ti_blocks(s->tq, TI_QUERIES) };
 
   l.at_once = l.heads < threads ? l.heads : threads;
@@ -44,23 +46,23 @@ static size_t fwd_floats(const ti_attention_shape *s, int threads)
   return l.at_once * l.head + threads * l.thread;
 }
 
-size_t ti_avx512_attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
-                                   int backward)
+size_t TI_FN(attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,
+                                int backward)
 {
   (void)dtype;
-  return sizeof(float) * (backward ? ti_avx512_attention_bwd_floats(s, threads)
-                                   : fwd_floats(s, threads));
+  return sizeof(float) *
+         (backward ? TI_FN(attention_bwd_floats)(s, threads) : fwd_floats(s, threads));
 }
 
-static TI_AVX512 __attribute__((noinline)) void tile(TI_TILE_ARGUMENTS)
+static TI_SIMD __attribute__((noinline)) void tile(TI_TILE_ARGUMENTS)
 {
   switch (rows) {
-    TI_TILE_CASES_14(2, 1)
+    TI_TILE_CASES(2, 1)
   }
 }
 
-void ti_tile_queries(int rows, float *c, const float *a, size_t a_k, const float *b, int k,
-                     int accumulate)
+void TI_FN(tile_queries)(int rows, float *c, const float *a, size_t a_k, const float *b, int k,
+                         int accumulate)
 {
   const int step = ti_tile_rows(rows, TI_TILE_ROWS);
 
@@ -69,8 +71,8 @@ void ti_tile_queries(int rows, float *c, const float *a, size_t a_k, const float
          TI_QUERIES, k, accumulate);
 }
 
-TI_AVX512_INLINE void pack_worker(ti_dtype dtype, float *k_out, float *v_out, const void *k,
-                                  const void *v, const ti_attention_shape *s, int head, int block)
+TI_SIMD_INLINE void pack_worker(ti_dtype dtype, float *k_out, float *v_out, const void *k,
+                                const void *v, const ti_attention_shape *s, int head, int block)
 {
   const int from = block * TI_KEYS, keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
 
@@ -80,79 +82,79 @@ TI_AVX512_INLINE void pack_worker(ti_dtype dtype, float *k_out, float *v_out, co
                ti_head_at(s, s->v_stride, s->tk, head, from), s->v_stride, keys, s->d);
 }
 
-static TI_AVX512 void pack(ti_dtype dtype, float *k_out, float *v_out, const void *k, const void *v,
-                           const ti_attention_shape *s, int head, int block)
+static TI_SIMD void pack(ti_dtype dtype, float *k_out, float *v_out, const void *k, const void *v,
+                         const ti_attention_shape *s, int head, int block)
 {
   TI_DISPATCH(dtype, pack_worker, k_out, v_out, k, v, s, head, block);
 }
 
 /*
- * One vector of queries against a block of scores: s becomes p, m and l go on; returns what sums so far
- * are to be scaled by.
+ * One vector of queries against a block of scores: s becomes p, m and l go on; returns what sums so
+ * far are to be scaled by.
  */
-TI_AVX512_INLINE __m512 softmax_lanes(float *p, __m512 *m, __m512 *l, int keys,
-                                      const ti_attention_shape *s, int q, int from)
+TI_SIMD_INLINE ti_vec softmax_lanes(float *p, ti_vec *m, ti_vec *l, int keys,
+                                    const ti_attention_shape *s, int q, int from)
 {
-  const __m512 minus = _mm512_set1_ps(-INFINITY);
-  __m512 max = *m, sum = _mm512_setzero_ps(), scale;
+  const ti_vec minus = ti_set(-INFINITY);
+  ti_vec max = *m, sum = ti_set(0.0f), scale;
 
   for (int j = 0; j < keys; j++) {
     if (s->causal)
-      _mm512_store_ps(p + j * TI_QUERIES,
-                      _mm512_mask_blend_ps(ti_sees(s, q, from + j), minus,
-                                           _mm512_load_ps(p + j * TI_QUERIES)));
-    max = _mm512_max_ps(max, _mm512_load_ps(p + j * TI_QUERIES));
+      ti_put(p + j * TI_QUERIES,
+             ti_select(ti_sees(s, q, from + j), ti_get(p + j * TI_QUERIES), minus));
+    max = ti_max(max, ti_get(p + j * TI_QUERIES));
   }
   for (int j = 0; j < keys; j++) {
-    const __m512 x = ti_exp2(_mm512_sub_ps(_mm512_load_ps(p + j * TI_QUERIES), max));
+    const ti_vec x = ti_exp2(ti_get(p + j * TI_QUERIES) - max);
 
-    sum = _mm512_add_ps(sum, x);
-    _mm512_store_ps(p + j * TI_QUERIES, x);
+    sum += x;
+    ti_put(p + j * TI_QUERIES, x);
   }
-  scale = ti_exp2(_mm512_sub_ps(*m, max));
-  *l = _mm512_fmadd_ps(*l, scale, sum);
+  scale = ti_exp2(*m - max);
+  *l = ti_fma(*l, scale, sum);
   *m = max;
   return scale;
 }
 
-TI_AVX512_INLINE void rescale(float *o, int d, __m512 a, __m512 b)
+TI_SIMD_INLINE void rescale(float *o, int d, ti_vec a, ti_vec b)
 {
-  const __m512 one = _mm512_set1_ps(1.0f);
+  const ti_vec one = ti_set(1.0f);
 
-  if ((_mm512_cmp_ps_mask(a, one, _CMP_NEQ_UQ) | _mm512_cmp_ps_mask(b, one, _CMP_NEQ_UQ)) == 0)
+  if (ti_all_equal(a, one) && ti_all_equal(b, one))
     return;
   for (int c = 0; c < d; c++, o += TI_QUERIES) {
-    _mm512_store_ps(o, _mm512_mul_ps(_mm512_load_ps(o), a));
-    _mm512_store_ps(o + TI_LANES, _mm512_mul_ps(_mm512_load_ps(o + TI_LANES), b));
+    ti_put(o, ti_get(o) * a);
+    ti_put(o + TI_LANES, ti_get(o + TI_LANES) * b);
   }
 }
 
-/* o [d, 32] and lse [32] of a block of queries; q [d, 32] is scaled; work is o, then p */
-static TI_AVX512 void query_block(float *o, float *p, float *lse, const float *q, const float *k,
-                                  const float *v, const ti_attention_shape *s, int first)
+/* o [d, queries] and lse [queries] of a block of queries; q [d, queries] is scaled; work is o, then
+ * p */
+static TI_SIMD void query_block(float *o, float *p, float *lse, const float *q, const float *k,
+                                const float *v, const ti_attention_shape *s, int first)
 {
-  __m512 m[2], l[2], scale[2];
+  ti_vec m[2], l[2], scale[2];
   const int last = first + TI_QUERIES < s->tq ? first + TI_QUERIES : s->tq;
   const int seen = s->causal && last < s->tk ? last : s->tk;
   _Alignas(64) float max[TI_QUERIES], sum[TI_QUERIES];
 
   memset(o, 0, (size_t)s->d * TI_QUERIES * sizeof(float));
   for (int h = 0; h < 2; h++) {
-    m[h] = _mm512_set1_ps(-INFINITY);
-    l[h] = _mm512_setzero_ps();
+    m[h] = ti_set(-INFINITY);
+    l[h] = ti_set(0.0f);
   }
   for (int from = 0; from < seen; from += TI_KEYS) {
     const int keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
 
-    ti_tile_queries(keys, p, k + (size_t)from * s->d, TI_KEYS, q, s->d, 0);
+    TI_FN(tile_queries)(keys, p, k + (size_t)from * s->d, TI_KEYS, q, s->d, 0);
     for (int h = 0; h < 2; h++)
       scale[h] = softmax_lanes(p + h * TI_LANES, &m[h], &l[h], keys, s, first + h * TI_LANES, from);
     rescale(o, s->d, scale[0], scale[1]);
-    ti_tile_queries(s->d, o, v + (size_t)from * s->d, s->d, p, keys, 1);
+    TI_FN(tile_queries)(s->d, o, v + (size_t)from * s->d, s->d, p, keys, 1);
   }
   for (int h = 0; h < 2; h++) {
-    _mm512_store_ps(max + h * TI_LANES, m[h]);
-    _mm512_store_ps(sum + h * TI_LANES, l[h]);
+    ti_put(max + h * TI_LANES, m[h]);
+    ti_put(sum + h * TI_LANES, l[h]);
   }
   for (int i = 0; i < TI_QUERIES; i++) {
     lse[i] = 0.693147181f * (max[i] + log2f(sum[i]));
@@ -162,14 +164,14 @@ static TI_AVX512 void query_block(float *o, float *p, float *lse, const float *q
     for (int h = 0; h < TI_QUERIES; h += TI_LANES) {
       float *at = o + (size_t)c * TI_QUERIES + h;
 
-      _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), _mm512_load_ps(sum + h)));
+      ti_put(at, ti_get(at) * ti_get(sum + h));
     }
   }
 }
 
-TI_AVX512_INLINE void fwd_worker(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
-                                 const float *k, const float *v, const ti_attention_shape *s,
-                                 int head, int first)
+TI_SIMD_INLINE void fwd_worker(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
+                               const float *k, const float *v, const ti_attention_shape *s,
+                               int head, int first)
 {
   const int rows = s->tq - first < TI_QUERIES ? s->tq - first : TI_QUERIES;
   const size_t size = (size_t)s->d * TI_QUERIES;
@@ -189,16 +191,15 @@ TI_AVX512_INLINE void fwd_worker(ti_dtype dtype, void *o, float *lse, const void
     memcpy(lse + (size_t)head * s->tq + first, l, rows * sizeof(float));
 }
 
-static TI_AVX512 void fwd(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
-                          const float *k, const float *v, const ti_attention_shape *s, int head,
-                          int first)
+static TI_SIMD void fwd(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
+                        const float *k, const float *v, const ti_attention_shape *s, int head,
+                        int first)
 {
   TI_DISPATCH(dtype, fwd_worker, o, lse, q, work, k, v, s, head, first);
 }
 
-textinv_status ti_avx512_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse,
-                                       const void *q, const void *k, const void *v,
-                                       const ti_attention_shape *s)
+textinv_status TI_FN(attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s)
 {
   const layout l = layout_of(s, e->threads);
   float *heads = e->scratch, *threads = heads + l.at_once * l.head;
@@ -228,4 +229,4 @@ textinv_status ti_avx512_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, floa
   return TEXTINV_OK;
 }
 
-#endif /* TI_HAVE_AVX512 */
+#endif /* TI_HAVE_SIMD */

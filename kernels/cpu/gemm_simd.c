@@ -1,10 +1,10 @@
 /* Panels of weights and their product with panels of activations. */
-#include "gemm_avx512.h"
+#include "gemm_simd.h"
 
-#ifdef TI_HAVE_AVX512
+#ifdef TI_HAVE_SIMD
 
 /* lanes are cout: rows of cin * taps values, turned */
-TI_AVX512_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+TI_SIMD_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
 {
   const int depth = w->cin - d < TI_UNIT ? w->cin - d : TI_UNIT;
   const int lanes = w->cout - l < TI_UNIT ? w->cout - l : TI_UNIT;
@@ -18,7 +18,7 @@ TI_AVX512_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float 
  * lanes are cin: for each cout a small matrix [cin, taps], turned; or a row as it is. Each lies in
  * another page, which the processor does not foresee.
  */
-TI_AVX512_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+TI_SIMD_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
 {
   enum { AHEAD = 4 };
   const size_t size = ti_dtype_size(dtype), bytes = (size_t)TI_UNIT * w->taps * size;
@@ -42,17 +42,17 @@ TI_AVX512_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float 
   }
 }
 
-static TI_AVX512 void taps_fwd(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+static TI_SIMD void taps_fwd(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
 {
   TI_DISPATCH(dtype, taps_fwd_worker, w, out, d, l);
 }
 
-static TI_AVX512 void taps_bwd(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
+static TI_SIMD void taps_bwd(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
 {
   TI_DISPATCH(dtype, taps_bwd_worker, w, out, d, l);
 }
 
-void ti_matrix_taps(const ti_matrix *w, float *out, int d, int l)
+void TI_FN(matrix_taps)(const ti_matrix *w, float *out, int d, int l)
 {
   const int depth = w->backward ? w->cout : w->cin, lanes = w->backward ? w->cin : w->cout;
 
@@ -64,24 +64,24 @@ void ti_matrix_taps(const ti_matrix *w, float *out, int d, int l)
     taps_fwd(w->dtype, w, out, d, l);
 }
 
-TI_AVX512_INLINE void product_fixed(int rows, float *c, size_t c_r, const float *a, const float *b,
-                                    int units, int accumulate)
+TI_SIMD_INLINE void product_fixed(int rows, float *c, size_t c_r, const float *a, const float *b,
+                                  int units, int accumulate)
 {
-  __m512 sum[TI_TILE_ROWS][2];
+  ti_vec sum[TI_TILE_ROWS][2];
 
   TI_UNROLL
   for (int r = 0; r < rows; r++)
-    sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+    sum[r][0] = sum[r][1] = ti_set(0.0f);
   for (int u = 0; u < units; u++, a += TI_PANEL) {
     for (int i = 0; i < TI_UNIT; i++, b += TI_UNIT) {
-      const __m512 low = _mm512_load_ps(b), high = _mm512_load_ps(b + TI_LANES);
+      const ti_vec low = ti_get(b), high = ti_get(b + TI_LANES);
 
       TI_UNROLL
       for (int r = 0; r < rows; r++) {
-        const __m512 x = _mm512_set1_ps(a[r * TI_UNIT + i]);
+        const ti_vec x = ti_set(a[r * TI_UNIT + i]);
 
-        sum[r][0] = _mm512_fmadd_ps(x, low, sum[r][0]);
-        sum[r][1] = _mm512_fmadd_ps(x, high, sum[r][1]);
+        sum[r][0] = ti_fma(x, low, sum[r][0]);
+        sum[r][1] = ti_fma(x, high, sum[r][1]);
       }
     }
   }
@@ -90,31 +90,29 @@ TI_AVX512_INLINE void product_fixed(int rows, float *c, size_t c_r, const float 
     float *at = c + r * c_r;
 
     if (accumulate) {
-      sum[r][0] = _mm512_add_ps(sum[r][0], _mm512_loadu_ps(at));
-      sum[r][1] = _mm512_add_ps(sum[r][1], _mm512_loadu_ps(at + TI_LANES));
+      sum[r][0] = sum[r][0] + ti_get(at);
+      sum[r][1] = sum[r][1] + ti_get(at + TI_LANES);
     }
-    _mm512_storeu_ps(at, sum[r][0]);
-    _mm512_storeu_ps(at + TI_LANES, sum[r][1]);
+    ti_put(at, sum[r][0]);
+    ti_put(at + TI_LANES, sum[r][1]);
   }
 }
 
-#define CASE(n)                                                                                    \
+#define CASE(n, ...)                                                                               \
   case n: product_fixed(n, c, c_r, a, b, units, accumulate); break;
 
-static TI_AVX512 void product(int rows, float *c, size_t c_r, const float *a, const float *b,
-                              int units, int accumulate)
+static TI_SIMD void product(int rows, float *c, size_t c_r, const float *a, const float *b,
+                            int units, int accumulate)
 {
   switch (rows) {
-    CASE(1)
-    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-      CASE(13) CASE(14)
+    TI_EACH_HEIGHT(CASE, 0)
   }
 }
 
-void ti_panel_product(int rows, float *c, size_t c_r, const float *a, const float *b, int units,
-                      int accumulate)
+void TI_FN(panel_product)(int rows, float *c, size_t c_r, const float *a, const float *b, int units,
+                          int accumulate)
 {
   product(rows, c, c_r, a, b, units, accumulate);
 }
 
-#endif /* TI_HAVE_AVX512 */
+#endif /* TI_HAVE_SIMD */

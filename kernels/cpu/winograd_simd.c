@@ -10,19 +10,19 @@
  * turned and the channels exchanged. Upsampling costs nothing forward (pixels are read at half
  * their position); backward its four are added.
  */
-#include "gemm_avx512.h"
+#include "gemm_simd.h"
 
-#ifdef TI_HAVE_AVX512
+#ifdef TI_HAVE_SIMD
 
 #include "alloc.h"
 
 enum {
   POINTS = 36,
-  LEAST_PIXELS = 1024,     /* of an image, below which transforming weights costs too much */
-  IMAGE_BYTES = 32 << 20,  /* of transformed image at once */
-  WEIGHT_BYTES = 16 << 20, /* of transformed weights at once */
-  SHORT_SUM = 4,           /* units that are summed by themselves, for precision */
-  MAX_TILES = 64 * TI_TILE_ROWS
+  LEAST_PIXELS = 1024,       /* of an image, below which transforming weights costs too much */
+  IMAGE_BYTES = 32 << 20,    /* of transformed image at once */
+  WEIGHT_BYTES = 16 << 20,   /* of transformed weights at once */
+  SHORT_SUM = 128 / TI_UNIT, /* units that are summed by themselves, for precision */
+  MAX_TILES = 896 / TI_TILE_ROWS * TI_TILE_ROWS
 };
 
 typedef struct record {
@@ -35,10 +35,10 @@ typedef struct record {
     dst_up; /* 2: the values in memory are those at half the position, or the sums of four */
   int tiles_x, tiles_y, num_tiles;
   int tiles_at_once;
-  int depth, lanes_at_once; /* panels: units of 32 source channels, of 32 outputs */
+  int depth, lanes_at_once; /* panels: units of source channels, of outputs */
 } record;
 
-int ti_winograd_suits(const ti_conv2d_shape *s)
+int TI_FN(winograd_suits)(const ti_conv2d_shape *s)
 {
   return s->kh == 3 && s->kw == 3 && s->stride == 1 && s->cin >= 32 && s->cout >= 32 &&
          s->oh * s->ow >= LEAST_PIXELS && s->pad_top <= 2 && s->pad_left <= 2 &&
@@ -49,61 +49,61 @@ int ti_winograd_suits(const ti_conv2d_shape *s)
 
 static const float NEAR = 0.70710678f, FAR = 1.41421356f; /* the points, and their negatives */
 
-TI_AVX512_INLINE __m512 fma1(float k, __m512 x, __m512 y)
+TI_SIMD_INLINE ti_vec fma1(float k, ti_vec x, ti_vec y)
 {
-  return _mm512_fmadd_ps(_mm512_set1_ps(k), x, y);
+  return ti_fma(ti_set(k), x, y);
 }
 
 /* B^T */
-TI_AVX512_INLINE void image_axis(__m512 *v, int step)
+TI_SIMD_INLINE void image_axis(ti_vec *v, int step)
 {
-  const __m512 x0 = v[0], x1 = v[step], x2 = v[2 * step], x3 = v[3 * step], x4 = v[4 * step];
-  const __m512 x5 = v[5 * step];
-  const __m512 near_even = fma1(-2.0f, x2, x4), near_odd = fma1(-2.0f, x1, x3);
-  const __m512 far_even = fma1(-0.5f, x2, x4), far_odd = fma1(-0.5f, x1, x3);
+  const ti_vec x0 = v[0], x1 = v[step], x2 = v[2 * step], x3 = v[3 * step], x4 = v[4 * step];
+  const ti_vec x5 = v[5 * step];
+  const ti_vec near_even = fma1(-2.0f, x2, x4), near_odd = fma1(-2.0f, x1, x3);
+  const ti_vec far_even = fma1(-0.5f, x2, x4), far_odd = fma1(-0.5f, x1, x3);
 
-  v[0] = _mm512_add_ps(x0, fma1(-2.5f, x2, x4));
+  v[0] = x0 + fma1(-2.5f, x2, x4);
   v[step] = fma1(NEAR, near_odd, near_even);
   v[2 * step] = fma1(-NEAR, near_odd, near_even);
   v[3 * step] = fma1(FAR, far_odd, far_even);
   v[4 * step] = fma1(-FAR, far_odd, far_even);
-  v[5 * step] = _mm512_add_ps(x1, fma1(-2.5f, x3, x5));
+  v[5 * step] = x1 + fma1(-2.5f, x3, x5);
 }
 
 /* G: three taps to six points */
-TI_AVX512_INLINE void weight_axis(__m512 *y, int y_step, __m512 g0, __m512 g1, __m512 g2)
+TI_SIMD_INLINE void weight_axis(ti_vec *y, int y_step, ti_vec g0, ti_vec g1, ti_vec g2)
 {
-  const __m512 even = fma1(-1.0f / 3.0f, g2, _mm512_mul_ps(_mm512_set1_ps(-2.0f / 3.0f), g0));
-  const __m512 odd = _mm512_mul_ps(_mm512_set1_ps(-2.0f / 3.0f * NEAR), g1);
-  const __m512 far_even = fma1(1.0f / 3.0f, g2, _mm512_mul_ps(_mm512_set1_ps(1.0f / 6.0f), g0));
-  const __m512 far_odd = _mm512_mul_ps(_mm512_set1_ps(1.0f / 6.0f * FAR), g1);
+  const ti_vec even = fma1(-1.0f / 3.0f, g2, ti_set(-2.0f / 3.0f) * g0);
+  const ti_vec odd = ti_set(-2.0f / 3.0f * NEAR) * g1;
+  const ti_vec far_even = fma1(1.0f / 3.0f, g2, ti_set(1.0f / 6.0f) * g0);
+  const ti_vec far_odd = ti_set(1.0f / 6.0f * FAR) * g1;
 
   y[0] = g0;
-  y[y_step] = _mm512_add_ps(even, odd);
-  y[2 * y_step] = _mm512_sub_ps(even, odd);
-  y[3 * y_step] = _mm512_add_ps(far_even, far_odd);
-  y[4 * y_step] = _mm512_sub_ps(far_even, far_odd);
+  y[y_step] = even + odd;
+  y[2 * y_step] = even - odd;
+  y[3 * y_step] = far_even + far_odd;
+  y[4 * y_step] = far_even - far_odd;
   y[5 * y_step] = g2;
 }
 
 /* A^T: six points to four outputs */
-TI_AVX512_INLINE void output_axis(__m512 *y, int y_step, const __m512 *x, int x_step)
+TI_SIMD_INLINE void output_axis(ti_vec *y, int y_step, const ti_vec *x, int x_step)
 {
-  const __m512 s1 = _mm512_add_ps(x[x_step], x[2 * x_step]);
-  const __m512 d1 = _mm512_sub_ps(x[x_step], x[2 * x_step]);
-  const __m512 s2 = _mm512_add_ps(x[3 * x_step], x[4 * x_step]);
-  const __m512 d2 = _mm512_sub_ps(x[3 * x_step], x[4 * x_step]);
+  const ti_vec s1 = x[x_step] + x[2 * x_step];
+  const ti_vec d1 = x[x_step] - x[2 * x_step];
+  const ti_vec s2 = x[3 * x_step] + x[4 * x_step];
+  const ti_vec d2 = x[3 * x_step] - x[4 * x_step];
 
-  y[0] = _mm512_add_ps(x[0], _mm512_add_ps(s1, s2));
-  y[y_step] = fma1(FAR, d2, _mm512_mul_ps(_mm512_set1_ps(NEAR), d1));
-  y[2 * y_step] = fma1(2.0f, s2, _mm512_mul_ps(_mm512_set1_ps(0.5f), s1));
+  y[0] = x[0] + (s1 + s2);
+  y[y_step] = fma1(FAR, d2, ti_set(NEAR) * d1);
+  y[2 * y_step] = fma1(2.0f, s2, ti_set(0.5f) * s1);
   y[3 * y_step] = fma1(2.0f * FAR, d2, fma1(0.5f * NEAR, d1, x[5 * x_step]));
 }
 
-/* ------ the image: panels [points, panels of 14 tiles, depth, 14, 32] */
+/* ------ the image: panels [points, panels of tiles, depth, tiles of a panel, unit] */
 
-TI_AVX512_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, const void *x,
-                                   int tile, int slot, int panels)
+TI_SIMD_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, const void *x, int tile,
+                                 int slot, int panels)
 {
   const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
   const int y0 = at / r->tiles_x * 4 - r->pad_top, x0 = at % r->tiles_x * 4 - r->pad_left;
@@ -113,9 +113,8 @@ TI_AVX512_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, co
   const int h = r->src_h / r->src_up, w = r->src_w / r->src_up;
 
   for (int c = 0; c < r->depth * TI_UNIT; c += TI_LANES) {
-    const int left = r->src_c - c;
-    const __mmask16 m = ti_mask(left < 0 ? 0 : left < TI_LANES ? left : TI_LANES);
-    __m512 t[POINTS];
+    const ti_mask m = ti_first(r->src_c - c);
+    ti_vec t[POINTS];
 
     TI_UNROLL
     for (int i = 0; i < 6; i++) {
@@ -125,7 +124,7 @@ TI_AVX512_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, co
         const int inside = sy >= 0 && sy < r->src_h && sx >= 0 && sx < r->src_w;
         const size_t pixel = inside ? ((size_t)n * h + sy / r->src_up) * w + sx / r->src_up : 0;
 
-        t[6 * i + j] = ti_load_mask(dtype, x, pixel * r->src_c + c, inside ? m : 0);
+        t[6 * i + j] = ti_load_mask(dtype, x, pixel * r->src_c + c, inside ? m : ti_first(0));
       }
     }
     TI_UNROLL
@@ -137,72 +136,72 @@ TI_AVX512_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, co
     float *out = to + (size_t)(c / TI_UNIT) * TI_PANEL + c % TI_UNIT;
 
     for (int p = 0; p < POINTS; p++)
-      _mm512_store_ps(out + p * point, t[p]);
+      ti_put(out + p * point, t[p]);
   }
 }
 
-static TI_AVX512 void transform_image(ti_dtype dtype, const record *r, float *v, const void *x,
-                                      int tile, int slot, int panels)
+static TI_SIMD void transform_image(ti_dtype dtype, const record *r, float *v, const void *x,
+                                    int tile, int slot, int panels)
 {
   TI_DISPATCH(dtype, image_worker, r, v, x, tile, slot, panels);
 }
 
-/* ------ weights: [points, panels of lanes, depth, 32, 32]; u is that of one unit of one panel */
+/* ------ weights: [points, panels of lanes, depth, unit, unit]; u is that of one unit of one panel
+ */
 
-static TI_AVX512 void transform_weights(const record *r, float *u, size_t point, int unit, int lane)
+static TI_SIMD void transform_weights(const record *r, float *u, size_t point, int unit, int lane)
 {
   _Alignas(64) float taps[TI_TAP_FLOATS];
 
-  ti_matrix_taps(&r->matrix, taps, unit * TI_UNIT, lane);
+  TI_FN(matrix_taps)(&r->matrix, taps, unit * TI_UNIT, lane);
   for (int i = 0; i < TI_WEIGHT_UNIT; i += TI_LANES) {
     const float *g = taps + (size_t)i / TI_UNIT * 9 * TI_UNIT + i % TI_UNIT;
-    __m512 t[18], y[6];
+    ti_vec t[18], y[6];
 
     TI_UNROLL
     for (int j = 0; j < 3; j++) {
       /* turned by half a turn backward */
       const int k = r->matrix.backward ? 8 - j : j, step = r->matrix.backward ? -3 : 3;
 
-      weight_axis(t + j, 3, _mm512_load_ps(g + k * TI_UNIT),
-                  _mm512_load_ps(g + (k + step) * TI_UNIT),
-                  _mm512_load_ps(g + (k + 2 * step) * TI_UNIT));
+      weight_axis(t + j, 3, ti_get(g + k * TI_UNIT), ti_get(g + (k + step) * TI_UNIT),
+                  ti_get(g + (k + 2 * step) * TI_UNIT));
     }
     TI_UNROLL
     for (int j = 0; j < 6; j++) {
       weight_axis(y, 1, t[3 * j], t[3 * j + 1], t[3 * j + 2]);
       TI_UNROLL
       for (int x = 0; x < 6; x++)
-        _mm512_store_ps(u + (6 * j + x) * point + i, y[x]);
+        ti_put(u + (6 * j + x) * point + i, y[x]);
     }
   }
 }
 
 /* ------ outputs of a group of lanes from sums [points, tiles, lanes] */
 
-TI_AVX512_INLINE void store_pixel(ti_dtype dtype, void *y, size_t at, __mmask16 m, __m512 x,
-                                  __m512 bias, const void *residual)
+TI_SIMD_INLINE void store_pixel(ti_dtype dtype, void *y, size_t at, ti_mask m, ti_vec x,
+                                ti_vec bias, const void *residual)
 {
-  x = _mm512_add_ps(x, bias);
+  x += bias;
   if (residual)
-    x = _mm512_add_ps(x, ti_load_mask(dtype, residual, at, m));
+    x += ti_load_mask(dtype, residual, at, m);
   ti_store_mask(dtype, y, at, m, x);
 }
 
-TI_AVX512_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, const float *sums,
-                                    int tile, int slot, int slots, int from, int lanes,
-                                    const float *bias, const void *residual)
+TI_SIMD_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, const float *sums,
+                                  int tile, int slot, int slots, int from, int lanes,
+                                  const float *bias, const void *residual)
 {
   const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
   const int y0 = at / r->tiles_x * 4, x0 = at % r->tiles_x * 4, up = r->dst_up;
   const int h = r->dst_h / up, w = r->dst_w / up;
 
   for (int c = from; c < from + lanes && c < r->dst_c; c += TI_LANES) {
-    const __mmask16 m = ti_mask(r->dst_c - c < TI_LANES ? r->dst_c - c : TI_LANES);
-    const __m512 b = bias ? _mm512_maskz_loadu_ps(m, bias + c) : _mm512_setzero_ps();
-    __m512 x[POINTS], t[24], o[16];
+    const ti_mask m = ti_first(r->dst_c - c);
+    const ti_vec b = bias ? ti_load_mask(TI_F32, bias, c, m) : ti_set(0.0f);
+    ti_vec x[POINTS], t[24], o[16];
 
     for (int p = 0; p < POINTS; p++)
-      x[p] = _mm512_load_ps(sums + ((size_t)p * slots + slot) * lanes + c - from);
+      x[p] = ti_get(sums + ((size_t)p * slots + slot) * lanes + c - from);
     TI_UNROLL
     for (int j = 0; j < 6; j++)
       output_axis(t + j, 6, x + j, 6);
@@ -212,22 +211,21 @@ TI_AVX512_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, co
     for (int i = 0; i < 4; i += up) {
       for (int j = 0; j < 4; j += up) {
         const size_t pixel = ((size_t)n * h + (y0 + i) / up) * w + (x0 + j) / up;
-        __m512 v = o[4 * i + j];
+        ti_vec v = o[4 * i + j];
 
         if (y0 + i >= r->dst_h || x0 + j >= r->dst_w)
           continue;
         if (up == 2)
-          v = _mm512_add_ps(_mm512_add_ps(v, o[4 * i + j + 1]),
-                            _mm512_add_ps(o[4 * i + j + 4], o[4 * i + j + 5]));
+          v += o[4 * i + j + 1] + (o[4 * i + j + 4] + o[4 * i + j + 5]);
         store_pixel(dtype, y, pixel * r->dst_c + c, m, v, b, residual);
       }
     }
   }
 }
 
-static TI_AVX512 void transform_output(ti_dtype dtype, const record *r, void *y, const float *sums,
-                                       int tile, int slot, int slots, int from, int lanes,
-                                       const float *bias, const void *residual)
+static TI_SIMD void transform_output(ti_dtype dtype, const record *r, void *y, const float *sums,
+                                     int tile, int slot, int slots, int from, int lanes,
+                                     const float *bias, const void *residual)
 {
   TI_DISPATCH(dtype, output_worker, r, y, sums, tile, slot, slots, from, lanes, bias, residual);
 }
@@ -257,9 +255,10 @@ static void sum_tiles(const record *r, float *sums, size_t row, const float *ima
     const int units = r->depth - u < SHORT_SUM ? r->depth - u : SHORT_SUM;
 
     for (int i = 0; i < tiles; i += TI_TILE_ROWS)
-      ti_panel_product(tiles - i < TI_TILE_ROWS ? tiles - i : TI_TILE_ROWS, sums + i * row, row,
-                       image + ((size_t)i / TI_TILE_ROWS * r->depth + u) * TI_PANEL,
-                       weights + (size_t)u * TI_WEIGHT_UNIT, units, u > 0);
+      TI_FN(panel_product)
+      (tiles - i < TI_TILE_ROWS ? tiles - i : TI_TILE_ROWS, sums + i * row, row,
+       image + ((size_t)i / TI_TILE_ROWS * r->depth + u) * TI_PANEL,
+       weights + (size_t)u * TI_WEIGHT_UNIT, units, u > 0);
   }
 }
 
@@ -313,9 +312,9 @@ static void release(ti_prepared *p)
   ti_free(p);
 }
 
-textinv_status ti_winograd_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                   size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
-                                   int backward)
+textinv_status TI_FN(winograd_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
+                                       size_t *scratch_bytes, ti_weight *w,
+                                       const ti_conv2d_shape *s, int backward)
 {
   record *r = ti_calloc(1, sizeof(*r));
   size_t tile_bytes, lane_bytes, most, blocks, bytes;
@@ -362,4 +361,4 @@ textinv_status ti_winograd_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
   return TEXTINV_OK;
 }
 
-#endif /* TI_HAVE_AVX512 */
+#endif /* TI_HAVE_SIMD */

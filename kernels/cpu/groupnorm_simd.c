@@ -1,18 +1,19 @@
 /*
- * Group normalisation with AVX-512; the formulas are in groupnorm.c.
+ * Group normalisation with vectors; the formulas are in groupnorm.c.
  *
  * A worker takes a few whole groups of one sample, so many that their channels fill vectors: the
  * passes run down the rows with the channels side by side, and the block stays in the second cache.
- * Sums are kept by channel, 32 rows in float and those sums in double, so that the bits do not depend on threads.
+ * Sums are kept by channel, 32 rows in float and those sums in double, so that the bits do not
+ * depend on threads.
  */
-#include "avx512.h"
+#include "simd_kernels.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "simd_avx512.h"
+#include "simd.h"
 
-#ifdef TI_HAVE_AVX512
+#ifdef TI_HAVE_SIMD
 
 enum { MAX_CHANNELS = 512, ROWS = 32 };
 
@@ -29,122 +30,113 @@ typedef struct channels {
   _Alignas(64) double sum[MAX_CHANNELS], sum2[MAX_CHANNELS];
 } channels;
 
-TI_AVX512_INLINE __mmask16 mask_at(const block *k, int c)
+TI_SIMD_INLINE ti_mask mask_at(const block *k, int c)
 {
-  return ti_mask(k->channels - c < TI_LANES ? k->channels - c : TI_LANES);
-}
-
-TI_AVX512_INLINE void add_double(double *sum, __m512 x)
-{
-  _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum),
-                                      _mm512_cvtps_pd(_mm512_castps512_ps256(x))));
-  _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8),
-                                          _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))));
+  return ti_first(k->channels - c);
 }
 
 /* sum += x, or += (x - b)^2 with square */
-TI_AVX512_INLINE void moments_worker(ti_dtype dtype, channels *ch, const void *x, const block *k,
-                                     int square)
+TI_SIMD_INLINE void moments_worker(ti_dtype dtype, channels *ch, const void *x, const block *k,
+                                   int square)
 {
   for (size_t r = 0; r < k->hw;) {
     const size_t first = r, end = k->hw - r < ROWS ? k->hw : r + ROWS;
 
     for (int c = 0; c < k->channels; c += TI_LANES) {
-      const __mmask16 m = mask_at(k, c);
-      const __m512 b = _mm512_load_ps(ch->b + c);
-      __m512 sum = _mm512_setzero_ps();
+      const ti_mask m = mask_at(k, c);
+      const ti_vec b = ti_get(ch->b + c);
+      ti_vec sum = ti_set(0.0f);
 
       for (r = first; r < end; r++) {
-        const __m512 v = ti_load_mask(dtype, x, k->from + r * k->stride + c, m);
-        const __m512 d = _mm512_maskz_sub_ps(m, v, b);
+        const ti_vec v = ti_load_mask(dtype, x, k->from + r * k->stride + c, m);
+        const ti_vec d = ti_keep(m, v - b);
 
-        sum = square ? _mm512_fmadd_ps(d, d, sum) : _mm512_add_ps(sum, v);
+        sum = square ? ti_fma(d, d, sum) : sum + v;
       }
-      add_double(ch->sum + c, sum);
+      ti_add_doubles(ch->sum + c, sum);
     }
   }
 }
 
-TI_AVX512_INLINE __m512 normalised(const channels *ch, int c, __m512 x)
+TI_SIMD_INLINE ti_vec normalised(const channels *ch, int c, ti_vec x)
 {
-  return _mm512_mul_ps(_mm512_sub_ps(x, _mm512_load_ps(ch->b + c)), _mm512_load_ps(ch->a + c));
+  return (x - ti_get(ch->b + c)) * ti_get(ch->a + c);
 }
 
-TI_AVX512_INLINE __m512 affine(const channels *ch, int c, __m512 xhat)
+TI_SIMD_INLINE ti_vec affine(const channels *ch, int c, ti_vec xhat)
 {
-  return _mm512_fmadd_ps(xhat, _mm512_load_ps(ch->weight + c), _mm512_load_ps(ch->bias + c));
+  return ti_fma(xhat, ti_get(ch->weight + c), ti_get(ch->bias + c));
 }
 
-TI_AVX512_INLINE void apply_worker(ti_dtype dtype, void *y, const channels *ch, const void *x,
-                                   const block *k, int silu)
+TI_SIMD_INLINE void apply_worker(ti_dtype dtype, void *y, const channels *ch, const void *x,
+                                 const block *k, int silu)
 {
   for (size_t r = 0; r < k->hw; r++) {
     for (int c = 0; c < k->channels; c += TI_LANES) {
-      const __mmask16 m = mask_at(k, c);
+      const ti_mask m = mask_at(k, c);
       const size_t at = k->from + r * k->stride + c;
-      __m512 z = affine(ch, c, normalised(ch, c, ti_load_mask(dtype, x, at, m)));
+      ti_vec z = affine(ch, c, normalised(ch, c, ti_load_mask(dtype, x, at, m)));
 
       if (silu)
-        z = _mm512_mul_ps(z, ti_sigmoid(z));
+        z = z * ti_sigmoid(z);
       ti_store_mask(dtype, y, at, m, z);
     }
   }
 }
 
 /* gradient of xhat */
-TI_AVX512_INLINE __m512 inner_gradient(const channels *ch, int c, __m512 dy, __m512 xhat, int silu)
+TI_SIMD_INLINE ti_vec inner_gradient(const channels *ch, int c, ti_vec dy, ti_vec xhat, int silu)
 {
-  const __m512 g = _mm512_mul_ps(dy, _mm512_load_ps(ch->weight + c));
-  const __m512 one = _mm512_set1_ps(1.0f);
+  const ti_vec g = dy * ti_get(ch->weight + c);
+  const ti_vec one = ti_set(1.0f);
 
   if (!silu)
     return g;
 
-  const __m512 z = affine(ch, c, xhat), s = ti_sigmoid(z);
+  const ti_vec z = affine(ch, c, xhat), s = ti_sigmoid(z);
 
-  return _mm512_mul_ps(g, _mm512_mul_ps(s, _mm512_fmadd_ps(z, _mm512_sub_ps(one, s), one)));
+  return g * (s * ti_fma(z, one - s, one));
 }
 
 /* sum += g, sum2 += g xhat */
-TI_AVX512_INLINE void gradient_sums_worker(ti_dtype dtype, channels *ch, const void *dy,
-                                           const void *x, const block *k, int silu)
+TI_SIMD_INLINE void gradient_sums_worker(ti_dtype dtype, channels *ch, const void *dy,
+                                         const void *x, const block *k, int silu)
 {
   for (size_t r = 0; r < k->hw;) {
     const size_t first = r, end = k->hw - r < ROWS ? k->hw : r + ROWS;
 
     for (int c = 0; c < k->channels; c += TI_LANES) {
-      const __mmask16 m = mask_at(k, c);
-      __m512 g_sum = _mm512_setzero_ps(), gx_sum = _mm512_setzero_ps();
+      const ti_mask m = mask_at(k, c);
+      ti_vec g_sum = ti_set(0.0f), gx_sum = ti_set(0.0f);
 
       for (r = first; r < end; r++) {
         const size_t at = k->from + r * k->stride + c;
-        const __m512 xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
-        const __m512 g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
+        const ti_vec xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
+        const ti_vec g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
 
-        g_sum = _mm512_add_ps(g_sum, g);
-        gx_sum = _mm512_fmadd_ps(g, xhat, gx_sum);
+        g_sum += g;
+        gx_sum = ti_fma(g, xhat, gx_sum);
       }
-      add_double(ch->sum + c, g_sum);
-      add_double(ch->sum2 + c, gx_sum);
+      ti_add_doubles(ch->sum + c, g_sum);
+      ti_add_doubles(ch->sum2 + c, gx_sum);
     }
   }
 }
 
 /* dx = a (g - g_avg - xhat gx_avg); the averages are repeated for each channel */
-TI_AVX512_INLINE void gradient_worker(ti_dtype dtype, void *dx, const channels *ch,
-                                      const float *g_avg, const float *gx_avg, const void *dy,
-                                      const void *x, const block *k, int silu)
+TI_SIMD_INLINE void gradient_worker(ti_dtype dtype, void *dx, const channels *ch,
+                                    const float *g_avg, const float *gx_avg, const void *dy,
+                                    const void *x, const block *k, int silu)
 {
   for (size_t r = 0; r < k->hw; r++) {
     for (int c = 0; c < k->channels; c += TI_LANES) {
-      const __mmask16 m = mask_at(k, c);
+      const ti_mask m = mask_at(k, c);
       const size_t at = k->from + r * k->stride + c;
-      const __m512 xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
-      const __m512 g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
-      const __m512 d = _mm512_sub_ps(_mm512_sub_ps(g, _mm512_load_ps(g_avg + c)),
-                                     _mm512_mul_ps(xhat, _mm512_load_ps(gx_avg + c)));
+      const ti_vec xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
+      const ti_vec g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
+      const ti_vec d = g - ti_get(g_avg + c) - xhat * ti_get(gx_avg + c);
 
-      ti_store_mask(dtype, dx, at, m, _mm512_mul_ps(d, _mm512_load_ps(ch->a + c)));
+      ti_store_mask(dtype, dx, at, m, d * ti_get(ch->a + c));
     }
   }
 }
@@ -166,9 +158,9 @@ static void set_channels(channels *ch, const block *k, int group, float a, float
   }
 }
 
-static TI_AVX512 void fwd_block(ti_dtype dtype, void *y, float *mean, float *rstd, const void *x,
-                                const float *weight, const float *bias, const block *k,
-                                const ti_groupnorm_shape *s)
+static TI_SIMD void fwd_block(ti_dtype dtype, void *y, float *mean, float *rstd, const void *x,
+                              const float *weight, const float *bias, const block *k,
+                              const ti_groupnorm_shape *s)
 {
   const int groups = k->channels / k->per;
   const double count = (double)k->hw * k->per;
@@ -194,9 +186,9 @@ static TI_AVX512 void fwd_block(ti_dtype dtype, void *y, float *mean, float *rst
     TI_DISPATCH(dtype, apply_worker, y, &ch, x, k, 0);
 }
 
-static TI_AVX512 void bwd_block(ti_dtype dtype, void *dx, const void *dy, const void *x,
-                                const float *mean, const float *rstd, const float *weight,
-                                const float *bias, const block *k, int silu)
+static TI_SIMD void bwd_block(ti_dtype dtype, void *dx, const void *dy, const void *x,
+                              const float *mean, const float *rstd, const float *weight,
+                              const float *bias, const block *k, int silu)
 {
   const int groups = k->channels / k->per;
   const double count = (double)k->hw * k->per;
@@ -239,13 +231,16 @@ static block block_of(const ti_groupnorm_shape *s, int at_once, int blocks, int 
   const int count = s->groups - g < at_once ? s->groups - g : at_once;
 
   *first = i / blocks * s->groups + g;
-  return (block){ .from = (size_t)(i / blocks) * s->hw * s->c + (size_t)g * per, .hw = s->hw,
-                  .stride = s->c, .channels = count * per, .per = per };
+  return (block){ .from = (size_t)(i / blocks) * s->hw * s->c + (size_t)g * per,
+                  .hw = s->hw,
+                  .stride = s->c,
+                  .channels = count * per,
+                  .per = per };
 }
 
-textinv_status ti_avx512_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
-                                       const void *x, const float *weight, const float *bias,
-                                       const ti_groupnorm_shape *s)
+textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
+                                    const void *x, const float *weight, const float *bias,
+                                    const ti_groupnorm_shape *s)
 {
   const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
 
@@ -262,10 +257,10 @@ textinv_status ti_avx512_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, floa
   return TEXTINV_OK;
 }
 
-textinv_status ti_avx512_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                       const void *x, const float *mean, const float *rstd,
-                                       const float *weight, const float *bias,
-                                       const ti_groupnorm_shape *s)
+textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                    const void *x, const float *mean, const float *rstd,
+                                    const float *weight, const float *bias,
+                                    const ti_groupnorm_shape *s)
 {
   const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
 
@@ -282,4 +277,4 @@ textinv_status ti_avx512_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, con
   return TEXTINV_OK;
 }
 
-#endif /* TI_HAVE_AVX512 */
+#endif /* TI_HAVE_SIMD */

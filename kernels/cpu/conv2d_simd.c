@@ -1,20 +1,20 @@
 /*
- * Convolutions and matrix products with AVX-512: products of panels that are gathered from the image
- * tap by tap, for float arithmetic on values of any type.
+ * Convolutions and matrix products with vectors: products of panels that are gathered from the
+ * image tap by tap, for float arithmetic on values of any type.
  *
  * A pass computes the outputs (y out_step + y0, x out_step + x0) as a sum over taps, each a source
  * pixel (y step + dy, x step + dx) times the sum of some weights:
  *
  *   stride 1, 2 forward    one pass, kh kw taps, step = stride
- *   stride 2 backward      four passes, one for each parity of the pixel, with the taps that reach it
- *   upsampling forward     four passes of 2x2 taps: the weights that meet the same source pixel are added
- *   upsampling backward    one pass of 4x4 taps, step 2
+ *   stride 2 backward      four passes, one for each parity of the pixel, with the taps that reach
+ * it upsampling forward     four passes of 2x2 taps: the weights that meet the same source pixel
+ * are added upsampling backward    one pass of 4x4 taps, step 2
  *
  * so no product with a zero or with a repeated pixel is computed, and nothing is upsampled.
  */
-#include "gemm_avx512.h"
+#include "gemm_simd.h"
 
-#ifdef TI_HAVE_AVX512
+#ifdef TI_HAVE_SIMD
 
 #include <omp.h>
 
@@ -23,9 +23,9 @@
 enum {
   MAX_PASSES = 4,
   MAX_PASS_TAPS = 16,
-  ROWS = 24 * TI_TILE_ROWS, /* of a block */
-  COLUMNS = 640,            /* of a block */
-  UNITS = 8                 /* of a step of the reduction, at least */
+  ROWS = 336,           /* of a block, whole tiles */
+  COLUMNS = 640,        /* of a block */
+  UNITS = 256 / TI_UNIT /* of a step of the reduction, at least */
 };
 
 typedef struct tap {
@@ -129,14 +129,14 @@ typedef struct block {
   int source[ROWS][3]; /* n, y, x of a row before a tap's offset */
 } block;
 
-/* units of one step: channels of 32 times taps */
+/* units of one step: channels of a unit times taps */
 static int step_channels(const pass *p)
 {
   return p->num_taps >= UNITS || !p->num_taps ? 1 : UNITS / p->num_taps;
 }
 
-TI_AVX512_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, int channel,
-                                       int channels)
+TI_SIMD_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, int channel,
+                                     int channels)
 {
   const record *r = k->r;
   const pass *p = k->p;
@@ -144,7 +144,8 @@ TI_AVX512_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, 
 
   for (int row = 0; row < k->rows; row++) {
     const int *at = k->source[row];
-    float *to = k->a + ((size_t)row / TI_TILE_ROWS * units) * TI_PANEL + row % TI_TILE_ROWS * TI_UNIT;
+    float *to = k->a + ((size_t)row / TI_TILE_ROWS * units) * TI_PANEL +
+                row % TI_TILE_ROWS * TI_UNIT;
 
     for (int t = 0; t < p->num_taps; t++) {
       const int y = at[1] + p->taps[t].dy, px = at[2] + p->taps[t].dx;
@@ -158,40 +159,40 @@ TI_AVX512_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, 
   }
 }
 
-static TI_AVX512 void pack_rows(ti_dtype dtype, block *k, const void *x, int channel, int channels)
+static TI_SIMD void pack_rows(ti_dtype dtype, block *k, const void *x, int channel, int channels)
 {
   TI_DISPATCH(dtype, pack_rows_worker, k, x, channel, channels);
 }
 
-/* weights of a panel of 32 columns: [channels, taps of the pass, 32, 32] */
-static TI_AVX512 void pack_weights(block *k, int channel, int channels, int column)
+/* weights of a panel of columns: [channels, taps of the pass, unit, unit] */
+static TI_SIMD void pack_weights(block *k, int channel, int channels, int column)
 {
   const ti_matrix *w = &k->r->matrix;
 
   for (int c = 0; c < channels; c++) {
-    ti_matrix_taps(w, k->taps, (channel + c) * TI_UNIT, column);
+    TI_FN(matrix_taps)(w, k->taps, (channel + c) * TI_UNIT, column);
     for (int t = 0; t < k->p->num_taps; t++) {
       float *to = k->b + (size_t)(c * k->p->num_taps + t) * TI_WEIGHT_UNIT;
 
       for (int d = 0; d < TI_UNIT; d++, to += TI_UNIT) {
         const float *from = k->taps + (size_t)d * w->taps * TI_UNIT;
-        __m512 low = _mm512_setzero_ps(), high = _mm512_setzero_ps();
+        ti_vec low = ti_set(0.0f), high = ti_set(0.0f);
 
         for (unsigned set = k->p->taps[t].weights; set; set &= set - 1) {
           const float *at = from + __builtin_ctz(set) * TI_UNIT;
 
-          low = _mm512_add_ps(low, _mm512_load_ps(at));
-          high = _mm512_add_ps(high, _mm512_load_ps(at + TI_LANES));
+          low += ti_get(at);
+          high += ti_get(at + TI_LANES);
         }
-        _mm512_store_ps(to, low);
-        _mm512_store_ps(to + TI_LANES, high);
+        ti_put(to, low);
+        ti_put(to + TI_LANES, high);
       }
     }
   }
 }
 
-TI_AVX512_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, const float *bias,
-                                    const void *residual)
+TI_SIMD_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, const float *bias,
+                                  const void *residual)
 {
   const record *r = k->r;
   const pass *p = k->p;
@@ -203,20 +204,20 @@ TI_AVX512_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, con
     const size_t at = (((size_t)n * r->dst_h + oy) * r->dst_w + ox) * r->dst_c + k->from;
 
     for (int c = 0; c < k->columns; c += TI_LANES) {
-      const __mmask16 m = ti_mask(k->columns - c < TI_LANES ? k->columns - c : TI_LANES);
-      __m512 sum = _mm512_load_ps(k->c + row * stride + c);
+      const ti_mask m = ti_first(k->columns - c);
+      ti_vec sum = ti_get(k->c + row * stride + c);
 
       if (bias)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(m, bias + k->from + c));
+        sum += ti_load_mask(TI_F32, bias, k->from + c, m);
       if (residual)
-        sum = _mm512_add_ps(sum, ti_load_mask(dtype, residual, at + c, m));
+        sum += ti_load_mask(dtype, residual, at + c, m);
       ti_store_mask(dtype, y, at + c, m, sum);
     }
   }
 }
 
-static TI_AVX512 void finish(ti_dtype dtype, const block *k, void *y, const float *bias,
-                             const void *residual)
+static TI_SIMD void finish(ti_dtype dtype, const block *k, void *y, const float *bias,
+                           const void *residual)
 {
   TI_DISPATCH(dtype, finish_worker, k, y, bias, residual);
 }
@@ -244,10 +245,10 @@ static void run_block(block *k, void *y, const void *x, const float *bias, const
     for (int column = 0; column < panels; column++) {
       pack_weights(k, channel, channels, k->from + column * TI_UNIT);
       for (int row = 0; row < k->rows; row += TI_TILE_ROWS)
-        ti_panel_product(k->rows - row < TI_TILE_ROWS ? k->rows - row : TI_TILE_ROWS,
-                         k->c + row * stride + column * TI_UNIT, stride,
-                         k->a + (size_t)row / TI_TILE_ROWS * units * TI_PANEL, k->b, units,
-                         channel > 0);
+        TI_FN(panel_product)
+        (k->rows - row < TI_TILE_ROWS ? k->rows - row : TI_TILE_ROWS,
+         k->c + row * stride + column * TI_UNIT, stride,
+         k->a + (size_t)row / TI_TILE_ROWS * units * TI_PANEL, k->b, units, channel > 0);
     }
   }
   finish(r->dtype, k, y, bias, residual);
@@ -275,8 +276,10 @@ static int max_units(const record *r)
 static room room_of(const record *r)
 {
   const size_t units = (size_t)max_units(r);
-  room m = { .a = ROWS / TI_TILE_ROWS * units * TI_PANEL, .b = units * TI_WEIGHT_UNIT,
-             .c = (size_t)ROWS * COLUMNS, .taps = TI_TAP_FLOATS };
+  room m = { .a = ROWS / TI_TILE_ROWS * units * TI_PANEL,
+             .b = units * TI_WEIGHT_UNIT,
+             .c = (size_t)ROWS * COLUMNS,
+             .taps = TI_TAP_FLOATS };
 
   m.all = m.a + m.b + m.c + m.taps;
   return m;
@@ -295,24 +298,30 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
     /* whole panels, spread evenly over blocks and rows over blocks alike */
     const int panels = (r->dst_c + TI_UNIT - 1) / TI_UNIT;
     const int wanted = threads == 1 || row_blocks >= 2 * threads
-                           ? 1
-                           : (2 * threads + row_blocks - 1) / (row_blocks ? row_blocks : 1);
+                         ? 1
+                         : (2 * threads + row_blocks - 1) / (row_blocks ? row_blocks : 1);
     const int least = (panels * TI_UNIT + COLUMNS - 1) / COLUMNS;
     const int parts = wanted < least ? least : wanted < panels ? wanted : panels;
     const int width = (panels + parts - 1) / parts * TI_UNIT;
     const int column_blocks = (r->dst_c + width - 1) / width;
     const int height = row_blocks ? ((rows + row_blocks - 1) / row_blocks + TI_TILE_ROWS - 1) /
-                                        TI_TILE_ROWS * TI_TILE_ROWS
+                                      TI_TILE_ROWS * TI_TILE_ROWS
                                   : 0;
 
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (int j = 0; j < row_blocks * column_blocks; j++) {
       float *at = (float *)e->scratch + omp_get_thread_num() * m.all;
       const int first = j / column_blocks * height, from = j % column_blocks * width;
-      block k = { .r = r, .p = p, .first = first, .from = from,
+      block k = { .r = r,
+                  .p = p,
+                  .first = first,
+                  .from = from,
                   .rows = rows - first < height ? rows - first : height,
                   .columns = r->dst_c - from < width ? r->dst_c - from : width,
-                  .a = at, .b = at + m.a, .c = at + m.a + m.b, .taps = at + m.a + m.b + m.c };
+                  .a = at,
+                  .b = at + m.a,
+                  .c = at + m.a + m.b,
+                  .taps = at + m.a + m.b + m.c };
 
       if (k.rows > 0)
         run_block(&k, y, x, bias, residual);
@@ -326,9 +335,9 @@ static void release(ti_prepared *p)
   ti_free(p);
 }
 
-textinv_status ti_avx512_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                        size_t *scratch_bytes, ti_weight *w,
-                                        const ti_conv2d_shape *s, int has_residual, int backward)
+textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
+                                     size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
+                                     int has_residual, int backward)
 {
   const int phases = backward ? s->stride : s->up;
   record *r;
@@ -339,8 +348,8 @@ textinv_status ti_avx512_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
   /* what the passes describe; anything else takes the plain path */
   if (s->kh * s->kw > TI_MAX_TAPS || s->kh > 3 || s->kw > 3 || (s->up == 2 && s->stride != 1))
     return TEXTINV_OK;
-  if (ti_winograd_suits(s))
-    return ti_winograd_prepare(e, dtype, prepared, scratch_bytes, w, s, backward);
+  if (TI_FN(winograd_suits)(s))
+    return TI_FN(winograd_prepare)(e, dtype, prepared, scratch_bytes, w, s, backward);
   if (!(r = ti_calloc(1, sizeof(*r))))
     return ti_fail_nomem(e->error, sizeof(*r), w->name);
   r->base.run = run;
@@ -363,15 +372,23 @@ textinv_status ti_avx512_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
   return TEXTINV_OK;
 }
 
-textinv_status ti_avx512_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                        size_t *scratch_bytes, ti_weight *w,
-                                        const ti_linear_shape *s, int has_residual, int backward)
+textinv_status TI_FN(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
+                                     size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
+                                     int has_residual, int backward)
 {
-  const ti_conv2d_shape conv = { .n = 1, .h = 1, .w = s->rows, .cin = s->cin, .cout = s->cout,
-                                 .kh = 1, .kw = 1, .stride = 1, .up = 1, .oh = 1, .ow = s->rows };
+  const ti_conv2d_shape conv = { .n = 1,
+                                 .h = 1,
+                                 .w = s->rows,
+                                 .cin = s->cin,
+                                 .cout = s->cout,
+                                 .kh = 1,
+                                 .kw = 1,
+                                 .stride = 1,
+                                 .up = 1,
+                                 .oh = 1,
+                                 .ow = s->rows };
 
-  return ti_avx512_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, &conv, has_residual,
-                                  backward);
+  return TI_FN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, &conv, has_residual, backward);
 }
 
-#endif /* TI_HAVE_AVX512 */
+#endif /* TI_HAVE_SIMD */

@@ -1,0 +1,100 @@
+/* Layer normalisation with vectors; the formulas are in layernorm.c. A row stays in the first
+ * cache. */
+#include "simd_kernels.h"
+
+#include <math.h>
+
+#include "simd.h"
+
+#ifdef TI_HAVE_SIMD
+
+TI_SIMD_INLINE void fwd_worker(ti_dtype dtype, void *y, float *mean, float *rstd, const void *x,
+                               const float *weight, const float *bias, size_t row, size_t c,
+                               float eps)
+{
+  const size_t from = row * c;
+  ti_vec sum = ti_set(0.0f), sq = ti_set(0.0f), avg, scale;
+
+  for (size_t i = 0; i < c; i += TI_LANES)
+    sum += ti_load_mask(dtype, x, from + i, ti_first(c - i));
+  mean[row] = ti_sum(sum) / (float)c;
+  avg = ti_set(mean[row]);
+  for (size_t i = 0; i < c; i += TI_LANES) {
+    const ti_mask m = ti_first(c - i);
+    const ti_vec d = ti_keep(m, ti_load_mask(dtype, x, from + i, m) - avg);
+
+    sq = ti_fma(d, d, sq);
+  }
+  rstd[row] = 1.0f / sqrtf(ti_sum(sq) / (float)c + eps);
+  scale = ti_set(rstd[row]);
+  for (size_t i = 0; i < c; i += TI_LANES) {
+    const ti_mask m = ti_first(c - i);
+    const ti_vec d = ti_load_mask(dtype, x, from + i, m) - avg;
+    const ti_vec w = ti_load_mask(TI_F32, weight, i, m), b = ti_load_mask(TI_F32, bias, i, m);
+
+    ti_store_mask(dtype, y, from + i, m, ti_fma(d * scale, w, b));
+  }
+}
+
+TI_SIMD_INLINE void bwd_worker(ti_dtype dtype, void *dx, const void *dy, const void *x, float mean,
+                               float rstd, const float *weight, size_t from, size_t c)
+{
+  const ti_vec avg = ti_set(mean), scale = ti_set(rstd);
+  ti_vec g_sum = ti_set(0.0f), gx_sum = ti_set(0.0f), g_avg, gx_avg;
+
+  for (size_t i = 0; i < c; i += TI_LANES) {
+    const ti_mask m = ti_first(c - i);
+    const ti_vec xhat = (ti_load_mask(dtype, x, from + i, m) - avg) * scale;
+    const ti_vec g = ti_load_mask(dtype, dy, from + i, m) * ti_load_mask(TI_F32, weight, i, m);
+
+    g_sum += g;
+    gx_sum = ti_fma(g, xhat, gx_sum);
+  }
+  g_avg = ti_set(ti_sum(g_sum) / (float)c);
+  gx_avg = ti_set(ti_sum(gx_sum) / (float)c);
+  for (size_t i = 0; i < c; i += TI_LANES) {
+    const ti_mask m = ti_first(c - i);
+    const ti_vec xhat = (ti_load_mask(dtype, x, from + i, m) - avg) * scale;
+    const ti_vec g = ti_load_mask(dtype, dy, from + i, m) * ti_load_mask(TI_F32, weight, i, m);
+    const ti_vec d = g - g_avg - xhat * gx_avg;
+
+    ti_store_mask(dtype, dx, from + i, m, d * scale);
+  }
+}
+
+static TI_SIMD void fwd_row(ti_dtype dtype, void *y, float *mean, float *rstd, const void *x,
+                            const float *weight, const float *bias, size_t row,
+                            const ti_layernorm_shape *s)
+{
+  TI_DISPATCH(dtype, fwd_worker, y, mean, rstd, x, weight, bias, row, s->c, s->eps);
+}
+
+static TI_SIMD void bwd_row(ti_dtype dtype, void *dx, const void *dy, const void *x, float mean,
+                            float rstd, const float *weight, size_t from, size_t c)
+{
+  TI_DISPATCH(dtype, bwd_worker, dx, dy, x, mean, rstd, weight, from, c);
+}
+
+textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
+                                    const void *x, const float *weight, const float *bias,
+                                    const ti_layernorm_shape *s)
+{
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
+  for (int r = 0; r < s->rows; r++)
+    fwd_row(dtype, y, mean, rstd, x, weight, bias, r, s);
+  return TEXTINV_OK;
+}
+
+textinv_status TI_FN(layernorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                    const void *x, const float *mean, const float *rstd,
+                                    const float *weight, const ti_layernorm_shape *s)
+{
+  const size_t c = s->c;
+
+#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
+  for (int r = 0; r < s->rows; r++)
+    bwd_row(dtype, dx, dy, x, mean[r], rstd[r], weight, r * c, c);
+  return TEXTINV_OK;
+}
+
+#endif /* TI_HAVE_SIMD */

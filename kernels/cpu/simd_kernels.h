@@ -1,0 +1,52 @@
+/* The overrides with vectors: every name stands for two functions, ti_avx2_name and ti_avx512_name.
+ */
+#ifndef TI_SIMD_KERNELS_H
+#define TI_SIMD_KERNELS_H
+
+#include "cpu.h"
+#include "simd.h"
+
+#ifdef TI_HAVE_SIMD
+
+textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
+                                    const void *x, const float *weight, const float *bias,
+                                    const ti_groupnorm_shape *s);
+textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                    const void *x, const float *mean, const float *rstd,
+                                    const float *weight, const float *bias,
+                                    const ti_groupnorm_shape *s);
+textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
+                                    const void *x, const float *weight, const float *bias,
+                                    const ti_layernorm_shape *s);
+textinv_status TI_FN(layernorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                    const void *x, const float *mean, const float *rstd,
+                                    const float *weight, const ti_layernorm_shape *s);
+textinv_status TI_FN(attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s);
+textinv_status TI_FN(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
+                                    const void *do_, const void *o, const float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s);
+textinv_status TI_FN(activation_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
+                                     const ti_activation_shape *s);
+textinv_status TI_FN(activation_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                     const void *x, const ti_activation_shape *s);
+textinv_status TI_FN(geglu_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
+                                const ti_geglu_shape *s);
+textinv_status TI_FN(geglu_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy, const void *x,
+                                const ti_geglu_shape *s);
+textinv_status TI_FN(add)(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
+                          size_t count);
+textinv_status TI_FN(add_channels_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
+                                       const void *v, const ti_add_channels_shape *s);
+textinv_status TI_FN(add_channels_bwd)(ti_exec *e, ti_dtype dtype, void *dv, const void *dy,
+                                       const ti_add_channels_shape *s);
+textinv_status TI_FN(upsample_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                   const ti_upsample_shape *s);
+
+size_t TI_FN(attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,
+                                int backward);
+size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads);
+
+#endif
+
+#endif /* TI_SIMD_KERNELS_H */

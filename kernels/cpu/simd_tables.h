@@ -1,0 +1,20 @@
+/* The two tables of table_simd.c, for those who choose between them. */
+#ifndef TI_SIMD_TABLES_H
+#define TI_SIMD_TABLES_H
+
+#include "kernels.h"
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define TI_HAVE_SIMD 1
+
+/* set the entries of k that have a form with vectors; the processor must know them */
+void ti_avx2_install(ti_kernels *k);
+void ti_avx512_install(ti_kernels *k);
+
+/* where the matrix products of k are this table's: divide them with oneDNN, and say so */
+int ti_avx2_share_with_onednn(ti_kernels *k);
+int ti_avx512_share_with_onednn(ti_kernels *k);
+
+#endif
+
+#endif /* TI_SIMD_TABLES_H */
