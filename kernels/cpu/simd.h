@@ -15,6 +15,7 @@
 #ifdef TI_HAVE_SIMD
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "dtype.h"
 

@@ -31,19 +31,18 @@ TI_SIMD_INLINE void ti_put(float *p, ti_vec x)
   _mm256_storeu_ps(p, x);
 }
 
-/* there are no masks for 16 bits */
-TI_SIMD_INLINE __m128i ti_load_halves(const uint16_t *p, ti_mask m)
+/* There are no masks for 16 bits. Weights of a mapped file may lie at odd addresses. */
+TI_SIMD_INLINE __m128i ti_load_halves(const char *p, ti_mask m)
 {
   uint16_t h[8] = { 0 };
 
   if (m == TI_LANES)
     return _mm_loadu_si128((const __m128i *)p);
-  for (int i = 0; i < m; i++)
-    h[i] = p[i];
+  memcpy(h, p, (size_t)m * sizeof(*h));
   return _mm_loadu_si128((const __m128i *)h);
 }
 
-TI_SIMD_INLINE void ti_store_halves(uint16_t *p, ti_mask m, __m128i x)
+TI_SIMD_INLINE void ti_store_halves(char *p, ti_mask m, __m128i x)
 {
   uint16_t h[8];
 
@@ -52,8 +51,7 @@ TI_SIMD_INLINE void ti_store_halves(uint16_t *p, ti_mask m, __m128i x)
     return;
   }
   _mm_storeu_si128((__m128i *)h, x);
-  for (int i = 0; i < m; i++)
-    p[i] = h[i];
+  memcpy(p, h, (size_t)m * sizeof(*h));
 }
 
 TI_SIMD_INLINE ti_vec ti_load_mask(ti_dtype dtype, const void *p, size_t i, ti_mask m)
@@ -62,7 +60,7 @@ TI_SIMD_INLINE ti_vec ti_load_mask(ti_dtype dtype, const void *p, size_t i, ti_m
     return m == TI_LANES ? _mm256_loadu_ps((const float *)p + i)
                          : _mm256_maskload_ps((const float *)p + i, ti_mask_bits(m));
 
-  const __m128i h = ti_load_halves((const uint16_t *)p + i, m);
+  const __m128i h = ti_load_halves((const char *)p + i * sizeof(uint16_t), m);
 
   if (dtype == TI_F16)
     return _mm256_cvtph_ps(h);
@@ -85,9 +83,10 @@ TI_SIMD_INLINE __m128i ti_to_bf16(ti_vec x)
 TI_SIMD_INLINE void ti_store_mask(ti_dtype dtype, void *p, size_t i, ti_mask m, ti_vec x)
 {
   if (dtype == TI_F16)
-    ti_store_halves((uint16_t *)p + i, m, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    ti_store_halves((char *)p + i * sizeof(uint16_t), m,
+                    _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
   else if (dtype == TI_BF16)
-    ti_store_halves((uint16_t *)p + i, m, ti_to_bf16(x));
+    ti_store_halves((char *)p + i * sizeof(uint16_t), m, ti_to_bf16(x));
   else if (m == TI_LANES)
     _mm256_storeu_ps((float *)p + i, x);
   else
