@@ -342,8 +342,8 @@ static size_t weight_bytes(const ti_cuda *c)
   return c->weight_bytes;
 }
 
-static textinv_status copy(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes,
-                           cudaMemcpyKind kind)
+static textinv_status start_copy(ti_cuda *c, ti_error *error, void *dst, const void *src,
+                                 size_t bytes, cudaMemcpyKind kind)
 {
   textinv_status status = enter(c, error);
   cudaError_t code;
@@ -351,23 +351,10 @@ static textinv_status copy(ti_cuda *c, ti_error *error, void *dst, const void *s
   if (status < 0)
     return status;
   code = cudaMemcpyAsync(dst, src, bytes, kind, c->stream);
-  if (code == cudaSuccess)
-    code = cudaStreamSynchronize(c->stream);
   if (code != cudaSuccess)
     status = ti_cuda_context_failed(c, error, code, "copy");
   leave(c);
   return status;
-}
-
-static textinv_status upload(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes)
-{
-  return copy(c, error, dst, src, bytes, cudaMemcpyHostToDevice);
-}
-
-static textinv_status download(ti_cuda *c, ti_error *error, void *dst, const void *src,
-                               size_t bytes)
-{
-  return copy(c, error, dst, src, bytes, cudaMemcpyDeviceToHost);
 }
 
 static textinv_status synchronize(ti_cuda *c, ti_error *error)
@@ -382,6 +369,25 @@ static textinv_status synchronize(ti_cuda *c, ti_error *error)
     status = ti_cuda_context_failed(c, error, code, "kernels");
   leave(c);
   return status;
+}
+
+static textinv_status copy(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes,
+                           cudaMemcpyKind kind)
+{
+  const textinv_status status = start_copy(c, error, dst, src, bytes, kind);
+
+  return status < 0 ? status : synchronize(c, error);
+}
+
+static textinv_status upload(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes)
+{
+  return copy(c, error, dst, src, bytes, cudaMemcpyHostToDevice);
+}
+
+static textinv_status download(ti_cuda *c, ti_error *error, void *dst, const void *src,
+                               size_t bytes)
+{
+  return copy(c, error, dst, src, bytes, cudaMemcpyDeviceToHost);
 }
 
 /* ------ without waiting */
@@ -411,21 +417,6 @@ static void host_free(ti_cuda *c, void *p)
   (void)cudaFreeHost(p);
   (void)cudaGetLastError();
   pop_context();
-}
-
-static textinv_status start_copy(ti_cuda *c, ti_error *error, void *dst, const void *src,
-                                 size_t bytes, cudaMemcpyKind kind)
-{
-  textinv_status status = enter(c, error);
-  cudaError_t code;
-
-  if (status < 0)
-    return status;
-  code = cudaMemcpyAsync(dst, src, bytes, kind, c->stream);
-  if (code != cudaSuccess)
-    status = ti_cuda_context_failed(c, error, code, "copy");
-  leave(c);
-  return status;
 }
 
 static textinv_status send(ti_cuda *c, ti_error *error, void *dst, const void *src, size_t bytes)
