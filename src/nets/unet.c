@@ -27,9 +27,9 @@ static ti_val as_many(builder *b, ti_val x, ti_val other)
 {
   const ti_tape *t = b->net.t;
 
-  if (x == TI_NONE || other == TI_NONE || ti_tape_value(t, x)->n == ti_tape_value(t, other)->n)
+  if (x == TI_NONE || other == TI_NONE || ti_tape_value(t, x)->n >= ti_tape_value(t, other)->n)
     return x;
-  return ti_tape_value(t, x)->n < ti_tape_value(t, other)->n ? ti_twice(b->net.t, x) : x;
+  return ti_twice(b->net.t, x);
 }
 
 static ti_val resnet(builder *b, const char *prefix, ti_val x)
