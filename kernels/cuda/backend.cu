@@ -107,6 +107,19 @@ extern "C" int ti_cuda_multiprocessors(const ti_exec *e)
   return ((const ti_cuda *)e->device)->multiprocessors;
 }
 
+extern "C" int ti_cuda_hopper(const ti_exec *e)
+{
+  const ti_cuda *c = (const ti_cuda *)e->device;
+
+  return c->is_hopper && !c->hopper_off;
+}
+
+static int use_hopper(ti_cuda *c, int on)
+{
+  c->hopper_off = !on;
+  return c->is_hopper && on;
+}
+
 /* ------ devices */
 
 static int device_count(void)
@@ -227,6 +240,7 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     return ti_fail_nomem(error, sizeof(*c), "a CUDA session");
   c->device = device;
   c->multiprocessors = info.multiprocessors;
+  c->is_hopper = info.major == 9 && info.minor == 0;
   c->process = getpid();
   c->host = *host;
   if ((status = find_context(c, error, stream)) < 0)
@@ -574,7 +588,8 @@ extern "C" const ti_cuda_plugin *textinv_cuda_plugin(void)
                                          ti_cuda_step_inputs,
                                          ti_cuda_step_update,
                                          ti_cuda_noise,
-                                         ti_cuda_use_cublas };
+                                         ti_cuda_use_cublas,
+                                         use_hopper };
 
   return &plugin;
 }

@@ -186,6 +186,8 @@ typedef struct ti_cuda_plugin {
 
   /* let linear layers use cuBLASLt (the default where it is installed); 1 when they now do */
   int (*use_cublas)(ti_cuda *c, int on);
+  /* let kernels for compute capability 9.0 be used (the default on such a device); 1 when they now are */
+  int (*use_hopper)(ti_cuda *c, int on);
 } ti_cuda_plugin;
 
 typedef const ti_cuda_plugin *(*ti_cuda_plugin_fn)(void);

@@ -77,9 +77,9 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 /* ------ for tests */
 
-/* bytes that can be allocated in all (0 = no limit), multiprocessors of the device */
+/* bytes that can be allocated in all (0 = no limit), multiprocessors and 10 x capability of the device */
 extern size_t emulate_memory_limit;
-extern int emulate_multiprocessors;
+extern int emulate_multiprocessors, emulate_capability;
 /* live allocations, depth of the context stack: both 0 when everything was given back */
 extern int emulate_allocations, emulate_contexts;
 

@@ -7,36 +7,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cuda_runtime.h"
 #include "fibers.h"
 #include "runtime.h"
+#include "threads.h"
 
-enum { WARP = 32, MAX_THREADS = 1024, STACK = 256 * 1024 };
-
-enum wait { RUNNING, AT_BLOCK, AT_WARP, ENDED };
-enum instruction { SYNC, SHUFFLE, LOAD, LOAD_TRANSPOSED, MULTIPLY };
+enum { STACK = 256 * 1024 };
 
 static const char *const instruction_names[] = { "__syncwarp", "shuffle", "load_matrix",
                                                  "load_matrix_transposed", "matrix_multiply" };
 
-struct copy {
-  void *shared;
-  const void *global;
-  bool valid;
-  int group;
-};
-
-struct worker : emulate_thread {
-  fiber *f;
-  int index;
-  wait waiting;
-  /* of a warp instruction */
-  instruction what;
-  void *out;
-  const void *in, *in2;
-  int flag;
-  /* asynchronous copies */
-  std::vector<copy> copies;
-  int group;
+static const char *const wait_names[] = {
+  "nothing is waited for", "__syncthreads is not reached by all threads",
+  "a warp instruction is not reached by all lanes",
+  "a warpgroup's instruction is not reached by all its threads",
+  "barrier_threads is not reached by as many threads", "the phase of a barrier is never complete"
 };
 
 struct warp {
@@ -47,20 +32,22 @@ struct warp {
 emulate_thread *emulate_self;
 int emulate_order;
 
-static worker workers[MAX_THREADS];
+worker workers[MAX_THREADS];
+int num_threads;
 static warp warps[MAX_THREADS / WARP];
-static int num_threads, alive, at_barrier;
+static int alive, at_barrier;
 static char block_sync;
 static unsigned char *shared;
+static std::vector<short> unfenced; /* of each 16 bytes of shared memory: whose copy, -1 = known to all */
 static const std::function<void()> *running;
 static std::mutex one_launch;
 
-static worker *self()
+worker *self()
 {
   return static_cast<worker *>(emulate_self);
 }
 
-static void fail(const char *what)
+void fail(const char *what)
 {
   const worker *w = self();
 
@@ -69,8 +56,7 @@ static void fail(const char *what)
   abort();
 }
 
-/* let others run until this thread may go on */
-static void wait_here(wait reason)
+void wait_here(wait reason)
 {
   worker *w = self();
 
@@ -259,6 +245,7 @@ static void perform(const copy &c)
     memcpy(c.shared, c.global, 16);
   else
     memset(c.shared, 0, 16);
+  unfenced[(size_t)((unsigned char *)c.shared - shared) / 16] = (short)c.thread;
 }
 
 void copy_async(void *to, const void *global, bool valid)
@@ -267,7 +254,7 @@ void copy_async(void *to, const void *global, bool valid)
 
   if ((uintptr_t)to % 16 || (valid && (uintptr_t)global % 16))
     fail("copy_async between addresses that are not aligned to 16 bytes");
-  const copy c = { to, global, valid, w->group };
+  const copy c = { to, global, valid, w->group, w->index };
 
   if (emulate_order == EMULATE_DOWN)
     perform(c);
@@ -294,6 +281,28 @@ void emulate_copy_wait(int newest)
   w->copies.resize(kept);
 }
 
+void async_fence()
+{
+  for (short &owner : unfenced) {
+    if (owner == self()->index)
+      owner = -1;
+  }
+}
+
+unsigned shared_address(const void *p)
+{
+  return (unsigned)((const unsigned char *)p - shared) + SHARED_BEGIN;
+}
+
+const void *shared_at(unsigned address)
+{
+  const unsigned at = address - SHARED_BEGIN;
+
+  if (at / 16 < unfenced.size() && unfenced[at / 16] >= 0)
+    fail("a product reads what was copied without async_fence()");
+  return shared + at;
+}
+
 static void thread_main(void *argument)
 {
   worker *w = (worker *)argument;
@@ -302,6 +311,7 @@ static void thread_main(void *argument)
   (*running)();
   if (w->copies.size())
     fail("a thread ends while its copies are under way");
+  end_hopper();
   w->waiting = ENDED;
   alive--;
 }
@@ -328,6 +338,8 @@ static void start_block(dim3 block, dim3 blocks, size_t shared_bytes)
   }
   for (int i = 0; i < num_threads / WARP; i++)
     warps[i] = warp{};
+  unfenced.assign((shared_bytes + 15) / 16, -1);
+  start_hopper();
 }
 
 /* let threads order[from..to) run until each waits for others; false when none could */
@@ -369,8 +381,7 @@ static void run_block(const std::vector<int> &order)
         if (workers[i].waiting != ENDED)
           emulate_self = &workers[i];
       }
-      fail(at_barrier ? "__syncthreads is not reached by all threads"
-                      : "a warp instruction is not reached by all lanes");
+      fail(wait_names[self()->waiting]);
     }
   }
 }
@@ -410,7 +421,7 @@ void emulate_launch(void *stream, dim3 blocks, unsigned threads, size_t shared_b
                     const std::function<void()> &body)
 {
   if (!blocks.x || !blocks.y || !blocks.z || blocks.y > 65535 || blocks.z > 65535 ||
-      shared_bytes > 99 * 1024) {
+      shared_bytes > (emulate_capability < 90 ? 99 : 227) * 1024u) {
     emulate_set_error(9); /* cudaErrorInvalidConfiguration */
     return;
   }

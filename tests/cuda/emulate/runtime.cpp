@@ -27,7 +27,7 @@ struct emulate_graph {
 };
 
 size_t emulate_memory_limit;
-int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
+int emulate_multiprocessors = 4, emulate_capability = 90, emulate_allocations, emulate_contexts;
 
 static int last_error;
 static size_t allocated;
@@ -131,7 +131,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
   memset(p, 0, sizeof(*p));
   strcpy(p->name, "emulated");
-  p->major = 8;
+  p->major = emulate_capability / 10;
+  p->minor = emulate_capability % 10;
   p->multiProcessorCount = emulate_multiprocessors;
   p->totalGlobalMem = device_bytes();
   return device ? cudaErrorInvalidValue : cudaSuccess;
