@@ -208,7 +208,7 @@ int ti_cuda_attention_is_wide(ti_dtype dtype, const attention_buffers *b,
       return 0;
   }
   return dtype != TI_F32 && s->d <= MMA_HEAD && s->d % 8 == 0 && s->q_stride % 8 == 0 &&
-         s->k_stride % 8 == 0 && s->v_stride % 8 == 0 && s->n * s->heads <= 65535;
+         s->k_stride % 8 == 0 && s->v_stride % 8 == 0 && s->n * s->heads <= 65535 && s->scale > 0;
 }
 
 int ti_cuda_attention_splits(const ti_attention_shape *s)

@@ -1,99 +1,91 @@
 /*
- * Attention on tensor cores, forward: a block keeps 64 queries of one head and walks over the keys
+ * Attention on tensor cores, forward: a block keeps 64 M queries of one head and walks over the keys
  * in tiles of 64, with the running maximum and sum of each row (Dao, FlashAttention-2, 2023).
  *
- * A warp owns 16 rows; scores stay in registers and become the first operand of the second product.
- * The next keys are under way during softmax and p v, the values during q k^T.
+ * A warp owns 16 M rows: with M = 2 it reads keys and values from shared memory half as often.
+ * Queries and scores stay in registers; scores become the first operand of the second product. The
+ * next keys are under way during softmax and p v, the values during q k^T.
  */
 #include "attention_mma.cuh"
+#include "attention_softmax.cuh"
 
 enum { KEYS = 64 };
+
+/* as many as the registers allow for heads of D, and blocks that shall share a multiprocessor */
+template <int D> struct row_groups {
+  static const int count = D <= 80 ? 2 : 1, blocks = D <= 32 ? 3 : 2;
+};
 
 // ------------------------------------------------------------------ kernels
 
 template <typename T, int D>
-static __global__ void __launch_bounds__(ATTENTION_THREADS)
+static __global__ void __launch_bounds__(ATTENTION_THREADS, row_groups<D>::blocks)
     attention_fwd_kernel(attention_buffers io, ti_attention_shape s)
 {
-  constexpr int TILE = ATTENTION_ROWS * pitch<D>::values;
-  T *q_tile = (T *)shared_memory(), *k_tile = q_tile + TILE, *v_tile = k_tile + TILE;
+  constexpr int M = row_groups<D>::count, ROWS = ATTENTION_ROWS * M;
+  T *q_tile = (T *)shared_memory(), *k_tile = q_tile + ROWS * pitch<D>::values,
+    *v_tile = k_tile + KEYS * pitch<D>::values;
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
-  const int first = blockIdx.x * ATTENTION_ROWS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int row0 = first + warp * 16 + lane / 4; /* and row0 + 8 */
+  const int first = blockIdx.x * ROWS, warp = threadIdx.x / 32;
+  const int row0 = first + warp * 16 * M + threadIdx.x % 32 / 4; /* and row0 + 8 i */
   const T *q = (const T *)io.q + (size_t)n * s.tq * s.q_stride + head * s.d;
   const T *k = (const T *)io.k + (size_t)n * s.tk * s.k_stride + head * s.d;
   const T *v = (const T *)io.v + (size_t)n * s.tk * s.v_stride + head * s.d;
-  const int keys = s.causal ? min(s.tk, first + ATTENTION_ROWS) : s.tk;
+  const int keys = s.causal ? min(s.tk, first + ROWS) : s.tk;
+  const int unmasked = s.causal ? min(keys, first + 1) : keys; /* by every row */
   const int tiles = (keys + KEYS - 1) / KEYS;
-  const float scale = s.scale * 1.44269504088896341f; /* scores in powers of two */
-  float acc[D / 8][4] = {}, top[2] = { -INFINITY, -INFINITY }, sum[2] = {};
+  const float scale = s.scale * TI_LOG2_E;
+  float acc[M][D / 2] = {}, top[M][2], sum[M][2] = {};
+  uint32_t fq[M][D / 16][4];
 
-  load_tile<T, D, ATTENTION_ROWS>(q_tile, q, first, s.tq, s.q_stride, s.d);
+  load_tile<T, D, ROWS>(q_tile, q, first, s.tq, s.q_stride, s.d);
+  copy_commit();
   load_tile<T, D, KEYS>(k_tile, k, 0, s.tk, s.k_stride, s.d);
   copy_commit();
+  copy_wait<1>();
+  __syncthreads();
+#pragma unroll
+  for (int m = 0; m < M; m++) {
+    load_rows<T, D>(fq[m], q_tile, (warp * M + m) * 16);
+    top[m][0] = top[m][1] = -INFINITY;
+  }
   for (int tile = 0; tile < tiles; tile++) {
-    float p[KEYS / 8][4] = {};
+    float p[M][KEYS / 2] = {};
 
     copy_wait<0>();
     __syncthreads(); /* keys are there; the values before are no longer read */
     load_tile<T, D, KEYS>(v_tile, v, tile * KEYS, s.tk, s.v_stride, s.d);
     copy_commit();
-    multiply_rows<T, D, KEYS>(p, q_tile, warp * 16, k_tile);
+    multiply_rows<T, D, KEYS, M>(p, fq, k_tile);
     __syncthreads(); /* keys are no longer read */
     if (tile + 1 < tiles)
       load_tile<T, D, KEYS>(k_tile, k, (tile + 1) * KEYS, s.tk, s.k_stride, s.d);
     copy_commit();
-
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int row = row0 + half * 8, visible = s.causal ? min(keys, row + 1) : keys;
-      float m = top[half], part = 0.0f;
+    for (int m = 0; m < M; m++) {
+      if ((tile + 1) * KEYS > unmasked) {
+        const int row = row0 + m * 16;
+        const int visible[2] = { s.causal ? min(keys, row + 1) : keys,
+                                 s.causal ? min(keys, row + 9) : keys };
 
-#pragma unroll
-      for (int j = 0; j < KEYS / 8; j++) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          float *x = &p[j][half * 2 + i];
-
-          *x = tile * KEYS + j * 8 + lane % 4 * 2 + i < visible ? *x * scale : -INFINITY;
-          m = fmaxf(m, *x);
-        }
+        mask_columns<KEYS>(p[m], tile * KEYS, visible);
       }
-      m = fmaxf(m, shuffle_xor(m, 1)); /* four lanes share a row */
-      m = fmaxf(m, shuffle_xor(m, 2));
-      const float shrink = exp2_fast(top[half] - m);
-
-#pragma unroll
-      for (int j = 0; j < KEYS / 8; j++) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          p[j][half * 2 + i] = exp2_fast(p[j][half * 2 + i] - m);
-          part += p[j][half * 2 + i];
-        }
-      }
-      sum[half] = sum[half] * shrink + part;
-      top[half] = m;
-#pragma unroll
-      for (int j = 0; j < D / 8; j++) {
-        acc[j][half * 2] *= shrink;
-        acc[j][half * 2 + 1] *= shrink;
-      }
+      softmax_step<KEYS, D>(p[m], acc[m], top[m], sum[m], scale);
     }
     copy_wait<1>();
     __syncthreads(); /* values are there */
-    multiply_columns<T, D, KEYS>(acc, p, v_tile);
+    multiply_columns<T, D, KEYS, M>(acc, p, v_tile);
   }
   copy_wait<0>();
 
-  for (int half = 0; half < 2; half++) {
-    sum[half] += shuffle_xor(sum[half], 1);
-    sum[half] += shuffle_xor(sum[half], 2);
-    if (io.lse_out && lane % 4 == 0 && row0 + half * 8 < s.tq)
-      io.lse_out[(size_t)blockIdx.y * s.tq + row0 + half * 8] =
-          top[half] * 0.69314718055994531f + logf(sum[half]);
+#pragma unroll
+  for (int m = 0; m < M; m++) {
+    softmax_end(sum[m], top[m], io.lse_out ? io.lse_out + (size_t)blockIdx.y * s.tq : NULL,
+                row0 + m * 16, s.tq, s.scale);
+    store_rows<T, D>((T *)io.out + (size_t)n * s.tq * s.heads * s.d + head * s.d, acc[m],
+                     first + (warp * M + m) * 16, s.tq, s.heads * s.d, s.d, 1.0f / sum[m][0],
+                     1.0f / sum[m][1]);
   }
-  store_rows<T, D>((T *)io.out + (size_t)n * s.tq * s.heads * s.d + head * s.d, acc,
-                   first + warp * 16, s.tq, s.heads * s.d, s.d, 1.0f / sum[0], 1.0f / sum[1]);
 }
 
 // ------------------------------------------------------------------ launchers
@@ -101,8 +93,9 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
 template <typename T, int D>
 static textinv_status fwd(ti_exec *e, const attention_buffers *b, const ti_attention_shape *s)
 {
-  const dim3 grid((unsigned)ti_ceil_div((size_t)s->tq, ATTENTION_ROWS), (unsigned)(s->n * s->heads));
-  const size_t shared = 3 * (size_t)ATTENTION_ROWS * pitch<D>::values * sizeof(T);
+  const int rows = ATTENTION_ROWS * row_groups<D>::count;
+  const dim3 grid((unsigned)ti_ceil_div((size_t)s->tq, rows), (unsigned)(s->n * s->heads));
+  const size_t shared = (rows + 2 * KEYS) * (size_t)pitch<D>::values * sizeof(T);
 
   return launch(e, "attention_fwd", attention_fwd_kernel<T, D>, grid, ATTENTION_THREADS, shared, *b,
                 *s);

@@ -62,49 +62,68 @@ static __device__ __forceinline__ void load_b_columns(uint32_t f[4], const T *ti
                                 lane / 16 * 8);
 }
 
-/* c[16, N] += a[16 rows from row, D] b[N, D]^T; both in tiles */
-template <typename T, int D, int N>
-static __device__ __forceinline__ void multiply_rows(float (&c)[N / 8][4], const T *a, int row,
-                                                     const T *b)
+/* the D columns of rows row..row+15 */
+template <typename T, int D>
+static __device__ __forceinline__ void load_rows(uint32_t (&f)[D / 16][4], const T *tile, int row)
+{
+#pragma unroll
+  for (int k = 0; k < D / 16; k++)
+    load_a<T, D>(f[k], tile, row, k * 16);
+}
+
+/* c[16 M, N] += a[16 M, D] b[N, D]^T; a in fragments, b in a tile */
+template <typename T, int D, int N, int M>
+static __device__ __forceinline__ void multiply_rows(float (&c)[M][N / 2],
+                                                     const uint32_t (&a)[M][D / 16][4], const T *b)
 {
 #pragma unroll
   for (int k = 0; k < D; k += 16) {
-    uint32_t fa[4], fb[4];
-
-    load_a<T, D>(fa, a, row, k);
 #pragma unroll
     for (int n = 0; n < N; n += 16) {
+      uint32_t fb[4];
+
       load_b_rows<T, D>(fb, b, n, k);
-      matrix_multiply(c[n / 8], fa, fb, T());
-      matrix_multiply(c[n / 8 + 1], fa, fb + 2, T());
+#pragma unroll
+      for (int m = 0; m < M; m++) {
+        matrix_multiply(c[m] + n / 2, a[m][k / 16], fb, T());
+        matrix_multiply(c[m] + n / 2 + 4, a[m][k / 16], fb + 2, T());
+      }
     }
   }
 }
 
-/* c[16, D] += p[16, K] b[K, D]; p in the accumulators of an earlier product, rounded to T */
-template <typename T, int D, int K>
-static __device__ __forceinline__ void multiply_columns(float (&c)[D / 8][4],
-                                                        const float (&p)[K / 8][4], const T *b)
+/* c[16 M, D] += p[16 M, K] b[K, D]; p in the accumulators of an earlier product, rounded to T */
+template <typename T, int D, int K, int M>
+static __device__ __forceinline__ void multiply_columns(float (&c)[M][D / 2],
+                                                        const float (&p)[M][K / 2], const T *b)
 {
 #pragma unroll
   for (int k = 0; k < K; k += 16) {
-    const float *low = p[k / 8], *high = p[k / 8 + 1];
-    const uint32_t fa[4] = { pack(low[0], low[1], T()), pack(low[2], low[3], T()),
-                             pack(high[0], high[1], T()), pack(high[2], high[3], T()) };
-    uint32_t fb[4];
+    uint32_t fa[M][4];
 
 #pragma unroll
+    for (int m = 0; m < M; m++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        fa[m][i] = pack(p[m][k / 2 + 2 * i], p[m][k / 2 + 2 * i + 1], T());
+    }
+#pragma unroll
     for (int n = 0; n < D; n += 16) {
+      uint32_t fb[4];
+
       load_b_columns<T, D>(fb, b, k, n);
-      matrix_multiply(c[n / 8], fa, fb, T());
-      matrix_multiply(c[n / 8 + 1], fa, fb + 2, T());
+#pragma unroll
+      for (int m = 0; m < M; m++) {
+        matrix_multiply(c[m] + n / 2, fa[m], fb, T());
+        matrix_multiply(c[m] + n / 2 + 4, fa[m], fb + 2, T());
+      }
     }
   }
 }
 
 /* write 16 x d accumulators times factor (of each of the two rows) to rows of [count, stride] */
 template <typename T, int D>
-static __device__ __forceinline__ void store_rows(T *to, const float (&c)[D / 8][4], int first,
+static __device__ __forceinline__ void store_rows(T *to, const float (&c)[D / 2], int first,
                                                   int count, int stride, int d, float factor0,
                                                   float factor1)
 {
@@ -123,7 +142,7 @@ static __device__ __forceinline__ void store_rows(T *to, const float (&c)[D / 8]
 
       if (column < d)
         *(uint32_t *)(to + (size_t)row * stride + column) =
-            pack(c[j][half * 2] * factor, c[j][half * 2 + 1] * factor, T());
+            pack(c[4 * j + half * 2] * factor, c[4 * j + half * 2 + 1] * factor, T());
     }
   }
 }
