@@ -33,7 +33,7 @@ $(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS)
 $(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) $(wildcard tests/cuda/*.h tests/bench/*.h)
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++17 -fopenmp -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
-	  $(CUBLAS_FLAGS) -c $< -o $@
+	  -c $< -o $@
 
 lib/libtextinv-cuda.so: $(CUDA_OBJECTS) kernels/cuda/plugin.map
 	@echo "LD $@"
@@ -102,24 +102,20 @@ check check-san-run: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libt
 # --- on a GPU
 CHECK_OBJECTS := $(CHECK_NAMES:%=$(CUDA_BUILD)/tests/cuda/%.o) $(CUDA_REFERENCE:%.c=$(CUDA_BUILD)/%.o)
 $(CUDA_BUILD)/kernels_check: $(CHECK_OBJECTS)
-	@$(CXX) -fopenmp -o $@ $^ -ldl -lm
+	@$(CXX) -s -fopenmp -o $@ $^ -ldl -lm
 
-# cuBLAS as yardstick where the toolkit has it
-CUDA_HOME    ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
-CUBLAS       := $(wildcard $(CUDA_HOME)/include/cublas_v2.h)
-CUBLAS_FLAGS := $(if $(CUBLAS),-DTI_CUBLAS -I$(CUDA_HOME)/include)
-CUBLAS_LIBS  := $(if $(CUBLAS),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart)
-BENCH_OBJECTS := $(patsubst %,$(CUDA_BUILD)/%.o,tests/bench/cuda_bench tests/bench/yardstick) \
+BENCH_OBJECTS := $(CUDA_BUILD)/tests/bench/cuda_bench.o \
   $(patsubst %.c,$(CUDA_BUILD)/%.o,$(CUDA_BASE) kernels/weight.c)
 $(CUDA_BUILD)/cuda_bench: $(BENCH_OBJECTS)
-	@$(CXX) -o $@ $^ $(CUBLAS_LIBS) -ldl -lpthread -lm
+	@$(CXX) -s -o $@ $^ -ldl -lpthread -lm
 
 # all that the commands below need, also on a machine that cannot build it: without oneDNN, with the
-# libraries that a GPU machine may lack
+# libraries that a GPU machine may lack, which are found beside the programs and nowhere else
 BUNDLE       := build/cuda-bundle
 BUNDLE_BUILD := build/cuda-bundle-objects
 cuda-bundle: lib/libtextinv-cuda.so $(CUDA_BUILD)/kernels_check $(CUDA_BUILD)/cuda_bench
-	$(Q)$(MAKE) ONEDNN=0 BUILD=$(BUNDLE_BUILD) $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE_BUILD)/tests/cuda/session_test
+	$(Q)$(MAKE) ONEDNN=0 BUILD=$(BUNDLE_BUILD) LDFLAGS='-s -Wl,--disable-new-dtags,-rpath,\$$$$ORIGIN' \
+	  $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE_BUILD)/tests/cuda/session_test
 	@mkdir -p $(BUNDLE)
 	@cp -f $^ $(BUNDLE_BUILD)/tests/cuda/session_test $(BUNDLE)
 	@cp -f $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE)/libtextinv.so

@@ -1,12 +1,13 @@
 /*
  * Every CUDA operation at the shapes of SD 1.5: time, TFLOP/s, GB/s, percent of the measured peaks.
  *
- *   cuda_bench PLUGIN [NAME] [BATCH]
+ *   cuda_bench PLUGIN [NAME] [BATCH]     operations whose name contains NAME
  *
  * An operation is captured into a graph that runs it on several sets of random inputs, one after the
- * other, so that no run finds its data in cache; the graph is warmed up and launched 20 times; the
+ * other, so that no run finds its data in cache; the graph is warmed up and launched 10 times; the
  * median counts. Floating point operations and bytes are the fewest that the operation needs. The
- * peaks are measured first: a copy, and a matrix product of 8192 (cuBLAS where it was linked).
+ * peaks are measured first: a copy, and the fastest matrix product of 8192. A matrix product has a
+ * line for each way to compute it. tests/bench/cuda_peers.py sets other libraries' times beside these.
  */
 #include <dlfcn.h>
 #include <math.h>
@@ -22,9 +23,8 @@
 #include <vector>
 
 #include "cuda/plugin.h"
-#include "yardstick.h"
 
-enum { LAUNCHES = 20, MAX_SETS = 16 };
+enum { LAUNCHES = 10, RUNS = 32, MAX_SETS = 16 }; /* RUNS: of a launch, at least */
 
 static const ti_cuda_plugin *plugin;
 static ti_cuda *context;
@@ -59,24 +59,36 @@ static void *device(size_t bytes)
   return p;
 }
 
-/* random values of dtype; zeros would flatter */
-static void *values(ti_dtype dtype, size_t count, float deviation = 1.0f)
+/* random values of dtype, of deviation 1; zeros would flatter */
+static void *values(ti_dtype dtype, size_t count)
 {
-  static std::vector<unsigned char> host;
-  static uint32_t state = 1;
-  void *p = device(count * ti_dtype_size(dtype));
+  enum { POOL = 1 << 22 };
+  static std::vector<unsigned char> pools[3];
+  static size_t begin;
+  std::vector<unsigned char> &pool = pools[dtype];
+  const size_t size = ti_dtype_size(dtype);
+  char *p = (char *)device(count * size);
 
-  host.resize(count * ti_dtype_size(dtype));
-  for (size_t i = 0; i < count; i++) {
-    float sum = 0.0f;
+  if (pool.empty()) {
+    uint32_t state = 1;
 
-    for (int k = 0; k < 4; k++) {
-      state = state * 1664525u + 1013904223u;
-      sum += (float)(state >> 8) * 0x1p-24f - 0.5f;
+    pool.resize(POOL * size);
+    for (size_t i = 0; i < POOL; i++) {
+      float sum = 0.0f;
+
+      for (int k = 0; k < 4; k++) {
+        state = state * 1664525u + 1013904223u;
+        sum += (float)(state >> 8) * 0x1p-24f - 0.5f;
+      }
+      ti_store(dtype, pool.data(), i, sum * 1.7320508f);
     }
-    ti_store(dtype, host.data(), i, deviation * sum * 1.7320508f);
   }
-  must(plugin->upload(context, &error, p, host.data(), host.size()));
+  /* every tensor starts elsewhere in the pool */
+  for (size_t done = 0, some; done < count; done += some) {
+    begin = (begin + 1000003) % POOL;
+    some = std::min(count - done, POOL - begin);
+    must(plugin->upload(context, &error, p + done * size, pool.data() + begin * size, some * size));
+  }
   return p;
 }
 
@@ -90,26 +102,38 @@ static void drop_memory()
 /* median seconds of one run; f gets the number of its set of inputs */
 static double time_of(int sets, const std::function<textinv_status(int)> &f)
 {
+  const int runs = (RUNS + sets - 1) / sets * sets;
   ti_cuda_graph *graph;
   std::vector<double> times;
 
   must(plugin->enter(context, &error));
   must(plugin->graph_begin(context, &error));
-  for (int i = 0; i < sets; i++)
-    must(f(i));
+  for (int i = 0; i < runs; i++)
+    must(f(i % sets));
   must(plugin->graph_end(context, &error, &graph));
   plugin->leave(context);
-  for (int i = 0; i < LAUNCHES + 5; i++) {
+  for (int i = 0; i < LAUNCHES + 2; i++) {
     const double begin = seconds();
 
     must(plugin->graph_launch(context, &error, graph));
     must(plugin->synchronize(context, &error));
-    if (i >= 5)
-      times.push_back((seconds() - begin) / sets);
+    if (i >= 2)
+      times.push_back((seconds() - begin) / runs);
   }
   plugin->graph_free(context, graph);
   std::sort(times.begin(), times.end());
   return times[times.size() / 2];
+}
+
+/* ways to compute a product */
+enum variant { PORTABLE, HOPPER, CUBLAS, VARIANTS };
+static const char *const variant_names[] = { "portable", "hopper", "cublas" };
+
+/* false: the device or the machine has it not */
+static bool choose(int v)
+{
+  return plugin->use_hopper(context, v == HOPPER) == (v == HOPPER) &&
+         plugin->use_cublas(context, v == CUBLAS) == (v == CUBLAS);
 }
 
 /* one operation: sets of inputs are made until they exceed what a cache holds */
@@ -137,18 +161,14 @@ struct operation {
       e.scratch = device(size);
     e.scratch_bytes = size;
   }
-  void run(const std::function<textinv_status(int)> &f, double yardstick = 0.0)
+  void run(const std::function<textinv_status(int)> &f, const char *how = "-")
   {
     const double t = time_of(sets, f), floor = std::max(flops / peak_flops, bytes / peak_bytes);
 
-    printf("%-46s %9.1f %8.1f %8.0f %6.1f %6.1f %6.1f", name.c_str(), t * 1e6, flops / t * 1e-12,
-           bytes / t * 1e-9, 100.0 * flops / t / peak_flops, 100.0 * bytes / t / peak_bytes,
-           100.0 * floor / t);
-    if (yardstick > 0.0)
-      printf(" %9.1f %5.2f", yardstick * 1e6, yardstick / t);
-    printf("\n");
+    printf("%-44s %-8s %9.1f %8.1f %8.0f %6.1f %6.1f %6.1f\n", name.c_str(), how, t * 1e6,
+           flops / t * 1e-12, bytes / t * 1e-9, 100.0 * flops / t / peak_flops,
+           100.0 * bytes / t / peak_bytes, 100.0 * floor / t);
     fflush(stdout);
-    drop_memory();
   }
 };
 
@@ -189,44 +209,44 @@ struct frozen {
   }
 };
 
-/* own: the kernel of the plug-in also where cuBLASLt is installed */
-static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backward, int own)
+static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backward)
 {
   const ti_linear_shape s = { rows, cin, cout };
   const double x = (double)rows * cin, y = (double)rows * cout, w = (double)cin * cout;
-  operation o(text("linear%s%s %d x %d -> %d", backward ? "_bwd" : "", own ? " own" : "", rows, cin,
-                   cout).c_str(),
+  operation o(text("linear%s %d x %d -> %d", backward ? "_bwd" : "", rows, cin, cout).c_str(),
               2.0 * rows * w, 2.0 * (x + y + w));
-  void *a[MAX_SETS], *b[MAX_SETS], *out[MAX_SETS], *prepared = NULL;
-  size_t scratch = 0;
+  void *in[MAX_SETS], *out[MAX_SETS];
 
-  if (!o.wanted() || plugin->use_cublas(context, !own) != !own)
+  if (!o.wanted())
     return;
   frozen weight({ cout, cin }, 1.0f / sqrtf((float)cin));
   const void *plain;
 
   for (int i = 0; i < o.sets; i++) {
-    a[i] = values(dtype, (size_t)(backward ? y : x));
-    b[i] = values(dtype, (size_t)w, 1.0f / sqrtf((float)cin));
+    in[i] = values(dtype, (size_t)(backward ? y : x));
     out[i] = device((size_t)(backward ? x : y) * 2);
   }
   float *bias = (float *)values(TI_F32, (size_t)cout);
 
-  must(plugin->enter(context, &error));
-  must(kernels.linear_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
-  must(kernels.weight_plain(&o.e, &plain, &weight.weight, dtype));
-  plugin->leave(context);
-  o.scratch(scratch);
-  o.e.prepared = prepared;
-  const double other =
-      yardstick_gemm(plugin, context, dtype, rows, backward ? cin : cout, backward ? cout : cin,
-                     backward, a, b, out, o.sets);
+  for (int v = 0; v < VARIANTS; v++) {
+    void *prepared = NULL;
+    size_t scratch = 0;
 
-  o.run([&](int i) {
-    return backward ? kernels.linear_bwd(&o.e, dtype, out[i], a[i], plain, &s)
-                    : kernels.linear_fwd(&o.e, dtype, out[i], a[i], plain, bias, NULL, &s);
-  }, other);
-  kernels.release(prepared);
+    if (!choose(v))
+      continue;
+    must(plugin->enter(context, &error));
+    must(kernels.linear_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
+    must(kernels.weight_plain(&o.e, &plain, &weight.weight, dtype));
+    plugin->leave(context);
+    o.scratch(scratch);
+    o.e.prepared = prepared;
+    o.run([&](int i) {
+      return backward ? kernels.linear_bwd(&o.e, dtype, out[i], in[i], plain, &s)
+                      : kernels.linear_fwd(&o.e, dtype, out[i], in[i], plain, bias, NULL, &s);
+    }, variant_names[v]);
+    kernels.release(prepared);
+  }
+  drop_memory();
 }
 
 static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k, int stride, int up,
@@ -240,8 +260,7 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
   operation o(text("conv2d%s %d %dx%d %d -> %d k%d s%d u%d", backward ? "_bwd" : "", n, side, side, cin,
                    cout, k, stride, up).c_str(),
               2.0 * y * cin * k * k, 2.0 * (x + y + w));
-  void *in[MAX_SETS], *out[MAX_SETS], *prepared = NULL;
-  size_t scratch = 0;
+  void *in[MAX_SETS], *out[MAX_SETS];
 
   if (!o.wanted())
     return;
@@ -253,16 +272,24 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
   }
   float *bias = (float *)values(TI_F32, (size_t)cout);
 
-  must(plugin->enter(context, &error));
-  must(kernels.conv2d_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
-  plugin->leave(context);
-  o.scratch(scratch);
-  o.e.prepared = prepared;
-  o.run([&](int i) {
-    return backward ? kernels.conv2d_bwd(&o.e, dtype, out[i], in[i], NULL, &s)
-                    : kernels.conv2d_fwd(&o.e, dtype, out[i], in[i], NULL, bias, NULL, &s);
-  });
-  kernels.release(prepared);
+  for (int v = 0; v < VARIANTS; v++) {
+    void *prepared = NULL;
+    size_t scratch = 0;
+
+    if (v == CUBLAS || !choose(v))
+      continue;
+    must(plugin->enter(context, &error));
+    must(kernels.conv2d_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
+    plugin->leave(context);
+    o.scratch(scratch);
+    o.e.prepared = prepared;
+    o.run([&](int i) {
+      return backward ? kernels.conv2d_bwd(&o.e, dtype, out[i], in[i], NULL, &s)
+                      : kernels.conv2d_fwd(&o.e, dtype, out[i], in[i], NULL, bias, NULL, &s);
+    }, variant_names[v]);
+    kernels.release(prepared);
+  }
+  drop_memory();
 }
 
 static void bench_attention(ti_dtype dtype, int n, int heads, int tq, int tk, int d, int backward)
@@ -292,11 +319,17 @@ static void bench_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
   for (int i = 0; i < o.sets; i++)
     must(kernels.attention_fwd(&o.e, dtype, p[i][4], lse[i], p[i][0], p[i][1], p[i][2], &s));
   plugin->leave(context);
-  o.run([&](int i) {
-    return backward ? kernels.attention_bwd(&o.e, dtype, p[i][5], p[i][6], p[i][7], p[i][3], p[i][4],
-                                            lse[i], p[i][0], p[i][1], p[i][2], &s)
-                    : kernels.attention_fwd(&o.e, dtype, p[i][4], lse[i], p[i][0], p[i][1], p[i][2], &s);
-  });
+  for (int v = 0; v < VARIANTS; v++) {
+    if (v == CUBLAS || !choose(v))
+      continue;
+    o.run([&](int i) {
+      return backward ? kernels.attention_bwd(&o.e, dtype, p[i][5], p[i][6], p[i][7], p[i][3], p[i][4],
+                                              lse[i], p[i][0], p[i][1], p[i][2], &s)
+                      : kernels.attention_fwd(&o.e, dtype, p[i][4], lse[i], p[i][0], p[i][1], p[i][2],
+                                              &s);
+    }, variant_names[v]);
+  }
+  drop_memory();
 }
 
 static void bench_groupnorm(ti_dtype dtype, int n, int hw, int c, int backward)
@@ -322,35 +355,54 @@ static void bench_groupnorm(ti_dtype dtype, int n, int hw, int c, int backward)
     return backward ? kernels.groupnorm_bwd(&o.e, dtype, y[i], dy[i], x[i], mean, rstd, w, b, &s)
                     : kernels.groupnorm_fwd(&o.e, dtype, y[i], mean, rstd, x[i], w, b, &s);
   });
+  drop_memory();
 }
 
-static void bench_rows(ti_dtype dtype, int rows, int c)
+static void bench_layernorm(ti_dtype dtype, int rows, int c, int backward)
 {
-  const ti_layernorm_shape norm = { rows, c, 1e-5f };
-  const ti_geglu_shape gate = { rows, 4 * c };
+  const ti_layernorm_shape s = { rows, c, 1e-5f };
   const size_t count = (size_t)rows * c;
-  operation o(text("layernorm %d x %d", rows, c).c_str(), 8.0 * count, 4.0 * (double)count);
-  operation g(text("geglu %d x %d", rows, 4 * c).c_str(), 40.0 * count, 24.0 * (double)count);
-  void *x[MAX_SETS], *y[MAX_SETS];
+  operation o(text("layernorm%s %d x %d", backward ? "_bwd" : "", rows, c).c_str(), 8.0 * count,
+              2.0 * (backward ? 3 : 2) * (double)count);
+  void *x[MAX_SETS], *dy[MAX_SETS], *y[MAX_SETS];
 
-  if (o.wanted()) {
-    for (int i = 0; i < o.sets; i++) {
-      x[i] = values(dtype, count);
-      y[i] = device(count * 2);
-    }
-    float *w = (float *)values(TI_F32, (size_t)c), *stats = (float *)device((size_t)rows * 8);
+  if (!o.wanted())
+    return;
+  for (int i = 0; i < o.sets; i++) {
+    x[i] = values(dtype, count);
+    dy[i] = values(dtype, count);
+    y[i] = device(count * 2);
+  }
+  float *w = (float *)values(TI_F32, (size_t)c);
+  float *mean = (float *)values(TI_F32, (size_t)rows), *rstd = (float *)values(TI_F32, (size_t)rows);
 
-    o.run([&](int i) {
-      return kernels.layernorm_fwd(&o.e, dtype, y[i], stats, stats + rows, x[i], w, w, &norm);
-    });
+  o.run([&](int i) {
+    return backward ? kernels.layernorm_bwd(&o.e, dtype, y[i], dy[i], x[i], mean, rstd, w, &s)
+                    : kernels.layernorm_fwd(&o.e, dtype, y[i], mean, rstd, x[i], w, w, &s);
+  });
+  drop_memory();
+}
+
+static void bench_geglu(ti_dtype dtype, int rows, int c, int backward)
+{
+  const ti_geglu_shape s = { rows, c };
+  const size_t count = (size_t)rows * c;
+  operation o(text("geglu%s %d x %d", backward ? "_bwd" : "", rows, c).c_str(), 10.0 * count,
+              2.0 * (backward ? 5 : 3) * (double)count);
+  void *x[MAX_SETS], *dy[MAX_SETS], *y[MAX_SETS];
+
+  if (!o.wanted())
+    return;
+  for (int i = 0; i < o.sets; i++) {
+    x[i] = values(dtype, 2 * count);
+    dy[i] = values(dtype, count);
+    y[i] = device(2 * count * 2);
   }
-  if (g.wanted()) {
-    for (int i = 0; i < g.sets; i++) {
-      x[i] = values(dtype, 8 * count);
-      y[i] = device(8 * count);
-    }
-    g.run([&](int i) { return kernels.geglu_fwd(&g.e, dtype, y[i], x[i], &gate); });
-  }
+  o.run([&](int i) {
+    return backward ? kernels.geglu_bwd(&o.e, dtype, y[i], dy[i], x[i], &s)
+                    : kernels.geglu_fwd(&o.e, dtype, y[i], x[i], &s);
+  });
+  drop_memory();
 }
 
 static void measure_peaks()
@@ -359,32 +411,44 @@ static void measure_peaks()
   const ti_copy_columns_shape copy = { 1 << 16, 8192, 8192, 0, 8192, 0 };
   const ti_linear_shape s = { 8192, 8192, 8192 };
   const double flops = 2.0 * 8192 * 8192 * 8192;
+  frozen weight({ 8192, 8192 }, 0.01f);
   ti_exec e = {};
-  void *a[1], *b[1], *y[1];
 
   e.device = context;
   e.stream = plugin->stream(context);
   e.error = &error;
-  a[0] = device(bytes);
-  y[0] = device(bytes);
-  peak_bytes = 2.0 * (double)bytes /
-               time_of(2, [&](int) { return kernels.copy_columns(&e, TI_BF16, y[0], a[0], &copy); });
-  drop_memory();
-  a[0] = values(TI_BF16, (size_t)8192 * 8192);
-  b[0] = values(TI_BF16, (size_t)8192 * 8192, 0.01f);
-  y[0] = device((size_t)8192 * 8192 * 2);
-  const double own = time_of(4, [&](int) {
-    return kernels.linear_fwd(&e, TI_BF16, y[0], a[0], b[0], NULL, NULL, &s);
-  });
-  const double other = yardstick_gemm(plugin, context, TI_BF16, 8192, 8192, 8192, 0, a, b, y, 1);
+  void *x = device(bytes), *y = device(bytes);
 
+  peak_bytes = 2.0 * (double)bytes /
+               time_of(2, [&](int) { return kernels.copy_columns(&e, TI_BF16, y, x, &copy); });
+  printf("copy %.0f GB/s; bf16 matrix product of 8192 in TFLOP/s:", peak_bytes * 1e-9);
   drop_memory();
-  peak_flops = flops / (other > 0.0 && other < own ? other : own);
-  printf("copy %.0f GB/s; bf16 matrix product of 8192: own %.1f TFLOP/s", peak_bytes * 1e-9,
-         flops / own * 1e-12);
-  if (other > 0.0)
-    printf(", cuBLAS %.1f", flops / other * 1e-12);
+  x = values(TI_BF16, (size_t)8192 * 8192);
+  y = device((size_t)8192 * 8192 * 2);
+  for (int v = 0; v < VARIANTS; v++) {
+    void *prepared = NULL;
+    const void *plain;
+    size_t scratch = 0;
+
+    if (!choose(v))
+      continue;
+    must(plugin->enter(context, &error));
+    must(kernels.linear_prepare(&e, TI_BF16, &prepared, &scratch, &weight.weight, &s, 0, 0));
+    must(kernels.weight_plain(&e, &plain, &weight.weight, TI_BF16));
+    plugin->leave(context);
+    e.scratch = scratch ? device(scratch) : NULL;
+    e.scratch_bytes = scratch;
+    e.prepared = prepared;
+    const double rate = flops / time_of(1, [&](int) {
+      return kernels.linear_fwd(&e, TI_BF16, y, x, plain, NULL, NULL, &s);
+    });
+
+    kernels.release(prepared);
+    printf(" %s %.1f", variant_names[v], rate * 1e-12);
+    peak_flops = std::max(peak_flops, rate);
+  }
   printf("\n");
+  drop_memory();
 }
 
 int main(int argc, char **argv)
@@ -413,8 +477,8 @@ int main(int argc, char **argv)
   printf("%s, %d multiprocessors, compute capability %d.%d, batch %d, bf16\n", info.name,
          info.multiprocessors, info.major, info.minor, n);
   measure_peaks();
-  printf("%-46s %9s %8s %8s %6s %6s %6s %9s %5s\n", "operation", "us", "TFLOP/s", "GB/s", "%mat", "%mem",
-         "%floor", "cuBLAS us", "x");
+  printf("%-44s %-8s %9s %8s %8s %6s %6s %6s\n", "operation", "how", "us", "TFLOP/s", "GB/s", "%mat",
+         "%mem", "%floor");
   for (int backward = 0; backward < 2; backward++) {
     static const int convs[][6] = { { 64, 320, 320, 3, 1, 1 },  { 64, 640, 320, 3, 1, 1 },
                                     { 64, 320, 320, 3, 2, 1 },  { 32, 640, 640, 3, 1, 1 },
@@ -428,21 +492,22 @@ int main(int argc, char **argv)
                                       { 77, 768, 320 } };
     static const int attentions[][3] = { { 4096, 4096, 40 }, { 4096, 77, 40 }, { 1024, 1024, 80 },
                                          { 1024, 77, 80 },   { 256, 256, 160 }, { 256, 77, 160 } };
+    static const int rows[][2] = { { 4096, 320 }, { 1024, 640 }, { 256, 1280 } };
     static const int norms[][2] = { { 4096, 320 }, { 4096, 640 }, { 1024, 640 }, { 256, 1280 }, { 64, 2560 } };
 
     for (const auto &c : convs)
       bench_conv(TI_BF16, n, c[0], c[1], c[2], c[3], c[4], c[5], backward);
-    for (const auto &l : linears) {
-      bench_linear(TI_BF16, n * l[0], l[1], l[2], backward, 1);
-      bench_linear(TI_BF16, n * l[0], l[1], l[2], backward, 0);
-    }
+    for (const auto &l : linears)
+      bench_linear(TI_BF16, n * l[0], l[1], l[2], backward);
     for (const auto &a : attentions)
       bench_attention(TI_BF16, n, 8, a[0], a[1], a[2], backward);
     for (const auto &g : norms)
       bench_groupnorm(TI_BF16, n, g[0], g[1], backward);
+    for (const auto &r : rows) {
+      bench_layernorm(TI_BF16, n * r[0], r[1], backward);
+      bench_geglu(TI_BF16, n * r[0], 4 * r[1], backward);
+    }
   }
-  bench_rows(TI_BF16, n * 4096, 320);
-  bench_rows(TI_BF16, n * 1024, 640);
   plugin->close(context);
   return 0;
 }
