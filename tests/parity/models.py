@@ -213,6 +213,8 @@ def parts_odd(vocab, full=False):
 
 PARTS = {'sd1': parts_sd1, 'sd2': parts_sd2, 'sdxl': parts_sdxl, 'odd': parts_odd}
 SEEDS = {'sd1': 1, 'sd2': 2, 'sdxl': 3, 'odd': 4, 'sd15-full': 5}
+FULL = ['sd15-full']
+TYPES = {'sd15-bf16': torch.bfloat16}  # of the weights, where they are not float
 
 
 def pipeline_class(name):
@@ -220,17 +222,22 @@ def pipeline_class(name):
 
 
 def build_plain(name, folder, parts=None):
-    """A new model of random weights, saved by save_pretrained."""
-    parts = parts or PARTS['sd1' if name == 'sd15-full' else name]
-    generator = torch.Generator().manual_seed(SEEDS.get(name, 9))
+    """A new model of random weights, saved by save_pretrained; a full-size one is made on a GPU where there is one."""
+    full = name.startswith('sd15')
+    parts = parts or PARTS['sd1' if full else name]
+    device = 'cuda' if full and torch.cuda.is_available() else 'cpu'
     pad = '!' if name in ('sd2', 'sdxl') else None
     encoder_names = ['text_encoder', 'text_encoder_2']
     tokenizer_folders = [folder / 'tokenizer', folder / 'tokenizer_2']
     vocab = write_tokenizer(tokenizer_folders[0], pad=None if name == 'sdxl' else pad)
-    unet, autoencoder, texts, scheduler = parts(vocab, name == 'sd15-full')
+    with torch.device(device):
+        generator = torch.Generator(device).manual_seed(SEEDS.get(name, 9))
+        unet, autoencoder, texts, scheduler = parts(vocab, full)
+        for module in (unet, autoencoder, *texts):
+            randomize(module, generator)
+        calibrate(unet, autoencoder, generator)
     for module in (unet, autoencoder, *texts):
-        randomize(module, generator)
-    calibrate(unet, autoencoder, generator)
+        module.to('cpu', TYPES.get(name))
     components = dict(unet=unet, vae=autoencoder, scheduler=scheduler)
     for i, text in enumerate(texts):
         if i:
@@ -348,7 +355,6 @@ REWRITTEN = {
     'sd2-bin': ('sd2', make_bin, None),
 }
 REDUCED = [*PARTS, *REWRITTEN]
-FULL = ['sd15-full']
 
 
 def model(name):

@@ -136,6 +136,9 @@ def _params(name, **values):
     status = getattr(library(), f'textinv_{name}_init')(C.byref(struct), C.sizeof(struct))
     if status < 0:
         raise Error(status, name)
+    progress = values.pop('progress', None)
+    if progress:
+        struct.progress = type(struct.progress)(lambda _, p: int(progress(p[0]) or 0))
     for key, value in values.items():
         setattr(struct, key, value.encode() if isinstance(value, str) else value)
     return struct
@@ -264,11 +267,8 @@ class Session(_Handle):
                 texts = (C.c_char_p * len(prompts))(*[p.encode() for p in prompts])
                 array[i].prompts, array[i].num_prompts = C.cast(texts, C.c_void_p), len(prompts)
                 keep.append(texts)
-        progress = params.pop('progress', None)
         options = _params('invert_params', concepts=C.cast(array, C.POINTER(structs['textinv_concept'])),
                           num_concepts=len(concepts), **params)
-        if progress:
-            options.progress = type(options.progress)(lambda _, p: int(progress(p[0]) or 0))
         report = structs['textinv_invert_report'](struct_size=C.sizeof(structs['textinv_invert_report']))
         self.call('invert', self.handle, model.handle, embeddings.handle, C.byref(options), C.byref(report))
         return report
