@@ -1,60 +1,121 @@
 #!/bin/sh
-# What needs a GPU, in at most ten minutes and without a network; ends with 1 when something failed.
+# What needs a GPU, without a network. Every step runs whatever became of those before; ends with 1
+# when one failed.
 #
-#   run.sh check [FOLDER]   kernels, networks and inversions, then kernels under compute-sanitizer
-#   run.sh bench [FOLDER]   every operation, then whole steps beside PyTorch where diffusers is installed;
-#                           the table of the steps goes into docs/performance.md
+#   run.sh quick [FOLDER]   two minutes: kernels, networks, products beside other libraries', a profile
+#   run.sh check [FOLDER]   kernels, networks, whole inversions, then kernels under compute-sanitizer
+#   run.sh bench [FOLDER]   every operation beside other libraries', a profile, whole steps beside
+#                           PyTorch; the table of the steps goes into docs/performance.md
 #
 # FOLDER holds the programs, the libraries and the plug-in: build/cuda-bundle, which `make cuda-bundle`
-# fills. `make check-cuda` and `make bench-cuda` build all of it first.
+# fills. `make check-cuda` and `make bench-cuda` build all of it first. What needs PyTorch or diffusers
+# is skipped where Python (PYTHON names one) has them not.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
 folder=${2:-$root/build/cuda-bundle}
 plugin=$folder/libtextinv-cuda.so
-sanitizer=$(command -v compute-sanitizer)
 python=${PYTHON:-python3}
-failed=0
-export LD_LIBRARY_PATH="$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-export TEXTINV_TEST_PLUGIN="$plugin" TEXTINV_LIBRARY="$folder/libtextinv.so"
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+summary=$(mktemp) logs=$(mktemp -d) || exit 1
+trap 'rm -rf "$summary" "$logs"' EXIT
+export TEXTINV_TEST_PLUGIN="$plugin" TEXTINV_LIBRARY="$folder/libtextinv.so" PYTHONUNBUFFERED=1
 
-# seconds, then a command
+# cuBLASLt may be installed for Python alone
+packages=$("$python" -c 'import glob, nvidia
+print(":".join(lib for path in nvidia.__path__ for lib in sorted(glob.glob(path + "/*/lib"))))' 2>/dev/null)
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${packages:+$packages:}/usr/local/cuda/lib64"
+
+# limit in seconds, a name, then a command
 step() {
-  seconds=$1
-  shift
-  echo "== $*"
-  timeout -k 5 "$seconds" "$@"
+  limit=$1 name=$2 began=$(date +%s)
+  shift 2
+  echo "== $name"
+  timeout -k 5 "$limit" "$@"
   status=$?
-  if [ $status != 0 ]; then
-    echo "FAILED with status $status: $*"
-    failed=1
+  echo "$name: $(($(date +%s) - began)) s$([ $status = 0 ] || echo ", FAILED with status $status")" >>"$summary"
+  tail -n 1 "$summary"
+}
+
+has() {
+  "$python" -c "import $1" 2>/dev/null || {
+    echo "$2: skipped, $python has not all of $1 (PYTHON names another)" | tee -a "$summary"
+    return 1
+  }
+}
+
+kernels() {
+  step 60 kernels_check "$folder/kernels_check" "$plugin"
+  step 60 session_test "$folder/session_test"
+}
+
+# tool, part of the names of checks: some of one type, as kernels are 10 to 100 times slower there
+sanitized() {
+  began=$(date +%s)
+  log="$logs/$1 $2"
+  timeout -k 5 60 "$sanitizer" --tool "$1" --error-exitcode 9 "$folder/kernels_check" "$plugin" "$2" \
+    >"$log" 2>&1
+  status=$?
+  took=$(($(date +%s) - began))
+  if [ $status = 0 ]; then
+    echo "$1 $2: $took s, $(grep -h 'PASSED' "$log")" >>"$summary"
+  else
+    echo "$1 $2: $took s, FAILED with status $status" >>"$summary"
+    echo "== $1 $2"
+    grep -v 'Host Frame' "$log" | head -n 60
   fi
+}
+
+sanitize() {
+  [ -n "$sanitizer" ] || {
+    echo "sanitizers: skipped, compute-sanitizer is not installed" | tee -a "$summary"
+    return
+  }
+  for tool in memcheck racecheck; do
+    for part in 'bf16 a' 'bf16 c' 'bf16 g' 'bf16 linear rows' 'bf16 lay' 'bf16 e' 'bf16 m' 'bf16 u' update noise; do
+      sanitized "$tool" "$part" &
+    done
+    wait
+  done
+}
+
+peers() {
+  limit=$1
+  shift
+  has torch cuda_peers &&
+    step $((limit + 20)) "cuda_peers $*" "$python" tests/bench/cuda_peers.py "$folder/cuda_bench" "$plugin" --seconds "$limit" "$@"
+}
+
+profile() {
+  has diffusers,torch cuda_profile && step 90 cuda_profile "$python" -W ignore tests/bench/cuda_profile.py "$@"
 }
 
 cd "$root" || exit 1
 case ${1:-} in
+quick)
+  # the model of the profile, while the processors have nothing else to do
+  "$python" -W ignore tests/parity/models.py sd15-bf16 >"$logs/model" 2>&1 &
+  model=$!
+  kernels
+  peers 60 --batch 4
+  wait $model || cat "$logs/model"
+  profile --batches 4,1
+  ;;
 check)
-  step 120 "$folder/kernels_check" "$plugin"
-  [ $failed = 0 ] || exit 1
-  step 120 "$folder/session_test"
-  if [ -n "$sanitizer" ]; then
-    step 160 "$sanitizer" --tool memcheck --error-exitcode 1 "$folder/kernels_check" "$plugin" bf16
-    step 160 "$sanitizer" --tool racecheck --error-exitcode 1 "$folder/kernels_check" "$plugin" bf16
-  else
-    echo "skipped: compute-sanitizer is not installed"
-  fi
+  kernels
+  sanitize
   ;;
 bench)
-  step 150 "$folder/cuda_bench" "$plugin"
-  [ $failed = 0 ] || exit 1
-  if "$python" -c 'import diffusers, torch' 2>/dev/null; then
-    step 430 "$python" tests/bench/cuda_steps.py --write docs/performance.md
-  else
-    echo "skipped: whole steps beside PyTorch ($python has no diffusers; PYTHON names another)"
-  fi
+  peers 100 --batch 4
+  peers 60 --batch 1
+  profile
+  has diffusers,torch cuda_steps &&
+    step 430 cuda_steps "$python" tests/bench/cuda_steps.py --write docs/performance.md
   ;;
 *)
-  echo "usage: $0 check|bench [FOLDER]" >&2
+  echo "usage: $0 quick|check|bench [FOLDER]" >&2
   exit 2
   ;;
 esac
-exit $failed
+echo "== summary"
+cat "$summary"
+! grep -q FAILED "$summary"
