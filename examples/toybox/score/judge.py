@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class Judge(nn.Module):
-  def __init__(self, nouns, scenes, styles, channels=(24, 48, 96, 192), embedding=96):
+  def __init__(self, nouns, scenes, styles, channels=(32, 64, 128, 256), embedding=128):
     super().__init__()
     self.labels = dict(noun=list(nouns), scene=list(scenes), style=list(styles))
     self.stem = nn.Conv2d(3, channels[0], 4, 2, 1)
@@ -65,14 +65,14 @@ class Judge(nn.Module):
   @torch.no_grad()
   def look(self, pictures):
     """uint8 [n, h, w, 3] to (logits by head, embeddings)"""
-    outs = []
+    outs, device = [], self.stem.weight.device
     for at in range(0, len(pictures), 128):
-      x = data.to_tensor(pictures[at:at + 128])
+      x = data.to_tensor(pictures[at:at + 128], device)
       if x.shape[-1] != SIDE:
         x = F.interpolate(x, (SIDE, SIDE), mode="area")
       outs.append(self(x))
-    return ({k: torch.cat([o[0][k] for o in outs]) for k in self.labels},
-            torch.cat([o[1] for o in outs]))
+    return ({k: torch.cat([o[0][k] for o in outs]).cpu() for k in self.labels},
+            torch.cat([o[1] for o in outs]).cpu())
 
 
 def two_views(world, rng):
@@ -153,7 +153,7 @@ def write(world, folder):
     json.dump(judge.labels, f, indent=0)
 
 
-def train(world, minutes, files, batch, rate):
+def train(world, minutes, files, batch, rate, check_minutes):
   device = common.set_up()
   judge = build(world).to(device)
   run = common.Run(common.state_dir("judge"), [judge], minutes, rate, 0.4, decay=0.998,
@@ -175,8 +175,9 @@ def train(world, minutes, files, batch, rate):
     return out
 
   def loss_of(x, y):
-    logits, e = judge(torch.cat([x[:, 0], x[:, 1]]).contiguous(memory_format=torch.channels_last))
-    loss = contrast(e[:len(x)], e[len(x):])
+    with common.autocast(device):
+      logits, e = judge(torch.cat([x[:, 0], x[:, 1]]).contiguous(memory_format=torch.channels_last))
+    loss = contrast(e[:len(x)].float(), e[len(x):].float())
     for i, k in enumerate(judge.labels):
       loss = loss + F.cross_entropy(logits[k], torch.cat([y[:, 0], y[:, 1]])[:, i],
                                     label_smoothing=0.05)
@@ -184,7 +185,7 @@ def train(world, minutes, files, batch, rate):
 
   losses, checked = [], run.seconds
   while run.going():
-    if run.step % 100 == 0 and len(store) < files:
+    if run.step % (100 if device.type == "cpu" else 10) == 0 and len(store) < files:
       store.append(pair_file(world, len(store)))
     rng = np.random.default_rng([22, run.step])
     which, at = rng.integers(0, len(store), batch), rng.integers(0, PAIRS, batch)
@@ -194,7 +195,7 @@ def train(world, minutes, files, batch, rate):
     y = torch.from_numpy(np.stack([store[w][1][i] for w, i in zip(which, at)]).astype(np.int64))
     x = torch.stack([data.to_tensor(x[:, 0], device), data.to_tensor(x[:, 1], device)], 1)
     losses.append(run.update(loss_of, x, y.to(device)))
-    if run.seconds - checked > 180:
+    if run.seconds - checked > 60 * check_minutes:
       checked = run.seconds
       value = validate()
       run.curve(loss=torch.stack(losses).mean(), **value)
@@ -211,9 +212,11 @@ if __name__ == "__main__":
   parser.add_argument("--files", type=int, default=12, help=f"files of {PAIRS} pairs")
   parser.add_argument("--batch", type=int, default=48, help="pairs in a step")
   parser.add_argument("--rate", type=float, default=1e-3)
+  parser.add_argument("--check-minutes", type=float, default=3)
+  parser.add_argument("--threads", type=int, default=2, help="of the renderer")
   parser.add_argument("--out", default=os.path.join(common.ROOT, "models", "toybox-judge"))
   a = parser.parse_args()
-  world = data.open_world()
+  world = data.open_world(threads=a.threads)
   if a.minutes:
-    train(world, a.minutes, a.files, a.batch, a.rate)
+    train(world, a.minutes, a.files, a.batch, a.rate, a.check_minutes)
   write(world, a.out)

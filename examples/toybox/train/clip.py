@@ -23,30 +23,18 @@ from config import SIZES, build_clip
 MEAN, DEVIATION = 0.5, 0.5   # pictures in [-1, 1], as everywhere here
 
 
-class Pairs:
+def pairs_of(size, tokenizer, shard):
   """pictures with their captions' ids; the empty caption says nothing, so it is left out"""
-
-  def __init__(self, size, tokenizer, shards):
-    self.store = []
-    for shard in shards:
-      captions = data.texts(size, shard)[0]
-      keep = np.array([i for i, c in enumerate(captions) if c])
-      ids = tokens.encode(tokenizer, captions).to(torch.int16)
-      self.store.append((data.pictures(size, shard), ids, keep))
-
-  def batch(self, step, count):
-    rng = np.random.default_rng([13, step])
-    which = rng.integers(0, len(self.store), count)
-    at = [int(rng.choice(self.store[w][2])) for w in which]
-    x = np.stack([self.store[w][0][i] for w, i in zip(which, at)])
-    flip = rng.random(count) < 0.5
-    x[flip] = x[flip, :, ::-1]
-    return data.to_tensor(x), torch.stack([self.store[w][1][i] for w, i in zip(which, at)]).long()
+  captions = data.texts(size, shard)[0]
+  keep = np.array([i for i, c in enumerate(captions) if c])
+  return (torch.from_numpy(data.pictures(size, shard)[keep]),
+          tokens.encode(tokenizer, [captions[i] for i in keep]).to(torch.int16))
 
 
 def contrast(clip, pictures, ids):
   """CLIP's loss; captions that are the same words are no negatives of each other"""
-  out = clip(input_ids=ids, pixel_values=pictures)
+  with common.autocast(ids.device):
+    out = clip(input_ids=ids, pixel_values=pictures)
   scores = out.image_embeds @ out.text_embeds.T * clip.logit_scale.exp().clamp(max=100)
   same = (ids[:, None] == ids[None]).all(2) & ~torch.eye(len(ids), dtype=torch.bool,
                                                          device=ids.device)
@@ -76,7 +64,7 @@ if __name__ == "__main__":
   parser.add_argument("--batch", type=int, default=96)
   parser.add_argument("--rate", type=float, default=5e-4)
   parser.add_argument("--cool", type=float, default=0.4)
-  parser.add_argument("--shards", type=int, default=32, help="the newest so many")
+  parser.add_argument("--shards", type=int, default=32, help="so many at most")
   parser.add_argument("--out", help="where to write the pair in f16")
   a = parser.parse_args()
 
@@ -94,19 +82,23 @@ if __name__ == "__main__":
       raise SystemExit(f"the text encoder does not fit the text tower: {extra[:3]}")
   run = common.Run(folder, [clip], a.minutes, a.rate, a.cool, decay=0.998, weight_decay=0.1,
                    device=device)
-  source = Pairs(a.size, tokenizer, data.shards(a.size)[-a.shards:])
-  held = Pairs(a.size, tokenizer, data.shards(a.size, validation=True)).batch(0, 256)
+  pool = data.Pool(a.size, lambda k: pairs_of(a.size, tokenizer, k), device, a.shards)
+  pool.take(a.shards)
+  held = pairs_of(a.size, tokenizer, data.shards(a.size, validation=True)[0])
+  held = data.to_tensor(held[0][:256], device), held[1][:256].to(device).long()
 
   @torch.no_grad()
   def validate():
     net = run.average[0]
-    return torch.stack([contrast(net, held[0][i:i + 64].to(device), held[1][i:i + 64].to(device))
+    return torch.stack([contrast(net, held[0][i:i + 64], held[1][i:i + 64])
                         for i in range(0, 256, 64)]).mean().item()
 
   losses, checked = [], run.seconds
   while run.going():
-    x, ids = source.batch(run.step, a.batch)
-    losses.append(run.update(lambda *b: contrast(clip, *b), x.to(device), ids.to(device)))
+    rng = np.random.default_rng([13, run.step])
+    x, ids = pool.batch(rng, a.batch)
+    x = data.to_tensor(data.flipped(x, rng))
+    losses.append(run.update(lambda *b: contrast(clip, *b), x, ids.long()))
     if run.seconds - checked > 60:
       checked = run.seconds
       value = validate()

@@ -20,18 +20,18 @@ FIRST_NOUNS = [n.replace("_", " ") for n in FIRST_NOUNS]
 SIZES = {
   # 64 px: trains on two CPU cores
   "first": dict(
-    pixels=64, vae=(32, 64, 128), unet=(48, 96, 192), heads=(2, 3, 6), layers=1, text=192,
-    text_layers=3, text_heads=3, vision=192, vision_layers=4, vision_patch=8, vocabulary=2560,
+    pixels=64, vae=(32, 64, 128), unet=(48, 96, 192), heads=(2, 3, 6), attention=(0, 1, 1),
+    layers=1, text=192, text_layers=3, text_heads=3, vision=192, vision_layers=4, vision_patch=8, vocabulary=2560,
     nouns=FIRST_NOUNS),
   # 128 px: wants a GPU; in f16 the folder stays below 64 MB
   "shipped": dict(
-    pixels=128, vae=(32, 64, 96, 128), unet=(80, 160, 224), heads=(2, 5, 7), layers=2,
-    text=256, text_layers=4, text_heads=4, vision=256, vision_layers=6, vision_patch=16,
-    vocabulary=2560),
+    pixels=128, vae=(32, 64, 96, 128), unet=(96, 160, 256), heads=(3, 5, 8), attention=(1, 1, 0),
+    layers=2, text=256, text_layers=4, text_heads=4, vision=256, vision_layers=6,
+    vision_patch=16, vocabulary=2560),
   # a few seconds of everything: for trying the programs
   "tiny": dict(
-    pixels=64, vae=(8, 16, 16), unet=(16, 32, 32), heads=(2, 2, 2), layers=1, text=32,
-    text_layers=1, text_heads=2, vision=32, vision_layers=1, vision_patch=16, vocabulary=1024),
+    pixels=64, vae=(8, 16, 16), unet=(16, 32, 32), heads=(2, 2, 2), attention=(1, 1, 0), layers=1,
+    text=32, text_layers=1, text_heads=2, vision=32, vision_layers=1, vision_patch=16, vocabulary=1024),
 }
 
 
@@ -56,8 +56,8 @@ def build_unet(size):
     sample_size=latent_side(size), in_channels=4, out_channels=4, layers_per_block=s["layers"],
     block_out_channels=s["unet"], cross_attention_dim=s["text"], attention_head_dim=s["heads"],
     norm_num_groups=16,
-    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"))
+    down_block_types=["CrossAttnDownBlock2D" if on else "DownBlock2D" for on in s["attention"]],
+    up_block_types=["CrossAttnUpBlock2D" if on else "UpBlock2D" for on in s["attention"][::-1]])
 
 
 def text_config(size, tokenizer):

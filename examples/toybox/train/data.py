@@ -1,7 +1,7 @@
 """
 The rendered training set: shards of pictures, captions and labels, written once, read by all.
 
-    python data.py --size first --shards 12          render shards 0..11 (those that are missing)
+    python data.py --size first --shards 12 [--workers 2]    render shards 0..11, unless they are there
 
 Shard k is a pure function of k and the size, so it need not be kept, copied or committed. The
 first shards hold mostly plain grounds and large single objects; the share of scenes and styles
@@ -10,8 +10,10 @@ rises with k.
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
+import threading
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ SHARD = 4096
 VALIDATION = 1_000_000   # the shard that nothing is trained on
 
 
-def open_world(size=None, threads=2):
+def open_world(size=None, threads=1):
   """the world, or the part of it that a size is taught"""
   sys.path.insert(0, os.path.join(common.ROOT, "examples", "toybox", "world"))
   from world import World
@@ -78,8 +80,9 @@ def texts(size, shard):
 
 
 def to_tensor(pictures, device=None):
-  """uint8 [n, h, w, 3] to float [n, 3, h, w] in [-1, 1], channels last"""
-  x = torch.from_numpy(np.array(pictures)).to(device or "cpu")
+  """uint8 [n, h, w, 3], numpy's or torch's, to float [n, 3, h, w] in [-1, 1], channels last"""
+  x = pictures if torch.is_tensor(pictures) else torch.from_numpy(np.array(pictures))
+  x = x.to(device or x.device)
   return (x.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -88,37 +91,92 @@ def to_pictures(x):
   return x.permute(0, 2, 3, 1).cpu().numpy()
 
 
-class Pictures:
-  """random batches over all shards; more shards may appear while it is read"""
+class Pool:
+  """
+  What load(shard) makes of each shard, a tuple of tensors of at most SHARD rows, joined on a device.
+  take() adds shards that are there and not yet known; on a GPU, start() lets a thread do it, on
+  a stream of its own, while the device trains.
+  """
 
-  def __init__(self, size, seed):
-    self.size, self.seed, self.known = size, seed, []
+  def __init__(self, size, load, device, most):
+    self.size, self.load, self.device, self.most = size, load, device, most
+    self.known, self.tensors, self.rows = [], None, 0
 
-  def refresh(self):
-    self.known = [pictures(self.size, k) for k in shards(self.size)]
-    if not self.known:
-      raise SystemExit("no shards yet: run data.py")
+  def take(self, count=1):
+    for shard in shards(self.size):
+      if count == 0 or len(self.known) == self.most:
+        return
+      if shard in self.known:
+        continue
+      parts = self.load(shard)
+      if self.tensors is None:
+        self.tensors = [torch.empty(self.most * SHARD, *p.shape[1:], dtype=p.dtype,
+                                    device=self.device) for p in parts]
+      for all_rows, part in zip(self.tensors, parts):
+        all_rows[self.rows:self.rows + len(part)].copy_(part)
+      if self.device.type == "cuda":
+        torch.cuda.current_stream().synchronize()
+      self.rows += len(parts[0])   # only now are they drawn from
+      self.known.append(shard)
+      count -= 1
 
-  def batch(self, step, count):
-    if not self.known or step % 500 == 0:
-      self.refresh()
-    rng = np.random.default_rng([self.seed, step])
-    which = rng.integers(0, len(self.known), count)
-    at = rng.integers(0, SHARD, count)
-    x = np.stack([self.known[w][i] for w, i in zip(which, at)])
-    flip = rng.random(count) < 0.5
-    x[flip] = x[flip, :, ::-1]
-    return x
+  def start(self):
+    def work():
+      with torch.cuda.stream(torch.cuda.Stream()):
+        while len(self.known) < self.most and not self.ended.wait(0.2):
+          with common.CAPTURE:
+            self.take()
+
+    if self.device.type == "cuda":
+      self.ended = threading.Event()
+      self.thread = threading.Thread(target=work, daemon=True)
+      self.thread.start()
+
+  def stop(self):
+    if self.device.type == "cuda":
+      self.ended.set()
+      self.thread.join()
+
+  def batch(self, rng, count):
+    """random rows of every tensor"""
+    at = torch.from_numpy(rng.integers(0, self.rows, count)).to(self.device)
+    return [t[at] for t in self.tensors]
+
+
+def picture_pool(size, device, most):
+  pool = Pool(size, lambda k: (torch.from_numpy(np.load(shard_path(size, k, "npy"))),), device, most)
+  pool.take(1 if device.type == "cuda" else most)
+  if not pool.known:
+    raise SystemExit("no shards yet: run data.py")
+  return pool
+
+
+def flipped(x, rng):
+  """uint8 pictures [n, h, w, 3], half of them mirrored"""
+  flip = torch.from_numpy(rng.random(len(x)) < 0.5).to(x.device)
+  return torch.where(flip.view(-1, 1, 1, 1), x.flip(2), x)
+
+
+def render_all(size, world, numbers):
+  for k in numbers:
+    render(size, k, world)
+    print(f"shard {k}", flush=True)
 
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--size", default="first", choices=SIZES)
-  parser.add_argument("--first", type=int, default=0, help="first shard")
   parser.add_argument("--shards", type=int, default=12, help="how many")
-  parser.add_argument("--threads", type=int, default=2)
+  parser.add_argument("--workers", type=int, default=2, help="processes")
   a = parser.parse_args()
-  world = open_world(a.size, a.threads)
-  for k in [VALIDATION] + list(range(a.first, a.first + a.shards)):
-    render(a.size, k, world)
-    print(f"shard {k}", flush=True)
+  world = open_world(a.size)   # read once, then shared by the processes
+  numbers = [VALIDATION] + list(range(a.shards))
+  fork = multiprocessing.get_context("fork")
+  workers = [fork.Process(target=render_all, args=(a.size, world, numbers[i::a.workers]))
+             for i in range(a.workers)]
+  for w in workers:
+    w.start()
+  for w in workers:
+    w.join()
+  if any(w.exitcode for w in workers):
+    raise SystemExit(1)

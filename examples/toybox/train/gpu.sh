@@ -6,11 +6,10 @@ set -e
 cd "$(dirname "$0")"
 root=$(cd ../../.. && pwd)
 site=${TMPDIR:-/tmp}/toybox-site
-if ! python3 -c "import diffusers" 2>/dev/null && [ ! -d "$site" ]; then
-  python3 -m pip install -q --no-index --no-deps --no-compile --target "$site" \
-    "$root"/build/toybox-gpu/wheels/*.whl
+if [ -d "$site" ] || ! python3 -c "import diffusers" 2>/dev/null; then
+  [ -d "$site" ] || python3 -m zipfile -e "$root/build/toybox-gpu/diffusers.zip" "$site"
+  export PYTHONPATH="$site"
 fi
-[ ! -d "$site" ] || export PYTHONPATH="$site"
 minutes=${1:-9}
 [ $# -eq 0 ] || shift
 exec python3 gpu.py piece --minutes "$minutes" "$@"

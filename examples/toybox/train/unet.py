@@ -27,7 +27,7 @@ parser.add_argument("--batch", type=int, default=32)
 parser.add_argument("--rate", type=float, default=5e-4)
 parser.add_argument("--cool", type=float, default=0.25)
 parser.add_argument("--shard-every", type=int, default=250, help="steps between new shards")
-parser.add_argument("--most-shards", type=int, default=400, help="the newest so many are kept")
+parser.add_argument("--most-shards", type=int, default=400, help="so many at most")
 parser.add_argument("--check-minutes", type=float, default=5)
 parser.add_argument("--sheet-minutes", type=float, default=10)
 a = parser.parse_args()
@@ -41,64 +41,37 @@ text = build_text(a.size, tokenizer).to(device)
 run = common.Run(folder, [unet, text], a.minutes, a.rate, a.cool, decay=0.9995, device=device)
 scheduler = build_scheduler()
 alphas = scheduler.alphas_cumprod.to(device)
-log_snr = (alphas.clamp(1e-8) / (1 - alphas)).log()
+falling_snr = -(alphas.clamp(1e-8) / (1 - alphas)).log().contiguous()   # of every timestep
+if device.type == "cuda":
+  unet.compile()
 
 
 @torch.no_grad()
+def encode(pictures):
+  parts = []
+  for at in range(0, len(pictures), 256 if device.type == "cuda" else 32):
+    with common.autocast(device):
+      x = data.to_tensor(pictures[at:at + 256 if device.type == "cuda" else at + 32], device)
+      parts.append(vae.encode(x).latent_dist.mode().half())
+  return torch.cat(parts)
+
+
 def encode_shard(shard):
-  """latents f16 and token ids of a shard; latents are cached beside the pictures"""
-  path = data.shard_path(a.size, shard, "latents.npy")
-  captions, labels = data.texts(a.size, shard)
-  if os.path.exists(path):
-    z = torch.from_numpy(np.load(path))
-  else:
-    images = data.pictures(a.size, shard)
-
-    def encode(at):
-      with torch.no_grad():
-        x = data.to_tensor(images[at:at + 32], device)
-        return vae.encode(x).latent_dist.mode().half().cpu()
-
-    z = torch.cat(list(run.pool.map(encode, range(0, len(images), 32))))
-    with open(path + ".part", "wb") as f:
-      np.save(f, z.numpy())
-    os.replace(path + ".part", path)
-  return z, tokens.encode(tokenizer, captions).to(torch.int16)
-
-
-class Latents:
-  """every shard encoded so far; take() adds one that is new"""
-
-  def __init__(self):
-    self.shards = {}
-
-  def take(self, count=1):
-    for shard in data.shards(a.size):
-      if shard in self.shards:
-        continue
-      if count == 0:
-        return
-      self.shards[shard] = encode_shard(shard)
-      if len(self.shards) > a.most_shards:
-        self.shards.pop(min(self.shards))
-      count -= 1
-
-  def batch(self, step, count):
-    rng = np.random.default_rng([12, step])
-    known = sorted(self.shards)
-    which = rng.integers(0, len(known), count)
-    at = rng.integers(0, data.SHARD, count)
-    z = torch.stack([self.shards[known[w]][0][i] for w, i in zip(which, at)])
-    ids = torch.stack([self.shards[known[w]][1][i] for w, i in zip(which, at)])
-    return z.to(device).float() * vae.config.scaling_factor, ids.to(device).long()
+  """latents f16 and token ids of a shard"""
+  images = data.pictures(a.size, shard)
+  share = data.SHARD // run.workers
+  z = run._each(encode, [images[i:i + share] for i in range(0, data.SHARD, share)])
+  return torch.cat(z), tokens.encode(tokenizer, data.texts(a.size, shard)[0]).to(torch.int16)
 
 
 def draw_timesteps(count, generator=None):
   """three in four from N(-0.7, 2) in log SNR, the rest uniform"""
-  t = torch.randint(0, 1000, (count,), generator=generator)
-  wanted = torch.randn(count, generator=generator) * 2.0 - 0.7
-  near = torch.searchsorted(-log_snr.cpu().contiguous(), -wanted).clamp(max=999)
-  return torch.where(torch.rand(count, generator=generator) < 0.75, near, t).to(device)
+  where = generator.device if generator else device
+  t = torch.randint(0, 1000, (count,), generator=generator, device=where)
+  wanted = torch.randn(count, generator=generator, device=where) * 2.0 - 0.7
+  near = torch.searchsorted(falling_snr.to(where), -wanted).clamp(max=999)
+  usual = torch.rand(count, generator=generator, device=where) < 0.75
+  return torch.where(usual, near, t).to(device)
 
 
 def loss_of(unet, text, z, ids, t, noise):
@@ -111,13 +84,13 @@ def loss_of(unet, text, z, ids, t, noise):
   return ((out.float() - target) ** 2).mean()
 
 
-latents = Latents()
-latents.take(2)
-if not latents.shards:
+pool = data.Pool(a.size, encode_shard, device, a.most_shards)
+pool.take(2)
+if not pool.known:
   raise SystemExit("no shards yet: run data.py")
 held = encode_shard(data.shards(a.size, validation=True)[0])
 fixed = torch.Generator().manual_seed(3)
-held_z = held[0][:512].to(device).float() * vae.config.scaling_factor
+held_z = held[0][:512].float() * vae.config.scaling_factor
 held_ids = held[1][:512].to(device).long()
 held_t = draw_timesteps(512, fixed)
 held_noise = torch.randn(held_z.shape, generator=fixed).to(device)
@@ -131,25 +104,33 @@ def validate():
   return torch.stack(losses).mean()
 
 
+def draw():
+  pipe = export.pipeline(a.size, vae, *run.average, tokenizer)
+  captions = data.texts(a.size, data.shards(a.size, validation=True)[0])[0][:32]
+  export.sheet(pipe, captions, os.path.join(folder, f"samples-{int(run.seconds):06d}.png"))
+
+
 losses, checked, drawn = [], run.seconds, run.seconds
+pool.start()
 while run.going():
-  if run.step % a.shard_every == 0:
-    latents.take()
-  z, ids = latents.batch(run.step, a.batch)
+  if device.type == "cpu" and run.step % a.shard_every == 0:
+    pool.take()
+  z, ids = pool.batch(np.random.default_rng([12, run.step]), a.batch)
+  z, ids = z.float() * vae.config.scaling_factor, ids.long()
   losses.append(run.update(lambda *batch: loss_of(unet, text, *batch), z, ids,
                            draw_timesteps(len(z)), torch.randn_like(z)))
   if run.seconds - checked > 60 * a.check_minutes:
     checked = run.seconds
     value = validate()
-    run.curve(loss=torch.stack(losses).mean(), validation=value, shards=len(latents.shards))
+    run.curve(loss=torch.stack(losses).mean(), validation=value, shards=len(pool.known))
     run.keep_best(value.item())
     losses = []
   if run.seconds - drawn > 60 * a.sheet_minutes:
     drawn = run.seconds
-    pipe = export.pipeline(a.size, vae, *run.average, tokenizer)
-    captions = data.texts(a.size, data.shards(a.size, validation=True)[0])[0][:24]
-    export.sheet(pipe, captions, os.path.join(folder, f"samples-{int(run.seconds / 60):05d}.png"))
+    draw()
+pool.stop()
 value = validate()
 run.curve(loss=torch.stack(losses).mean() if losses else 0, validation=value,
-          shards=len(latents.shards))
+          shards=len(pool.known))
 run.keep_best(value.item())
+draw()

