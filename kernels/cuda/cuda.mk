@@ -116,10 +116,10 @@ BUNDLE_BUILD := build/cuda-bundle-objects
 cuda-bundle: lib/libtextinv-cuda.so $(CUDA_BUILD)/kernels_check $(CUDA_BUILD)/cuda_bench
 	$(Q)$(MAKE) ONEDNN=0 BUILD=$(BUNDLE_BUILD) LDFLAGS='-s -Wl,--disable-new-dtags,-rpath,\$$$$ORIGIN' \
 	  $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE_BUILD)/tests/cuda/session_test
-	@mkdir -p $(BUNDLE)
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)
 	@cp -f $^ $(BUNDLE_BUILD)/tests/cuda/session_test $(BUNDLE)
 	@cp -f $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE)/libtextinv.so
-	@ldd $(BUNDLE)/session_test | awk '$$3 ~ "^/" { print $$3 }' | \
+	@ldd $(BUNDLE_BUILD)/tests/cuda/session_test | awk '$$3 ~ "^/" { print $$3 }' | \
 	  grep -v -e '/libc\.so' -e '/libm\.so' -e libgomp -e libstdc -e libgcc_s | xargs -I{} cp -fL {} $(BUNDLE)
 
 check-cuda: cuda-bundle ## kernels, networks and inversions on a GPU, with compute-sanitizer where it is there
