@@ -30,6 +30,7 @@ def set_up():
   if torch.cuda.is_available():
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
+    torch._dynamo.config.suppress_errors = True   # what cannot be compiled runs as it is
     return torch.device("cuda")
   torch.set_flush_denormal(True)
   return torch.device("cpu")
@@ -205,7 +206,14 @@ class Run:
 
   def _replay(self, loss_of, batch):
     if self.graph is None:
-      self._capture(loss_of, batch)
+      try:
+        self._capture(loss_of, batch)
+      except RuntimeError as error:
+        print(f"no CUDA graph, single kernels instead: {error}", flush=True)
+        self.graph = False
+    if not self.graph:
+      loss, gradient = self._work(loss_of, batch)
+      return loss, [gradient]
     for mine, theirs in zip(self.inputs, batch):
       mine.copy_(theirs)
     self.graph.replay()
@@ -220,10 +228,11 @@ class Run:
       for _ in range(3):   # compiles, and lets libraries choose
         self._work(loss_of, self.inputs)
     torch.cuda.current_stream().wait_stream(side)
-    self.graph = torch.cuda.CUDAGraph()
-    with CAPTURE, torch.cuda.graph(self.graph):
+    graph = torch.cuda.CUDAGraph()
+    with CAPTURE, torch.cuda.graph(graph):
       self.outputs = self._work(loss_of, self.inputs)
     torch.cuda.synchronize()
+    self.graph = graph
     print(f"captured after {time.time() - began:.1f} s", flush=True)
 
   def _each(self, work, items):
