@@ -3,7 +3,8 @@
 # when one failed.
 #
 #   run.sh quick [FOLDER]   two minutes: kernels, networks, products beside other libraries', a profile
-#   run.sh check [FOLDER]   kernels, networks, whole inversions, then kernels under compute-sanitizer
+#   run.sh check [FOLDER]   kernels, networks, whole inversions, then kernels under compute-sanitizer;
+#                           WORDS names a file that gets words learnt on the GPU, for the yardstick
 #   run.sh bench [FOLDER]   every operation beside other libraries', a profile, whole steps beside
 #                           PyTorch; the table of the steps goes into docs/performance.md
 #
@@ -46,6 +47,8 @@ has() {
 kernels() {
   step 60 kernels_check "$folder/kernels_check" "$plugin"
   step 60 session_test "$folder/session_test"
+  has numpy inversion_check &&
+    step 240 inversion_check "$python" tests/cuda/inversion_check.py "$plugin" ${WORDS:+--words "$WORDS"}
 }
 
 # tool, part of the names of checks: some of one type, as kernels are 10 to 100 times slower there
@@ -96,7 +99,7 @@ quick)
   "$python" -W ignore tests/parity/models.py sd15-bf16 >"$logs/model" 2>&1 &
   model=$!
   kernels
-  peers 60 --batch 4
+  peers 50 --batch 4
   wait $model || cat "$logs/model"
   profile --batches 4,1
   ;;
