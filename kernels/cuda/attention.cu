@@ -259,7 +259,8 @@ extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void
   b.out = o;
   b.lse_out = lse;
   if (ti_cuda_attention_is_wide(dtype, &b, s))
-    return ti_cuda_attention_mma(e, dtype, &b, s);
+    return ti_cuda_hopper(e) ? ti_cuda_attention_hopper(e, dtype, &b, s)
+                             : ti_cuda_attention_mma(e, dtype, &b, s);
   TI_WITH_DTYPE(dtype, return s->d <= 160 ? plain_fwd<T, 5>(e, &b, s) : plain_fwd<T, 16>(e, &b, s));
 }
 

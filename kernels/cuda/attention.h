@@ -20,9 +20,14 @@ int ti_cuda_attention_is_wide(ti_dtype dtype, const attention_buffers *b,
 /* into how many parts the queries are cut for dk and dv */
 int ti_cuda_attention_splits(const ti_attention_shape *s);
 
-/* on tensor cores: attention_mma.cu, attention_mma_bwd.cu; any shape: attention.cu */
+/*
+ * On tensor cores: attention_mma.cu, attention_mma_bwd.cu, of Hopper: attention_hopper.cu; any
+ * shape: attention.cu.
+ */
 textinv_status ti_cuda_attention_mma(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                      const ti_attention_shape *s);
+textinv_status ti_cuda_attention_hopper(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
+                                        const ti_attention_shape *s);
 textinv_status ti_cuda_attention_mma_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                          const ti_attention_shape *s);
 

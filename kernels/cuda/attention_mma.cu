@@ -1,5 +1,5 @@
 /*
- * Attention on tensor cores, forward: a block keeps 64 M queries of one head and walks over the keys
+ * Attention on tensor cores, forward: a block keeps 64 M queries of a head and walks over the keys
  * in tiles of 64, with the running maximum and sum of each row (Dao, FlashAttention-2, 2023).
  *
  * A warp owns 16 M rows: with M = 2 it reads keys and values from shared memory half as often.

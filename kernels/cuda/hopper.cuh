@@ -18,7 +18,7 @@
 enum { TI_WARPGROUP = 128 };
 
 /* rows of shared memory that an operand lies in: 128, 64 or 32 bytes, 16-byte chunks exchanged */
-enum matrix_swizzle { SWIZZLE_128 = 1, SWIZZLE_64 = 2, SWIZZLE_32 = 3 };
+enum matrix_swizzle { SWIZZLE_NONE = 0, SWIZZLE_128 = 1, SWIZZLE_64 = 2, SWIZZLE_32 = 3 };
 
 /*
  * Byte offset of 16-byte chunk c of row r in an atom of 8 rows: rows follow each other, and an atom
@@ -178,6 +178,14 @@ template <int COUNT> static __device__ __forceinline__ void wgmma_hold(float (&d
     asm volatile("" : "+f"(d[i])::"memory");
 }
 
+/* the same for operands in registers, around the products that read them */
+template <int COUNT> static __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[COUNT][4])
+{
+#pragma unroll
+  for (int i = 0; i < COUNT * 4; i++)
+    asm volatile("" : "+r"(a[i / 4][i % 4])::"memory");
+}
+
 // ------------------------------------------------------------------ barriers
 
 static __device__ __forceinline__ void barrier_init(uint64_t *barrier, int arrivals)
@@ -243,6 +251,8 @@ template <int COUNT> static __device__ __forceinline__ void registers_more()
  * k along memory: rows are m or n, and groups = distance of atoms along them; a product takes 32
  * bytes of a row, and the next 16 of k begin 32 bytes on. atoms is not used.
  * m or n along memory: rows are k; groups = distance of atoms along k, atoms = along m or n.
+ * SWIZZLE_NONE, either way: an atom is 8 rows of 16 bytes behind each other; groups = distance of
+ * atoms along m or n, atoms = along k.
  */
 static __device__ __forceinline__ uint64_t matrix_at(const void *at, matrix_swizzle swizzle,
                                                      int groups, int atoms = 16)

@@ -69,10 +69,10 @@ static void check_layernorm(ti_dtype dtype, ti_layernorm_shape s)
 }
 
 static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, int d, int causal,
-                            int packed)
+                            int packed, const char *by)
 {
-  test t("attention n %d heads %d tq %d tk %d d %d causal %d packed %d", dtype, n, heads, tq, tk, d,
-         causal, packed);
+  test t("attention%s n %d heads %d tq %d tk %d d %d causal %d packed %d", dtype, by, n, heads, tq,
+         tk, d, causal, packed);
   const int width = heads * d, stride = packed ? 3 * width : width;
   ti_attention_shape s = { n, heads, tq, tk, d, stride, stride, stride, causal,
                            1.0f / sqrtf((float)d) };
@@ -391,8 +391,13 @@ static void check_dtype(ti_dtype dtype)
     }
     check_linear(dtype, linears[4], 1, 1, cublas ? " cublas" : "");
   }
-  for (const auto &a : attentions)
-    check_attention(dtype, a.n, a.heads, a.tq, a.tk, a.d, a.causal, a.packed);
+  for (int hopper = 0; hopper < 2; hopper++) {
+    if (plugin()->use_hopper(context(), hopper) != hopper || (hopper && dtype == TI_F32))
+      continue;
+    for (const auto &a : attentions)
+      check_attention(dtype, a.n, a.heads, a.tq, a.tk, a.d, a.causal, a.packed,
+                      hopper ? " hopper" : "");
+  }
   for (const auto &s : copies)
     check_copies(dtype, s);
   for (size_t count : { (size_t)1, (size_t)37, (size_t)4096 }) {

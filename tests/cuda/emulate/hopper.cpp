@@ -94,17 +94,19 @@ static void read_operand(float *out, uint64_t matrix, int count, int transposed,
   const unsigned groups_at = (unsigned)(matrix >> 32 & 0x3fff) << 4;
   const unsigned width = 256u >> swizzle;
 
-  if (!swizzle)
-    fail("an operand without swizzle is not emulated");
   for (unsigned i = 0; i < (unsigned)count; i++) {
     for (unsigned k = 0; k < 16; k++) {
       unsigned at = start;
 
-      if (transposed)
+      if (!swizzle)
+        at += i / 8 * groups_at + k / 8 * atoms +
+              (transposed ? k % 8 * 16 + i % 8 * 2 : i % 8 * 16 + k % 8 * 2);
+      else if (transposed)
         at += i / (width / 2) * atoms + k / 8 * groups_at + k % 8 * width + i % (width / 2) * 2;
       else
         at += i / 8 * groups_at + i % 8 * width + k * 2;
-      at ^= (at >> 7 & (width / 16 - 1)) << 4;
+      if (swizzle)
+        at ^= (at >> 7 & (width / 16 - 1)) << 4;
       out[k * (unsigned)count + i] = value_of(shared_at(at), is_half);
     }
   }

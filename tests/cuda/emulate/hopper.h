@@ -59,6 +59,10 @@ template <int COUNT> static inline void wgmma_hold(float (&)[COUNT])
 {
 }
 
+template <int COUNT> static inline void wgmma_hold(uint32_t (&)[COUNT][4])
+{
+}
+
 static inline void barrier_init_fence()
 {
 }
