@@ -10,77 +10,12 @@
  *
  * A block makes a BM x BN tile of y from 32 values of k at a time, through STAGES buffers filled by
  * asynchronous copies. Where tiles are too few for the device, k is split between blocks: partial
- * sums go to scratch and a second kernel adds them in a fixed order.
+ * sums go to scratch and a second kernel adds them in a fixed order. gemm_hopper.cu takes what it
+ * can on devices of compute capability 9.0.
  */
-#include "common.cuh"
-#include "gemm.h"
+#include "gemm.cuh"
 
 enum { GEMM_BK = 32, GEMM_STAGES = 4, GEMM_MAX_SPLITS = 16 };
-
-// ------------------------------------------------------------------ addresses
-
-/* first value of the sample of row m of a, and where its window begins */
-struct gemm_row {
-  size_t from;
-  int y, x;
-  bool inside;
-};
-
-template <bool BWD>
-static __device__ __forceinline__ gemm_row row_of(const gemm_problem &p, int m)
-{
-  const int x = m % p.out_w, y = m / p.out_w % p.out_h, n = m / p.out_w / p.out_h;
-  gemm_row r;
-
-  r.from = (size_t)n * p.h * p.w * p.channels;
-  r.y = BWD ? y * p.up + p.pad_top : y * p.stride - p.pad_top;
-  r.x = BWD ? x * p.up + p.pad_left : x * p.stride - p.pad_left;
-  r.inside = m < p.m;
-  return r;
-}
-
-/*
- * Offset of channel c of the pixel that tap of row r reads; false outside the image. Backward there
- * are up * up windows one after the other: an input pixel was read through each of its copies.
- */
-template <bool BWD>
-static __device__ __forceinline__ bool offset_of(size_t *at, const gemm_problem &p,
-                                                 const gemm_row &r, int tap, int c)
-{
-  int y, x;
-
-  if (BWD) {
-    const int window = tap / (p.kh * p.kw), t = tap % (p.kh * p.kw);
-
-    y = r.y + window / p.up - t / p.kw;
-    x = r.x + window % p.up - t % p.kw;
-    if (y < 0 || x < 0 || y % p.stride || x % p.stride)
-      return false;
-    y /= p.stride;
-    x /= p.stride;
-    if (y >= p.h || x >= p.w)
-      return false;
-  } else {
-    y = r.y + tap / p.kw;
-    x = r.x + tap % p.kw;
-    if (y < 0 || x < 0 || y >= p.h * p.up || x >= p.w * p.up)
-      return false;
-    y /= p.up;
-    x /= p.up;
-  }
-  *at = r.from + ((size_t)y * p.w + x) * p.channels + c;
-  return r.inside;
-}
-
-/* offset of b[n, k] */
-template <bool BWD>
-static __device__ __forceinline__ size_t weight_at(const gemm_problem &p, int n, int k)
-{
-  const int taps = p.kh * p.kw;
-
-  return BWD ? ((size_t)(k % p.channels) * taps + k / p.channels % taps) * p.n + n
-             : (size_t)n * p.k + k;
-}
 
 // ------------------------------------------------------------------ tensor cores
 
@@ -276,24 +211,6 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
   }
 }
 
-template <typename T>
-static __global__ void gemm_sum_kernel(gemm_buffers io, gemm_problem p)
-{
-  const size_t count = (size_t)p.m * p.n;
-
-  for (size_t i = grid_index(); i < count; i += grid_step()) {
-    float f = 0.0f;
-
-    for (int s = 0; s < p.splits; s++)
-      f += io.partial[s * count + i];
-    if (io.bias)
-      f += io.bias[i % p.n];
-    if (io.residual)
-      f += to_float(((const T *)io.residual)[i]);
-    from_float((T *)io.y + i, f);
-  }
-}
-
 // ------------------------------------------------------------------ float
 
 /* 64 x 64 of y a block, 4 x 4 a thread: the check of the kernels above */
@@ -399,10 +316,7 @@ static textinv_status gemm_run_16(ti_exec *e, const char *name, const gemm_buffe
   textinv_status status = wide ? gemm_launch<T, BWD, true>(e, name, io, p, large)
                                : gemm_launch<T, BWD, false>(e, name, io, p, large);
 
-  if (status >= 0 && p.splits > 1)
-    status = launch(e, "gemm_sum", gemm_sum_kernel<T>, ti_flat_blocks((size_t)p.m * p.n),
-                    TI_FLAT_THREADS, 0, io, p);
-  return status;
+  return status < 0 || p.splits == 1 ? status : gemm_sum<T>(e, io, p);
 }
 
 template <bool BWD>
@@ -411,6 +325,8 @@ static textinv_status gemm_run(ti_exec *e, const char *name, ti_dtype dtype, gem
 {
   const int multiprocessors = ti_cuda_multiprocessors(e);
 
+  if (ti_gemm_hopper_takes(e, dtype, &p) && ti_gemm_hopper_fits(&io))
+    return ti_gemm_hopper(e, name, dtype, io, p, BWD);
   gemm_split(&p, dtype, multiprocessors);
   if (gemm_scratch(&p) > e->scratch_bytes) {
     p.splits = 1;
@@ -429,6 +345,8 @@ size_t ti_cuda_gemm_scratch(const ti_exec *e, ti_dtype dtype, const gemm_problem
 {
   gemm_problem split = *p;
 
+  if (ti_gemm_hopper_takes(e, dtype, p))
+    return ti_gemm_hopper_scratch(e, p);
   gemm_split(&split, dtype, ti_cuda_multiprocessors(e));
   return gemm_scratch(&split);
 }

@@ -12,7 +12,7 @@ struct gemm_problem {
   int out_h, out_w;    /* of the grid that m runs over */
   int kh, kw;
   int stride, up, pad_top, pad_left;
-  int splits, split_k; /* k of one split, a multiple of 32; splits = 1: all */
+  int splits, split_k; /* k of one split, a multiple of the kernel's step; splits = 1: all */
 };
 
 struct gemm_buffers {
@@ -28,5 +28,12 @@ size_t ti_cuda_gemm_scratch(const ti_exec *e, ti_dtype dtype, const gemm_problem
 /* splits and split_k of p and partial of io are set here */
 textinv_status ti_cuda_gemm(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
                             gemm_problem p, int backward);
+
+/* the same on Hopper: gemm_hopper.cu; shapes that it takes, addresses that it takes */
+int ti_gemm_hopper_takes(const ti_exec *e, ti_dtype dtype, const gemm_problem *p);
+int ti_gemm_hopper_fits(const gemm_buffers *io);
+size_t ti_gemm_hopper_scratch(const ti_exec *e, const gemm_problem *p);
+textinv_status ti_gemm_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                              gemm_problem p, int backward);
 
 #endif /* TI_CUDA_GEMM_H */

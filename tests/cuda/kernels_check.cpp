@@ -115,12 +115,13 @@ static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
   t.compare(dv, 1.5);
 }
 
-static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int has_residual)
+static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int has_residual,
+                         const char *by)
 {
   s.oh = (s.h * s.up + s.pad_top + s.pad_bottom - s.kh) / s.stride + 1;
   s.ow = (s.w * s.up + s.pad_left + s.pad_right - s.kw) / s.stride + 1;
-  test t("conv2d n %d %dx%d %d->%d k %dx%d stride %d pad %d %d %d %d up %d bias %d residual %d", dtype,
-         s.n, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.pad_bottom,
+  test t("conv2d%s n %d %dx%d %d->%d k %dx%d stride %d pad %d %d %d %d up %d bias %d residual %d",
+         dtype, by, s.n, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.pad_bottom,
          s.pad_right, s.up, has_bias, has_residual);
   const size_t x_count = (size_t)s.n * s.h * s.w * s.cin, y_count = (size_t)s.n * s.oh * s.ow * s.cout;
   const float deviation = 1.0f / sqrtf((float)s.kh * s.kw * s.cin);
@@ -355,9 +356,22 @@ static void check_dtype(ti_dtype dtype)
     { 1, 2, 2, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },  /* split */
     { 1, 14, 20, 8, 136, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 }, /* large tiles */
   };
+  /* the same for Hopper: 64 channels lie within one tap */
+  static const ti_conv2d_shape hopper_convs[] = {
+    { 1, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },     /* same, split */
+    { 2, 9, 7, 64, 192, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },    /* odd sides, an odd tile of n */
+    { 3, 9, 8, 128, 72, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0 },
+    { 2, 16, 16, 64, 64, 3, 3, 2, 1, 1, 1, 1, 1, 0, 0 },   /* down */
+    { 1, 21, 18, 64, 128, 3, 3, 2, 0, 0, 1, 1, 1, 0, 0 },  /* the autoencoder's down */
+    { 1, 8, 9, 128, 64, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },    /* up */
+    { 1, 14, 15, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },
+    { 4, 9, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* tiles of 256 */
+    { 1, 35, 32, 128, 128, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0 },
+  };
   static const ti_linear_shape linears[] = {
     { 1, 8, 8 }, { 77, 768, 64 }, { 3, 5, 7 }, { 200, 40, 136 }, { 20, 640, 24 },
   };
+  static const ti_linear_shape hopper_linears[] = { { 77, 768, 64 }, { 100, 128, 320 }, { 300, 320, 640 } };
   static const struct {
     int n, heads, tq, tk, d, causal, packed;
   } attentions[] = {
@@ -377,11 +391,12 @@ static void check_dtype(ti_dtype dtype)
     check_groupnorm(dtype, s);
   for (const auto &s : layernorms)
     check_layernorm(dtype, s);
+  plugin()->use_hopper(context(), 0);
   for (const auto &s : convs) {
-    check_conv2d(dtype, s, 1, 0);
-    check_conv2d(dtype, s, 1, 1);
+    check_conv2d(dtype, s, 1, 0, "");
+    check_conv2d(dtype, s, 1, 1, "");
   }
-  check_conv2d(dtype, convs[0], 0, 0);
+  check_conv2d(dtype, convs[0], 0, 0, "");
   for (int cublas = 0; cublas < 2; cublas++) {
     if (plugin()->use_cublas(context(), cublas) != cublas)
       continue; /* not installed */
@@ -390,6 +405,15 @@ static void check_dtype(ti_dtype dtype)
       check_linear(dtype, s, 0, 1, cublas ? " cublas" : "");
     }
     check_linear(dtype, linears[4], 1, 1, cublas ? " cublas" : "");
+  }
+  if (plugin()->use_hopper(context(), 1) && dtype != TI_F32) {
+    plugin()->use_cublas(context(), 0);
+    for (const auto &s : hopper_convs)
+      check_conv2d(dtype, s, 1, (&s - hopper_convs) % 2, " hopper");
+    check_conv2d(dtype, hopper_convs[0], 0, 1, " hopper");
+    for (const auto &s : hopper_linears)
+      check_linear(dtype, s, 1, 1, " hopper");
+    plugin()->use_cublas(context(), 1);
   }
   for (int hopper = 0; hopper < 2; hopper++) {
     if (plugin()->use_hopper(context(), hopper) != hopper || (hopper && dtype == TI_F32))

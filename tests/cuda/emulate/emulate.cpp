@@ -38,7 +38,8 @@ static warp warps[MAX_THREADS / WARP];
 static int alive, at_barrier;
 static char block_sync;
 static unsigned char *shared;
-static std::vector<short> unfenced; /* of each 16 bytes of shared memory: whose copy, -1 = known to all */
+/* of each 16 bytes of shared memory: the thread that copied and did not fence, or -1 */
+static std::vector<short> unfenced;
 static const std::function<void()> *running;
 static std::mutex one_launch;
 
@@ -245,7 +246,10 @@ static void perform(const copy &c)
     memcpy(c.shared, c.global, 16);
   else
     memset(c.shared, 0, 16);
-  unfenced[(size_t)((unsigned char *)c.shared - shared) / 16] = (short)c.thread;
+  const size_t place = (size_t)((unsigned char *)c.shared - shared) / 16;
+
+  unfenced[place] = (short)c.thread;
+  workers[c.thread].unfenced.push_back((unsigned)place);
 }
 
 void copy_async(void *to, const void *global, bool valid)
@@ -283,10 +287,11 @@ void emulate_copy_wait(int newest)
 
 void async_fence()
 {
-  for (short &owner : unfenced) {
-    if (owner == self()->index)
-      owner = -1;
+  for (unsigned place : self()->unfenced) {
+    if (unfenced[place] == self()->index)
+      unfenced[place] = -1;
   }
+  self()->unfenced.clear();
 }
 
 unsigned shared_address(const void *p)
@@ -331,6 +336,7 @@ static void start_block(dim3 block, dim3 blocks, size_t shared_bytes)
     w->index = i;
     w->waiting = RUNNING;
     w->copies.clear();
+    w->unfenced.clear();
     w->group = 0;
     if (!w->f)
       w->f = fiber_new(STACK);

@@ -78,11 +78,8 @@ static void wait_at(wait reason, const void *place)
 
 // ------------------------------------------------------------------ products
 
-static float value_of(const void *p, int is_half)
+static float value_of(uint16_t h, int is_half)
 {
-  uint16_t h;
-
-  memcpy(&h, p, 2);
   return is_half ? ti_f16_to_f32(h) : ti_bf16_to_f32(h);
 }
 
@@ -94,27 +91,50 @@ static void read_operand(float *out, uint64_t matrix, int count, int transposed,
   const unsigned groups_at = (unsigned)(matrix >> 32 & 0x3fff) << 4;
   const unsigned width = 256u >> swizzle;
 
-  for (unsigned i = 0; i < (unsigned)count; i++) {
-    for (unsigned k = 0; k < 16; k++) {
+  for (unsigned i = 0; i < (unsigned)count; i += transposed ? 8 : 1) {
+    for (unsigned k = 0; k < 16; k += transposed ? 1 : 8) {
       unsigned at = start;
+      uint16_t chunk[8];
 
       if (!swizzle)
-        at += i / 8 * groups_at + k / 8 * atoms +
-              (transposed ? k % 8 * 16 + i % 8 * 2 : i % 8 * 16 + k % 8 * 2);
+        at += i / 8 * groups_at + k / 8 * atoms + (transposed ? k : i) % 8 * 16;
       else if (transposed)
         at += i / (width / 2) * atoms + k / 8 * groups_at + k % 8 * width + i % (width / 2) * 2;
       else
         at += i / 8 * groups_at + i % 8 * width + k * 2;
       if (swizzle)
         at ^= (at >> 7 & (width / 16 - 1)) << 4;
-      out[k * (unsigned)count + i] = value_of(shared_at(at), is_half);
+      memcpy(chunk, shared_at(at), 16);
+      for (unsigned j = 0; j < 8; j++)
+        out[transposed ? k * (unsigned)count + i + j : (k + j) * (unsigned)count + i] =
+            value_of(chunk[j], is_half);
     }
+  }
+}
+
+typedef float four __attribute__((vector_size(16)));
+
+/* sum[n] = a[16] b[16, n], of one row; most of the time of an emulated product */
+__attribute__((no_sanitize("address", "undefined")))
+static void multiply_row(float *sum, const float *a, const float *b, int n)
+{
+  for (int column = 0; column < n; column += 8) {
+    four low = {}, high = {};
+
+    for (int k = 0; k < 16; k++) {
+      const four *row = (const four *)(b + k * n + column);
+
+      low += a[k * 64] * row[0];
+      high += a[k * 64] * row[1];
+    }
+    ((four *)(sum + column))[0] = low;
+    ((four *)(sum + column))[1] = high;
   }
 }
 
 static void multiply(const product &m)
 {
-  static float a[16 * 64], b[16 * 256];
+  alignas(16) static float a[16 * 64], b[16 * 256], sum[256];
   const int n = m.p.n;
 
   if (!m.p.a_in_registers)
@@ -122,21 +142,18 @@ static void multiply(const product &m)
   for (int t = 0; m.p.a_in_registers && t < GROUP; t++) {
     for (int i = 0; i < 8; i++)
       a[(t % 4 * 2 + i % 2 + i / 4 * 8) * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8] =
-          value_of((const uint16_t *)m.a[t] + i, m.p.is_half);
+          value_of((uint16_t)(m.a[t][i / 2] >> i % 2 * 16), m.p.is_half);
   }
   read_operand(b, m.p.b_matrix, n, m.p.transposed_b, m.p.is_half);
   for (int row = 0; row < 64; row++) {
-    float sum[256] = {};
+    multiply_row(sum, a + row, b, n);
+    for (int lane = 0; lane < 4; lane++) {
+      float *d = m.d[row / 16 * 32 + row % 8 * 4 + lane] + row % 16 / 8 * 2;
 
-    for (int k = 0; k < 16; k++) {
-      for (int column = 0; column < n; column++)
-        sum[column] += a[k * 64 + row] * b[k * n + column];
-    }
-    for (int column = 0; column < n; column++) {
-      float *d = m.d[row / 16 * 32 + row % 8 * 4 + column % 8 / 2] + column / 8 * 4 +
-                 row % 16 / 8 * 2 + column % 2;
-
-      *d = sum[column] + (m.p.accumulate ? *d : 0.0f);
+      for (int column = lane * 2; column < n; column += 8, d += 4) {
+        d[0] = sum[column] + (m.p.accumulate ? d[0] : 0.0f);
+        d[1] = sum[column + 1] + (m.p.accumulate ? d[1] : 0.0f);
+      }
     }
   }
 }

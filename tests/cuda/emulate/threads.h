@@ -33,6 +33,7 @@ struct worker : emulate_thread {
   const void *place;
   /* asynchronous copies */
   std::vector<copy> copies;
+  std::vector<unsigned> unfenced; /* places of shared memory, in 16 bytes */
   int group;
 };
 
