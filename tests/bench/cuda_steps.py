@@ -1,43 +1,55 @@
 """Whole steps on a GPU at the size of Stable Diffusion 1.5, beside PyTorch: training steps and 50-step DDIM pictures.
 
-python tests/bench/cuda_steps.py [--batches 1,4] [--size LATENTS] [--steps N] [--rounds N] [--write FILE]
-                                 [--tasks train,image] [--systems textinv,script,torch,compile] [--device cpu]
+python tests/bench/cuda_steps.py [--jobs train-4,train-1,image-1] [--size LATENTS] [--steps N] [--rounds N] [--write FILE]
+                                 [--systems textinv,torch,script,compile] [--seconds N] [--device cpu]
 
-Random weights, bf16, one process for each system, the processes in turns. Systems:
+Random weights, bf16, one process for each system and job. Systems:
   textinv  textinv_invert() and textinv_generate(), called through ctypes
   script   the step of diffusers' textual inversion script: VAE in every step, gradient and AdamW of the whole table
-  torch    by hand: moments of the latents kept, rows alone learn, channels last, fused AdamW, eager with SDPA
-  compile  the same through torch.compile
+  torch    by hand: moments of the latents kept, rows alone learn, channels last, fused AdamW, cuDNN's algorithms
+           searched, eager with SDPA
+  compile  the same through torch.compile in its mode reduce-overhead, which captures CUDA graphs; where that fails in
+           the default mode
+All but compile take turns first, and their table is printed; then all do. Memory is the most that is in use without
+the CUDA context: of textinv as the driver counts it, of PyTorch what its allocator has reserved.
 --device cpu runs all of it on the CPU in float, to try the flow at a small size (--model sd1 --size 8).
 """
 import argparse
+import contextlib
 import json
 import os
+import select
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/parity'))
-SYSTEMS = {'train': ['textinv', 'script', 'torch', 'compile'], 'image': ['textinv', 'torch', 'compile']}
-PROMPT, WARM, SIDE = 'a photo of a <toy>', 3, 8  # steps that are not counted; pixels of a latent
+SYSTEMS = {'train': ['textinv', 'torch', 'script', 'compile'], 'image': ['textinv', 'torch', 'compile']}
+WARM, SIDE, ANSWER = 3, 8, 90  # steps that are not counted; pixels of a latent; seconds that a worker may take
 
 
 def folder_of(options):
     return ROOT / 'build/parity' / options.model
 
 
-# --- workers: prepare_SYSTEM(options) gives a call that returns the seconds of each step; options hold one task
+# --- workers: prepare_SYSTEM(options) gives a call that returns the seconds of each step; options hold one job
+
+
+def open_session(options):
+    import textinv_ctypes as ti
+    on_gpu = options.device == 'cuda'
+    return ti.Session(backend=ti.TEXTINV_BACKEND_CUDA if on_gpu else ti.TEXTINV_BACKEND_CPU,
+                      dtype=ti.TEXTINV_BF16 if on_gpu else ti.TEXTINV_F32)
 
 
 def prepare_textinv(options):
     import numpy as np
     import textinv_ctypes as ti
-    on_gpu = options.device == 'cuda'
-    session = ti.Session(backend=ti.TEXTINV_BACKEND_CUDA if on_gpu else ti.TEXTINV_BACKEND_CPU,
-                         dtype=ti.TEXTINV_BF16 if on_gpu else ti.TEXTINV_F32)
+    session = open_session(options)
     model = ti.Model(session, folder_of(options))
     pixels = options.size * SIDE
     if options.task == 'image':
@@ -62,38 +74,40 @@ def prepare_textinv(options):
     return train
 
 
-def timed(call, wait, count):
+def timed(call, wait, count, warm=WARM):
     times = []
-    for i in range(count + WARM):
+    for i in range(count + warm):
         began = time.perf_counter()
         call()
         wait()
         times.append(time.perf_counter() - began)
-    return times[WARM:]
+    return times[warm:]
 
 
 class Torch:
     """The networks of a folder on the device, and random data for them."""
 
-    def __init__(self, options, compiled):
+    def __init__(self, options, mode=None, tuned=True):
         import torch
         import models
         D, folder = models.diffusers, folder_of(options)
+        torch.backends.cudnn.benchmark = tuned
         self.torch, self.options, self.device = torch, options, torch.device(options.device)
         self.kind = torch.bfloat16 if options.device == 'cuda' else torch.float32
         self.wait = torch.cuda.synchronize if options.device == 'cuda' else lambda: None
         self.scheduler = D.DDIMScheduler.from_pretrained(folder / 'scheduler')
-        unet, vae = D.UNet2DConditionModel.from_pretrained(folder / 'unet'), D.AutoencoderKL.from_pretrained(folder / 'vae')
-        text = models.transformers.CLIPTextModel.from_pretrained(folder / 'text_encoder')
-        self.unet, self.vae, self.text = (m.eval().requires_grad_(False).to(self.device, self.kind)
-                                          for m in (unet, vae, text))
-        self.unet.to(memory_format=torch.channels_last)
-        self.vae.to(memory_format=torch.channels_last)
+        parts = [(D.UNet2DConditionModel, 'unet'), (D.AutoencoderKL, 'vae'),
+                 (models.transformers.CLIPTextModel, 'text_encoder')]
+        self.unet, self.vae, self.text = (c.from_pretrained(folder / name, dtype=self.kind).eval().requires_grad_(False)
+                                          .to(self.device) for c, name in parts)
+        if tuned:
+            self.unet.to(memory_format=torch.channels_last)
+            self.vae.to(memory_format=torch.channels_last)
         self.words = len(self.text.get_input_embeddings().weight)
         self.alphas = self.scheduler.alphas_cumprod.to(self.device)
         self.run_unet, self.run_text, self.decode = self.unet, self.text, self.vae.decode
-        if compiled:
-            how = {'backend': options.backend, **({'mode': options.mode} if options.mode else {})}
+        if mode:
+            how = {'backend': options.backend, **({'mode': mode} if options.backend == 'inductor' else {})}
             self.run_unet, self.run_text = torch.compile(self.unet, **how), torch.compile(self.text, **how)
             self.decode = torch.compile(self.vae.decode, **how)
 
@@ -117,8 +131,8 @@ class Torch:
         return self.torch.nn.functional.mse_loss(out.float(), noise.float())
 
 
-def prepare_torch(options, compiled=False):
-    t = Torch(options, compiled)
+def prepare_torch(options, mode=None):
+    t = Torch(options, mode)
     torch = t.torch
     if options.task == 'image':
         return prepare_image(t)
@@ -144,7 +158,7 @@ def prepare_torch(options, compiled=False):
 
 def prepare_script(options):
     """What the published script does in a step, without its data loader."""
-    t = Torch(options, False)
+    t = Torch(options, tuned=False)
     torch = t.torch
     table = t.text.get_input_embeddings()
     weight = torch.cat([table.weight.data, table.weight.data[:1]]).float()
@@ -187,11 +201,27 @@ def prepare_image(t):
             picture = t.decode(latents / t.vae.config.scaling_factor).sample
             return (picture.float().clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8).cpu()
 
-    return lambda: timed(image, t.wait, 1)
+    return lambda: timed(image, t.wait, 2, warm=0)
 
 
 def prepare_compile(options):
-    return prepare_torch(options, compiled=True)
+    import torch
+    for mode in ('reduce-overhead', 'default'):
+        try:
+            turn = prepare_torch(options, mode)
+            turn()
+            turn.note = mode
+            return turn
+        except Exception as failure:  # noqa: BLE001
+            error = failure
+            print(f'{mode}: {error}', flush=True)
+            torch._dynamo.reset()
+    raise error
+
+
+def prepare_context(options):
+    session = open_session(options)
+    return lambda: session and []
 
 
 def prepare_peak(options):
@@ -210,61 +240,90 @@ def prepare_peak(options):
 
 
 PREPARE = {'textinv': prepare_textinv, 'script': prepare_script, 'torch': prepare_torch, 'compile': prepare_compile,
-           'peak': prepare_peak}
-
-
-def device_bytes():
-    """Bytes in use on the device, by all processes."""
-    out = subprocess.run(['nvidia-smi', '--query-gpu=memory.used', '--format=csv,noheader,nounits'], capture_output=True,
-                         text=True).stdout
-    return int(out.split()[0]) * 2 ** 20 if out.split() else 0
+           'peak': prepare_peak, 'context': prepare_context}
 
 
 def work(options):
-    """One line of JSON for each line read: the seconds of steps. The first turn warms up."""
+    """A line of JSON for each line read: to the first, which loads and warms up, then the seconds of steps."""
     output = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
-
-    def answer(**fields):
-        print(json.dumps(fields), file=output, flush=True)
-
-    try:
-        before = device_bytes() if options.device == 'cuda' else 0
-        turn = PREPARE[options.worker](options)
-        turn()
-        answer(memory=device_bytes() - before if options.device == 'cuda' else 0)
-    except Exception as error:  # noqa: BLE001
-        return answer(error=f'{type(error).__name__}: {error}'.splitlines()[0])
+    turn = None
     for _ in sys.stdin:
-        answer(seconds=turn())
+        try:
+            if turn:
+                answer = {'seconds': turn()}
+            else:
+                turn = PREPARE[options.worker](options)
+                turn()
+                answer = {'note': getattr(turn, 'note', '')}
+                if options.device == 'cuda' and 'torch' in sys.modules:
+                    answer['memory'] = sys.modules['torch'].cuda.max_memory_reserved()
+        except Exception as error:  # noqa: BLE001
+            answer = {'error': f'{type(error).__name__}: {error}'.splitlines()[0]}
+        print(json.dumps(answer), file=output, flush=True)
 
 
 # --- the run
 
 
+def device_bytes():
+    """Bytes in use on the device, by all processes."""
+    import pynvml
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used
+
+
+@contextlib.contextmanager
+def watched(options):
+    """A list that gets the bytes of the device that came into use meanwhile, at most."""
+    peak, running = [0], options.device == 'cuda'
+    if not running:
+        yield peak
+        return
+    before = device_bytes()
+
+    def watch():
+        while running:
+            peak[0] = max(peak[0], device_bytes() - before)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield peak
+    running = False
+    thread.join()
+
+
 class Worker:
-    def __init__(self, system, task, batch, options):
-        self.system, self.seconds = system, []
+    """A process that waits for lines."""
+
+    def __init__(self, system, options, job='train-1'):
+        self.system, self.seconds, self.error, self.note, self.memory = system, [], None, '', 0
+        arguments = ['--size', options.size, '--model', options.model, '--device', options.device, '--steps', options.steps,
+                     '--sampler-steps', options.sampler_steps, '--backend', options.backend]
         self.process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', __file__, '--worker', system, '--task', task, '--batch', str(batch),
-             '--size', str(options.size), '--model', options.model, '--device', options.device, '--steps',
-             str(options.steps), '--sampler-steps', str(options.sampler_steps), '--backend', options.backend, '--mode',
-             options.mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            stderr=None if options.trace else subprocess.DEVNULL)
-        answer = self.read()
-        self.error, self.memory = answer.get('error'), answer.get('memory', 0)
+            [sys.executable, '-W', 'ignore', __file__, '--worker', system, '--jobs', job, *map(str, arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=None if options.trace else subprocess.DEVNULL)
 
-    def read(self):
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {'error': f'ended with status {self.process.wait()}'}
-
-    def turn(self):
+    def ask(self):
         if not self.error:
             self.process.stdin.write('\n')
             self.process.stdin.flush()
-            answer = self.read()
-            self.error = answer.get('error')
-            self.seconds += answer.get('seconds', [])
+
+    def read(self, limit=ANSWER):
+        """Takes the answer, at most limit seconds later."""
+        if self.error:
+            return
+        if not select.select([self.process.stdout], [], [], max(limit, 0))[0]:
+            self.error = 'no answer in time'
+            self.process.kill()
+            return
+        line = self.process.stdout.readline()
+        answer = json.loads(line) if line else {'error': f'ended with status {self.process.wait()}'}
+        self.error = answer.get('error')
+        self.note = answer.get('note', self.note)
+        self.memory = answer.get('memory', self.memory)
+        self.seconds += answer.get('seconds', [])
 
     def end(self):
         self.process.stdin.close()
@@ -276,7 +335,7 @@ def count_flops(options):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     import models
-    size, full = options.size, options.model == 'sd15-full'
+    size, full = options.size, options.model.startswith('sd15')
     width = json.loads((folder_of(options) / 'text_encoder/config.json').read_text())['hidden_size']
     with torch.device('meta'):
         unet, vae, _, _ = models.parts_sd1(49408, full=full)
@@ -292,29 +351,42 @@ def count_flops(options):
             'image': 2 * options.sampler_steps * forward.get_total_flops() + decode.get_total_flops()}
 
 
-def measure(task, batch, flops, options):
-    """Rows of the table: system, median and least ms, samples a second, percent of the peak, memory, ratio."""
-    systems = [s for s in SYSTEMS[task] if s in options.systems.split(',')]
-    workers = [Worker(system, task, batch, options) for system in [*systems, 'peak']]
-    for _ in range(options.rounds):
+class Table:
+    def __init__(self, options, context, flops):
+        import torch
+        where = torch.cuda.get_device_name() if options.device == 'cuda' else 'CPU'
+        self.options, self.flops, self.context = options, flops, context
+        self.heading = [
+            '## On a GPU', '',
+            f'`{"make bench-cuda" if options.device == "cuda" else "tests/bench/cuda_steps.py --device cpu"}`, '
+            f'{time.strftime("%Y-%m-%d")}, {where}, PyTorch {torch.__version__}, Stable Diffusion 1.5 shapes, latents '
+            f'{options.size} x {options.size}. Memory is without the CUDA context, which takes '
+            f'{context / 2 ** 20:.0f} MiB.', '',
+            '| step | system | median ms | least ms | of the matrix peak | GiB | textinv / it |',
+            '|---|---|---|---|---|---|---|']
+
+    def rows(self, job, workers, peak):
+        """Of one job; peak: seconds of a matrix product"""
+        task, batch = job.split('-')
+        name = f'train, batch {batch}' if task == 'train' else f'image, DDIM {self.options.sampler_steps}'
+        rate = 2 * 8192 ** 3 / statistics.median(peak.seconds or [float('nan')])
+        ours = statistics.median(workers[0].seconds or [float('nan')])
         for worker in workers:
-            worker.turn()
-    for worker in workers:
-        worker.end()
-    peak = 2 * 8192 ** 3 / statistics.median(workers[-1].seconds) if workers[-1].seconds else float('nan')
-    ours = statistics.median(workers[0].seconds or [float('nan')])
-    name = f'train, batch {batch}' if task == 'train' else f'image, DDIM {options.sampler_steps}'
-    rows = []
-    for worker in workers[:-1]:
-        if worker.error:
-            rows.append(f'| {name} | {worker.system} | {worker.error} | | | | |')
-            continue
-        median = statistics.median(worker.seconds)
-        rows.append(f'| {name} | {worker.system} | {1e3 * median:.2f} | {1e3 * min(worker.seconds):.2f} '
-                    f'| {100 * flops[task] * batch / median / peak:.1f} % | {worker.memory / 2 ** 30:.2f} '
-                    f'| {ours / median:.2f} |')
-    return [*rows, f'| {name} | matrix product of 8192 | {1e3 * 2 * 8192 ** 3 / peak:.2f} | | 100 % '
-                   f'({peak * 1e-12:.0f} TFLOP/s) | | |'], all(not w.error for w in workers)
+            system = worker.system + (f' ({worker.note})' if worker.note else '')
+            if worker.error:
+                yield f'| {name} | {system} | {worker.error} | | | | |'
+            if worker.seconds:
+                median = statistics.median(worker.seconds)
+                yield (f'| {name} | {system} | {1e3 * median:.2f} | {1e3 * min(worker.seconds):.2f} '
+                       f'| {100 * self.flops[task] * int(batch) / median / rate:.1f} % '
+                       f'| {worker.memory / 2 ** 30:.2f} | {ours / median:.2f} |')
+
+    def show(self, jobs, peak):
+        lines = [*self.heading, *(row for job, workers in jobs.items() for row in self.rows(job, workers, peak)),
+                 f'| | matrix product of 8192 | {1e3 * statistics.median(peak.seconds or [float("nan")]):.2f} | | 100 % | | |']
+        print('\n'.join(lines), flush=True)
+        if self.options.write:
+            write(self.options.write, lines)
 
 
 def write(path, lines):
@@ -330,49 +402,91 @@ def write(path, lines):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--tasks', default='train,image')
-    parser.add_argument('--batches', default='1,4')
+    parser.add_argument('--jobs', default='train-4,train-1,image-1', help='tasks and their batches')
     parser.add_argument('--size', type=int, default=64, help='side of the latents')
     parser.add_argument('--steps', type=int, default=20, help='training steps that count, each turn')
     parser.add_argument('--sampler-steps', type=int, default=50)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--model', default='sd15-full', choices=['sd15-full', 'sd1'])
+    parser.add_argument('--rounds', type=int, default=2)
+    parser.add_argument('--model', default='sd15-bf16', choices=['sd15-bf16', 'sd1'])
     parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'])
-    parser.add_argument('--systems', default='textinv,script,torch,compile')
+    parser.add_argument('--systems', default='textinv,torch,script,compile')
     parser.add_argument('--backend', default='inductor', help='of torch.compile')
-    parser.add_argument('--mode', default='', help='of torch.compile, such as max-autotune')
+    parser.add_argument('--seconds', type=float, default=400, help='what is not compiled when they have passed is left out')
     parser.add_argument('--write', type=Path, help='a file whose section "On a GPU" becomes the table')
     parser.add_argument('--trace', action='store_true', help='show what the workers print')
     parser.add_argument('--worker', choices=PREPARE, help=argparse.SUPPRESS)
-    parser.add_argument('--task', help=argparse.SUPPRESS)
-    parser.add_argument('--batch', type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
+        options.task, options.batch = options.jobs.split('-')[0], int(options.jobs.split('-')[1])
         return work(options)
+    began = time.perf_counter()
+
+    def left():
+        return options.seconds - (time.perf_counter() - began)
+
+    def told(what):
+        print(f'{time.perf_counter() - began:6.1f} s: {what}', flush=True)
+
     import torch
     import models
     if options.device == 'cuda' and not torch.cuda.is_available():
         sys.exit('cuda_steps: no CUDA device, or no driver for it')
     models.model(options.model)
+    told('the model is there')
+
+    def workers_of(job, late):
+        return [Worker(s, options, job) for s in SYSTEMS[job.split('-')[0]]
+                if s in options.systems.split(',') and (s == 'compile') == late]
+
+    # memory is measured with nothing else on the device
+    with watched(options) as context:
+        worker = Worker('context', options)
+        worker.ask()
+        worker.read()
+        worker.end()
+    jobs, peak = {job: workers_of(job, False) for job in options.jobs.split(',')}, Worker('peak', options)
+    for workers in jobs.values():
+        if workers[0].system == 'textinv':
+            with watched(options) as used:
+                workers[0].ask()
+                workers[0].read()
+            workers[0].memory = used[0] - context[0]
+    told('textinv has run')
+    others = [w for workers in jobs.values() for w in workers if w.system != 'textinv'] + [peak]
+    for worker in others:
+        worker.ask()
     flops = count_flops(options)
-    where = torch.cuda.get_device_name() if options.device == 'cuda' else 'CPU'
-    lines = ['## On a GPU', '',
-             f'`{"make bench-cuda" if options.device == "cuda" else "tests/bench/cuda_steps.py --device cpu"}`, '
-             f'{time.strftime("%Y-%m-%d")}, {where}, PyTorch {torch.__version__}, Stable Diffusion 1.5 shapes, '
-             f'latents {options.size} x {options.size}.', '',
-             '| step | system | median ms | least ms | of the matrix peak | GB | textinv / it |',
-             '|---|---|---|---|---|---|---|']
-    print('\n'.join(lines), flush=True)
-    good = True
-    for task in options.tasks.split(','):
-        for batch in [int(b) for b in options.batches.split(',')] if task == 'train' else [1]:
-            rows, fine = measure(task, batch, flops, options)
-            good = good and fine
-            print('\n'.join(rows), flush=True)
-            lines += rows
-    if options.write:
-        write(options.write, lines)
-    return 0 if good else 1
+    for worker in others:
+        worker.read()
+    told('the others have run')
+
+    def turns():
+        for _ in range(options.rounds):
+            for workers in jobs.values():
+                for worker in [*workers, peak]:
+                    worker.ask()
+                    worker.read()
+
+    turns()
+    table = Table(options, context[0], flops)
+    table.show(jobs, peak)
+    late = {job: workers_of(job, True) for job in jobs}
+    if any(late.values()):
+        for workers in late.values():
+            for worker in workers:
+                worker.ask()
+        for job, workers in late.items():
+            for worker in workers:
+                worker.read(left())
+            jobs[job] += workers
+        told('torch.compile has run')
+        turns()
+        table.show(jobs, peak)
+    everything = [w for workers in jobs.values() for w in workers]
+    for worker in [*everything, peak]:
+        worker.end()
+    told('the end')
+    return any(w.error for w in everything)
 
 
 if __name__ == '__main__':
