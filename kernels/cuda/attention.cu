@@ -167,6 +167,51 @@ static __global__ void plain_dkv_kernel(attention_buffers io, ti_attention_shape
   store_row((T *)io.dv + w.v_from + (size_t)w.row * s.v_stride, dv, s.d, 1.0f);
 }
 
+/* delta = sum of do o, eight lanes a row of a head */
+template <typename T>
+static __global__ void attention_delta_kernel(attention_buffers io, ti_attention_shape s)
+{
+  const size_t i = grid_index() / 8, count = (size_t)s.n * s.heads * s.tq;
+  float sum = 0.0f;
+
+  for (int c = threadIdx.x % 8 * 8; c < s.d && i < count; c += 64) {
+    float a[8], b[8];
+
+    load_vector(a, (const T *)io.d_o + i * s.d + c);
+    load_vector(b, (const T *)io.o + i * s.d + c);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      sum = fmaf(a[j], b[j], sum);
+  }
+#pragma unroll
+  for (int lanes = 4; lanes > 0; lanes /= 2)
+    sum += shuffle_xor(sum, lanes);
+  if (i < count && threadIdx.x % 8 == 0) {
+    const size_t head = i % s.heads, row = i / s.heads % s.tq, n = i / s.heads / s.tq;
+
+    io.delta[(n * s.heads + head) * s.tq + row] = sum;
+  }
+}
+
+template <typename T>
+static __global__ void attention_sum_kernel(attention_buffers io, ti_attention_shape s)
+{
+  const size_t part = (size_t)s.n * s.heads * s.tk * s.d;
+
+  for (size_t i = grid_index(); i < 2 * part; i += grid_step()) {
+    const int is_v = i >= part;
+    const size_t j = i % part, c = j % s.d, key = j / s.d % s.tk, head = j / s.d / s.tk;
+    const float *from = io.partial + is_v * io.splits * part + j;
+    T *to = (T *)(is_v ? io.dv : io.dk);
+    float sum = 0.0f;
+
+    for (int k = 0; k < io.splits; k++)
+      sum += from[k * part];
+    from_float(to + (head / s.heads * s.tk + key) * (is_v ? s.v_stride : s.k_stride) +
+                   head % s.heads * s.d + c, sum);
+  }
+}
+
 // ------------------------------------------------------------------ launchers
 
 static unsigned warp_blocks(const ti_attention_shape *s, int tokens)
@@ -264,6 +309,25 @@ extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void
   TI_WITH_DTYPE(dtype, return s->d <= 160 ? plain_fwd<T, 5>(e, &b, s) : plain_fwd<T, 16>(e, &b, s));
 }
 
+static textinv_status tensor_core_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
+                                      const ti_attention_shape *s)
+{
+  const size_t rows = (size_t)s->n * s->heads * s->tq;
+  textinv_status status;
+
+  TI_WITH_DTYPE_16(dtype, status = launch(e, "attention_delta", attention_delta_kernel<T>,
+                                          (unsigned)ti_ceil_div(rows, 16), 128, 0, *b, *s));
+  if (status >= 0)
+    status = ti_cuda_hopper(e) ? ti_cuda_attention_hopper_bwd(e, dtype, b, s)
+                               : ti_cuda_attention_mma_bwd(e, dtype, b, s);
+  if (status < 0 || !b->dk || b->splits == 1)
+    return status;
+  const size_t sums = 2 * (size_t)s->n * s->heads * s->tk * s->d;
+
+  TI_WITH_DTYPE_16(dtype, return launch(e, "attention_sum", attention_sum_kernel<T>,
+                                        ti_flat_blocks(sums), TI_FLAT_THREADS, 0, *b, *s));
+}
+
 extern "C" textinv_status ti_cuda_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *dk,
                                                 void *dv, const void *do_, const void *o,
                                                 const float *lse, const void *q, const void *k,
@@ -291,6 +355,6 @@ extern "C" textinv_status ti_cuda_attention_bwd(ti_exec *e, ti_dtype dtype, void
   b.partial = (float *)((char *)e->scratch + delta_bytes(s));
   b.splits = ti_cuda_attention_splits(s);
   if (ti_cuda_attention_is_wide(dtype, &b, s))
-    return ti_cuda_attention_mma_bwd(e, dtype, &b, s);
+    return tensor_core_bwd(e, dtype, &b, s);
   TI_WITH_DTYPE(dtype, return s->d <= 160 ? plain_bwd<T, 5>(e, &b, s) : plain_bwd<T, 16>(e, &b, s));
 }

@@ -21,8 +21,9 @@ int ti_cuda_attention_is_wide(ti_dtype dtype, const attention_buffers *b,
 int ti_cuda_attention_splits(const ti_attention_shape *s);
 
 /*
- * On tensor cores: attention_mma.cu, attention_mma_bwd.cu, of Hopper: attention_hopper.cu; any
- * shape: attention.cu.
+ * On tensor cores: attention_mma.cu, attention_mma_bwd.cu, of Hopper: attention_hopper.cu,
+ * attention_hopper_bwd.cu; any shape: attention.cu. Backward: dq, dk and dv or their parts; delta is
+ * there.
  */
 textinv_status ti_cuda_attention_mma(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                      const ti_attention_shape *s);
@@ -30,5 +31,7 @@ textinv_status ti_cuda_attention_hopper(ti_exec *e, ti_dtype dtype, const attent
                                         const ti_attention_shape *s);
 textinv_status ti_cuda_attention_mma_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                          const ti_attention_shape *s);
+textinv_status ti_cuda_attention_hopper_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
+                                            const ti_attention_shape *s);
 
 #endif /* TI_CUDA_ATTENTION_H */

@@ -2,9 +2,9 @@
  * Attention on Hopper, forward, as in attention_mma.cu: a warpgroup owns 64 queries of one head, a
  * block has one or two of them, which share the tiles of keys and values.
  *
- * A warpgroup's products and its softmax follow each other; other warpgroups of the multiprocessor
- * (four, for heads of 64 at most) keep the one unit busy meanwhile with the other. The next keys and
- * values are under way during a tile.
+ * A warpgroup's products and its softmax follow each other; the other warpgroups of the
+ * multiprocessor (four in all, for heads of 96 at most) keep both units busy meanwhile. The next keys
+ * and values are under way during a tile.
  */
 #include "attention_hopper.cuh"
 
@@ -56,7 +56,8 @@ static __global__ void __launch_bounds__(hopper_fwd<D>::threads, hopper_fwd<D>::
       T *next = stages + (tile + 1) % 2 * STAGE;
 
       load_planes<T, KEYS, N, THREADS>(next, k, (tile + 1) * KEYS, s.tk, s.k_stride, s.d);
-      load_planes<T, KEYS, N, THREADS>(next + KEYS * D, v, (tile + 1) * KEYS, s.tk, s.v_stride, s.d);
+      load_planes<T, KEYS, N, THREADS>(next + KEYS * D, v, (tile + 1) * KEYS, s.tk, s.v_stride,
+                                       s.d);
       copy_commit();
     }
     wgmma_fence();

@@ -3,6 +3,7 @@
 #define TI_CUDA_ATTENTION_MMA_CUH
 
 #include "attention.h"
+#include "attention_softmax.cuh"
 #include "common.cuh"
 
 enum { ATTENTION_THREADS = 128, ATTENTION_ROWS = 64 };
@@ -143,6 +144,44 @@ static __device__ __forceinline__ void store_rows(T *to, const float (&c)[D / 2]
       if (column < d)
         *(uint32_t *)(to + (size_t)row * stride + column) =
             pack(c[4 * j + half * 2] * factor, c[4 * j + half * 2 + 1] * factor, T());
+    }
+  }
+}
+
+/* log2 of the softmax's divisor and delta of a row; 0 where there is none */
+static __device__ __forceinline__ float2 row_sums(const attention_buffers &io,
+                                                  const ti_attention_shape &s, int row)
+{
+  const size_t at = (size_t)blockIdx.y * s.tq + row;
+
+  return row < s.tq ? make_float2(io.lse[at] * TI_LOG2_E, io.delta[at]) : make_float2(0.0f, 0.0f);
+}
+
+/* 16 rows of dk and dv from first on, or their part of the queries */
+template <typename T, int D>
+static __device__ __forceinline__ void store_gradients(const attention_buffers &io,
+                                                       const ti_attention_shape &s,
+                                                       const float (&dk)[D / 2],
+                                                       const float (&dv)[D / 2], int first)
+{
+  const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads, lane = threadIdx.x % 32;
+  const size_t part = (size_t)s.n * s.heads * s.tk * s.d;
+  float *to = io.partial + blockIdx.z * part + (size_t)blockIdx.y * s.tk * s.d;
+
+  if (io.splits == 1) {
+    store_rows<T, D>((T *)io.dk + (size_t)n * s.tk * s.k_stride + head * s.d, dk, first, s.tk,
+                     s.k_stride, s.d, s.scale, s.scale);
+    store_rows<T, D>((T *)io.dv + (size_t)n * s.tk * s.v_stride + head * s.d, dv, first, s.tk,
+                     s.v_stride, s.d, 1.0f, 1.0f);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < D / 2; i++) {
+    const int key = first + lane / 4 + i / 2 % 2 * 8, c = i / 4 * 8 + lane % 4 * 2 + i % 2;
+
+    if (key < s.tk && c < s.d) {
+      to[(size_t)key * s.d + c] = dk[i] * s.scale;
+      to[io.splits * part + (size_t)key * s.d + c] = dv[i];
     }
   }
 }

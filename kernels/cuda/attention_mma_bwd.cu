@@ -17,32 +17,6 @@ template <int D> struct step_rows {
 
 // ------------------------------------------------------------------ kernels
 
-/* delta = sum of do o, eight lanes a row of a head */
-template <typename T>
-static __global__ void attention_delta_kernel(attention_buffers io, ti_attention_shape s)
-{
-  const size_t i = grid_index() / 8, count = (size_t)s.n * s.heads * s.tq;
-  float sum = 0.0f;
-
-  for (int c = threadIdx.x % 8 * 8; c < s.d && i < count; c += 64) {
-    float a[8], b[8];
-
-    load_vector(a, (const T *)io.d_o + i * s.d + c);
-    load_vector(b, (const T *)io.o + i * s.d + c);
-#pragma unroll
-    for (int j = 0; j < 8; j++)
-      sum = fmaf(a[j], b[j], sum);
-  }
-#pragma unroll
-  for (int lanes = 4; lanes > 0; lanes /= 2)
-    sum += shuffle_xor(sum, lanes);
-  if (i < count && threadIdx.x % 8 == 0) {
-    const size_t head = i % s.heads, row = i / s.heads % s.tq, n = i / s.heads / s.tq;
-
-    io.delta[(n * s.heads + head) * s.tq + row] = sum;
-  }
-}
-
 template <typename T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks)
     attention_dq_kernel(attention_buffers io, ti_attention_shape s)
@@ -63,7 +37,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks
   const int visible[2] = { s.causal ? min(keys, row0 + 1) : keys,
                            s.causal ? min(keys, row0 + 9) : keys };
   const float scale = s.scale * TI_LOG2_E;
-  float acc[1][D / 2] = {}, lse[2], delta[2];
+  const float2 sums[2] = { row_sums(io, s, row0), row_sums(io, s, row0 + 8) };
+  float acc[1][D / 2] = {};
   uint32_t fq[1][D / 16][4], fdo[1][D / 16][4];
 
   load_tile<T, D, ATTENTION_ROWS>(q_tile, q, first, s.tq, s.q_stride, s.d);
@@ -72,14 +47,6 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks
   load_tile<T, D, KEYS>(stages, k, 0, s.tk, s.k_stride, s.d);
   load_tile<T, D, KEYS>(stages + TILE, v, 0, s.tk, s.v_stride, s.d);
   copy_commit();
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int row = row0 + half * 8;
-    const size_t at = (size_t)blockIdx.y * s.tq + row;
-
-    lse[half] = row < s.tq ? io.lse[at] * TI_LOG2_E : 0.0f;
-    delta[half] = row < s.tq ? io.delta[at] : 0.0f;
-  }
   copy_wait<1>();
   __syncthreads();
   load_rows<T, D>(fq[0], q_tile, warp * 16);
@@ -103,7 +70,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks
       mask_columns<KEYS>(p[0], tile * KEYS, visible);
 #pragma unroll
     for (int i = 0; i < KEYS / 2; i++)
-      p[0][i] = exp2_fast(fmaf(p[0][i], scale, -lse[i / 2 % 2])) * (dp[0][i] - delta[i / 2 % 2]);
+      p[0][i] = exp2_fast(fmaf(p[0][i], scale, -sums[i / 2 % 2].x)) *
+                (dp[0][i] - sums[i / 2 % 2].y);
     multiply_columns<T, D, KEYS, 1>(acc, p, k_tile);
   }
   store_rows<T, D>((T *)io.dq + (size_t)n * s.tq * s.q_stride + head * s.d, acc[0],
@@ -149,15 +117,6 @@ template <typename T, int D> struct first_operand<T, D, false> {
     }
   }
 };
-
-/* log2 of the softmax's divisor and delta of a row; 0 where there is none */
-static __device__ __forceinline__ float2 row_sums(const attention_buffers &io,
-                                                  const ti_attention_shape &s, int row)
-{
-  const size_t at = (size_t)blockIdx.y * s.tq + row;
-
-  return row < s.tq ? make_float2(io.lse[at] * TI_LOG2_E, io.delta[at]) : make_float2(0.0f, 0.0f);
-}
 
 template <typename T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks)
@@ -242,44 +201,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks
       sums[(step + 1) % 2 * QUERIES + threadIdx.x] = next_sums;
   }
   copy_wait<0>();
-  if (io.splits == 1) {
-    store_rows<T, D>((T *)io.dk + (size_t)n * s.tk * s.k_stride + head * s.d, dk[0],
-                     first + warp * 16, s.tk, s.k_stride, s.d, s.scale, s.scale);
-    store_rows<T, D>((T *)io.dv + (size_t)n * s.tk * s.v_stride + head * s.d, dv[0],
-                     first + warp * 16, s.tk, s.v_stride, s.d, 1.0f, 1.0f);
-    return;
-  }
-  const size_t part = (size_t)s.n * s.heads * s.tk * s.d;
-  float *to = io.partial + blockIdx.z * part + (size_t)blockIdx.y * s.tk * s.d;
-
-#pragma unroll
-  for (int i = 0; i < D / 2; i++) {
-    const int key = key0 + i / 2 % 2 * 8, c = i / 4 * 8 + lane % 4 * 2 + i % 2;
-
-    if (key < s.tk && c < s.d) {
-      to[(size_t)key * s.d + c] = dk[0][i] * s.scale;
-      to[io.splits * part + (size_t)key * s.d + c] = dv[0][i];
-    }
-  }
-}
-
-template <typename T>
-static __global__ void attention_sum_kernel(attention_buffers io, ti_attention_shape s)
-{
-  const size_t part = (size_t)s.n * s.heads * s.tk * s.d;
-
-  for (size_t i = grid_index(); i < 2 * part; i += grid_step()) {
-    const int is_v = i >= part;
-    const size_t j = i % part, c = j % s.d, key = j / s.d % s.tk, head = j / s.d / s.tk;
-    const float *from = io.partial + is_v * io.splits * part + j;
-    T *to = (T *)(is_v ? io.dv : io.dk);
-    float sum = 0.0f;
-
-    for (int k = 0; k < io.splits; k++)
-      sum += from[k * part];
-    from_float(to + (head / s.heads * s.tk + key) * (is_v ? s.v_stride : s.k_stride) +
-                   head % s.heads * s.d + c, sum);
-  }
+  store_gradients<T, D>(io, s, dk[0], dv[0], first + warp * 16);
 }
 
 // ------------------------------------------------------------------ launchers
@@ -292,21 +214,15 @@ static textinv_status bwd(ti_exec *e, const attention_buffers *b, const ti_atten
   const size_t row = pitch<D>::values * sizeof(T);
   const dim3 q_grid((unsigned)ti_ceil_div((size_t)s->tq, ATTENTION_ROWS), heads);
   const dim3 k_grid((unsigned)ti_ceil_div((size_t)s->tk, ATTENTION_ROWS), heads, (unsigned)b->splits);
-  textinv_status status =
-      launch(e, "attention_delta", attention_delta_kernel<T>,
-             dim3((unsigned)ti_ceil_div((size_t)heads * s->tq, 16)), 128, 0, *b, *s);
+  textinv_status status = TEXTINV_OK;
 
-  if (status >= 0 && b->dq)
+  if (b->dq)
     status = launch(e, "attention_dq", attention_dq_kernel<T, D>, q_grid, ATTENTION_THREADS,
                     (2 * ATTENTION_ROWS + 4 * KEYS) * row, *b, *s);
   if (status < 0 || !b->dk)
     return status;
-  status = launch(e, "attention_dkv", attention_dkv_kernel<T, D>, k_grid, ATTENTION_THREADS,
-                  (2 * ATTENTION_ROWS + 4 * QUERIES) * row + 2 * QUERIES * sizeof(float2), *b, *s);
-  if (status < 0 || b->splits == 1)
-    return status;
-  return launch(e, "attention_sum", attention_sum_kernel<T>,
-                ti_flat_blocks(2 * (size_t)heads * s->tk * s->d), TI_FLAT_THREADS, 0, *b, *s);
+  return launch(e, "attention_dkv", attention_dkv_kernel<T, D>, k_grid, ATTENTION_THREADS,
+                (2 * ATTENTION_ROWS + 4 * QUERIES) * row + 2 * QUERIES * sizeof(float2), *b, *s);
 }
 
 textinv_status ti_cuda_attention_mma_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
