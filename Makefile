@@ -41,8 +41,9 @@ Q := $(if $(filter 0,$(V)),@)
 comma := ,
 
 SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled twice: eight lanes, sixteen lanes
+PAIRS   := $(addprefix kernels/cpu/,attention_simd.c attention_bwd_simd.c) # and a third time: with bf16 instructions
 SOURCES := $(filter-out $(SIMD),$(sort $(wildcard $(addsuffix /*.c,$(SRCDIRS)) kernels/*.c kernels/cpu/*.c)))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(SIMD:%.c=$(BUILD)/%_8.o) $(SIMD:%.c=$(BUILD)/%_16.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(SIMD:%.c=$(BUILD)/%_8.o) $(SIMD:%.c=$(BUILD)/%_16.o) $(PAIRS:%.c=$(BUILD)/%_bf16.o)
 LIBNAME := libtextinv.so.$(VERSION)
 SONAME  := libtextinv.so.$(MAJOR)
 CLI     := $(sort $(wildcard examples/cli/*.c))
@@ -83,6 +84,9 @@ $(BUILD)/%_simd_8.o: %_simd.c $(BUILD)/flags
 	$(call compile,$(ALL_CFLAGS) -DTI_LANES=8)
 $(BUILD)/%_simd_16.o: %_simd.c $(BUILD)/flags
 	$(call compile,$(ALL_CFLAGS) -DTI_LANES=16)
+
+$(BUILD)/%_simd_bf16.o: %_simd.c $(BUILD)/flags
+	$(call compile,$(ALL_CFLAGS) -DTI_LANES=16 -DTI_PAIRS)
 
 # changed flags compile everything again, a changed PREFIX the one file that knows it
 FLAGS := $(CC) $(CFLAGS) $(LDFLAGS) sanitize:$(SANITIZE) onednn:$(ONEDNN)

@@ -7,7 +7,7 @@
  *   S = K Q^T    dP = V dO^T    P = 2^(S - lse)    dS = P (dP - delta)
  *   dV += P dO    dK += dS Q    dQ^T [d, q] += K^T dS
  *
- * dQ is summed in scratch, one copy a range; the ranges follow from the shape alone and are added
+ * With TI_PAIRS the products take bf16 values, P and dS too. dQ is summed in scratch, one copy a range; the ranges follow from the shape alone and are added
  * in order, so that the bits do not depend on threads.
  */
 #include "attention_simd.h"
@@ -17,18 +17,23 @@
 #include <math.h>
 #include <omp.h>
 
-enum { UNITS = 16, LEAST_BLOCKS = 8 }; /* units to aim at; blocks of keys that are worth one */
+enum {
+  UNITS = 16,       /* to aim at */
+  LEAST_BLOCKS = 8, /* of keys that are worth a unit */
+  ROW = TI_QUERIES / TI_PER_LANE /* floats of operands of queries */
+};
 
 /* sizes in floats */
 typedef struct layout {
   int heads, at_once, key_blocks, query_blocks;
   int ranges, blocks_per_range;
   size_t width;          /* d, whole vectors */
-  size_t keys;           /* K^T, V^T, K of a head, each */
-  size_t lanes, rows;    /* Q^T, dO^T; Q, dO of a head, each */
+  size_t kt, k;          /* K^T, V^T of a head, each; K */
+  size_t qt, q;          /* Q^T, dO^T of a head, each; Q, dO, each */
   size_t scalars;        /* lse, delta of a head, each */
-  size_t head;           /* all of those and dQ */
-  size_t p, acc, thread; /* P, dS; dK, dV, each */
+  size_t dqt;            /* dQ^T of a range */
+  size_t head;           /* all of those */
+  size_t p, acc, thread; /* P, dS and its operands of keys; dK, dV, each */
 } layout;
 
 static layout layout_of(const ti_attention_shape *s, int threads)
@@ -43,14 +48,16 @@ static layout layout_of(const ti_attention_shape *s, int threads)
   l.blocks_per_range = ti_blocks(l.key_blocks, ranges);
   l.ranges = ti_blocks(l.key_blocks, l.blocks_per_range);
   l.at_once = l.heads < threads ? l.heads : threads;
-  l.keys = (size_t)l.key_blocks * TI_KEYS * s->d;
-  l.lanes = (size_t)l.query_blocks * TI_QUERIES * s->d;
-  l.rows = (size_t)l.query_blocks * TI_QUERIES * l.width;
+  l.kt = (size_t)l.key_blocks * TI_KEYS * ti_depth(s->d);
+  l.k = (size_t)l.key_blocks * ti_depth(TI_KEYS) * s->d;
+  l.qt = (size_t)l.query_blocks * TI_QUERIES * ti_depth(s->d);
+  l.q = (size_t)l.query_blocks * ti_depth(TI_QUERIES) * l.width;
   l.scalars = (size_t)l.query_blocks * TI_QUERIES;
-  l.head = 3 * l.keys + 2 * l.lanes + 2 * l.rows + 2 * l.scalars + l.ranges * l.lanes;
+  l.dqt = (size_t)l.query_blocks * TI_QUERIES * s->d;
+  l.head = 2 * l.kt + ti_room(l.k) + 2 * l.qt + 2 * l.q + 2 * l.scalars + l.ranges * l.dqt;
   l.p = (size_t)TI_KEYS * TI_QUERIES;
   l.acc = TI_KEYS * l.width;
-  l.thread = 2 * l.p + 2 * l.acc;
+  l.thread = (1 + TI_PER_LANE) * l.p + 2 * l.acc;
   return l;
 }
 
@@ -63,9 +70,9 @@ size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads)
 
 /* one head, laid out */
 typedef struct head_data {
-  float *kt, *vt, *k; /* [blocks, d, 64], twice; [tk, d] */
-  float *qt, *dot;    /* [blocks, d, queries] */
-  float *q, *d_o;     /* [tq, width] */
+  float *kt, *vt, *k; /* operands of d [blocks, d, 64], twice; of keys [tk, d] */
+  float *qt, *dot;    /* of d [blocks, d, queries] */
+  float *q, *d_o;     /* of queries [tq, width] */
   float *lse, *delta; /* [tq], lse times log2(e) */
   float *dqt;         /* [ranges, blocks, d, queries] */
 } head_data;
@@ -75,13 +82,13 @@ static head_data head_of(const layout *l, float *at)
   head_data h;
 
   h.kt = at;
-  h.vt = h.kt + l->keys;
-  h.k = h.vt + l->keys;
-  h.qt = h.k + l->keys;
-  h.dot = h.qt + l->lanes;
-  h.q = h.dot + l->lanes;
-  h.d_o = h.q + l->rows;
-  h.lse = h.d_o + l->rows;
+  h.vt = h.kt + l->kt;
+  h.k = h.vt + l->kt;
+  h.qt = h.k + ti_room(l->k);
+  h.dot = h.qt + l->qt;
+  h.q = h.dot + l->qt;
+  h.d_o = h.q + l->q;
+  h.lse = h.d_o + l->q;
   h.delta = h.lse + l->scalars;
   h.dqt = h.delta + l->scalars;
   return h;
@@ -94,11 +101,11 @@ TI_SIMD_INLINE void pack_keys_worker(ti_dtype dtype, const head_data *h, const v
   const int from = block * TI_KEYS, keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
   const size_t k_at = ti_head_at(s, s->k_stride, s->tk, head, from);
   const size_t v_at = ti_head_at(s, s->v_stride, s->tk, head, from);
-  const size_t to = (size_t)from * s->d;
+  const size_t to = (size_t)from * ti_depth(s->d);
 
-  ti_pack_transposed(dtype, h->kt + to, TI_KEYS, k, k_at, s->k_stride, keys, s->d, 1.0f);
-  ti_pack_transposed(dtype, h->vt + to, TI_KEYS, v, v_at, s->v_stride, keys, s->d, 1.0f);
-  ti_pack_rows(dtype, h->k + to, s->d, k, k_at, s->k_stride, keys, s->d);
+  ti_pack_transposed(dtype, TI_PER_LANE, h->kt + to, TI_KEYS, k, k_at, s->k_stride, keys, s->d);
+  ti_pack_transposed(dtype, TI_PER_LANE, h->vt + to, TI_KEYS, v, v_at, s->v_stride, keys, s->d);
+  ti_pack_rows(dtype, h->k + (size_t)ti_depth(from) * s->d, s->d, k, k_at, s->k_stride, keys, s->d);
 }
 
 TI_SIMD_INLINE float row_dot(ti_dtype dtype, const void *a, const void *b, size_t at, int d)
@@ -123,19 +130,20 @@ TI_SIMD_INLINE void pack_queries_worker(ti_dtype dtype, const head_data *h, cons
   const size_t q_at = ti_head_at(s, s->q_stride, s->tq, head, from);
   const size_t o_stride = (size_t)s->heads * s->d,
                o_at = ti_head_at(s, o_stride, s->tq, head, from);
-  const size_t to = (size_t)from * s->d;
+  const size_t lanes = (size_t)from * ti_depth(s->d), to = ti_depth(from) * width;
 
   if (rows < TI_QUERIES) {
-    memset(h->qt + to, 0, (size_t)TI_QUERIES * s->d * sizeof(float));
-    memset(h->dot + to, 0, (size_t)TI_QUERIES * s->d * sizeof(float));
-    memset(h->q + from * width, 0, TI_QUERIES * width * sizeof(float));
-    memset(h->d_o + from * width, 0, TI_QUERIES * width * sizeof(float));
+    memset(h->qt + lanes, 0, (size_t)TI_QUERIES * ti_depth(s->d) * sizeof(float));
+    memset(h->dot + lanes, 0, (size_t)TI_QUERIES * ti_depth(s->d) * sizeof(float));
+    memset(h->q + to, 0, ti_depth(TI_QUERIES) * width * sizeof(float));
+    memset(h->d_o + to, 0, ti_depth(TI_QUERIES) * width * sizeof(float));
   }
-  ti_pack_transposed(dtype, h->qt + to, TI_QUERIES, q, q_at, s->q_stride, rows, s->d,
-                     s->scale * 1.44269504f);
-  ti_pack_transposed(dtype, h->dot + to, TI_QUERIES, d_o, o_at, o_stride, rows, s->d, 1.0f);
-  ti_pack_rows(dtype, h->q + from * width, width, q, q_at, s->q_stride, rows, s->d);
-  ti_pack_rows(dtype, h->d_o + from * width, width, d_o, o_at, o_stride, rows, s->d);
+  ti_pack_transposed(dtype, TI_PER_LANE, h->qt + lanes, TI_QUERIES, q, q_at, s->q_stride, rows,
+                     s->d);
+  ti_pack_transposed(dtype, TI_PER_LANE, h->dot + lanes, TI_QUERIES, d_o, o_at, o_stride, rows,
+                     s->d);
+  ti_pack_rows(dtype, h->q + to, width, q, q_at, s->q_stride, rows, s->d);
+  ti_pack_rows(dtype, h->d_o + to, width, d_o, o_at, o_stride, rows, s->d);
   for (int i = 0; i < TI_QUERIES; i++) {
     /* queries beyond the last one get p = 0 */
     h->lse[from + i] = i < rows ? 1.44269504f * lse[(size_t)head * s->tq + from + i] : 1e30f;
@@ -159,25 +167,25 @@ static TI_SIMD void pack_queries(ti_dtype dtype, const head_data *h, const void 
 static TI_SIMD __attribute__((noinline)) void tile_1(TI_TILE_ARGUMENTS)
 {
   switch (rows) {
-    TI_TILE_CASES(1, TI_QUERIES)
+    TI_TILE_CASES(1, ROW)
   }
 }
 
 static TI_SIMD __attribute__((noinline)) void tile_2(TI_TILE_ARGUMENTS)
 {
   switch (rows) {
-    TI_TILE_CASES(2, TI_QUERIES)
+    TI_TILE_CASES(2, ROW)
   }
 }
 
 static TI_SIMD __attribute__((noinline)) void tile_3(TI_TILE_ARGUMENTS)
 {
   switch (rows) {
-    TI_TILE_CASES_3(TI_QUERIES)
+    TI_TILE_CASES_3(ROW)
   }
 }
 
-/* acc[keys, width] += p[keys, queries] x[queries, width] */
+/* acc[keys, width] += p[keys, queries] x[queries, width], operands of queries */
 static void add_keys(float *acc, const float *p, const float *x, size_t width, int keys)
 {
   for (size_t c = 0; c < width;) {
@@ -188,33 +196,65 @@ static void add_keys(float *acc, const float *p, const float *x, size_t width, i
 
     for (int j = 0; j < keys; j += step) {
       const int rows = keys - j < step ? keys - j : step;
-      const float *a = p + (size_t)j * TI_QUERIES;
+      const float *a = p + (size_t)j * ROW;
       float *to = acc + j * width + c;
 
       switch (vecs) {
-      case 1: tile_1(rows, to, width, a, 1, x + c, width, TI_QUERIES, 1); break;
-      case 2: tile_2(rows, to, width, a, 1, x + c, width, TI_QUERIES, 1); break;
-      default: tile_3(rows, to, width, a, 1, x + c, width, TI_QUERIES, 1); break;
+      case 1: tile_1(rows, to, width, a, 1, x + c, width, ROW, 1); break;
+      case 2: tile_2(rows, to, width, a, 1, x + c, width, ROW, 1); break;
+      default: tile_3(rows, to, width, a, 1, x + c, width, ROW, 1); break;
       }
     }
     c += (size_t)vecs * TI_LANES;
   }
 }
 
-/* p: S becomes P; ds: dP becomes dS */
-static TI_SIMD void gradient_of_scores(float *p, float *ds, const float *lse, const float *delta,
-                                       const ti_attention_shape *s, int keys, int from, int q)
+/* the operands of queries of a row */
+TI_SIMD_INLINE void put_row(float *y, ti_vec low, ti_vec high)
 {
-  for (int h = 0; h < TI_QUERIES; h += TI_LANES) {
-    const ti_vec l = ti_get(lse + h), d = ti_get(delta + h);
+#ifdef TI_PAIRS
+  ti_put(y, ti_narrow(low, high));
+#else
+  ti_put(y, low);
+  ti_put(y + TI_LANES, high);
+#endif
+}
 
-    for (int j = 0; j < keys; j++) {
-      float *p_at = p + j * TI_QUERIES + h, *ds_at = ds + j * TI_QUERIES + h;
-      const ti_vec x = ti_select(ti_sees(s, q + h, from + j), ti_exp2(ti_get(p_at) - l),
-                                 ti_set(0.0f));
+/*
+ * p: S becomes P; ds: dP becomes dS, both operands of queries, row by row before the next ones are
+ * read; by_keys: dS as operands of keys, which is ds itself where these are floats
+ */
+static TI_SIMD void gradient_of_scores(float *p, float *ds, float *by_keys, const float *lse,
+                                       const float *delta, const ti_attention_shape *s, int keys,
+                                       int from, int q)
+{
+  const ti_vec scale = ti_set(ti_score_scale(s));
 
-      ti_put(p_at, x);
-      ti_put(ds_at, x * (ti_get(ds_at) - d));
+  for (int j = 0; j < keys; j += TI_PER_LANE) {
+    ti_vec x[2][TI_PER_LANE], dx[2][TI_PER_LANE];
+
+    TI_UNROLL
+    for (int h = 0; h < 2; h++) {
+      const ti_vec l = ti_get(lse + h * TI_LANES), d = ti_get(delta + h * TI_LANES);
+
+      TI_UNROLL
+      for (int i = 0; i < TI_PER_LANE; i++) {
+        const size_t at = (size_t)(j + i) * TI_QUERIES + h * TI_LANES;
+        const ti_vec e = ti_exp2(ti_fma(ti_get(p + at), scale, ti_set(0.0f) - l));
+
+        x[h][i] = dx[h][i] = ti_set(0.0f);
+        if (j + i < keys) {
+          x[h][i] = ti_select(ti_sees(s, q + h * TI_LANES, from + j + i), e, ti_set(0.0f));
+          dx[h][i] = x[h][i] * (ti_get(ds + at) - d);
+        }
+      }
+      if (TI_PER_LANE > 1)
+        ti_put(by_keys + ti_depth(j) * TI_QUERIES + h * TI_LANES, ti_operand(dx[h]));
+    }
+    TI_UNROLL
+    for (int i = 0; i < TI_PER_LANE; i++) {
+      put_row(p + (j + i) * ROW, x[0][i], x[1][i]);
+      put_row(ds + (j + i) * ROW, dx[0][i], dx[1][i]);
     }
   }
 }
@@ -240,30 +280,34 @@ static TI_SIMD void store_keys(ti_dtype dtype, void *y, size_t at, size_t stride
 static void unit(ti_dtype dtype, void *dk, void *dv, int want_q, const head_data *h, float *work,
                  const layout *l, const ti_attention_shape *s, int head, int range)
 {
-  float *p = work, *ds = p + l->p, *dk_acc = ds + l->p, *dv_acc = dk_acc + l->acc;
-  float *dqt = h->dqt + range * l->lanes;
+  float *p = work, *ds = p + l->p, *by_keys = ds + (TI_PER_LANE - 1) * l->p;
+  float *dk_acc = by_keys + l->p, *dv_acc = dk_acc + l->acc;
+  float *dqt = h->dqt + range * l->dqt;
   const int first = range * l->blocks_per_range * TI_KEYS;
   const int end = first + l->blocks_per_range * TI_KEYS, last = end < s->tk ? end : s->tk;
 
   if (want_q)
-    memset(dqt, 0, l->lanes * sizeof(float));
+    memset(dqt, 0, l->dqt * sizeof(float));
   for (int from = first; from < last; from += TI_KEYS) {
     const int keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
-    const size_t at = (size_t)from * s->d;
+    const size_t at = (size_t)from * ti_depth(s->d);
 
     memset(dk_acc, 0, 2 * l->acc * sizeof(float));
     for (int b = s->causal ? from / TI_QUERIES : 0; b < l->query_blocks; b++) {
-      const size_t q = (size_t)b * TI_QUERIES, lanes = q * s->d;
+      const int q = b * TI_QUERIES;
+      const size_t lanes = (size_t)q * ti_depth(s->d), rows = ti_depth(q) * l->width;
 
-      TI_FN(tile_queries)(keys, p, h->kt + at, TI_KEYS, h->qt + lanes, s->d, 0);
-      TI_FN(tile_queries)(keys, ds, h->vt + at, TI_KEYS, h->dot + lanes, s->d, 0);
-      gradient_of_scores(p, ds, h->lse + q, h->delta + q, s, keys, from, (int)q);
+      TI_FN(tile_queries)(keys, p, h->kt + at, TI_KEYS, h->qt + lanes, ti_depth(s->d), 0);
+      TI_FN(tile_queries)(keys, ds, h->vt + at, TI_KEYS, h->dot + lanes, ti_depth(s->d), 0);
+      gradient_of_scores(p, ds, by_keys, h->lse + q, h->delta + q, s, keys, from, q);
       if (dk) {
-        add_keys(dv_acc, p, h->d_o + q * l->width, l->width, keys);
-        add_keys(dk_acc, ds, h->q + q * l->width, l->width, keys);
+        add_keys(dv_acc, p, h->d_o + rows, l->width, keys);
+        add_keys(dk_acc, ds, h->q + rows, l->width, keys);
       }
       if (want_q)
-        TI_FN(tile_queries)(s->d, dqt + lanes, h->k + at, s->d, ds, keys, 1);
+        TI_FN(tile_queries)
+        (s->d, dqt + (size_t)q * s->d, h->k + (size_t)ti_depth(from) * s->d, s->d, by_keys,
+         ti_depth(keys), 1);
     }
     if (dk) {
       store_keys(dtype, dk, ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, dk_acc,
@@ -284,7 +328,7 @@ TI_SIMD_INLINE void store_queries_worker(ti_dtype dtype, void *dq, const head_da
 
   for (int r = 1; r < l->ranges; r++) {
     for (int c = 0; c < s->d * TI_QUERIES; c += TI_LANES)
-      ti_put(sum + c, ti_get(sum + c) + ti_get(sum + r * l->lanes + c));
+      ti_put(sum + c, ti_get(sum + c) + ti_get(sum + r * l->dqt + c));
   }
   for (int i = 0; i < TI_QUERIES; i++)
     scale[i] = s->scale;

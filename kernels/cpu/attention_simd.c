@@ -5,9 +5,9 @@
  *
  *   S [keys, q] = K Q^T        P = 2^(S - m)        O [d, q] = O 2^(m_old - m) + V^T P
  *
- * with q scaled by scale log2(e) beforehand and m the running maximum, so that maxima and sums run
- * down the rows and need no shuffles. K (transposed, by blocks of keys) and V are laid out once for
- * a head.
+ * with S in units of log2(e) / scale and m the running maximum, so that maxima and sums run down the
+ * rows and need no shuffles. K (transposed, by blocks of keys) and V are laid out once for a head.
+ * With TI_PAIRS both products take bf16 values, P too; all else is float.
  */
 #include "attention_simd.h"
 
@@ -30,10 +30,11 @@ static layout layout_of(const ti_attention_shape *s, int threads)
                .query_blocks = ti_blocks(s->tq, TI_QUERIES) };
 
   l.at_once = l.heads < threads ? l.heads : threads;
-  l.k = (size_t)l.key_blocks * TI_KEYS * s->d;
-  l.v = ti_room((size_t)l.key_blocks * TI_KEYS * s->d);
+  l.k = (size_t)l.key_blocks * TI_KEYS * ti_depth(s->d);
+  l.v = ti_room((size_t)l.key_blocks * ti_depth(TI_KEYS) * s->d);
   l.head = l.k + l.v;
-  l.q = l.o = (size_t)s->d * TI_QUERIES;
+  l.q = (size_t)ti_depth(s->d) * TI_QUERIES;
+  l.o = (size_t)s->d * TI_QUERIES;
   l.p = (size_t)TI_KEYS * TI_QUERIES;
   l.thread = l.q + l.o + l.p;
   return l;
@@ -76,9 +77,9 @@ TI_SIMD_INLINE void pack_worker(ti_dtype dtype, float *k_out, float *v_out, cons
 {
   const int from = block * TI_KEYS, keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
 
-  ti_pack_transposed(dtype, k_out + (size_t)from * s->d, TI_KEYS, k,
-                     ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, keys, s->d, 1.0f);
-  ti_pack_rows(dtype, v_out + (size_t)from * s->d, s->d, v,
+  ti_pack_transposed(dtype, TI_PER_LANE, k_out + (size_t)from * ti_depth(s->d), TI_KEYS, k,
+                     ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, keys, s->d);
+  ti_pack_rows(dtype, v_out + (size_t)ti_depth(from) * s->d, s->d, v,
                ti_head_at(s, s->v_stride, s->tk, head, from), s->v_stride, keys, s->d);
 }
 
@@ -89,14 +90,14 @@ static TI_SIMD void pack(ti_dtype dtype, float *k_out, float *v_out, const void 
 }
 
 /*
- * One vector of queries against a block of scores: s becomes p, m and l go on; returns what sums so
- * far are to be scaled by.
+ * One vector of queries against a block of scores: s becomes p, operands of keys; m and l go on;
+ * returns what sums so far are to be scaled by.
  */
 TI_SIMD_INLINE ti_vec softmax_lanes(float *p, ti_vec *m, ti_vec *l, int keys,
                                     const ti_attention_shape *s, int q, int from)
 {
-  const ti_vec minus = ti_set(-INFINITY);
-  ti_vec max = *m, sum = ti_set(0.0f), scale;
+  const ti_vec minus = ti_set(-INFINITY), k = ti_set(ti_score_scale(s));
+  ti_vec max = *m, sum = ti_set(0.0f), scale, shift;
 
   for (int j = 0; j < keys; j++) {
     if (s->causal)
@@ -104,13 +105,20 @@ TI_SIMD_INLINE ti_vec softmax_lanes(float *p, ti_vec *m, ti_vec *l, int keys,
              ti_select(ti_sees(s, q, from + j), ti_get(p + j * TI_QUERIES), minus));
     max = ti_max(max, ti_get(p + j * TI_QUERIES));
   }
-  for (int j = 0; j < keys; j++) {
-    const ti_vec x = ti_exp2(ti_get(p + j * TI_QUERIES) - max);
+  if (keys % TI_PER_LANE)
+    ti_put(p + keys * TI_QUERIES, minus);
+  shift = ti_set(0.0f) - k * max;
+  for (int j = 0; j < keys; j += TI_PER_LANE) {
+    ti_vec x[TI_PER_LANE];
 
-    sum += x;
-    ti_put(p + j * TI_QUERIES, x);
+    TI_UNROLL
+    for (int i = 0; i < TI_PER_LANE; i++) {
+      x[i] = ti_exp2(ti_fma(ti_get(p + (j + i) * TI_QUERIES), k, shift));
+      sum += x[i];
+    }
+    ti_put(p + ti_depth(j) * TI_QUERIES, ti_operand(x));
   }
-  scale = ti_exp2(*m - max);
+  scale = ti_exp2(ti_fma(*m, k, shift));
   *l = ti_fma(*l, scale, sum);
   *m = max;
   return scale;
@@ -128,8 +136,7 @@ TI_SIMD_INLINE void rescale(float *o, int d, ti_vec a, ti_vec b)
   }
 }
 
-/* o [d, queries] and lse [queries] of a block of queries; q [d, queries] is scaled; work is o, then
- * p */
+/* o [d, queries] and lse [queries] of a block of queries; q [d, queries], p [keys, queries] */
 static TI_SIMD void query_block(float *o, float *p, float *lse, const float *q, const float *k,
                                 const float *v, const ti_attention_shape *s, int first)
 {
@@ -146,18 +153,20 @@ static TI_SIMD void query_block(float *o, float *p, float *lse, const float *q, 
   for (int from = 0; from < seen; from += TI_KEYS) {
     const int keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
 
-    TI_FN(tile_queries)(keys, p, k + (size_t)from * s->d, TI_KEYS, q, s->d, 0);
+    TI_FN(tile_queries)
+    (keys, p, k + (size_t)from * ti_depth(s->d), TI_KEYS, q, ti_depth(s->d), 0);
     for (int h = 0; h < 2; h++)
       scale[h] = softmax_lanes(p + h * TI_LANES, &m[h], &l[h], keys, s, first + h * TI_LANES, from);
     rescale(o, s->d, scale[0], scale[1]);
-    TI_FN(tile_queries)(s->d, o, v + (size_t)from * s->d, s->d, p, keys, 1);
+    TI_FN(tile_queries)
+    (s->d, o, v + (size_t)ti_depth(from) * s->d, s->d, p, ti_depth(keys), 1);
   }
   for (int h = 0; h < 2; h++) {
     ti_put(max + h * TI_LANES, m[h]);
     ti_put(sum + h * TI_LANES, l[h]);
   }
   for (int i = 0; i < TI_QUERIES; i++) {
-    lse[i] = 0.693147181f * (max[i] + log2f(sum[i]));
+    lse[i] = s->scale * max[i] + 0.693147181f * log2f(sum[i]);
     sum[i] = 1.0f / sum[i];
   }
   for (int c = 0; c < s->d; c++) {
@@ -174,16 +183,16 @@ TI_SIMD_INLINE void fwd_worker(ti_dtype dtype, void *o, float *lse, const void *
                                int head, int first)
 {
   const int rows = s->tq - first < TI_QUERIES ? s->tq - first : TI_QUERIES;
-  const size_t size = (size_t)s->d * TI_QUERIES;
-  float *q_work = work, *o_work = work + size, *p = work + 2 * size;
+  const size_t q_size = (size_t)ti_depth(s->d) * TI_QUERIES;
+  float *q_work = work, *o_work = work + q_size, *p = o_work + (size_t)s->d * TI_QUERIES;
   _Alignas(64) float l[TI_QUERIES], one[TI_QUERIES];
 
   for (int i = 0; i < TI_QUERIES; i++)
     one[i] = 1.0f;
   if (rows < TI_QUERIES)
-    memset(q_work, 0, size * sizeof(float));
-  ti_pack_transposed(dtype, q_work, TI_QUERIES, q, ti_head_at(s, s->q_stride, s->tq, head, first),
-                     s->q_stride, rows, s->d, s->scale * 1.44269504f);
+    memset(q_work, 0, q_size * sizeof(float));
+  ti_pack_transposed(dtype, TI_PER_LANE, q_work, TI_QUERIES, q,
+                     ti_head_at(s, s->q_stride, s->tq, head, first), s->q_stride, rows, s->d);
   query_block(o_work, p, l, q_work, k, v, s, first);
   ti_unpack_transposed(dtype, o, ti_head_at(s, s->heads * s->d, s->tq, head, first),
                        (size_t)s->heads * s->d, o_work, TI_QUERIES, rows, s->d, one);

@@ -29,6 +29,12 @@ static inline size_t ti_head_at(const ti_attention_shape *s, int stride, int tok
   return ((size_t)n * tokens + i) * stride + (size_t)head * s->d;
 }
 
+/* scores are powers of e of q k times scale, and here of 2 */
+static inline float ti_score_scale(const ti_attention_shape *s)
+{
+  return s->scale * 1.44269504f;
+}
+
 /* 2^x to 2e-7; 0 below -126 */
 TI_SIMD_INLINE ti_vec ti_exp2(ti_vec x)
 {
@@ -51,7 +57,7 @@ TI_SIMD_INLINE ti_lanes ti_sees(const ti_attention_shape *s, int q, int j)
   return ti_lanes_from(s->causal ? j - q : 0);
 }
 
-/* c[rows, queries] (+)= sum over k of a[k, r] b[k, queries] */
+/* c[rows, queries] (+)= sum over k of a[k, r] b[k, queries], a and b operands */
 void TI_FN(tile_queries)(int rows, float *c, const float *a, size_t a_k, const float *b, int k,
                          int accumulate);
 

@@ -10,8 +10,8 @@ TI_SIMD_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float *o
   const int lanes = w->cout - l < TI_UNIT ? w->cout - l : TI_UNIT;
   const size_t row = (size_t)w->cin * w->taps;
 
-  ti_pack_transposed(dtype, out, TI_UNIT, w->data, l * row + (size_t)d * w->taps, row, lanes,
-                     depth * w->taps, 1.0f);
+  ti_pack_transposed(dtype, 1, out, TI_UNIT, w->data, l * row + (size_t)d * w->taps, row, lanes,
+                     depth * w->taps);
 }
 
 /*
@@ -38,7 +38,7 @@ TI_SIMD_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float *o
     if (w->taps == 1)
       ti_copy_unit(dtype, to, w->data, at, 0, lanes);
     else
-      ti_pack_transposed(dtype, to, TI_UNIT, w->data, at, w->taps, lanes, w->taps, 1.0f);
+      ti_pack_transposed(dtype, 1, to, TI_UNIT, w->data, at, w->taps, lanes, w->taps);
   }
 }
 

@@ -57,13 +57,7 @@ TI_SIMD_INLINE void ti_copy_unit(ti_dtype dtype, float *y, const void *x, size_t
   }
 }
 
-/* the prepare entries, and Winograd's share of the former */
-textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
-                                     int has_residual, int backward);
-textinv_status TI_FN(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
-                                     int has_residual, int backward);
+/* Winograd's share of the convolutions */
 int TI_FN(winograd_suits)(const ti_conv2d_shape *s);
 textinv_status TI_FN(winograd_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
                                        size_t *scratch_bytes, ti_weight *w,

@@ -9,11 +9,12 @@
 
 /*
  * leaf 1 of CPUID, ECX: FMA, OSXSAVE, F16C; leaf 7, EBX: AVX2 and BMI2, then AVX-512 F, DQ, BW, VL;
- * XCR0: the system saves SSE and AVX registers, then masks and both kinds of 512-bit registers
+ * its second part, EAX: AVX-512 BF16; XCR0: the system saves SSE and AVX registers, then masks and
+ * both kinds of 512-bit registers
  */
 enum { LEAF1 = 1 << 12 | 1 << 27 | 1 << 29, AVX2 = 1 << 5 | 1 << 8, SAVES_AVX = 0x6 };
 static const unsigned AVX512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
-enum { SAVES_AVX512 = 0xe6 };
+enum { SAVES_AVX512 = 0xe6, BF16 = 1 << 5 };
 
 static int has(unsigned leaf7, unsigned saved)
 {
@@ -27,12 +28,26 @@ static int has(unsigned leaf7, unsigned saved)
   return (low & saved) == saved;
 }
 
-/* TEXTINV_CPU=reference or avx2 in the environment keeps from more than that */
-static int wanted(const char *most)
+static int has_bf16(void)
 {
+  unsigned eax, ebx, ecx, edx;
+
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & BF16);
+}
+
+/* TEXTINV_CPU=reference, avx2 or avx512 in the environment keeps from more than that */
+static int wanted(const char *level)
+{
+  static const char *const levels[] = { "reference", "avx2", "avx512" };
   const char *limit = getenv("TEXTINV_CPU");
 
-  return !limit || (strcmp(limit, "reference") && (strcmp(limit, "avx2") || !strcmp(most, "avx2")));
+  for (size_t i = 0; limit && i < sizeof(levels) / sizeof(levels[0]); i++) {
+    if (!strcmp(level, levels[i]))
+      break;
+    if (!strcmp(limit, levels[i]))
+      return 0;
+  }
+  return 1;
 }
 
 void ti_kernels_init_avx2(ti_kernels *k)
@@ -43,8 +58,11 @@ void ti_kernels_init_avx2(ti_kernels *k)
 
 void ti_kernels_init_avx512(ti_kernels *k)
 {
-  if (wanted("avx512") && has(AVX2 | AVX512, SAVES_AVX512))
-    ti_avx512_install(k);
+  if (!wanted("avx512") || !has(AVX2 | AVX512, SAVES_AVX512))
+    return;
+  ti_avx512_install(k);
+  if (wanted("bf16") && has_bf16())
+    ti_bf16_install(k);
 }
 
 #else

@@ -1,6 +1,8 @@
 /*
  * Vectors of floats. A file X_simd.c that includes this is compiled twice, with TI_LANES 16 for
- * AVX-512 and 8 for AVX2; TI_FN(name) is ti_avx512_name or ti_avx2_name. Functions are compiled for
+ * AVX-512 and 8 for AVX2; TI_FN(name) is ti_avx512_name or ti_avx2_name. Files of products are
+ * compiled a third time, with TI_PAIRS, for AVX-512 with bf16 instructions, and TI_FN(name) is
+ * ti_bf16_name. Functions are compiled for
  * those instructions one by one, so that the library itself runs on any x86-64. OpenMP regions stay
  * outside such functions: they call workers that take a range.
  *
@@ -35,6 +37,37 @@
 #else
 #include "simd_avx2.h"
 #endif
+
+/*
+ * The operands of products: values that follow each other in the sum, as many as a lane holds, all
+ * of one type. With TI_PAIRS they are two of bf16, else one float.
+ */
+#ifdef TI_PAIRS
+enum { TI_PER_LANE = 2 };
+#else
+enum { TI_PER_LANE = 1 };
+
+TI_SIMD_INLINE ti_vec ti_fma_operands(ti_vec a, ti_vec b, ti_vec sum)
+{
+  return ti_fma(a, b, sum);
+}
+
+TI_SIMD_INLINE ti_vec ti_operand(const ti_vec *x)
+{
+  return x[0];
+}
+
+TI_SIMD_INLINE ti_vec ti_load_operands(ti_dtype dtype, const void *p, size_t i, ptrdiff_t count)
+{
+  return ti_load_mask(dtype, p, i, ti_first(count));
+}
+#endif
+
+/* lanes that hold so many values */
+static inline int ti_depth(int values)
+{
+  return (values + TI_PER_LANE - 1) / TI_PER_LANE;
+}
 
 /* x, or 0 outside the mask */
 TI_SIMD_INLINE ti_vec ti_keep(ti_mask m, ti_vec x)

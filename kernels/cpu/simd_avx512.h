@@ -2,8 +2,14 @@
 #ifndef TI_SIMD_AVX512_H
 #define TI_SIMD_AVX512_H
 
+#ifdef TI_PAIRS
+#define TI_FN(name) ti_bf16_##name
+#define TI_SIMD                                                                                    \
+  __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2,fma,f16c")))
+#else
 #define TI_FN(name) ti_avx512_##name
 #define TI_SIMD __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2,fma,f16c")))
+#endif
 
 typedef float ti_vec __attribute__((vector_size(64)));
 typedef __mmask16 ti_mask;  /* the first lanes, which are read or written */
@@ -123,6 +129,49 @@ TI_SIMD_INLINE float ti_sum(ti_vec x)
 {
   return _mm512_reduce_add_ps(x);
 }
+
+#ifdef TI_PAIRS
+
+/* sum + the products of both values of a pair */
+TI_SIMD_INLINE ti_vec ti_fma_operands(ti_vec a, ti_vec b, ti_vec sum)
+{
+  return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+
+/* the values of low, then those of high */
+TI_SIMD_INLINE ti_vec ti_narrow(ti_vec low, ti_vec high)
+{
+  return (ti_vec)_mm512_cvtne2ps_pbh(high, low);
+}
+
+/* pairs of a value of first and one of second */
+TI_SIMD_INLINE ti_vec ti_pairs(ti_vec first, ti_vec second)
+{
+  static const uint16_t order[32] = { 0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
+
+  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(
+    _mm512_loadu_si512(order), _mm512_castps_si512(ti_narrow(first, second))));
+}
+
+/* the operand of values that lie in one vector each */
+TI_SIMD_INLINE ti_vec ti_operand(const ti_vec *x)
+{
+  return ti_pairs(x[0], x[1]);
+}
+
+/* values i to i + count, the rest 0 */
+TI_SIMD_INLINE ti_vec ti_load_operands(ti_dtype dtype, const void *p, size_t i, ptrdiff_t count)
+{
+  if (dtype == TI_BF16)
+    return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(
+      _bzhi_u32(0xffffffffu, count < 0 ? 0 : count < 32 ? (unsigned)count : 32),
+      (const uint16_t *)p + i));
+  return ti_narrow(ti_load_mask(dtype, p, i, ti_first(count)),
+                   ti_load_mask(dtype, p, i + TI_LANES, ti_first(count - TI_LANES)));
+}
+
+#endif
 
 /* ------ choices */
 

@@ -21,11 +21,6 @@ textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *
 textinv_status TI_FN(layernorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                     const void *x, const float *mean, const float *rstd,
                                     const float *weight, const ti_layernorm_shape *s);
-textinv_status TI_FN(attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
-                                    const void *k, const void *v, const ti_attention_shape *s);
-textinv_status TI_FN(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
-                                    const void *do_, const void *o, const float *lse, const void *q,
-                                    const void *k, const void *v, const ti_attention_shape *s);
 textinv_status TI_FN(activation_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                      const ti_activation_shape *s);
 textinv_status TI_FN(activation_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
@@ -43,9 +38,30 @@ textinv_status TI_FN(add_channels_bwd)(ti_exec *e, ti_dtype dtype, void *dv, con
 textinv_status TI_FN(upsample_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                    const ti_upsample_shape *s);
 
-size_t TI_FN(attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,
-                                int backward);
 size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads);
+
+/* products, which exist three times */
+#define TI_DECLARE(name)                                                                           \
+  textinv_status name(attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *lse,              \
+                                     const void *q, const void *k, const void *v,                  \
+                                     const ti_attention_shape *s);                                 \
+  textinv_status name(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,     \
+                                     const void *do_, const void *o, const float *lse,             \
+                                     const void *q, const void *k, const void *v,                  \
+                                     const ti_attention_shape *s);                                 \
+  size_t name(attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,         \
+                                 int backward);                                                    \
+  textinv_status name(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,                 \
+                                      size_t *scratch_bytes, ti_weight *w,                         \
+                                      const ti_conv2d_shape *s, int has_residual, int backward);   \
+  textinv_status name(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,                 \
+                                      size_t *scratch_bytes, ti_weight *w,                         \
+                                      const ti_linear_shape *s, int has_residual, int backward);
+#ifdef TI_PAIRS
+#define TI_AVX512(name) ti_avx512_##name
+TI_DECLARE(TI_AVX512)
+#endif
+TI_DECLARE(TI_FN)
 
 #endif
 

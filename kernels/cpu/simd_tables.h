@@ -1,4 +1,4 @@
-/* The two tables of table_simd.c, for those who choose between them. */
+/* The tables of table_simd.c and table_bf16.c, for those who choose between them. */
 #ifndef TI_SIMD_TABLES_H
 #define TI_SIMD_TABLES_H
 
@@ -10,6 +10,9 @@
 /* set the entries of k that have a form with vectors; the processor must know them */
 void ti_avx2_install(ti_kernels *k);
 void ti_avx512_install(ti_kernels *k);
+
+/* then: the products of bf16 with the processor's own */
+void ti_bf16_install(ti_kernels *k);
 
 /* where the matrix products of k are this table's: divide them with oneDNN, and say so */
 int ti_avx2_share_with_onednn(ti_kernels *k);

@@ -19,8 +19,8 @@ enum { TI_TILE_ROWS = 6, TI_TILE_ROWS_3 = 4 };
 #endif
 
 /*
- * c[r, lanes] (+)= sum over k of a[k a_k + r a_r] b[k b_k + lanes]; rows, vecs and a_r are
- * constants, so that the sums live in registers.
+ * c[r, lanes] (+)= sum over k of a[k a_k + r a_r] b[k b_k + lanes], a and b operands; rows, vecs
+ * and a_r are constants, so that the sums live in registers.
  */
 TI_SIMD_INLINE void ti_tile_fixed(int rows, int vecs, int a_r, float *c, size_t c_r, const float *a,
                                   size_t a_k, const float *b, size_t b_k, int k, int accumulate)
@@ -45,7 +45,7 @@ TI_SIMD_INLINE void ti_tile_fixed(int rows, int vecs, int a_r, float *c, size_t 
 
       TI_UNROLL
       for (int v = 0; v < vecs; v++)
-        sum[r][v] = ti_fma(x, row[v], sum[r][v]);
+        sum[r][v] = ti_fma_operands(x, row[v], sum[r][v]);
     }
   }
   TI_UNROLL
@@ -92,24 +92,29 @@ static inline int ti_tile_rows(int rows, int most)
 }
 
 /*
- * y[c, i] (rows of y_c floats) = scale x[at + i x_r + c] for c < columns, i < rows; i runs on to
- * the next multiple of TI_LANES with zeros
+ * y[c, i] (rows of y_c floats) = x[at + i x_r + c] for c < columns, i < rows; i runs on to the next
+ * multiple of TI_LANES with zeros. per_lane = TI_PER_LANE: as operands, each of so many columns; 1:
+ * as floats.
  */
-TI_SIMD_INLINE void ti_pack_transposed(ti_dtype dtype, float *y, size_t y_c, const void *x,
-                                       size_t at, size_t x_r, int rows, int columns, float scale)
+TI_SIMD_INLINE void ti_pack_transposed(ti_dtype dtype, int per_lane, float *y, size_t y_c,
+                                       const void *x, size_t at, size_t x_r, int rows, int columns)
 {
-  const ti_vec k = ti_set(scale);
+  const int lanes = (columns + per_lane - 1) / per_lane;
 
   for (int i = 0; i < rows; i += TI_LANES) {
-    for (int c = 0; c < columns; c += TI_LANES) {
-      const int width = columns - c < TI_LANES ? columns - c : TI_LANES;
-      const ti_mask m = ti_first(width);
+    for (int c = 0; c < lanes; c += TI_LANES) {
+      const int width = lanes - c < TI_LANES ? lanes - c : TI_LANES;
+      const int from = c * per_lane, left = columns - from;
       ti_vec r[TI_LANES];
 
       TI_UNROLL
-      for (int j = 0; j < TI_LANES; j++)
-        r[j] = i + j < rows ? k * ti_load_mask(dtype, x, at + (size_t)(i + j) * x_r + c, m)
-                            : ti_set(0.0f);
+      for (int j = 0; j < TI_LANES; j++) {
+        const size_t row = at + (size_t)(i + j) * x_r + from;
+
+        r[j] = i + j >= rows   ? ti_set(0.0f)
+               : per_lane == 1 ? ti_load_mask(dtype, x, row, ti_first(left))
+                               : ti_load_operands(dtype, x, row, left);
+      }
       ti_transpose(r);
       TI_UNROLL
       for (int j = 0; j < TI_LANES; j++) {
@@ -144,16 +149,22 @@ TI_SIMD_INLINE void ti_unpack_transposed(ti_dtype dtype, void *y, size_t at, siz
   }
 }
 
-/* y[i, c] (rows of y_r floats) = scale x[at + i x_r + c], c on to y_r with zeros */
+/*
+ * y[i, c] (rows of y_r floats) = the operand of rows i TI_PER_LANE and on of x[at + row x_r + c], c
+ * on to y_r with zeros
+ */
 TI_SIMD_INLINE void ti_pack_rows(ti_dtype dtype, float *y, size_t y_r, const void *x, size_t at,
                                  size_t x_r, int rows, int columns)
 {
-  for (int i = 0; i < rows; i++) {
+  for (int i = 0; i < rows; i += TI_PER_LANE, y += y_r) {
     for (size_t c = 0; c < y_r; c += TI_LANES) {
-      const ti_mask room = ti_first((ptrdiff_t)(y_r - c));
+      const ti_mask room = ti_first((ptrdiff_t)(y_r - c)), m = ti_first(columns - (ptrdiff_t)c);
+      ti_vec r[TI_PER_LANE];
 
-      ti_store_mask(TI_F32, y, i * y_r + c, room,
-                    ti_load_mask(dtype, x, at + i * x_r + c, ti_first(columns - (ptrdiff_t)c)));
+      for (int j = 0; j < TI_PER_LANE; j++)
+        r[j] = i + j < rows ? ti_load_mask(dtype, x, at + (size_t)(i + j) * x_r + c, m)
+                            : ti_set(0.0f);
+      ti_store_mask(TI_F32, y, c, room, ti_operand(r));
     }
   }
 }

@@ -74,8 +74,7 @@ static void check_limits(const backend *b)
   ti_exec e = { .threads = 1, .error = &error };
   ti_kernels k;
 
-  ti_kernels_init_cpu(&k);
-  b->init(&k);
+  backend_init(b, &k);
   for (int kind = TI_SILU; kind <= TI_QUICK_GELU; kind++) {
     const ti_activation_shape s = { COUNT_OF(xs), (ti_activation)kind };
     float y[COUNT_OF(xs)];

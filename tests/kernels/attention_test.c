@@ -105,8 +105,7 @@ static void check_large_scores(const backend *b)
   ti_exec e = { .threads = 1, .error = &error };
   ti_kernels k;
 
-  ti_kernels_init_cpu(&k);
-  b->init(&k);
+  backend_init(b, &k);
   test_seed(5);
   for (int i = 0; i < T * D; i++)
     q[i] = 30.0f * test_uniform();

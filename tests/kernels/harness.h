@@ -45,6 +45,7 @@ typedef struct backend {
   const char *name;
   void (*init)(ti_kernels *k);
   int any_threads; /* the same bits for any number of threads; oneDNN splits sums by that */
+  const char *cpu; /* TEXTINV_CPU; NULL = what the processor has */
 } backend;
 
 static void init_all(ti_kernels *k)
@@ -60,11 +61,22 @@ static void init_avx2_onednn(ti_kernels *k)
   ti_kernels_init_onednn(k);
 }
 
-static const backend backends[] = { { "avx512", ti_kernels_init_avx512, 1 },
-                                    { "avx2", ti_kernels_init_avx2, 1 },
-                                    { "onednn", ti_kernels_init_onednn, 0 },
-                                    { "avx2 and onednn", init_avx2_onednn, 0 },
-                                    { "all", init_all, 0 } };
+static const backend backends[] = { { "bf16", ti_kernels_init_avx512, 1, NULL },
+                                    { "avx512", ti_kernels_init_avx512, 1, "avx512" },
+                                    { "avx2", ti_kernels_init_avx2, 1, "avx2" },
+                                    { "onednn", ti_kernels_init_onednn, 0, NULL },
+                                    { "avx2 and onednn", init_avx2_onednn, 0, "avx2" },
+                                    { "avx512 and onednn", init_all, 0, "avx512" },
+                                    { "all", init_all, 0, NULL } };
+
+static void backend_init(const backend *b, ti_kernels *k)
+{
+  ti_kernels_init_cpu(k);
+  if (b->cpu)
+    setenv("TEXTINV_CPU", b->cpu, 1);
+  b->init(k);
+  unsetenv("TEXTINV_CPU");
+}
 
 static void fail_with(const char *what, const op *o, const backend *b, ti_dtype dtype, double got,
                       double bound)
@@ -152,8 +164,7 @@ static void check_override(const op *o, const backend *b, ti_dtype dtype)
   void *truth[MAX_TENSORS], *plain[MAX_TENSORS], *got[MAX_TENSORS], *again[MAX_TENSORS];
 
   ti_kernels_init_cpu(&reference);
-  ti_kernels_init_cpu(&k);
-  b->init(&k);
+  backend_init(b, &k);
   inputs_new(o, dtype, 7, in);
   inputs_new(o, TI_F32, 7, in32);
   outputs_new(o, TI_F32, &reference, 1, in32, truth);
