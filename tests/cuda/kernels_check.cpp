@@ -1,8 +1,9 @@
 /*
  * Every CUDA kernel against the CPU reference: on the emulated device, or on a real one.
  *
- *   kernels_emulated [NAME]             cases whose name contains NAME
- *   kernels_check PLUGIN [NAME]         the same through libtextinv-cuda.so
+ *   kernels_emulated [NAMES]            cases whose name contains one of NAMES, which are separated by
+ *                                       commas; with '-' before them, the other cases
+ *   kernels_check PLUGIN [NAMES]        the same through libtextinv-cuda.so
  *
  * The truth is the reference in double precision on the rounded inputs. Float must agree to 1e-5.
  * For 16 bits the error may be twice that of the plain formula in the same type, which rounds what

@@ -35,6 +35,7 @@ step() {
   status=$?
   echo "$name: $(($(date +%s) - began)) s$([ $status = 0 ] || echo ", FAILED with status $status")" >>"$summary"
   tail -n 1 "$summary"
+  return $status
 }
 
 has() {
@@ -44,38 +45,45 @@ has() {
   }
 }
 
+# in the background: a name, then a command, whose output is shown when it fails
+aside() {
+  began=$(date +%s) log="$logs/$1"
+  name=$1
+  shift
+  timeout -k 5 60 "$@" >"$log" 2>&1
+  status=$?
+  took=$(($(date +%s) - began))
+  if [ $status = 0 ]; then
+    echo "$name: $took s, $(grep -h PASSED "$log")" >>"$summary"
+  else
+    echo "$name: $took s, FAILED with status $status" >>"$summary"
+    printf '== %s\n%s\n' "$name" "$(grep -v 'Host Frame' "$log" | head -n 60)"
+  fi
+}
+
+# apart, because after some errors a process can use the device no more
 kernels() {
-  step 60 kernels_check "$folder/kernels_check" "$plugin"
-  step 60 session_test "$folder/session_test"
+  for part in 'attention n' 'conv2d n' 'linear rows' 'attention hopper' 'conv2d hopper' 'linear hopper' \
+    'linear cublas' groupnorm -attention,conv2d,linear,groupnorm; do
+    aside "kernels $part" "$folder/kernels_check" "$plugin" "$part" &
+  done
+  wait
+  step 45 session_test "$folder/session_test"
   has numpy inversion_check &&
     step 240 inversion_check "$python" tests/cuda/inversion_check.py "$plugin" ${WORDS:+--words "$WORDS"}
 }
 
-# tool, part of the names of checks: some of one type, as kernels are 10 to 100 times slower there
-sanitized() {
-  began=$(date +%s)
-  log="$logs/$1 $2"
-  timeout -k 5 60 "$sanitizer" --tool "$1" --error-exitcode 9 "$folder/kernels_check" "$plugin" "$2" \
-    >"$log" 2>&1
-  status=$?
-  took=$(($(date +%s) - began))
-  if [ $status = 0 ]; then
-    echo "$1 $2: $took s, $(grep -h 'PASSED' "$log")" >>"$summary"
-  else
-    echo "$1 $2: $took s, FAILED with status $status" >>"$summary"
-    echo "== $1 $2"
-    grep -v 'Host Frame' "$log" | head -n 60
-  fi
-}
-
+# some of one type, as kernels are 10 to 100 times slower there
 sanitize() {
   [ -n "$sanitizer" ] || {
     echo "sanitizers: skipped, compute-sanitizer is not installed" | tee -a "$summary"
     return
   }
   for tool in memcheck racecheck; do
-    for part in 'bf16 a' 'bf16 c' 'bf16 g' 'bf16 linear rows' 'bf16 lay' 'bf16 e' 'bf16 m' 'bf16 u' update noise; do
-      sanitized "$tool" "$part" &
+    for part in 'bf16 attention n' 'bf16 conv2d n' 'bf16 linear rows' 'bf16 attention hopper' \
+      'bf16 conv2d hopper' 'bf16 linear hopper' 'bf16 groupnorm' 'bf16 layernorm' \
+      'bf16 act,bf16 add,bf16 copy,bf16 cast' 'bf16 ge,bf16 gather,bf16 e,bf16 m,bf16 u,update,noise'; do
+      aside "$tool $part" "$sanitizer" --tool "$tool" --error-exitcode 9 "$folder/kernels_check" "$plugin" "$part" &
     done
     wait
   done
@@ -95,12 +103,11 @@ profile() {
 cd "$root" || exit 1
 case ${1:-} in
 quick)
-  # the model of the profile, while the processors have nothing else to do
+  # for the profile; done before anything is timed
   "$python" -W ignore tests/parity/models.py sd15-bf16 >"$logs/model" 2>&1 &
-  model=$!
   kernels
-  peers 50 --batch 4
-  wait $model || cat "$logs/model"
+  wait
+  peers 60 --batch 4
   profile --batches 4,1
   ;;
 check)
