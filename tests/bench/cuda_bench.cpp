@@ -4,7 +4,7 @@
  *   cuda_bench PLUGIN [NAME] [BATCH]     operations whose name contains NAME
  *
  * An operation is captured into a graph that runs it on several sets of random inputs, one after the
- * other, so that no run finds its data in cache; the graph is warmed up and launched 10 times; the
+ * other, so that no run finds its data in cache; the graph is warmed up and launched 5 times; the
  * median counts. Floating point operations and bytes are the fewest that the operation needs. The
  * peaks are measured first: a copy, and the fastest matrix product of 8192. A matrix product has a
  * line for each way to compute it. tests/bench/cuda_peers.py sets other libraries' times beside these.
@@ -24,7 +24,7 @@
 
 #include "cuda/plugin.h"
 
-enum { LAUNCHES = 10, RUNS = 32, MAX_SETS = 16 }; /* RUNS: of a launch, at least */
+enum { LAUNCHES = 5, RUNS = 32, MAX_SETS = 16 }; /* RUNS: of a launch, at least */
 
 static const ti_cuda_plugin *plugin;
 static ti_cuda *context;
@@ -59,35 +59,42 @@ static void *device(size_t bytes)
   return p;
 }
 
-/* random values of dtype, of deviation 1; zeros would flatter */
+enum { POOL = 1 << 22 };
+
+/* random values of deviation 1; zeros would flatter */
+static const std::vector<unsigned char> &pool(ti_dtype dtype)
+{
+  static std::vector<unsigned char> pools[3];
+  std::vector<unsigned char> &p = pools[dtype];
+  uint32_t state = 1;
+
+  if (!p.empty())
+    return p;
+  p.resize(POOL * ti_dtype_size(dtype));
+  for (size_t i = 0; i < POOL; i++) {
+    float sum = 0.0f;
+
+    for (int k = 0; k < 4; k++) {
+      state = state * 1664525u + 1013904223u;
+      sum += (float)(state >> 8) * 0x1p-24f - 0.5f;
+    }
+    ti_store(dtype, p.data(), i, sum * 1.7320508f);
+  }
+  return p;
+}
+
+/* a tensor of them on the device; every one starts elsewhere in the pool */
 static void *values(ti_dtype dtype, size_t count)
 {
-  enum { POOL = 1 << 22 };
-  static std::vector<unsigned char> pools[3];
   static size_t begin;
-  std::vector<unsigned char> &pool = pools[dtype];
   const size_t size = ti_dtype_size(dtype);
   char *p = (char *)device(count * size);
 
-  if (pool.empty()) {
-    uint32_t state = 1;
-
-    pool.resize(POOL * size);
-    for (size_t i = 0; i < POOL; i++) {
-      float sum = 0.0f;
-
-      for (int k = 0; k < 4; k++) {
-        state = state * 1664525u + 1013904223u;
-        sum += (float)(state >> 8) * 0x1p-24f - 0.5f;
-      }
-      ti_store(dtype, pool.data(), i, sum * 1.7320508f);
-    }
-  }
-  /* every tensor starts elsewhere in the pool */
   for (size_t done = 0, some; done < count; done += some) {
     begin = (begin + 1000003) % POOL;
     some = std::min(count - done, POOL - begin);
-    must(plugin->upload(context, &error, p + done * size, pool.data() + begin * size, some * size));
+    must(plugin->upload(context, &error, p + done * size, pool(dtype).data() + begin * size,
+                        some * size));
   }
   return p;
 }
@@ -185,12 +192,12 @@ static std::string text(const char *format, ...)
   return s;
 }
 
-/* a weight of small values, and its copy on the device */
+/* a weight, and its copy on the device */
 struct frozen {
   std::vector<float> host;
   ti_weight weight;
 
-  frozen(std::initializer_list<int> dims, float deviation) : weight()
+  frozen(std::initializer_list<int> dims) : weight()
   {
     weight.name = "w";
     weight.count = 1;
@@ -199,8 +206,9 @@ struct frozen {
       weight.count *= (size_t)d;
     }
     host.resize(weight.count);
-    for (size_t i = 0; i < host.size(); i++)
-      host[i] = ((float)(i * 7919 % 1009) - 504.0f) * 3.4e-3f * deviation;
+    for (size_t done = 0; done < host.size(); done += POOL)
+      memcpy(&host[done], pool(TI_F32).data(),
+             std::min<size_t>(POOL, host.size() - done) * sizeof(float));
     weight.data = host.data();
   }
   ~frozen()
@@ -220,7 +228,7 @@ static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backwa
 
   if (!o.wanted())
     return;
-  frozen weight({ cout, cin }, 1.0f / sqrtf((float)cin));
+  frozen weight({ cout, cin });
   const void *plain;
 
   for (int i = 0; i < o.sets; i++) {
@@ -265,7 +273,7 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
 
   if (!o.wanted())
     return;
-  frozen weight({ cout, cin, k, k }, 1.0f / sqrtf((float)cin * k * k));
+  frozen weight({ cout, cin, k, k });
 
   for (int i = 0; i < o.sets; i++) {
     in[i] = values(dtype, (size_t)(backward ? y : x));
@@ -412,7 +420,7 @@ static void measure_peaks()
   const ti_copy_columns_shape copy = { 1 << 16, 8192, 8192, 0, 8192, 0 };
   const ti_linear_shape s = { 8192, 8192, 8192 };
   const double flops = 2.0 * 8192 * 8192 * 8192;
-  frozen weight({ 8192, 8192 }, 0.01f);
+  frozen weight({ 8192, 8192 });
   ti_exec e = {};
 
   e.device = context;
