@@ -61,7 +61,8 @@ aside() {
   fi
 }
 
-# apart, because after some errors a process can use the device no more
+# seconds that the inversions may take; the operations run apart, because after some errors a process
+# can use the device no more
 kernels() {
   for part in 'attention n' 'conv2d n' 'linear rows' 'attention hopper' 'conv2d hopper' 'linear hopper' \
     'linear cublas' groupnorm -attention,conv2d,linear,groupnorm; do
@@ -70,7 +71,7 @@ kernels() {
   wait
   step 45 session_test "$folder/session_test"
   has numpy inversion_check &&
-    step 240 inversion_check "$python" tests/cuda/inversion_check.py "$plugin" ${WORDS:+--words "$WORDS"}
+    step "$1" inversion_check "$python" tests/cuda/inversion_check.py "$plugin" ${WORDS:+--words "$WORDS"}
 }
 
 # some of one type, as kernels are 10 to 100 times slower there
@@ -105,13 +106,12 @@ case ${1:-} in
 quick)
   # for the profile; done before anything is timed
   "$python" -W ignore tests/parity/models.py sd15-bf16 >"$logs/model" 2>&1 &
-  kernels
-  wait
-  peers 60 --batch 4
+  kernels 60
+  peers 65 --batch 4
   profile --batches 4,1
   ;;
 check)
-  kernels
+  kernels 240
   sanitize
   ;;
 bench)
