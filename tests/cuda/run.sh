@@ -39,7 +39,7 @@ step() {
 }
 
 has() {
-  "$python" -c "import $1" 2>/dev/null || {
+  "$python" -c "import importlib.util as u; assert all(map(u.find_spec, '$1'.split(',')))" 2>/dev/null || {
     echo "$2: skipped, $python has not all of $1 (PYTHON names another)" | tee -a "$summary"
     return 1
   }
