@@ -14,26 +14,31 @@
 
 /*
  * Start copying ROWS rows from row first of [count, stride] to the first N columns of a tile; what
- * lies outside, and columns from d on, become zeros. A thread has one row; eight lanes write the
- * 128 bytes of eight rows of a plane, and a warp reads at least 32 bytes of a row.
+ * lies outside, and columns from d on, become zeros. Eight lanes write the 128 bytes of eight rows of
+ * a plane, and a warp reads at least 32 bytes of a row.
  */
 template <typename T, int ROWS, int N, int THREADS>
 static __device__ __forceinline__ void load_planes(T *tile, const T *from, int first, int count,
                                                    int stride, int d)
 {
-  constexpr int PER = THREADS / ROWS, CHUNKS = N / 8; /* threads of a row, planes */
-  const int lane = threadIdx.x % 32;
-  const int row = threadIdx.x / 32 * (32 / PER) + lane / 8 / PER * 8 + lane % 8;
-  const int chunk = lane / 8 % PER;
-  const bool valid = first + row < count;
-  const T *p = from + (size_t)(valid ? first + row : 0) * stride + chunk * 8;
-  T *to = tile + (chunk * ROWS + row) * 8;
+  constexpr int PER = THREADS >= 4 * ROWS ? 4 : 2, CHUNKS = N / 8; /* threads of a row, planes */
+  constexpr int AT_ONCE = THREADS / PER;                           /* rows */
+  const int lane = threadIdx.x % 32, chunk = lane / 8 % PER;
 
-  static_assert(THREADS % ROWS == 0 && (PER == 2 || PER == 4), "2 or 4 threads a row");
 #pragma unroll
-  for (int j = 0; j < CHUNKS; j += PER) {
-    if (j + PER <= CHUNKS || chunk + j < CHUNKS)
-      copy_async(to + j * ROWS * 8, p + j * 8, valid && (chunk + j) * 8 < d);
+  for (int at = 0; at < ROWS; at += AT_ONCE) {
+    const int row = at + threadIdx.x / 32 * (32 / PER) + lane / 8 / PER * 8 + lane % 8;
+    const bool valid = first + row < count;
+    const T *p = from + (size_t)(valid ? first + row : 0) * stride + chunk * 8;
+    T *to = tile + (chunk * ROWS + row) * 8;
+
+    if (at + AT_ONCE > ROWS && row >= ROWS)
+      continue;
+#pragma unroll
+    for (int j = 0; j < CHUNKS; j += PER) {
+      if (j + PER <= CHUNKS || chunk + j < CHUNKS)
+        copy_async(to + j * ROWS * 8, p + j * 8, valid && (chunk + j) * 8 < d);
+    }
   }
 }
 

@@ -373,15 +373,22 @@ static void check_dtype(ti_dtype dtype)
     { 1, 8, 8 }, { 77, 768, 64 }, { 3, 5, 7 }, { 200, 40, 136 }, { 20, 640, 24 },
   };
   static const ti_linear_shape hopper_linears[] = { { 77, 768, 64 }, { 100, 128, 320 }, { 300, 320, 640 } };
-  static const struct {
+  struct attention_case {
     int n, heads, tq, tk, d, causal, packed;
-  } attentions[] = {
+  };
+  static const attention_case attentions[] = {
     { 1, 2, 64, 64, 40, 0, 0 },   { 2, 1, 70, 77, 40, 0, 0 },  { 1, 2, 100, 100, 64, 1, 1 },
     { 1, 1, 16, 77, 80, 0, 0 },   { 1, 1, 65, 33, 32, 0, 1 },  { 1, 1, 64, 64, 96, 0, 0 },
     { 1, 1, 40, 130, 128, 0, 0 }, { 1, 1, 66, 66, 160, 0, 0 }, { 1, 1, 1, 1, 8, 0, 0 },
     { 1, 3, 5, 9, 7, 0, 0 },      { 1, 1, 12, 12, 200, 0, 0 }, { 2, 2, 77, 77, 56, 1, 1 },
     { 1, 1, 300, 77, 40, 0, 0 },  { 1, 2, 6, 6, 512, 0, 0 },   { 1, 1, 129, 129, 40, 1, 1 },
     { 1, 2, 63, 257, 40, 0, 1 },
+  };
+  /* several blocks and steps, which take the emulated mma.sync too long */
+  static const attention_case hopper_attentions[] = {
+    { 1, 2, 390, 390, 40, 1, 1 }, { 2, 1, 257, 300, 40, 0, 0 }, { 1, 1, 300, 270, 64, 1, 0 },
+    { 1, 1, 130, 200, 80, 0, 1 }, { 1, 1, 150, 150, 96, 1, 0 }, { 1, 1, 140, 129, 160, 1, 0 },
+    { 1, 2, 1030, 77, 40, 0, 0 }, { 1, 1, 1, 129, 48, 0, 0 },
   };
   static const ti_copy_columns_shape copies[] = {
     { 5, 8, 24, 8, 16, 0 }, { 3, 5, 9, 2, 7, 1 }, { 7, 320, 640, 320, 320, 0 }, { 1, 1, 1, 0, 1, 0 },
@@ -422,6 +429,10 @@ static void check_dtype(ti_dtype dtype)
     for (const auto &a : attentions)
       check_attention(dtype, a.n, a.heads, a.tq, a.tk, a.d, a.causal, a.packed,
                       hopper ? " hopper" : "");
+    for (const auto &a : hopper_attentions) {
+      if (hopper)
+        check_attention(dtype, a.n, a.heads, a.tq, a.tk, a.d, a.causal, a.packed, " hopper");
+    }
   }
   for (const auto &s : copies)
     check_copies(dtype, s);
