@@ -72,6 +72,50 @@ static __device__ __forceinline__ size_t weight_at(const gemm_problem &p, int n,
 
 // ------------------------------------------------------------------ splits
 
+/* y = f + bias + residual for four values of a row from at = m p.n + n; p.n is a multiple of 4 */
+template <typename T>
+static __device__ __forceinline__ void write_four(const gemm_buffers &io, size_t at, int n, float4 f)
+{
+  if (io.bias) {
+    const float4 bias = *(const float4 *)(io.bias + n);
+
+    f.x += bias.x;
+    f.y += bias.y;
+    f.z += bias.z;
+    f.w += bias.w;
+  }
+  if (io.residual) {
+    const uint2 four = *(const uint2 *)((const T *)io.residual + at);
+    const T *r = (const T *)&four;
+
+    f.x += to_float(r[0]);
+    f.y += to_float(r[1]);
+    f.z += to_float(r[2]);
+    f.w += to_float(r[3]);
+  }
+  *(uint2 *)((T *)io.y + at) = uint2{ pack(f.x, f.y, T()), pack(f.z, f.w, T()) };
+}
+
+template <typename T>
+static __global__ void gemm_sum_four_kernel(gemm_buffers io, gemm_problem p)
+{
+  const size_t count = (size_t)p.m * p.n;
+
+  for (size_t i = grid_index() * 4; i < count; i += grid_step() * 4) {
+    float4 f = *(const float4 *)(io.partial + i);
+
+    for (int s = 1; s < p.splits; s++) {
+      const float4 part = *(const float4 *)(io.partial + s * count + i);
+
+      f.x += part.x;
+      f.y += part.y;
+      f.z += part.z;
+      f.w += part.w;
+    }
+    write_four<T>(io, i, (int)(i % p.n), f);
+  }
+}
+
 template <typename T>
 static __global__ void gemm_sum_kernel(gemm_buffers io, gemm_problem p)
 {
@@ -90,11 +134,15 @@ static __global__ void gemm_sum_kernel(gemm_buffers io, gemm_problem p)
   }
 }
 
+/* four values a thread, where they are aligned */
 template <typename T>
 static textinv_status gemm_sum(ti_exec *e, const gemm_buffers &io, const gemm_problem &p)
 {
-  return launch(e, "gemm_sum", gemm_sum_kernel<T>, ti_flat_blocks((size_t)p.m * p.n), TI_FLAT_THREADS,
-                0, io, p);
+  const bool wide = p.n % 4 == 0 && ti_aligned(io.y, 8) && ti_aligned(io.residual, 8) &&
+                    ti_aligned(io.bias, 16);
+
+  return launch(e, "gemm_sum", wide ? gemm_sum_four_kernel<T> : gemm_sum_kernel<T>,
+                ti_flat_blocks((size_t)p.m * p.n / (wide ? 4 : 1)), TI_FLAT_THREADS, 0, io, p);
 }
 
 #endif /* TI_CUDA_GEMM_CUH */

@@ -168,32 +168,14 @@ static __device__ __forceinline__ void write_rows(float *shared, const float (&a
   for (int i = thread; i < 64 * (BN / 4); i += TI_WARPGROUP) {
     const int m = m0 + i / (BN / 4), n = n0 + i % (BN / 4) * 4;
     const size_t at = (size_t)m * p.n + n;
-    float4 f = *(const float4 *)(shared + i / (BN / 4) * PITCH + i % (BN / 4) * 4);
+    const float4 f = *(const float4 *)(shared + i / (BN / 4) * PITCH + i % (BN / 4) * 4);
 
     if (m >= p.m || n >= p.n)
       continue;
-    if (p.splits > 1) {
+    if (p.splits > 1)
       *(float4 *)(io.partial + (size_t)blockIdx.z * p.m * p.n + at) = f;
-      continue;
-    }
-    if (io.bias) {
-      const float4 bias = *(const float4 *)(io.bias + n);
-
-      f.x += bias.x;
-      f.y += bias.y;
-      f.z += bias.z;
-      f.w += bias.w;
-    }
-    if (io.residual) {
-      const uint2 four = *(const uint2 *)((const T *)io.residual + at);
-      const T *r = (const T *)&four;
-
-      f.x += to_float(r[0]);
-      f.y += to_float(r[1]);
-      f.z += to_float(r[2]);
-      f.w += to_float(r[3]);
-    }
-    *(uint2 *)((T *)io.y + at) = uint2{ pack(f.x, f.y, T()), pack(f.z, f.w, T()) };
+    else
+      write_four<T>(io, at, n, f);
   }
   barrier_threads(barrier, TI_WARPGROUP);
 }
