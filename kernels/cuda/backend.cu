@@ -223,6 +223,7 @@ static textinv_status find_context(ti_cuda *c, ti_error *error, void *stream)
 static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda_host *host,
                                    int device, void *stream)
 {
+  const char *only = getenv("TEXTINV_CUDA"); /* "portable": none of one architecture's own kernels */
   ti_cuda_device info;
   ti_cuda *c;
   cudaError_t code = cudaSuccess;
@@ -241,6 +242,7 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
   c->device = device;
   c->multiprocessors = info.multiprocessors;
   c->is_hopper = info.major == 9 && info.minor == 0;
+  c->hopper_off = only && !strcmp(only, "portable");
   c->process = getpid();
   c->host = *host;
   if ((status = find_context(c, error, stream)) < 0)
