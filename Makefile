@@ -41,7 +41,8 @@ Q := $(if $(filter 0,$(V)),@)
 comma := ,
 
 SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled twice: eight lanes, sixteen lanes
-PAIRS   := $(addprefix kernels/cpu/,attention_simd.c attention_bwd_simd.c) # and a third time: with bf16 instructions
+# and a third time: with bf16 instructions
+PAIRS   := $(patsubst %,kernels/cpu/%_simd.c,attention attention_bwd conv2d gemm planes table)
 SOURCES := $(filter-out $(SIMD),$(sort $(wildcard $(addsuffix /*.c,$(SRCDIRS)) kernels/*.c kernels/cpu/*.c)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(SIMD:%.c=$(BUILD)/%_8.o) $(SIMD:%.c=$(BUILD)/%_16.o) $(PAIRS:%.c=$(BUILD)/%_bf16.o)
 LIBNAME := libtextinv.so.$(VERSION)

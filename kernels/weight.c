@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "alloc.h"
 
@@ -22,6 +24,17 @@ static const ti_packed *find(const ti_weight *w, const char *key)
       return p;
   }
   return NULL;
+}
+
+/* the packed form is read from now on: the file's pages need not stay in memory beside it */
+static void leave_pages(const ti_weight *w)
+{
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), data = (uintptr_t)w->data;
+  const uintptr_t from = (data + page - 1) / page * page;
+  const uintptr_t to = (data + w->count * ti_dtype_size(w->dtype)) / page * page;
+
+  if (w->mapped && from < to)
+    (void)madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 textinv_status ti_weight_pack(ti_error *error, const void **out, ti_weight *w, const char *key,
@@ -46,6 +59,7 @@ textinv_status ti_weight_pack(ti_error *error, const void **out, ti_weight *w, c
     strcpy(p->key, key);
     if ((status = fill(error, p->data, w, user)) < 0)
       goto out;
+    leave_pages(w);
     p->next = w->packed;
     w->packed = p;
     have = p;

@@ -25,6 +25,7 @@ typedef struct ti_weight {
   int rank;         /* 1..4 */
   int dims[4];
   ti_dtype dtype;    /* of data */
+  int mapped;        /* data lies in a mapped file: pages can be given back and come again */
   ti_packed *packed; /* list, guarded by a lock in weight.c */
 } ti_weight;
 

@@ -1,6 +1,6 @@
 /*
  * Convolutions and matrix products with vectors: products of panels that are gathered from the
- * image tap by tap, for float arithmetic on values of any type.
+ * image tap by tap, for float arithmetic on values of any type, or with TI_PAIRS on bf16.
  *
  * A pass computes the outputs (y out_step + y0, x out_step + x0) as a sum over taps, each a source
  * pixel (y step + dy, x step + dx) times the sum of some weights:
@@ -23,14 +23,16 @@
 enum {
   MAX_PASSES = 4,
   MAX_PASS_TAPS = 16,
-  ROWS = 336,           /* of a block, whole tiles */
-  COLUMNS = 640,        /* of a block */
-  UNITS = 256 / TI_UNIT /* of a step of the reduction, at least */
+  ROWS = 336,                          /* of a block, whole tiles */
+  COLUMNS = 320,                       /* of a block */
+  UNITS = 256 * TI_PER_LANE / TI_UNIT, /* of a step of the reduction, about */
+  AHEAD = 8                            /* rows */
 };
 
 typedef struct tap {
   int dy, dx;
   unsigned weights; /* bit k: weight k is part of the sum */
+  int plane;        /* of that sum */
 } tap;
 
 typedef struct pass {
@@ -42,8 +44,9 @@ typedef struct pass {
 
 typedef struct record {
   ti_prepared base;
-  ti_matrix matrix;
+  ti_planes planes;
   ti_dtype dtype;
+  int backward;
   int n, src_h, src_w, src_c, dst_h, dst_w, dst_c;
   int num_passes;
   pass passes[MAX_PASSES];
@@ -92,22 +95,15 @@ static axis axis_of(int k, int stride, int up, int pad, int backward, int phase)
   return a;
 }
 
-static void add_pass(record *r, const ti_conv2d_shape *s, int backward, int py, int px)
+static pass pass_taps(const ti_conv2d_shape *s, int backward, int py, int px)
 {
-  const int phases = backward ? s->stride : s->up;
   const axis y = axis_of(s->kh, s->stride, s->up, s->pad_top, backward, py);
   const axis x = axis_of(s->kw, s->stride, s->up, s->pad_left, backward, px);
-  pass *p = &r->passes[r->num_passes++];
+  pass p = { .y0 = py, .x0 = px };
 
-  p->out_step = phases;
-  p->step = backward ? s->up : s->up == 2 ? 1 : s->stride;
-  p->y0 = py;
-  p->x0 = px;
-  p->h = (r->dst_h - py + phases - 1) / phases;
-  p->w = (r->dst_w - px + phases - 1) / phases;
   for (int i = 0; i < y.count; i++) {
     for (int j = 0; j < x.count; j++) {
-      tap *t = &p->taps[p->num_taps++];
+      tap *t = &p.taps[p.num_taps++];
 
       t->dy = y.offset[i];
       t->dx = x.offset[j];
@@ -117,6 +113,35 @@ static void add_pass(record *r, const ti_conv2d_shape *s, int backward, int py, 
       }
     }
   }
+  return p;
+}
+
+/* the sums of the forward direction, in its order; the backward one needs no others */
+static void list_planes(ti_planes *planes, const ti_conv2d_shape *s)
+{
+  for (int i = 0; i < s->up * s->up; i++) {
+    const pass p = pass_taps(s, 0, i / s->up, i % s->up);
+
+    planes->group = p.num_taps;
+    for (int t = 0; t < p.num_taps; t++)
+      planes->sets[planes->count++] = p.taps[t].weights;
+  }
+}
+
+static void add_pass(record *r, const ti_conv2d_shape *s, int backward, int py, int px)
+{
+  const int phases = backward ? s->stride : s->up;
+  pass *p = &r->passes[r->num_passes++];
+
+  *p = pass_taps(s, backward, py, px);
+  p->out_step = phases;
+  p->step = backward ? s->up : s->up == 2 ? 1 : s->stride;
+  p->h = (r->dst_h - py + phases - 1) / phases;
+  p->w = (r->dst_w - px + phases - 1) / phases;
+  for (int t = 0; t < p->num_taps; t++) {
+    while (r->planes.sets[p->taps[t].plane] != p->taps[t].weights)
+      p->taps[t].plane++;
+  }
 }
 
 /* ------ a block of outputs: rows of one pass and some columns */
@@ -125,14 +150,16 @@ typedef struct block {
   const record *r;
   const pass *p;
   int first, rows, from, columns; /* rows count through n, h, w */
-  float *a, *b, *c, *taps;
+  float *a, *b, *c;
   int source[ROWS][3]; /* n, y, x of a row before a tap's offset */
 } block;
 
 /* units of one step: channels of a unit times taps */
 static int step_channels(const pass *p)
 {
-  return p->num_taps >= UNITS || !p->num_taps ? 1 : UNITS / p->num_taps;
+  const int channels = p->num_taps ? (UNITS + p->num_taps / 2) / p->num_taps : 1;
+
+  return channels ? channels : 1;
 }
 
 TI_SIMD_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, int channel,
@@ -141,20 +168,25 @@ TI_SIMD_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, in
   const record *r = k->r;
   const pass *p = k->p;
   const int units = channels * p->num_taps;
+  const size_t ahead = (size_t)AHEAD * p->step * r->src_c;
 
   for (int row = 0; row < k->rows; row++) {
     const int *at = k->source[row];
     float *to = k->a + ((size_t)row / TI_TILE_ROWS * units) * TI_PANEL +
-                row % TI_TILE_ROWS * TI_UNIT;
+                row % TI_TILE_ROWS * TI_ROW;
 
     for (int t = 0; t < p->num_taps; t++) {
       const int y = at[1] + p->taps[t].dy, px = at[2] + p->taps[t].dx;
       const int inside = y >= 0 && y < r->src_h && px >= 0 && px < r->src_w;
       const size_t from = inside ? (((size_t)at[0] * r->src_h + y) * r->src_w + px) * r->src_c : 0;
 
-      for (int c = 0; c < channels; c++)
+      for (int c = 0; c < channels; c++) {
+        const size_t at_unit = from + (size_t)(channel + c) * TI_UNIT;
+
+        _mm_prefetch((const char *)x + (at_unit + ahead) * ti_dtype_size(dtype), _MM_HINT_T0);
         ti_copy_unit(dtype, to + (size_t)(c * p->num_taps + t) * TI_PANEL, inside ? x : NULL, from,
                      (channel + c) * TI_UNIT, r->src_c);
+      }
     }
   }
 }
@@ -164,30 +196,36 @@ static TI_SIMD void pack_rows(ti_dtype dtype, block *k, const void *x, int chann
   TI_DISPATCH(dtype, pack_rows_worker, k, x, channel, channels);
 }
 
-/* weights of a panel of columns: [channels, taps of the pass, unit, unit] */
-static TI_SIMD void pack_weights(block *k, int channel, int channels, int column)
+/* unit i of a panel of columns, which is [channels, taps of the pass] from a channel on */
+static const float *unit_at(const block *k, int channel, int column, int i)
 {
-  const ti_matrix *w = &k->r->matrix;
+  const int depth = channel + i / k->p->num_taps, plane = k->p->taps[i % k->p->num_taps].plane;
+  const int lanes = k->from / TI_UNIT + column;
 
-  for (int c = 0; c < channels; c++) {
-    TI_FN(matrix_taps)(w, k->taps, (channel + c) * TI_UNIT, column);
-    for (int t = 0; t < k->p->num_taps; t++) {
-      float *to = k->b + (size_t)(c * k->p->num_taps + t) * TI_WEIGHT_UNIT;
+  return ti_planes_unit(&k->r->planes, plane, k->r->backward ? depth : lanes,
+                        k->r->backward ? lanes : depth);
+}
 
-      for (int d = 0; d < TI_UNIT; d++, to += TI_UNIT) {
-        const float *from = k->taps + (size_t)d * w->taps * TI_UNIT;
-        ti_vec low = ti_set(0.0f), high = ti_set(0.0f);
+/* forward they lie where they were packed, one after the other */
+static const float *panel_at(const block *k, int channel, int column, int units)
+{
+  if (!k->r->backward)
+    return unit_at(k, channel, column, 0);
+  for (int i = 0; i < units; i++)
+    TI_FN(planes_turn)(k->b + (size_t)i * TI_WEIGHT_UNIT, unit_at(k, channel, column, i));
+  return k->b;
+}
 
-        for (unsigned set = k->p->taps[t].weights; set; set &= set - 1) {
-          const float *at = from + __builtin_ctz(set) * TI_UNIT;
+/* one of so many parts of the panel after this one: it comes from memory meanwhile */
+static void prefetch(const block *k, int channel, int column, int channels, int part, int parts)
+{
+  const int units = channels * k->p->num_taps;
 
-          low += ti_get(at);
-          high += ti_get(at + TI_LANES);
-        }
-        ti_put(to, low);
-        ti_put(to + TI_LANES, high);
-      }
-    }
+  for (int i = units * part / parts; i < units * (part + 1) / parts; i++) {
+    const char *at = (const char *)unit_at(k, channel, column, i);
+
+    for (size_t b = 0; b < TI_WEIGHT_UNIT * sizeof(float); b += 64)
+      _mm_prefetch(at + b, _MM_HINT_T1);
   }
 }
 
@@ -228,6 +266,7 @@ static void run_block(block *k, void *y, const void *x, const float *bias, const
   const pass *p = k->p;
   const int depth = (r->src_c + TI_UNIT - 1) / TI_UNIT, at_once = step_channels(p);
   const int panels = (k->columns + TI_UNIT - 1) / TI_UNIT;
+  const int tiles = (k->rows + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
   const size_t stride = (size_t)panels * TI_UNIT;
 
   for (int row = 0; row < k->rows; row++) {
@@ -243,12 +282,18 @@ static void run_block(block *k, void *y, const void *x, const float *bias, const
 
     pack_rows(r->dtype, k, x, channel, channels);
     for (int column = 0; column < panels; column++) {
-      pack_weights(k, channel, channels, k->from + column * TI_UNIT);
-      for (int row = 0; row < k->rows; row += TI_TILE_ROWS)
+      const int last = column + 1 == panels, next = last ? channel + channels : channel;
+      const int left = depth - next < at_once ? depth - next : at_once;
+      const float *b = panel_at(k, channel, column, units);
+
+      for (int i = 0; i < tiles; i++) {
+        const int row = i * TI_TILE_ROWS, rows = k->rows - row;
+
+        prefetch(k, next, last ? 0 : column + 1, left, i, tiles);
         TI_FN(panel_product)
-        (k->rows - row < TI_TILE_ROWS ? k->rows - row : TI_TILE_ROWS,
-         k->c + row * stride + column * TI_UNIT, stride,
-         k->a + (size_t)row / TI_TILE_ROWS * units * TI_PANEL, k->b, units, channel > 0);
+        (rows < TI_TILE_ROWS ? rows : TI_TILE_ROWS, k->c + row * stride + column * TI_UNIT, stride,
+         k->a + (size_t)i * units * TI_PANEL, b, units, channel > 0);
+      }
     }
   }
   finish(r->dtype, k, y, bias, residual);
@@ -258,7 +303,7 @@ static void run_block(block *k, void *y, const void *x, const float *bias, const
 
 /* floats of scratch of a thread */
 typedef struct room {
-  size_t a, b, c, taps, all;
+  size_t a, b, c, all;
 } room;
 
 static int max_units(const record *r)
@@ -277,11 +322,10 @@ static room room_of(const record *r)
 {
   const size_t units = (size_t)max_units(r);
   room m = { .a = ROWS / TI_TILE_ROWS * units * TI_PANEL,
-             .b = units * TI_WEIGHT_UNIT,
-             .c = (size_t)ROWS * COLUMNS,
-             .taps = TI_TAP_FLOATS };
+             .b = r->backward ? units * TI_WEIGHT_UNIT : 0,
+             .c = (size_t)ROWS * COLUMNS };
 
-  m.all = m.a + m.b + m.c + m.taps;
+  m.all = m.a + m.b + m.c;
   return m;
 }
 
@@ -320,8 +364,7 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
                   .columns = r->dst_c - from < width ? r->dst_c - from : width,
                   .a = at,
                   .b = at + m.a,
-                  .c = at + m.a + m.b,
-                  .taps = at + m.a + m.b + m.c };
+                  .c = at + m.a + m.b };
 
       if (k.rows > 0)
         run_block(&k, y, x, bias, residual);
@@ -340,6 +383,7 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
                                      int has_residual, int backward)
 {
   const int phases = backward ? s->stride : s->up;
+  textinv_status status;
   record *r;
   size_t bytes;
 
@@ -348,14 +392,23 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
   /* what the passes describe; anything else takes the plain path */
   if (s->kh * s->kw > TI_MAX_TAPS || s->kh > 3 || s->kw > 3 || (s->up == 2 && s->stride != 1))
     return TEXTINV_OK;
+#ifndef TI_PAIRS
   if (TI_FN(winograd_suits)(s))
     return TI_FN(winograd_prepare)(e, dtype, prepared, scratch_bytes, w, s, backward);
+#endif
   if (!(r = ti_calloc(1, sizeof(*r))))
     return ti_fail_nomem(e->error, sizeof(*r), w->name);
   r->base.run = run;
   r->base.release = release;
   r->dtype = dtype;
-  r->matrix = (ti_matrix){ w->data, w->dtype, s->cout, s->cin, s->kh * s->kw, backward };
+  r->backward = backward;
+  r->planes.cout = (s->cout + TI_UNIT - 1) / TI_UNIT;
+  r->planes.cin = (s->cin + TI_UNIT - 1) / TI_UNIT;
+  list_planes(&r->planes, s);
+  if ((status = TI_FN(planes_pack)(e->error, &r->planes, w, e->threads)) < 0) {
+    ti_free(r);
+    return status;
+  }
   r->n = s->n;
   r->src_h = backward ? s->oh : s->h;
   r->src_w = backward ? s->ow : s->w;

@@ -1,4 +1,4 @@
-/* Panels of weights and their product with panels of activations. */
+/* Weights as the file has them, laid out, and the product of panels. */
 #include "gemm_simd.h"
 
 #ifdef TI_HAVE_SIMD
@@ -14,32 +14,15 @@ TI_SIMD_INLINE void taps_fwd_worker(ti_dtype dtype, const ti_matrix *w, float *o
                      depth * w->taps);
 }
 
-/*
- * lanes are cin: for each cout a small matrix [cin, taps], turned; or a row as it is. Each lies in
- * another page, which the processor does not foresee.
- */
+/* lanes are cin: for each cout a small matrix [cin, taps], turned */
 TI_SIMD_INLINE void taps_bwd_worker(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
 {
-  enum { AHEAD = 4 };
-  const size_t size = ti_dtype_size(dtype), bytes = (size_t)TI_UNIT * w->taps * size;
   const int depth = w->cout - d < TI_UNIT ? w->cout - d : TI_UNIT;
   const int lanes = w->cin - l < TI_UNIT ? w->cin - l : TI_UNIT;
 
-  for (int i = 0; i < depth; i++) {
-    const size_t at = ((size_t)(d + i) * w->cin + l) * w->taps;
-    float *to = out + (size_t)i * w->taps * TI_UNIT;
-
-    if (d + i + AHEAD < w->cout) {
-      const char *next = (const char *)w->data + (at + (size_t)AHEAD * w->cin * w->taps) * size;
-
-      for (size_t b = 0; b < bytes; b += 64)
-        _mm_prefetch(next + b, _MM_HINT_T0);
-    }
-    if (w->taps == 1)
-      ti_copy_unit(dtype, to, w->data, at, 0, lanes);
-    else
-      ti_pack_transposed(dtype, 1, to, TI_UNIT, w->data, at, w->taps, lanes, w->taps);
-  }
+  for (int i = 0; i < depth; i++)
+    ti_pack_transposed(dtype, 1, out + (size_t)i * w->taps * TI_UNIT, TI_UNIT, w->data,
+                       ((size_t)(d + i) * w->cin + l) * w->taps, w->taps, lanes, w->taps);
 }
 
 static TI_SIMD void taps_fwd(ti_dtype dtype, const ti_matrix *w, float *out, int d, int l)
@@ -73,15 +56,15 @@ TI_SIMD_INLINE void product_fixed(int rows, float *c, size_t c_r, const float *a
   for (int r = 0; r < rows; r++)
     sum[r][0] = sum[r][1] = ti_set(0.0f);
   for (int u = 0; u < units; u++, a += TI_PANEL) {
-    for (int i = 0; i < TI_UNIT; i++, b += TI_UNIT) {
+    for (int i = 0; i < TI_ROW; i++, b += TI_UNIT) {
       const ti_vec low = ti_get(b), high = ti_get(b + TI_LANES);
 
       TI_UNROLL
       for (int r = 0; r < rows; r++) {
-        const ti_vec x = ti_set(a[r * TI_UNIT + i]);
+        const ti_vec x = ti_set(a[r * TI_ROW + i]);
 
-        sum[r][0] = ti_fma(x, low, sum[r][0]);
-        sum[r][1] = ti_fma(x, high, sum[r][1]);
+        sum[r][0] = ti_fma_operands(x, low, sum[r][0]);
+        sum[r][1] = ti_fma_operands(x, high, sum[r][1]);
       }
     }
   }

@@ -2,9 +2,8 @@
  * What the convolutions share: panels of activations and of weights, and their product.
  *
  * The reduction runs in units of as many channels as two vectors have lanes. A panel of activations
- * is [units, rows of a tile, unit], one of weights [units, unit, unit lanes]. Weights are read from
- * the file's own values (any type, any alignment) when they are needed and laid out in the cache,
- * so nothing is kept for them.
+ * is [units, rows of a tile, operands of a unit], one of weights [units, operands of a unit, unit
+ * lanes].
  */
 #ifndef TI_GEMM_SIMD_H
 #define TI_GEMM_SIMD_H
@@ -17,19 +16,20 @@
 
 enum {
   TI_UNIT = 2 * TI_LANES,             /* channels of a unit, lanes of a panel */
-  TI_PANEL = TI_TILE_ROWS * TI_UNIT,  /* floats of a unit of activations */
-  TI_WEIGHT_UNIT = TI_UNIT * TI_UNIT, /* floats of a unit of weights */
+  TI_ROW = TI_UNIT / TI_PER_LANE,     /* operands of a unit */
+  TI_PANEL = TI_TILE_ROWS * TI_ROW,   /* floats of a unit of activations */
+  TI_WEIGHT_UNIT = TI_ROW * TI_UNIT,  /* floats of a unit of weights */
   TI_MAX_TAPS = 9,
+  TI_MAX_PLANES = 16,
   TI_TAP_FLOATS = TI_UNIT * TI_MAX_TAPS * TI_UNIT
 };
 
-/* a frozen matrix [cout, cin, taps] seen from one direction: lanes are outputs, depth is summed
- * over */
+/* a frozen matrix [cout, cin, taps] as the file has it (any type, any alignment) */
 typedef struct ti_matrix {
   const void *data;
   ti_dtype dtype;
   int cout, cin, taps;
-  int backward; /* lanes are cin, depth is cout */
+  int backward; /* lanes are cin, depth is cout; else the other way round */
 } ti_matrix;
 
 /*
@@ -39,6 +39,30 @@ typedef struct ti_matrix {
 void TI_FN(matrix_taps)(const ti_matrix *w, float *out, int d, int l);
 
 /*
+ * The matrix as units of weights [groups, units of cout, units of cin, planes of a group], lanes
+ * being cout: one form for both directions. A plane is the sum of some taps.
+ */
+typedef struct ti_planes {
+  const float *units;
+  int cout, cin; /* units of them */
+  int count, group;
+  unsigned sets[TI_MAX_PLANES]; /* bit k: tap k is part of the sum */
+} ti_planes;
+
+/* units of w, packed with as many threads where that was not done yet; p is complete but for them */
+textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, int threads);
+
+static inline const float *ti_planes_unit(const ti_planes *p, int plane, int cout, int cin)
+{
+  const size_t at = ((size_t)plane / p->group * p->cout + cout) * p->cin + cin;
+
+  return p->units + (at * p->group + plane % p->group) * TI_WEIGHT_UNIT;
+}
+
+/* out = a unit with cin in the lanes */
+void TI_FN(planes_turn)(float *out, const float *unit);
+
+/*
  * c [rows, unit] (rows c_r apart) (+)= units of a panel times units of weights; rows <=
  * TI_TILE_ROWS. The units are summed by themselves before they join c: the error of a sum grows
  * with the root of its length, and calls of a few units each make a sum of short sums.
@@ -46,14 +70,14 @@ void TI_FN(matrix_taps)(const ti_matrix *w, float *out, int d, int l);
 void TI_FN(panel_product)(int rows, float *c, size_t c_r, const float *a, const float *b, int units,
                           int accumulate);
 
-/* the floats of a unit of channels from c on, zero beyond count; x NULL = all zero */
+/* the operands of a unit of channels from c on, zero beyond count; x NULL = all zero */
 TI_SIMD_INLINE void ti_copy_unit(ti_dtype dtype, float *y, const void *x, size_t at, int c,
                                  int count)
 {
-  for (int v = 0; v < TI_UNIT; v += TI_LANES) {
-    const ti_mask m = ti_first(count - c - v);
+  for (int v = 0; v < TI_ROW; v += TI_LANES) {
+    const int from = c + v * TI_PER_LANE;
 
-    ti_put(y + v, x ? ti_load_mask(dtype, x, at + c + v, m) : ti_set(0.0f));
+    ti_put(y + v, x ? ti_load_operands(dtype, x, at + from, count - from) : ti_set(0.0f));
   }
 }
 

@@ -35,6 +35,12 @@ TI_SIMD_INLINE ti_mask mask_at(const block *k, int c)
   return ti_first(k->channels - c);
 }
 
+/* the same channels some rows on: the processor does not foresee pieces of rows */
+TI_SIMD_INLINE void prefetch(ti_dtype dtype, const void *x, size_t at, const block *k)
+{
+  _mm_prefetch((const char *)x + (at + ROWS * k->stride) * ti_dtype_size(dtype), _MM_HINT_T0);
+}
+
 /* sum += x, or += (x - b)^2 with square */
 TI_SIMD_INLINE void moments_worker(ti_dtype dtype, channels *ch, const void *x, const block *k,
                                    int square)
@@ -48,9 +54,11 @@ TI_SIMD_INLINE void moments_worker(ti_dtype dtype, channels *ch, const void *x, 
       ti_vec sum = ti_set(0.0f);
 
       for (r = first; r < end; r++) {
-        const ti_vec v = ti_load_mask(dtype, x, k->from + r * k->stride + c, m);
+        const size_t at = k->from + r * k->stride + c;
+        const ti_vec v = ti_load_mask(dtype, x, at, m);
         const ti_vec d = ti_keep(m, v - b);
 
+        prefetch(dtype, x, at, k);
         sum = square ? ti_fma(d, d, sum) : sum + v;
       }
       ti_add_doubles(ch->sum + c, sum);
@@ -77,6 +85,7 @@ TI_SIMD_INLINE void apply_worker(ti_dtype dtype, void *y, const channels *ch, co
       const size_t at = k->from + r * k->stride + c;
       ti_vec z = affine(ch, c, normalised(ch, c, ti_load_mask(dtype, x, at, m)));
 
+      prefetch(dtype, x, at, k);
       if (silu)
         z = z * ti_sigmoid(z);
       ti_store_mask(dtype, y, at, m, z);
@@ -114,6 +123,8 @@ TI_SIMD_INLINE void gradient_sums_worker(ti_dtype dtype, channels *ch, const voi
         const ti_vec xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
         const ti_vec g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
 
+        prefetch(dtype, x, at, k);
+        prefetch(dtype, dy, at, k);
         g_sum += g;
         gx_sum = ti_fma(g, xhat, gx_sum);
       }
@@ -136,6 +147,8 @@ TI_SIMD_INLINE void gradient_worker(ti_dtype dtype, void *dx, const channels *ch
       const ti_vec g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
       const ti_vec d = g - ti_get(g_avg + c) - xhat * ti_get(gx_avg + c);
 
+      prefetch(dtype, x, at, k);
+      prefetch(dtype, dy, at, k);
       ti_store_mask(dtype, dx, at, m, d * ti_get(ch->a + c));
     }
   }

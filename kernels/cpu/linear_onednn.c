@@ -1,7 +1,7 @@
 /*
  * Matrix products through oneDNN, and the table of its entries. In f32 both directions read the
- * weights as the file has them, so nothing is packed; in bf16 each direction has its own packed
- * form.
+ * weights as the file has them, so nothing is packed; in bf16, which comes here only where there are
+ * no vector kernels, each direction has its own packed form.
  */
 #include "cpu.h"
 #include "onednn.h"
@@ -65,7 +65,8 @@ void ti_kernels_init_onednn(ti_kernels *k)
   if (!ti_dnnl_engine())
     return;
 #ifdef TI_HAVE_SIMD
-  if (ti_avx512_share_with_onednn(k) || ti_avx2_share_with_onednn(k))
+  if (ti_bf16_share_with_onednn(k) || ti_avx512_share_with_onednn(k) ||
+      ti_avx2_share_with_onednn(k))
     return;
 #endif
   k->conv2d_prepare = ti_onednn_conv2d_prepare;

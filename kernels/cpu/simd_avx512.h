@@ -47,6 +47,9 @@ TI_SIMD_INLINE ti_vec ti_load_mask(ti_dtype dtype, const void *p, size_t i, ti_m
 /* to nearest, ties to even; a NaN stays a NaN */
 TI_SIMD_INLINE __m256i ti_to_bf16(ti_vec x)
 {
+#ifdef TI_PAIRS
+  return (__m256i)_mm512_cvtneps_pbh(x);
+#else
   const __m512i u = _mm512_castps_si512(x);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
   const __m512i rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
@@ -54,6 +57,7 @@ TI_SIMD_INLINE __m256i ti_to_bf16(ti_vec x)
   const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
 
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_blend_epi32(nan, rounded, quiet), 16));
+#endif
 }
 
 TI_SIMD_INLINE void ti_store_mask(ti_dtype dtype, void *p, size_t i, ti_mask m, ti_vec x)

@@ -1,4 +1,4 @@
-/* The tables of table_simd.c and table_bf16.c, for those who choose between them. */
+/* The three tables of table_simd.c, for those who choose between them. */
 #ifndef TI_SIMD_TABLES_H
 #define TI_SIMD_TABLES_H
 
@@ -17,6 +17,7 @@ void ti_bf16_install(ti_kernels *k);
 /* where the matrix products of k are this table's: divide them with oneDNN, and say so */
 int ti_avx2_share_with_onednn(ti_kernels *k);
 int ti_avx512_share_with_onednn(ti_kernels *k);
+int ti_bf16_share_with_onednn(ti_kernels *k);
 
 #endif
 

@@ -1,10 +1,68 @@
-/* The table of the overrides with vectors. */
+/*
+ * The tables of the overrides with vectors. That of bf16 instructions (TI_PAIRS) replaces products
+ * of bf16 in the table of AVX-512; all other types go on to the functions that were there.
+ */
 #include "gemm_simd.h"
 
 #ifdef TI_HAVE_SIMD
 
 #include "onednn.h"
 #include "simd_tables.h"
+
+#ifdef TI_PAIRS
+
+#define OWN(name) name
+
+static textinv_status attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s)
+{
+  return (dtype == TI_BF16 ? ti_bf16_attention_fwd : ti_avx512_attention_fwd)(e, dtype, o, lse, q,
+                                                                              k, v, s);
+}
+
+static textinv_status attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
+                                    const void *do_, const void *o, const float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s)
+{
+  return (dtype == TI_BF16 ? ti_bf16_attention_bwd : ti_avx512_attention_bwd)(
+    e, dtype, dq, dk, dv, do_, o, lse, q, k, v, s);
+}
+
+static size_t attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
+                                int backward)
+{
+  return (dtype == TI_BF16 ? ti_bf16_attention_scratch : ti_avx512_attention_scratch)(
+    dtype, s, threads, backward);
+}
+
+static textinv_status conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                     size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
+                                     int has_residual, int backward)
+{
+  return (dtype == TI_BF16 ? ti_bf16_conv2d_prepare : ti_avx512_conv2d_prepare)(
+    e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+}
+
+static textinv_status linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
+                                     size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
+                                     int has_residual, int backward)
+{
+  return (dtype == TI_BF16 ? ti_bf16_linear_prepare : ti_avx512_linear_prepare)(
+    e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+}
+
+void ti_bf16_install(ti_kernels *k)
+{
+  k->conv2d_prepare = conv2d_prepare;
+  k->linear_prepare = linear_prepare;
+  k->attention_scratch = attention_scratch;
+  k->attention_fwd = attention_fwd;
+  k->attention_bwd = attention_bwd;
+}
+
+#else
+
+#define OWN(name) TI_FN(name)
 
 void TI_FN(install)(ti_kernels *k)
 {
@@ -28,52 +86,39 @@ void TI_FN(install)(ti_kernels *k)
   k->upsample_bwd = TI_FN(upsample_bwd);
 }
 
+#endif /* TI_PAIRS */
+
 #ifdef TI_ONEDNN
 
 /*
- * Where oneDNN is there, too. Convolutions go to Winograd and to the products that keep no copy of
- * the weights. Matrix products in f32 go to oneDNN where it can read the file's values as they are:
- * it is a tenth faster. In bf16 oneDNN wins where the processor multiplies that itself and Winograd
- * does not apply.
+ * Where oneDNN is there, too: matrix products in f32 go to it where it can read the file's values as
+ * they are, which is a tenth faster, and so do convolutions that the passes do not describe.
  */
-static int native_bf16(ti_dtype dtype)
+static textinv_status shared_linear(ti_exec *e, ti_dtype dtype, void **prepared,
+                                    size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
+                                    int has_residual, int backward)
 {
-  return dtype == TI_BF16 && dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_bf16;
-}
-
-static textinv_status linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
-                                     int has_residual, int backward)
-{
-  const int as_it_is = w->dtype == TI_F32 && (uintptr_t)w->data % sizeof(float) == 0;
-
-  if (native_bf16(dtype) || (dtype == TI_F32 && as_it_is)) {
+  if (dtype == TI_F32 && w->dtype == TI_F32 && (uintptr_t)w->data % sizeof(float) == 0) {
     const textinv_status status = ti_onednn_linear_prepare(e, dtype, prepared, scratch_bytes, w, s,
                                                            has_residual, backward);
 
     if (status < 0 || *prepared)
       return status;
   }
-  return TI_FN(linear_prepare)(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+  return OWN(linear_prepare)(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
 }
 
-static textinv_status conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
-                                     int has_residual, int backward)
+static textinv_status shared_conv2d(ti_exec *e, ti_dtype dtype, void **prepared,
+                                    size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
+                                    int has_residual, int backward)
 {
   textinv_status status;
 
   if (s->kh == 1 && s->kw == 1 && s->stride == 1 && s->up == 1 && s->oh == s->h && s->ow == s->w)
-    return linear_prepare(e, dtype, prepared, scratch_bytes, w,
-                          &(ti_linear_shape){ s->n * s->h * s->w, s->cin, s->cout }, has_residual,
-                          backward);
-  if (native_bf16(dtype) && !TI_FN(winograd_suits)(s)) {
-    status = ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual,
-                                      backward);
-    if (status < 0 || *prepared)
-      return status;
-  }
-  status = TI_FN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+    return shared_linear(e, dtype, prepared, scratch_bytes, w,
+                         &(ti_linear_shape){ s->n * s->h * s->w, s->cin, s->cout }, has_residual,
+                         backward);
+  status = OWN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
   if (status < 0 || *prepared)
     return status;
   return ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
@@ -81,10 +126,10 @@ static textinv_status conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared
 
 int TI_FN(share_with_onednn)(ti_kernels *k)
 {
-  if (k->conv2d_prepare != TI_FN(conv2d_prepare))
+  if (k->conv2d_prepare != OWN(conv2d_prepare))
     return 0;
-  k->conv2d_prepare = conv2d_prepare;
-  k->linear_prepare = linear_prepare;
+  k->conv2d_prepare = shared_conv2d;
+  k->linear_prepare = shared_linear;
   return 1;
 }
 

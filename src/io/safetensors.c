@@ -80,6 +80,7 @@ static textinv_status check_entry(ti_error *error, const char *name, ti_header_e
   t->count = count;
   t->bytes = bits / 8;
   t->data = data + entry->begin;
+  t->mapped = 1;
   return TEXTINV_OK;
 }
 

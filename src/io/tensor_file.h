@@ -33,6 +33,7 @@ typedef struct ti_tensor {
   uint64_t count;   /* product of dims */
   const void *data; /* row-major, little-endian, may be unaligned; valid while the file is open */
   size_t bytes;
+  int mapped; /* data lies in the mapped file itself */
 } ti_tensor;
 
 #endif /* TI_TENSOR_FILE_H */

@@ -71,6 +71,7 @@ textinv_status ti_weights_open(ti_weights *out, ti_error *error, const ti_model_
     for (int k = 0; k < tensor->rank; k++)
       w->dims[k] = (int)tensor->dims[k];
     w->dtype = (ti_dtype)tensor->dtype;
+    w->mapped = tensor->mapped;
     out->count++;
     out->parameters += tensor->count;
     if (prefix && !strncmp(tensor->name, prefix, strlen(prefix)))

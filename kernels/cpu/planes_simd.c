@@ -1,0 +1,132 @@
+/* Weights packed once for both directions, and the turn that the backward one takes. */
+#include "gemm_simd.h"
+
+#ifdef TI_HAVE_SIMD
+
+#include "format.h"
+
+typedef struct packing {
+  ti_matrix matrix;
+  const ti_planes *planes;
+  int threads;
+} packing;
+
+/* the planes of a unit of couts from l and of cins from d on */
+static TI_SIMD void pack_unit(const packing *k, float *units, int l, int d)
+{
+  const ti_matrix *w = &k->matrix;
+  ti_planes p = *k->planes;
+  _Alignas(64) float taps[TI_TAP_FLOATS];
+
+  p.units = units;
+  TI_FN(matrix_taps)(w, taps, d, l);
+  for (int i = 0; i < p.count; i++) {
+    float *to = (float *)ti_planes_unit(&p, i, l / TI_UNIT, d / TI_UNIT);
+
+    for (int c = 0; c < TI_UNIT; c += TI_PER_LANE, to += TI_UNIT) {
+      for (int v = 0; v < TI_UNIT; v += TI_LANES) {
+        ti_vec sum[TI_PER_LANE];
+
+        for (int j = 0; j < TI_PER_LANE; j++) {
+          const float *from = taps + (size_t)(c + j) * w->taps * TI_UNIT + v;
+
+          sum[j] = ti_set(0.0f);
+          for (unsigned set = p.sets[i]; set; set &= set - 1)
+            sum[j] += ti_get(from + __builtin_ctz(set) * TI_UNIT);
+        }
+        ti_put(to + v, ti_operand(sum));
+      }
+    }
+  }
+}
+
+static textinv_status fill(ti_error *error, void *out, const ti_weight *w, void *user)
+{
+  const packing *k = user;
+
+  (void)error;
+  (void)w;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(k->threads)
+  for (int l = 0; l < k->matrix.cout; l += TI_UNIT) {
+    for (int d = 0; d < k->matrix.cin; d += TI_UNIT)
+      pack_unit(k, out, l, d);
+  }
+  return TEXTINV_OK;
+}
+
+textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, int threads)
+{
+  const int cout = w->dims[0], cin = w->dims[1];
+  packing k = { .matrix = { w->data, w->dtype, cout, cin, (int)(w->count / cout / cin), 0 },
+                .planes = p,
+                .threads = threads };
+  const size_t units = (size_t)p->count * p->cout * p->cin;
+  char key[96];
+  size_t len = ti_format(key, sizeof(key), "planes %d %d", TI_UNIT, TI_PER_LANE);
+  const void *data;
+  textinv_status status;
+
+  for (int i = 0; i < p->count && len < sizeof(key); i++)
+    len += ti_format(key + len, sizeof(key) - len, " %x", p->sets[i]);
+  status = ti_weight_pack(error, &data, w, key, units * TI_WEIGHT_UNIT * sizeof(float), fill, &k);
+  p->units = data;
+  return status;
+}
+
+#ifdef TI_PAIRS
+
+/* rows of pairs of cins become rows of cins, of which two and two are paired */
+static TI_SIMD void turn(float *out, const float *unit)
+{
+  static const uint16_t order[2][32] = {
+    { 0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47 },
+    { 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+      24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63 }
+  };
+
+  for (int h = 0; h < TI_UNIT; h += TI_LANES) {
+    ti_vec r[TI_LANES];
+
+    TI_UNROLL
+    for (int i = 0; i < TI_LANES; i++)
+      r[i] = ti_get(unit + i * TI_UNIT + h);
+    ti_transpose(r);
+    TI_UNROLL
+    for (int i = 0; i < TI_LANES; i += 2) {
+      for (int v = 0; v < 2; v++)
+        ti_put(out + (h + i) / 2 * TI_UNIT + v * TI_LANES,
+               _mm512_castsi512_ps(_mm512_permutex2var_epi16(_mm512_castps_si512(r[i]),
+                                                             _mm512_loadu_si512(order[v]),
+                                                             _mm512_castps_si512(r[i + 1]))));
+    }
+  }
+}
+
+#else
+
+static TI_SIMD void turn(float *out, const float *unit)
+{
+  for (int c = 0; c < TI_UNIT; c += TI_LANES) {
+    for (int h = 0; h < TI_UNIT; h += TI_LANES) {
+      ti_vec r[TI_LANES];
+
+      TI_UNROLL
+      for (int i = 0; i < TI_LANES; i++)
+        r[i] = ti_get(unit + (c + i) * TI_UNIT + h);
+      ti_transpose(r);
+      TI_UNROLL
+      for (int i = 0; i < TI_LANES; i++)
+        ti_put(out + (h + i) * TI_UNIT + c, r[i]);
+    }
+  }
+}
+
+#endif
+
+void TI_FN(planes_turn)(float *out, const float *unit)
+{
+  turn(out, unit);
+}
+
+#endif /* TI_HAVE_SIMD */
