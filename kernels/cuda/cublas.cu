@@ -1,5 +1,6 @@
 /*
- * Matrix products through cuBLASLt, with bias and residual in the same kernel.
+ * Matrix products through cuBLASLt, with bias and residual in the same kernel. What it refuses
+ * after all is left to the own kernel.
  *
  * The library is opened at run time, in the version that this file was compiled with, so that the
  * plug-in loads without it. Its heuristics choose an algorithm from the shape alone, once a record:
@@ -9,6 +10,7 @@
  * to it first.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +25,7 @@
 #define TEXT_OF(x) #x
 #define NUMBER_TEXT(x) TEXT_OF(x)
 
-enum { WORKSPACE = 32 << 20, ALIGNMENT = 16 };
+enum { WORKSPACE = 32 << 20, ALIGNMENT = 16, WORKSPACE_ALIGNMENT = 256 };
 
 struct ti_cublas {
   void *library;
@@ -42,6 +44,7 @@ struct ti_cublas {
 /* a product without and with bias */
 struct prepared_product {
   const void *w;
+  int backward;
   size_t workspace;
   cublasLtMatrixLayoutOpaque_t w_layout, a_layout, y_layout;
   cublasLtMatmulDescOpaque_t operation[2];
@@ -181,18 +184,35 @@ textinv_status ti_cublas_prepare(ti_exec *e, ti_dtype dtype, void **out, size_t 
   if (!p)
     return ti_fail_nomem(e->error, sizeof(*p), "a matrix product");
   p->w = w;
+  p->backward = backward;
   if (!describe(c->cublas, p, dtype, g, backward) || !choose(c->cublas, p, 0) ||
       !choose(c->cublas, p, 1)) {
     free(p);
     return TEXTINV_OK;
   }
-  p->workspace = ti_ceil_div(p->workspace, 256) * 256;
-  const size_t scratch = p->workspace + (size_t)g->n * ti_dtype_size(dtype); /* the rounded bias */
+  p->workspace = ti_ceil_div(p->workspace, WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT;
+  /* the workspace, which begins at a multiple of 256, and the rounded bias */
+  const size_t product = WORKSPACE_ALIGNMENT + p->workspace + (size_t)g->n * ti_dtype_size(dtype);
+  const size_t own = ti_cuda_gemm_scratch(e, dtype, g), scratch = product > own ? product : own;
 
   if (scratch > *scratch_bytes)
     *scratch_bytes = scratch;
   *out = p;
   return TEXTINV_OK;
+}
+
+/* TEXTINV_CUDA=log: what the library would not do */
+static void tell(const ti_exec *e, const char *name, ti_dtype dtype, const gemm_buffers *io,
+                 const gemm_problem *g, const prepared_product *p, int code)
+{
+  const char *log = getenv("TEXTINV_CUDA");
+
+  if (log && !strcmp(log, "log"))
+    fprintf(stderr,
+            "%s: cuBLASLt returns %d: m %d n %d k %d dtype %d; w %p a %p y %p bias %p residual %p; "
+            "workspace %zu, scratch %p of %zu\n",
+            name, code, g->m, g->n, g->k, (int)dtype, p->w, io->a, io->y, (const void *)io->bias,
+            io->residual, p->workspace, e->scratch, e->scratch_bytes);
 }
 
 textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype dtype, const gemm_buffers *io,
@@ -203,7 +223,9 @@ textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype dtype, const
   cublasLtMatmulDescOpaque_t *operation = &p.operation[io->bias != NULL];
   const cublasLtMatmulAlgo_t *algorithm = &p.algorithm[io->bias != NULL];
   const float one = 1.0f, beta = io->residual ? 1.0f : 0.0f;
-  void *bias = (char *)e->scratch + p.workspace;
+  /* scratch is a multiple of 64, and the library refuses a workspace that is none of 256 */
+  char *workspace = (char *)e->scratch + (-(uintptr_t)e->scratch & (WORKSPACE_ALIGNMENT - 1));
+  void *bias = workspace + p.workspace;
   cublasStatus_t code = CUBLAS_STATUS_SUCCESS;
 
   assert(ti_aligned(io->a, ALIGNMENT) && ti_aligned(io->y, ALIGNMENT) &&
@@ -218,7 +240,15 @@ textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype dtype, const
   if (code == CUBLAS_STATUS_SUCCESS)
     code = b->multiply(b->handle, operation, &one, p.w, &p.w_layout, io->a, &p.a_layout, &beta,
                        io->residual ? io->residual : io->y, &p.y_layout, io->y, &p.y_layout,
-                       algorithm, e->scratch, p.workspace, (cudaStream_t)e->stream);
+                       algorithm, workspace, p.workspace, (cudaStream_t)e->stream);
+  if (code != CUBLAS_STATUS_SUCCESS)
+    tell(e, name, dtype, io, g, &p, (int)code);
+  if (code == CUBLAS_STATUS_INVALID_VALUE || code == CUBLAS_STATUS_NOT_SUPPORTED) {
+    gemm_buffers own = *io;
+
+    own.b = p.w;
+    return ti_cuda_gemm(e, name, dtype, own, *g, p.backward);
+  }
   if (code != CUBLAS_STATUS_SUCCESS)
     return ti_fail(e->error, TEXTINV_E_BACKEND, "%s: cuBLASLt returns %d", name, (int)code);
   return ti_cuda_check(e, name);

@@ -13,7 +13,10 @@
 textinv_status ti_cublas_prepare(ti_exec *e, ti_dtype dtype, void **out, size_t *scratch_bytes,
                                  const void *w, const gemm_problem *p, int backward);
 
-/* e->prepared is of ti_cublas_prepare(); io->b is not read; addresses are multiples of 16 */
+/*
+ * e->prepared is of ti_cublas_prepare(); io->b is not read; addresses are multiples of 16. The own
+ * kernel takes what the library refuses; TEXTINV_CUDA=log in the environment tells of it.
+ */
 textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype dtype, const gemm_buffers *io,
                              const gemm_problem *p);
 

@@ -17,7 +17,8 @@
 #include <unistd.h>
 #endif
 
-enum { GUARD = 256, CANARY = 0xa5 };
+/* tensors and scratch lie as in a plan: at multiples of 64, not of 128 */
+enum { GUARD = 320, SCRATCH_AT = 64, CANARY = 0xa5 };
 
 struct storage {
   ti_dtype dtype; /* integers are 4 bytes, as float */
@@ -321,7 +322,7 @@ void test::scratch(size_t bytes)
   if (skipped || bytes <= scratch_bytes)
     return;
   the_plugin->free(the_context, scratch_data);
-  must(the_plugin->allocate(the_context, &error, &scratch_data, bytes), "scratch");
+  must(the_plugin->allocate(the_context, &error, &scratch_data, bytes + SCRATCH_AT), "scratch");
   scratch_bytes = bytes;
 }
 
@@ -356,7 +357,7 @@ void test::run_cuda(const std::function<textinv_status(backend &)> &f)
   e.error = &error;
   e.threads = 1;
   e.prepared = prepared;
-  e.scratch = scratch_data;
+  e.scratch = scratch_data ? (char *)scratch_data + SCRATCH_AT : NULL;
   e.scratch_bytes = scratch_bytes;
   must(the_plugin->enter(the_context, &error), "enter");
   status = f(b);

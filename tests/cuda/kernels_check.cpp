@@ -372,6 +372,9 @@ static void check_dtype(ti_dtype dtype)
   static const ti_linear_shape linears[] = {
     { 1, 8, 8 }, { 77, 768, 64 }, { 3, 5, 7 }, { 200, 40, 136 }, { 20, 640, 24 },
   };
+  static const ti_linear_shape cublas_linears[] = {
+    { 2, 320, 1280 }, { 154, 768, 320 }, { 308, 768, 640 }, { 256, 1280, 1280 }, { 64, 5120, 1280 },
+  };
   static const ti_linear_shape hopper_linears[] = { { 77, 768, 64 }, { 100, 128, 320 }, { 300, 320, 640 } };
   struct attention_case {
     int n, heads, tq, tk, d, causal, packed;
@@ -413,6 +416,10 @@ static void check_dtype(ti_dtype dtype)
       check_linear(dtype, s, 0, 1, cublas ? " cublas" : "");
     }
     check_linear(dtype, linears[4], 1, 1, cublas ? " cublas" : "");
+    for (const auto &s : cublas_linears) {
+      if (cublas)
+        check_linear(dtype, s, 1, 1, " cublas");
+    }
   }
   if (plugin()->use_hopper(context(), 1) && dtype != TI_F32) {
     plugin()->use_cublas(context(), 0);
