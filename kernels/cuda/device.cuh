@@ -76,6 +76,15 @@ static __device__ __forceinline__ float exp2_fast(float x)
   return y;
 }
 
+/* 1 / x, with a relative error of 2^-23; 0 for infinity */
+static __device__ __forceinline__ float reciprocal_fast(float x)
+{
+  float y;
+
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 static __device__ __forceinline__ unsigned shared_address(const void *p)
 {
   return (unsigned)__cvta_generic_to_shared(p);

@@ -1,306 +1,682 @@
 /*
  * Group normalisation over NHWC, with or without SiLU behind it. Formulas: kernels/cpu/groupnorm.c.
  *
- * Two launches each way, so that one sample fills the device: blocks over chunks of pixels leave
- * two numbers a group in scratch (fwd: mean and sum of squared deviations of the chunk; bwd: sums
- * of g and g xhat), then every block that writes pixels merges the chunks of its sample, in the
- * same order, and goes on. Rows of pixels are read whole, whatever the size of a group.
+ * A thread keeps to one column, the same VEC channels of every pixel that it takes, and to what
+ * those channels need in registers. Where all pixels of some groups fit into shared memory, a block
+ * holds them there, and one launch does it all. Else blocks over chunks of pixels leave two numbers
+ * a group in scratch (fwd: mean and sum of squared deviations of the chunk; bwd: sums of g and
+ * g xhat), then every block merges the chunks of its sample, in the same order, and goes on.
  */
 #include "common.cuh"
 
-enum { THREADS = 256, MAX_CHUNKS = 128, ENOUGH_BLOCKS = 264 };
-
-/* how a sample is cut */
-struct chunks {
-  int count, pixels;
+enum {
+  THREADS = 320,        /* 40, 80, 160 and 320 columns fill them */
+  WHOLE_THREADS = 512,
+  WHOLE_VECTORS = 2560, /* of 16 bytes, of one tensor; two fit into 99 KiB, which all devices have */
+  ENOUGH_BLOCKS = 264,
+  LEAST_PIXELS = 8,     /* a thread, as every chunk has to be merged */
+  FWD_LOADS = 4,        /* pixels that a thread loads at once */
+  BWD_LOADS = 2
 };
 
-static __host__ __device__ chunks chunks_of(const ti_groupnorm_shape &s)
-{
-  const int wanted = ENOUGH_BLOCKS / s.n < 1 ? 1
-                     : ENOUGH_BLOCKS / s.n > MAX_CHUNKS ? MAX_CHUNKS : ENOUGH_BLOCKS / s.n;
-  const int pixels = (s.hw + wanted - 1) / wanted;
+/* how a sample is cut, and how the threads of a block share it */
+struct cut {
+  int columns;        /* of a pixel; of a block's groups where they are held whole */
+  int step;           /* threads of a pixel, which take columns step apart */
+  int lanes;          /* pixels at once */
+  int chunks, pixels; /* of a chunk */
+  int share;          /* threads that add up a group, a power of two */
+  int groups;         /* of a block */
 
-  return chunks{ (s.hw + pixels - 1) / pixels, pixels };
-}
+  unsigned threads() const
+  {
+    return (unsigned)(step * lanes + 31) / 32 * 32;
+  }
+};
 
 // ------------------------------------------------------------------ kernels
 
-static __device__ __forceinline__ float sigmoid(float z)
+template <typename T> static __device__ __forceinline__ float sigmoid(float z)
 {
-  return 1.0f / (1.0f + expf(-z));
+  if constexpr (sizeof(T) == 4)
+    return 1.0f / (1.0f + expf(-z));
+  else
+    return reciprocal_fast(1.0f + exp2_fast(-1.4426950408889634f * z));
 }
 
-static __device__ __forceinline__ float silu_slope(float z)
+template <typename T> static __device__ __forceinline__ float silu_slope(float z)
 {
-  const float p = sigmoid(z);
+  const float p = sigmoid<T>(z);
 
   return p * (1.0f + z * (1.0f - p));
 }
 
-/* which vectors of a pixel a thread takes, and which pixels of the chunk */
-struct place {
-  int columns; /* vectors a pixel */
-  int lanes;   /* pixels read at once */
-  int column, lane;
-
-  __device__ place(int c, int count)
-  {
-    columns = c / count;
-    lanes = columns < THREADS ? THREADS / columns : 1;
-    column = columns < THREADS ? threadIdx.x % columns : threadIdx.x;
-    lane = columns < THREADS ? threadIdx.x / columns : 0;
-  }
-  __device__ int step() const
-  {
-    return columns < THREADS ? columns : THREADS;
-  }
-};
-
-/* the sum over lanes and over the channels of group g of part [lanes, c], in every lane of a warp */
-static __device__ float group_sum(const float *part, int lanes, int c, int per, int g)
+/* float vectors of channels, wide where the pointer allows it */
+template <int VEC> static __device__ __forceinline__ void load_floats(float (&f)[VEC], const float *p)
 {
-  float sum = 0.0f;
+  if (VEC % 4 == 0 && (uintptr_t)p % 16 == 0) {
+#pragma unroll
+    for (int i = 0; i < VEC / 4; i++) {
+      const float4 q = ((const float4 *)p)[i];
 
-  for (int i = threadIdx.x % 32; i < lanes * per; i += 32)
-    sum += part[i / per * c + g * per + i % per];
-  return warp_sum(sum);
+      f[4 * i] = q.x, f[4 * i + 1] = q.y, f[4 * i + 2] = q.z, f[4 * i + 3] = q.w;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      f[i] = p[i];
+  }
+}
+
+/* to shared memory, aligned where VEC is a multiple of four */
+template <int VEC> static __device__ __forceinline__ void keep_floats(float *p, const float (&f)[VEC])
+{
+  if constexpr (VEC % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < VEC / 4; i++)
+      ((float4 *)p)[i] = float4{ f[4 * i], f[4 * i + 1], f[4 * i + 2], f[4 * i + 3] };
+  } else {
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      p[i] = f[i];
+  }
+}
+
+/* what each channel from first on finds in a table of groups */
+template <int VEC>
+static __device__ __forceinline__ void spread(float (&f)[VEC], const float *of_groups, int first,
+                                              int per)
+{
+  int g = first / per, left = per - first % per;
+
+#pragma unroll
+  for (int i = 0; i < VEC; i++) {
+    f[i] = of_groups[g];
+    if (--left == 0) {
+      left = per;
+      g++;
+    }
+  }
+}
+
+/* over as many neighbouring threads, in each of them */
+static __device__ __forceinline__ float share_sum(float v, int share)
+{
+  for (int o = share / 2; o > 0; o /= 2)
+    v += shuffle_xor(v, o);
+  return v;
 }
 
 template <typename T, int VEC>
-static __global__ void groupnorm_chunk_kernel(float *__restrict__ scratch, const T *__restrict__ x,
-                                              ti_groupnorm_shape s)
-{
-  float *part = (float *)shared_memory(); /* [lanes, c] */
-  const chunks all = chunks_of(s);
-  const place at(s.c, VEC);
-  const int per = s.c / s.groups, warp = threadIdx.x / 32;
-  const int from = blockIdx.x * all.pixels, to = min(from + all.pixels, s.hw);
-  const float count = (float)per * (to - from);
-  float *averages = part + at.lanes * s.c;
-
-  x += (size_t)blockIdx.y * s.hw * s.c;
-  scratch += ((size_t)blockIdx.y * all.count + blockIdx.x) * s.groups * 2;
-
-  /* the average first: E[x^2] - mean^2 cancels when |mean| is large */
-  for (int pass = 0; pass < 2; pass++) {
-    for (int column = at.column; at.lane < at.lanes && column < at.columns; column += at.step()) {
-      float sum[VEC] = {};
-
-      for (int p = from + at.lane; p < to; p += at.lanes) {
-        float f[VEC];
-
-        load_vector(f, x + (size_t)p * s.c + column * VEC);
-#pragma unroll
-        for (int i = 0; i < VEC; i++) {
-          const float d = pass ? f[i] - averages[(column * VEC + i) / per] : 0.0f;
-
-          sum[i] += pass ? d * d : f[i];
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < VEC; i++)
-        part[at.lane * s.c + column * VEC + i] = sum[i];
-    }
-    __syncthreads();
-    for (int g = warp; g < s.groups; g += THREADS / 32) {
-      const float sum = group_sum(part, at.lanes, s.c, per, g);
-
-      if (threadIdx.x % 32 == 0) {
-        if (pass == 0)
-          averages[g] = sum / count;
-        scratch[g * 2 + pass] = pass ? sum : sum / count;
-      }
-    }
-    __syncthreads();
-  }
-}
-
-template <typename T, int VEC>
-static __global__ void groupnorm_fwd_kernel(T *y, float *__restrict__ mean,
-                                            float *__restrict__ rstd, const T *x,
-                                            const float *__restrict__ weight,
-                                            const float *__restrict__ bias,
-                                            const float *__restrict__ scratch,
-                                            ti_groupnorm_shape s)
-{
-  float *centre = (float *)shared_memory(), *slope = centre + s.c; /* [c] each */
-  const chunks all = chunks_of(s);
-  const int per = s.c / s.groups, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int n = blockIdx.y, columns = s.c / VEC;
-
-  scratch += (size_t)n * all.count * s.groups * 2;
-  for (int g = warp; g < s.groups; g += THREADS / 32) {
-    float sum = 0.0f, sq = 0.0f;
-
-    for (int i = lane; i < all.count; i += 32)
-      sum += scratch[(i * s.groups + g) * 2] * min(all.pixels, s.hw - i * all.pixels);
-    const float m = warp_sum(sum) / s.hw;
-
-    for (int i = lane; i < all.count; i += 32) {
-      const float d = scratch[(i * s.groups + g) * 2] - m;
-
-      sq += scratch[(i * s.groups + g) * 2 + 1] +
-            d * d * ((float)per * min(all.pixels, s.hw - i * all.pixels));
-    }
-    const float r = 1.0f / sqrtf(warp_sum(sq) / ((float)per * s.hw) + s.eps);
-
-    for (int i = lane; i < per; i += 32) {
-      centre[g * per + i] = m;
-      slope[g * per + i] = r * weight[g * per + i];
-    }
-    if (blockIdx.x == 0 && lane == 0) {
-      mean[n * s.groups + g] = m;
-      rstd[n * s.groups + g] = r;
-    }
-  }
-  __syncthreads();
-
-  x += (size_t)n * s.hw * s.c;
-  y += (size_t)n * s.hw * s.c;
-  for (size_t v = grid_index(); v < (size_t)s.hw * columns; v += grid_step()) {
-    const int c = (int)(v % columns) * VEC;
-    float f[VEC];
-
-    load_vector(f, x + v * VEC);
-#pragma unroll
-    for (int i = 0; i < VEC; i++) {
-      const float z = (f[i] - centre[c + i]) * slope[c + i] + bias[c + i];
-
-      f[i] = s.silu ? z * sigmoid(z) : z;
-    }
-    store_vector(y + v * VEC, f);
-  }
-}
-
-/* g and xhat of one value */
-static __device__ __forceinline__ float slope_of(float dy, float xhat, float weight, float bias,
+static __device__ __forceinline__ void normalise(float (&f)[VEC], const float (&centre)[VEC],
+                                                 const float (&slope)[VEC], const float (&bias)[VEC],
                                                  int silu)
 {
-  return dy * weight * (silu ? silu_slope(xhat * weight + bias) : 1.0f);
+#pragma unroll
+  for (int i = 0; i < VEC; i++)
+    f[i] = (f[i] - centre[i]) * slope[i] + bias[i];
+  if (silu) {
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      f[i] *= sigmoid<T>(f[i]);
+  }
+}
+
+/* d becomes its product with the slope of SiLU, and f becomes xhat */
+template <typename T, int VEC>
+static __device__ __forceinline__ void unfold(float (&d)[VEC], float (&f)[VEC],
+                                              const float (&centre)[VEC], const float (&scale)[VEC],
+                                              const float (&weight)[VEC], const float (&bias)[VEC],
+                                              int silu)
+{
+#pragma unroll
+  for (int i = 0; i < VEC; i++)
+    f[i] = (f[i] - centre[i]) * scale[i];
+  if (silu) {
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      d[i] = __fmul_rn(d[i], silu_slope<T>(f[i] * weight[i] + bias[i]));
+  }
+}
+
+/*
+ * dx in place of what unfold() left. The product is rounded as it was when it was added up: averages
+ * cancel it, all of it in a group of one value.
+ */
+template <int VEC>
+static __device__ __forceinline__ void fold(float (&d)[VEC], const float (&f)[VEC],
+                                            const float (&scale)[VEC], const float (&weight)[VEC],
+                                            const float (&g_avg)[VEC], const float (&gx_avg)[VEC])
+{
+#pragma unroll
+  for (int i = 0; i < VEC; i++)
+    d[i] = scale[i] * (__fmul_rn(d[i], weight[i]) - g_avg[i] - f[i] * gx_avg[i]);
+}
+
+/* mean and sum of squared deviations of a column of count pixels, by deviations from the first */
+template <typename T, int VEC>
+static __device__ __forceinline__ void moments(float (&mean)[VEC], float (&sq)[VEC], const T *x,
+                                               size_t stride, int count)
+{
+  float first[VEC] = {}, sum[VEC] = {};
+  int k = 0;
+
+#pragma unroll
+  for (int i = 0; i < VEC; i++)
+    sq[i] = 0.0f;
+  if (count > 0)
+    load_vector(first, x);
+  for (; k + FWD_LOADS <= count; k += FWD_LOADS, x += FWD_LOADS * stride) {
+    float f[FWD_LOADS][VEC];
+
+#pragma unroll
+    for (int u = 0; u < FWD_LOADS; u++)
+      load_vector(f[u], x + u * stride);
+#pragma unroll
+    for (int j = 0; j < FWD_LOADS * VEC; j++) {
+      const float d = f[j / VEC][j % VEC] - first[j % VEC];
+
+      sum[j % VEC] += d;
+      sq[j % VEC] += d * d;
+    }
+  }
+  for (; k < count; k++, x += stride) {
+    float f[VEC];
+
+    load_vector(f, x);
+#pragma unroll
+    for (int i = 0; i < VEC; i++) {
+      const float d = f[i] - first[i];
+
+      sum[i] += d;
+      sq[i] += d * d;
+    }
+  }
+  const float inverse = count > 0 ? 1.0f / count : 0.0f;
+
+#pragma unroll
+  for (int i = 0; i < VEC; i++) {
+    mean[i] = first[i] + sum[i] * inverse;
+    sq[i] = fmaxf(sq[i] - sum[i] * (sum[i] * inverse), 0.0f);
+  }
 }
 
 template <typename T, int VEC>
-static __global__ void groupnorm_bwd_chunk_kernel(float *__restrict__ scratch,
-                                                  const T *__restrict__ dy,
-                                                  const T *__restrict__ x,
-                                                  const float *__restrict__ mean,
-                                                  const float *__restrict__ rstd,
-                                                  const float *__restrict__ weight,
-                                                  const float *__restrict__ bias,
-                                                  ti_groupnorm_shape s)
+static __global__ void __launch_bounds__(THREADS, 2)
+    groupnorm_chunk_kernel(float2 *__restrict__ scratch, const T *__restrict__ x,
+                           ti_groupnorm_shape s, cut a)
 {
-  const chunks all = chunks_of(s);
-  const place at(s.c, VEC);
-  float *g_part = (float *)shared_memory(), *gx_part = g_part + at.lanes * s.c;
-  const int per = s.c / s.groups, warp = threadIdx.x / 32;
-  const int from = blockIdx.x * all.pixels, to = min(from + all.pixels, s.hw);
+  /* [lanes, c] each */
+  float *means = (float *)shared_memory(), *squares = means + a.lanes * s.c;
+  const int per = s.c / s.groups, from = blockIdx.x * a.pixels;
+  const int pixels = min(a.pixels, s.hw - from), lane = threadIdx.x / a.step;
+  const int full = pixels / a.lanes, more = pixels % a.lanes; /* pixels of a lane; one more */
 
-  x += (size_t)blockIdx.y * s.hw * s.c;
-  dy += (size_t)blockIdx.y * s.hw * s.c;
-  mean += blockIdx.y * s.groups;
-  rstd += blockIdx.y * s.groups;
-  scratch += ((size_t)blockIdx.y * all.count + blockIdx.x) * s.groups * 2;
+  x += ((size_t)blockIdx.y * s.hw + from + lane) * s.c;
+  scratch += ((size_t)blockIdx.y * a.chunks + blockIdx.x) * s.groups;
+  for (int column = threadIdx.x % a.step; lane < a.lanes && column < a.columns; column += a.step) {
+    const int at = lane * s.c + column * VEC;
+    float mean[VEC], sq[VEC];
 
-  for (int column = at.column; at.lane < at.lanes && column < at.columns; column += at.step()) {
-    float g_sum[VEC] = {}, gx_sum[VEC] = {};
+    moments(mean, sq, x + column * VEC, (size_t)a.lanes * s.c, full + (lane < more));
+    keep_floats(means + at, mean);
+    keep_floats(squares + at, sq);
+  }
+  __syncthreads();
+  for (int base = 0; base < s.groups; base += blockDim.x / a.share) {
+    const int g = base + threadIdx.x / a.share, t = threadIdx.x % a.share;
+    const int lanes = g < s.groups ? a.lanes : 0;
+    float sum = 0.0f, sq = 0.0f;
 
-    for (int p = from + at.lane; p < to; p += at.lanes) {
+    for (int l = 0; l < lanes; l++) {
+      for (int j = t; j < per; j += a.share)
+        sum += means[l * s.c + g * per + j] * (full + (l < more));
+    }
+    const float mean = share_sum(sum, a.share) / ((float)per * pixels);
+
+    for (int l = 0; l < lanes; l++) {
+      for (int j = t; j < per; j += a.share) {
+        const float d = means[l * s.c + g * per + j] - mean;
+
+        sq += squares[l * s.c + g * per + j] + d * d * (full + (l < more));
+      }
+    }
+    sq = share_sum(sq, a.share);
+    if (g < s.groups && t == 0)
+      scratch[g] = float2{ mean, sq };
+  }
+}
+
+template <typename T, int VEC>
+static __global__ void __launch_bounds__(THREADS, 2)
+    groupnorm_fwd_kernel(T *y, float *__restrict__ mean, float *__restrict__ rstd, const T *x,
+                         const float *__restrict__ weight, const float *__restrict__ bias,
+                         const float2 *__restrict__ scratch, ti_groupnorm_shape s, cut a)
+{
+  float *means = (float *)shared_memory(), *rstds = means + s.groups; /* [groups] each */
+  const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
+  const int pixels = min(a.pixels, s.hw - from), lane = threadIdx.x / a.step;
+  const int count = (pixels - lane + a.lanes - 1) / a.lanes;
+  const size_t stride = (size_t)a.lanes * s.c;
+
+  scratch += (size_t)n * a.chunks * s.groups;
+  for (int base = 0; base < s.groups; base += blockDim.x / a.share) {
+    const int g = base + threadIdx.x / a.share, t = threadIdx.x % a.share;
+    const int chunks = g < s.groups ? a.chunks : 0;
+    float sum = 0.0f, sq = 0.0f;
+
+    for (int i = t; i < chunks; i += a.share)
+      sum += scratch[i * s.groups + g].x * min(a.pixels, s.hw - i * a.pixels);
+    const float m = share_sum(sum, a.share) / s.hw;
+
+    for (int i = t; i < chunks; i += a.share) {
+      const float2 part = scratch[i * s.groups + g];
+      const float d = part.x - m;
+
+      sq += part.y + d * d * ((float)per * min(a.pixels, s.hw - i * a.pixels));
+    }
+    const float r = 1.0f / sqrtf(share_sum(sq, a.share) / ((float)per * s.hw) + s.eps);
+
+    if (g < s.groups && t == 0) {
+      means[g] = m;
+      rstds[g] = r;
+      if (blockIdx.x == 0) {
+        mean[n * s.groups + g] = m;
+        rstd[n * s.groups + g] = r;
+      }
+    }
+  }
+  __syncthreads();
+
+  for (int column = threadIdx.x % a.step; lane < a.lanes && column < a.columns; column += a.step) {
+    size_t at = ((size_t)n * s.hw + from + lane) * s.c + column * VEC;
+    float m[VEC], slope[VEC], b[VEC], w[VEC];
+    int k = 0;
+
+    load_floats(w, weight + column * VEC);
+    load_floats(b, bias + column * VEC);
+    spread(m, means, column * VEC, per);
+    spread(slope, rstds, column * VEC, per);
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      slope[i] *= w[i];
+    for (; k + FWD_LOADS <= count; k += FWD_LOADS, at += FWD_LOADS * stride) {
+      float f[FWD_LOADS][VEC];
+
+#pragma unroll
+      for (int u = 0; u < FWD_LOADS; u++)
+        load_vector(f[u], x + at + u * stride);
+#pragma unroll
+      for (int u = 0; u < FWD_LOADS; u++) {
+        normalise<T>(f[u], m, slope, b, s.silu);
+        store_vector(y + at + u * stride, f[u]);
+      }
+    }
+    for (; k < count; k++, at += stride) {
+      float f[VEC];
+
+      load_vector(f, x + at);
+      normalise<T>(f, m, slope, b, s.silu);
+      store_vector(y + at, f);
+    }
+  }
+}
+
+template <typename T, int VEC>
+static __global__ void __launch_bounds__(THREADS, 2)
+    groupnorm_bwd_chunk_kernel(float2 *__restrict__ scratch, const T *__restrict__ dy,
+                               const T *__restrict__ x, const float *__restrict__ mean,
+                               const float *__restrict__ rstd, const float *__restrict__ weight,
+                               const float *__restrict__ bias, ti_groupnorm_shape s, cut a)
+{
+  /* [lanes, c] each */
+  float *g_part = (float *)shared_memory(), *gx_part = g_part + a.lanes * s.c;
+  const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
+  const int pixels = min(a.pixels, s.hw - from), lane = threadIdx.x / a.step;
+  const int count = (pixels - lane + a.lanes - 1) / a.lanes;
+  const size_t stride = (size_t)a.lanes * s.c;
+
+  scratch += ((size_t)n * a.chunks + blockIdx.x) * s.groups;
+  for (int column = threadIdx.x % a.step; lane < a.lanes && column < a.columns; column += a.step) {
+    size_t at = ((size_t)n * s.hw + from + lane) * s.c + column * VEC;
+    float m[VEC], r[VEC], w[VEC], b[VEC], g_sum[VEC] = {}, gx_sum[VEC] = {};
+    int k = 0;
+
+    load_floats(w, weight + column * VEC);
+    load_floats(b, bias + column * VEC);
+    spread(m, mean + n * s.groups, column * VEC, per);
+    spread(r, rstd + n * s.groups, column * VEC, per);
+    for (; k + BWD_LOADS <= count; k += BWD_LOADS, at += BWD_LOADS * stride) {
+      float f[BWD_LOADS][VEC], d[BWD_LOADS][VEC];
+
+#pragma unroll
+      for (int u = 0; u < BWD_LOADS; u++) {
+        load_vector(f[u], x + at + u * stride);
+        load_vector(d[u], dy + at + u * stride);
+      }
+#pragma unroll
+      for (int u = 0; u < BWD_LOADS; u++) {
+        unfold<T>(d[u], f[u], m, r, w, b, s.silu);
+#pragma unroll
+        for (int i = 0; i < VEC; i++) {
+          g_sum[i] += d[u][i];
+          gx_sum[i] += d[u][i] * f[u][i];
+        }
+      }
+    }
+    for (; k < count; k++, at += stride) {
       float f[VEC], d[VEC];
 
-      load_vector(f, x + (size_t)p * s.c + column * VEC);
-      load_vector(d, dy + (size_t)p * s.c + column * VEC);
+      load_vector(f, x + at);
+      load_vector(d, dy + at);
+      unfold<T>(d, f, m, r, w, b, s.silu);
 #pragma unroll
       for (int i = 0; i < VEC; i++) {
-        const int c = column * VEC + i;
-        const float xhat = (f[i] - mean[c / per]) * rstd[c / per];
-        const float g = slope_of(d[i], xhat, weight[c], bias[c], s.silu);
-
-        g_sum[i] += g;
-        gx_sum[i] += g * xhat;
+        g_sum[i] += d[i];
+        gx_sum[i] += d[i] * f[i];
       }
     }
 #pragma unroll
     for (int i = 0; i < VEC; i++) {
-      g_part[at.lane * s.c + column * VEC + i] = g_sum[i];
-      gx_part[at.lane * s.c + column * VEC + i] = gx_sum[i];
+      g_sum[i] = __fmul_rn(g_sum[i], w[i]);
+      gx_sum[i] *= w[i];
     }
+    keep_floats(g_part + lane * s.c + column * VEC, g_sum);
+    keep_floats(gx_part + lane * s.c + column * VEC, gx_sum);
   }
   __syncthreads();
-  for (int g = warp; g < s.groups; g += THREADS / 32) {
-    const float g_sum = group_sum(g_part, at.lanes, s.c, per, g);
-    const float gx_sum = group_sum(gx_part, at.lanes, s.c, per, g);
+  for (int base = 0; base < s.groups; base += blockDim.x / a.share) {
+    const int g = base + threadIdx.x / a.share, t = threadIdx.x % a.share;
+    const int lanes = g < s.groups ? a.lanes : 0;
+    float g_sum = 0.0f, gx_sum = 0.0f;
 
-    if (threadIdx.x % 32 == 0) {
-      scratch[g * 2] = g_sum;
-      scratch[g * 2 + 1] = gx_sum;
+    for (int l = 0; l < lanes; l++) {
+      for (int j = t; j < per; j += a.share) {
+        g_sum += g_part[l * s.c + g * per + j];
+        gx_sum += gx_part[l * s.c + g * per + j];
+      }
     }
+    g_sum = share_sum(g_sum, a.share);
+    gx_sum = share_sum(gx_sum, a.share);
+    if (g < s.groups && t == 0)
+      scratch[g] = float2{ g_sum, gx_sum };
   }
 }
 
 template <typename T, int VEC>
-static __global__ void groupnorm_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
-                                            const float *__restrict__ mean,
-                                            const float *__restrict__ rstd,
-                                            const float *__restrict__ weight,
-                                            const float *__restrict__ bias,
-                                            const float *__restrict__ scratch,
-                                            ti_groupnorm_shape s)
+static __global__ void __launch_bounds__(THREADS, 2)
+    groupnorm_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x, const float *__restrict__ mean,
+                         const float *__restrict__ rstd, const float *__restrict__ weight,
+                         const float *__restrict__ bias, const float2 *__restrict__ scratch,
+                         ti_groupnorm_shape s, cut a)
 {
-  /* [c] each */
-  float *centre = (float *)shared_memory(), *scale = centre + s.c, *g_avg = scale + s.c,
-        *gx_avg = g_avg + s.c;
-  const chunks all = chunks_of(s);
-  const int per = s.c / s.groups, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int n = blockIdx.y, columns = s.c / VEC;
-  const float count = (float)per * s.hw;
+  float *g_avgs = (float *)shared_memory(), *gx_avgs = g_avgs + s.groups; /* [groups] each */
+  const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
+  const int pixels = min(a.pixels, s.hw - from), lane = threadIdx.x / a.step;
+  const int count = (pixels - lane + a.lanes - 1) / a.lanes;
+  const size_t stride = (size_t)a.lanes * s.c;
 
-  scratch += (size_t)n * all.count * s.groups * 2;
-  for (int g = warp; g < s.groups; g += THREADS / 32) {
+  scratch += (size_t)n * a.chunks * s.groups;
+  for (int base = 0; base < s.groups; base += blockDim.x / a.share) {
+    const int g = base + threadIdx.x / a.share, t = threadIdx.x % a.share;
+    const int chunks = g < s.groups ? a.chunks : 0;
     float g_sum = 0.0f, gx_sum = 0.0f;
 
-    for (int i = lane; i < all.count; i += 32) {
-      g_sum += scratch[(i * s.groups + g) * 2];
-      gx_sum += scratch[(i * s.groups + g) * 2 + 1];
+    for (int i = t; i < chunks; i += a.share) {
+      const float2 part = scratch[i * s.groups + g];
+
+      g_sum += part.x;
+      gx_sum += part.y;
     }
-    g_sum = warp_sum(g_sum) / count;
-    gx_sum = warp_sum(gx_sum) / count;
-    for (int i = lane; i < per; i += 32) {
-      centre[g * per + i] = mean[n * s.groups + g];
-      scale[g * per + i] = rstd[n * s.groups + g];
-      g_avg[g * per + i] = g_sum;
-      gx_avg[g * per + i] = gx_sum;
+    g_sum = share_sum(g_sum, a.share);
+    gx_sum = share_sum(gx_sum, a.share);
+    if (g < s.groups && t == 0) {
+      g_avgs[g] = g_sum / ((float)per * s.hw);
+      gx_avgs[g] = gx_sum / ((float)per * s.hw);
     }
   }
   __syncthreads();
 
-  x += (size_t)n * s.hw * s.c;
-  dy += (size_t)n * s.hw * s.c;
-  dx += (size_t)n * s.hw * s.c;
-  for (size_t v = grid_index(); v < (size_t)s.hw * columns; v += grid_step()) {
-    const int c = (int)(v % columns) * VEC;
+  for (int column = threadIdx.x % a.step; lane < a.lanes && column < a.columns; column += a.step) {
+    size_t at = ((size_t)n * s.hw + from + lane) * s.c + column * VEC;
+    float m[VEC], r[VEC], w[VEC], b[VEC], g_avg[VEC], gx_avg[VEC];
+    int k = 0;
+
+    load_floats(w, weight + column * VEC);
+    load_floats(b, bias + column * VEC);
+    spread(m, mean + n * s.groups, column * VEC, per);
+    spread(r, rstd + n * s.groups, column * VEC, per);
+    spread(g_avg, g_avgs, column * VEC, per);
+    spread(gx_avg, gx_avgs, column * VEC, per);
+    for (; k + BWD_LOADS <= count; k += BWD_LOADS, at += BWD_LOADS * stride) {
+      float f[BWD_LOADS][VEC], d[BWD_LOADS][VEC];
+
+#pragma unroll
+      for (int u = 0; u < BWD_LOADS; u++) {
+        load_vector(f[u], x + at + u * stride);
+        load_vector(d[u], dy + at + u * stride);
+      }
+#pragma unroll
+      for (int u = 0; u < BWD_LOADS; u++) {
+        unfold<T>(d[u], f[u], m, r, w, b, s.silu);
+        fold(d[u], f[u], r, w, g_avg, gx_avg);
+        store_vector(dx + at + u * stride, d[u]);
+      }
+    }
+    for (; k < count; k++, at += stride) {
+      float f[VEC], d[VEC];
+
+      load_vector(f, x + at);
+      load_vector(d, dy + at);
+      unfold<T>(d, f, m, r, w, b, s.silu);
+      fold(d, f, r, w, g_avg, gx_avg);
+      store_vector(dx + at, d);
+    }
+  }
+}
+
+// --- groups that a block holds whole
+
+/* sums of v by the group of each channel, to out [groups]; part [groups, warps]; all threads call it */
+template <int VEC>
+static __device__ __forceinline__ void group_sums(float *out, float (*part)[WHOLE_THREADS / 32],
+                                                  const float (&v)[VEC], int first, int per, int groups)
+{
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+
+  for (int g = 0; g < groups; g++) {
+    float sum = 0.0f;
+
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      sum += (unsigned)(first + i - g * per) < (unsigned)per ? v[i] : 0.0f;
+    sum = warp_sum(sum);
+    if (lane == 0)
+      part[g][warp] = sum;
+  }
+  __syncthreads();
+  for (int g = warp; g < groups; g += warps) {
+    const float sum = warp_sum(lane < warps ? part[g][lane] : 0.0f);
+
+    if (lane == 0)
+      out[g] = sum;
+  }
+  __syncthreads();
+}
+
+template <typename T, int VEC>
+static __global__ void __launch_bounds__(WHOLE_THREADS)
+    groupnorm_whole_fwd_kernel(T *y, float *__restrict__ mean, float *__restrict__ rstd, const T *x,
+                               const float *__restrict__ weight, const float *__restrict__ bias,
+                               ti_groupnorm_shape s, cut a)
+{
+  __shared__ float part[VEC][WHOLE_THREADS / 32], sums[VEC], squares[VEC];
+  const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
+  const int from = blockIdx.x * a.step * VEC, hop = a.lanes * a.step;
+  const int end = lane < a.lanes ? s.hw : 0;
+  const float count = (float)per * s.hw;
+  T *held = (T *)shared_memory() + threadIdx.x * VEC; /* [hw, step, VEC] */
+  float m[VEC], slope[VEC], w[VEC], b[VEC], sum[VEC] = {}, sq[VEC] = {};
+
+  x += (size_t)blockIdx.y * s.hw * s.c + from + first;
+  y += (size_t)blockIdx.y * s.hw * s.c + from + first;
+  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop)
+    copy_async(held + i * VEC, x + (size_t)p * s.c, true);
+  copy_commit();
+  load_floats(w, weight + from + first);
+  load_floats(b, bias + from + first);
+  copy_wait<0>();
+  /* every thread reads its own alone, so no barrier */
+  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
+    float f[VEC];
+
+    load_vector(f, held + i * VEC);
+#pragma unroll
+    for (int j = 0; j < VEC; j++)
+      sum[j] += f[j];
+  }
+  group_sums(sums, part, sum, first, per, a.groups);
+  spread(m, sums, first, per);
+#pragma unroll
+  for (int j = 0; j < VEC; j++)
+    m[j] /= count;
+  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
+    float f[VEC];
+
+    load_vector(f, held + i * VEC);
+#pragma unroll
+    for (int j = 0; j < VEC; j++)
+      sq[j] += (f[j] - m[j]) * (f[j] - m[j]);
+  }
+  group_sums(squares, part, sq, first, per, a.groups);
+  spread(slope, squares, first, per);
+#pragma unroll
+  for (int j = 0; j < VEC; j++)
+    slope[j] = 1.0f / sqrtf(slope[j] / count + s.eps) * w[j];
+  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
+    float f[VEC];
+
+    load_vector(f, held + i * VEC);
+    normalise<T>(f, m, slope, b, s.silu);
+    store_vector(y + (size_t)p * s.c, f);
+  }
+  if ((int)threadIdx.x < a.groups) {
+    const int at = blockIdx.y * s.groups + blockIdx.x * a.groups + threadIdx.x;
+
+    mean[at] = sums[threadIdx.x] / count;
+    rstd[at] = 1.0f / sqrtf(squares[threadIdx.x] / count + s.eps);
+  }
+}
+
+template <typename T, int VEC>
+static __global__ void __launch_bounds__(WHOLE_THREADS)
+    groupnorm_whole_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
+                               const float *__restrict__ mean, const float *__restrict__ rstd,
+                               const float *__restrict__ weight, const float *__restrict__ bias,
+                               ti_groupnorm_shape s, cut a)
+{
+  __shared__ float part[VEC][WHOLE_THREADS / 32], g_sums[VEC], gx_sums[VEC];
+  const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
+  const int from = blockIdx.x * a.step * VEC, hop = a.lanes * a.step;
+  const int end = lane < a.lanes ? s.hw : 0, at = blockIdx.y * s.groups + blockIdx.x * a.groups;
+  const float count = (float)per * s.hw;
+  /* [hw, step, VEC] each */
+  T *x_held = (T *)shared_memory() + threadIdx.x * VEC;
+  T *dy_held = x_held + s.hw * a.step * VEC;
+  float m[VEC], r[VEC], w[VEC], b[VEC], g[VEC] = {}, gx[VEC] = {};
+
+  x += (size_t)blockIdx.y * s.hw * s.c + from + first;
+  dy += (size_t)blockIdx.y * s.hw * s.c + from + first;
+  dx += (size_t)blockIdx.y * s.hw * s.c + from + first;
+  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
+    copy_async(x_held + i * VEC, x + (size_t)p * s.c, true);
+    copy_async(dy_held + i * VEC, dy + (size_t)p * s.c, true);
+  }
+  copy_commit();
+  load_floats(w, weight + from + first);
+  load_floats(b, bias + from + first);
+  spread(m, mean + at, first, per);
+  spread(r, rstd + at, first, per);
+  copy_wait<0>();
+  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
     float f[VEC], d[VEC];
 
-    load_vector(f, x + v * VEC);
-    load_vector(d, dy + v * VEC);
+    load_vector(f, x_held + i * VEC);
+    load_vector(d, dy_held + i * VEC);
+    unfold<T>(d, f, m, r, w, b, s.silu);
 #pragma unroll
-    for (int i = 0; i < VEC; i++) {
-      const float xhat = (f[i] - centre[c + i]) * scale[c + i];
-      const float g = slope_of(d[i], xhat, weight[c + i], bias[c + i], s.silu);
-
-      d[i] = scale[c + i] * (g - g_avg[c + i] - xhat * gx_avg[c + i]);
+    for (int j = 0; j < VEC; j++) {
+      g[j] += d[j];
+      gx[j] += d[j] * f[j];
     }
-    store_vector(dx + v * VEC, d);
+  }
+#pragma unroll
+  for (int j = 0; j < VEC; j++) {
+    g[j] = __fmul_rn(g[j], w[j]);
+    gx[j] *= w[j];
+  }
+  group_sums(g_sums, part, g, first, per, a.groups);
+  group_sums(gx_sums, part, gx, first, per, a.groups);
+  spread(g, g_sums, first, per);
+  spread(gx, gx_sums, first, per);
+#pragma unroll
+  for (int j = 0; j < VEC; j++) {
+    g[j] /= count;
+    gx[j] /= count;
+  }
+  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
+    float f[VEC], d[VEC];
+
+    load_vector(f, x_held + i * VEC);
+    load_vector(d, dy_held + i * VEC);
+    unfold<T>(d, f, m, r, w, b, s.silu);
+    fold(d, f, r, w, g, gx);
+    store_vector(dx + (size_t)p * s.c, d);
   }
 }
 
 // ------------------------------------------------------------------ launchers
 
-static size_t part_bytes(const ti_groupnorm_shape *s, int count)
+static int most_chunks(const ti_groupnorm_shape *s)
 {
-  const int columns = s->c / count, lanes = columns < THREADS ? THREADS / columns : 1;
+  const int most = s->n < ENOUGH_BLOCKS ? ENOUGH_BLOCKS / s->n : 1;
 
-  return (size_t)lanes * s->c * sizeof(float);
+  return s->hw < most ? s->hw : most;
+}
+
+static cut chunks_of(const ti_groupnorm_shape *s, int count)
+{
+  cut a = {};
+
+  a.columns = s->c / count;
+  a.step = (int)ti_ceil_div(a.columns, ti_ceil_div(a.columns, THREADS));
+  a.lanes = THREADS / a.step;
+  a.pixels = (int)ti_ceil_div(s->hw, most_chunks(s));
+  if (a.pixels < LEAST_PIXELS * a.lanes)
+    a.pixels = LEAST_PIXELS * a.lanes;
+  a.chunks = (int)ti_ceil_div(s->hw, a.pixels);
+  a.share = 32;
+  while (a.share > 1 && (unsigned)(a.share * s->groups) > a.threads())
+    a.share /= 2;
+  return a;
+}
+
+/* false: a block cannot hold all pixels of as many groups as make up whole vectors */
+static bool is_whole(cut *a, const ti_groupnorm_shape *s, int count)
+{
+  const int per = s->c / s->groups;
+
+  *a = cut{};
+  a->groups = 1;
+  while (a->groups * per % count)
+    a->groups++;
+  a->columns = a->step = a->groups * per / count;
+  if (count == 1 || a->columns > WHOLE_THREADS || (size_t)s->hw * a->columns > WHOLE_VECTORS)
+    return false;
+  const size_t turns = ti_ceil_div(s->hw, WHOLE_THREADS / a->columns);
+
+  a->lanes = (int)ti_ceil_div(s->hw, turns);
+  return true;
 }
 
 /* 16-byte vectors of values, or single ones */
@@ -308,14 +684,6 @@ template <typename T> static int is_vector(const ti_groupnorm_shape *s, const vo
                                            const void *b, const void *c)
 {
   return s->c % lanes<T>::count == 0 && ti_aligned(a, 16) && ti_aligned(b, 16) && ti_aligned(c, 16);
-}
-
-static dim3 write_grid(const ti_groupnorm_shape *s, int count)
-{
-  const size_t blocks = ti_ceil_div((size_t)s->hw * (s->c / count), THREADS * 4);
-  const size_t most = ti_ceil_div(4 * ENOUGH_BLOCKS, (size_t)s->n);
-
-  return dim3((unsigned)(blocks < most ? blocks : most), (unsigned)s->n);
 }
 
 static textinv_status check_scratch(ti_exec *e, const ti_groupnorm_shape *s)
@@ -332,16 +700,23 @@ template <typename T, int VEC>
 static textinv_status fwd(ti_exec *e, T *y, float *mean, float *rstd, const T *x,
                           const float *weight, const float *bias, const ti_groupnorm_shape *s)
 {
-  const dim3 grid((unsigned)chunks_of(*s).count, (unsigned)s->n);
-  const size_t shared = (part_bytes(s, VEC) + s->groups * sizeof(float) + 15) / 16 * 16;
-  const textinv_status status = launch(e, "groupnorm_chunk", groupnorm_chunk_kernel<T, VEC>, grid,
-                                       THREADS, shared, (float *)e->scratch, x, *s);
+  float2 *scratch = (float2 *)e->scratch;
+  textinv_status status;
+  cut a;
 
-  if (status < 0)
-    return status;
-  return launch(e, "groupnorm_fwd", groupnorm_fwd_kernel<T, VEC>, write_grid(s, VEC), THREADS,
-                2 * s->c * sizeof(float), y, mean, rstd, x, weight, bias,
-                (const float *)e->scratch, *s);
+  if (is_whole(&a, s, VEC))
+    return launch(e, "groupnorm_whole_fwd", groupnorm_whole_fwd_kernel<T, VEC>,
+                  dim3((unsigned)(s->groups / a.groups), (unsigned)s->n), a.threads(),
+                  (size_t)s->hw * a.columns * VEC * sizeof(T), y, mean, rstd, x, weight, bias, *s, a);
+  a = chunks_of(s, VEC);
+  const dim3 grid((unsigned)a.chunks, (unsigned)s->n);
+
+  status = launch(e, "groupnorm_chunk", groupnorm_chunk_kernel<T, VEC>, grid, a.threads(),
+                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, x, *s, a);
+  return status < 0 ? status
+                    : launch(e, "groupnorm_fwd", groupnorm_fwd_kernel<T, VEC>, grid, a.threads(),
+                             2 * s->groups * sizeof(float), y, mean, rstd, x, weight, bias,
+                             (const float2 *)scratch, *s, a);
 }
 
 template <typename T, int VEC>
@@ -349,21 +724,30 @@ static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const floa
                           const float *rstd, const float *weight, const float *bias,
                           const ti_groupnorm_shape *s)
 {
-  const dim3 grid((unsigned)chunks_of(*s).count, (unsigned)s->n);
-  const textinv_status status =
-      launch(e, "groupnorm_bwd_chunk", groupnorm_bwd_chunk_kernel<T, VEC>, grid, THREADS,
-             2 * part_bytes(s, VEC), (float *)e->scratch, dy, x, mean, rstd, weight, bias, *s);
+  float2 *scratch = (float2 *)e->scratch;
+  textinv_status status;
+  cut a;
 
-  if (status < 0)
-    return status;
-  return launch(e, "groupnorm_bwd", groupnorm_bwd_kernel<T, VEC>, write_grid(s, VEC), THREADS,
-                4 * s->c * sizeof(float), dx, dy, x, mean, rstd, weight, bias,
-                (const float *)e->scratch, *s);
+  if (is_whole(&a, s, VEC))
+    return launch(e, "groupnorm_whole_bwd", groupnorm_whole_bwd_kernel<T, VEC>,
+                  dim3((unsigned)(s->groups / a.groups), (unsigned)s->n), a.threads(),
+                  2 * (size_t)s->hw * a.columns * VEC * sizeof(T), dx, dy, x, mean, rstd, weight, bias,
+                  *s, a);
+  a = chunks_of(s, VEC);
+  const dim3 grid((unsigned)a.chunks, (unsigned)s->n);
+
+  status = launch(e, "groupnorm_bwd_chunk", groupnorm_bwd_chunk_kernel<T, VEC>, grid, a.threads(),
+                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, dy, x, mean, rstd, weight, bias,
+                  *s, a);
+  return status < 0 ? status
+                    : launch(e, "groupnorm_bwd", groupnorm_bwd_kernel<T, VEC>, grid, a.threads(),
+                             2 * s->groups * sizeof(float), dx, dy, x, mean, rstd, weight, bias,
+                             (const float2 *)scratch, *s, a);
 }
 
 extern "C" size_t ti_cuda_groupnorm_scratch(const ti_groupnorm_shape *s)
 {
-  return (size_t)s->n * chunks_of(*s).count * s->groups * 2 * sizeof(float);
+  return (size_t)s->n * most_chunks(s) * s->groups * sizeof(float2);
 }
 
 extern "C" textinv_status ti_cuda_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean,

@@ -144,6 +144,11 @@ static inline float exp2_fast(float x)
   return exp2f(x);
 }
 
+static inline float reciprocal_fast(float x)
+{
+  return 1.0f / x;
+}
+
 static inline float rsqrtf(float x)
 {
   return 1.0f / sqrtf(x);
