@@ -1,14 +1,15 @@
 /*
  * The backward pass of attention with vectors; the formulas are in attention.c.
  *
- * A unit of work is one head and a range of its keys. For 64 keys against two vectors of queries at
- * a time, queries in the lanes,
+ * A unit of work is one head and a range of its keys. For a block of keys against two vectors of
+ * queries at a time, queries in the lanes,
  *
  *   S = K Q^T    dP = V dO^T    P = 2^(S - lse)    dS = P (dP - delta)
  *   dV += P dO    dK += dS Q    dQ^T [d, q] += K^T dS
  *
- * With TI_PAIRS the products take bf16 values, P and dS too. dQ is summed in scratch, one copy a range; the ranges follow from the shape alone and are added
- * in order, so that the bits do not depend on threads.
+ * With TI_PAIRS the products take bf16 values, P and dS too. dQ is summed in scratch, one copy a
+ * range; the ranges follow from the shape alone and are added in order, so that the bits do not
+ * depend on threads.
  */
 #include "attention_simd.h"
 
@@ -18,8 +19,8 @@
 #include <omp.h>
 
 enum {
-  UNITS = 16,       /* to aim at */
-  LEAST_BLOCKS = 8, /* of keys that are worth a unit */
+  UNITS = 16,                    /* to aim at */
+  LEAST_BLOCKS = 8,              /* of keys that are worth a unit */
   ROW = TI_QUERIES / TI_PER_LANE /* floats of operands of queries */
 };
 
@@ -70,7 +71,7 @@ size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads)
 
 /* one head, laid out */
 typedef struct head_data {
-  float *kt, *vt, *k; /* operands of d [blocks, d, 64], twice; of keys [tk, d] */
+  float *kt, *vt, *k; /* operands of d [blocks, d, keys], twice; of keys [tk, d] */
   float *qt, *dot;    /* of d [blocks, d, queries] */
   float *q, *d_o;     /* of queries [tq, width] */
   float *lse, *delta; /* [tq], lse times log2(e) */
@@ -306,8 +307,8 @@ static void unit(ti_dtype dtype, void *dk, void *dv, int want_q, const head_data
       }
       if (want_q)
         TI_FN(tile_queries)
-        (s->d, dqt + (size_t)q * s->d, h->k + (size_t)ti_depth(from) * s->d, s->d, by_keys,
-         ti_depth(keys), 1);
+      (s->d, dqt + (size_t)q * s->d, h->k + (size_t)ti_depth(from) * s->d, s->d, by_keys,
+       ti_depth(keys), 1);
     }
     if (dk) {
       store_keys(dtype, dk, ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, dk_acc,

@@ -1,13 +1,13 @@
 /*
  * Attention with vectors; the formulas are in attention.c.
  *
- * Nothing of size tq x tk exists. Lanes are queries: for two vectors of them and 64 keys
+ * Nothing of size tq x tk exists. Lanes are queries: for two vectors of them and a block of keys
  *
  *   S [keys, q] = K Q^T        P = 2^(S - m)        O [d, q] = O 2^(m_old - m) + V^T P
  *
- * with S in units of log2(e) / scale and m the running maximum, so that maxima and sums run down the
- * rows and need no shuffles. K (transposed, by blocks of keys) and V are laid out once for a head.
- * With TI_PAIRS both products take bf16 values, P too; all else is float.
+ * with S in units of log2(e) / scale and m the running maximum, so that maxima and sums run down
+ * the rows and need no shuffles. K (transposed, by blocks of keys) and V are laid out once for a
+ * head. With TI_PAIRS both products take bf16 values, P too; all else is float.
  */
 #include "attention_simd.h"
 

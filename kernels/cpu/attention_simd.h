@@ -1,4 +1,4 @@
-/* What both directions of attention share: blocks of 64 keys and two vectors of queries. */
+/* What both directions of attention share: blocks of keys and two vectors of queries. */
 #ifndef TI_ATTENTION_SIMD_H
 #define TI_ATTENTION_SIMD_H
 
@@ -7,7 +7,7 @@
 
 #ifdef TI_HAVE_SIMD
 
-enum { TI_KEYS = 64, TI_QUERIES = 2 * TI_LANES };
+enum { TI_KEYS = 64 * TI_PER_LANE, TI_QUERIES = 2 * TI_LANES };
 
 static inline int ti_blocks(int count, int size)
 {

@@ -15,10 +15,10 @@
 #ifdef TI_HAVE_SIMD
 
 enum {
-  TI_UNIT = 2 * TI_LANES,             /* channels of a unit, lanes of a panel */
-  TI_ROW = TI_UNIT / TI_PER_LANE,     /* operands of a unit */
-  TI_PANEL = TI_TILE_ROWS * TI_ROW,   /* floats of a unit of activations */
-  TI_WEIGHT_UNIT = TI_ROW * TI_UNIT,  /* floats of a unit of weights */
+  TI_UNIT = 2 * TI_LANES,            /* channels of a unit, lanes of a panel */
+  TI_ROW = TI_UNIT / TI_PER_LANE,    /* operands of a unit */
+  TI_PANEL = TI_TILE_ROWS * TI_ROW,  /* floats of a unit of activations */
+  TI_WEIGHT_UNIT = TI_ROW * TI_UNIT, /* floats of a unit of weights */
   TI_MAX_TAPS = 9,
   TI_MAX_PLANES = 16,
   TI_TAP_FLOATS = TI_UNIT * TI_MAX_TAPS * TI_UNIT
@@ -49,7 +49,7 @@ typedef struct ti_planes {
   unsigned sets[TI_MAX_PLANES]; /* bit k: tap k is part of the sum */
 } ti_planes;
 
-/* units of w, packed with as many threads where that was not done yet; p is complete but for them */
+/* p is complete but for its units: those of w, packed by so many threads if there are none yet */
 textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, int threads);
 
 static inline const float *ti_planes_unit(const ti_planes *p, int plane, int cout, int cin)

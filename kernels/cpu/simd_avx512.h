@@ -151,8 +151,10 @@ TI_SIMD_INLINE ti_vec ti_narrow(ti_vec low, ti_vec high)
 /* pairs of a value of first and one of second */
 TI_SIMD_INLINE ti_vec ti_pairs(ti_vec first, ti_vec second)
 {
-  static const uint16_t order[32] = { 0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
+  static const uint16_t order[32] = {
+    0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+  };
 
   return _mm512_castsi512_ps(_mm512_permutexvar_epi16(
     _mm512_loadu_si512(order), _mm512_castps_si512(ti_narrow(first, second))));
@@ -168,9 +170,11 @@ TI_SIMD_INLINE ti_vec ti_operand(const ti_vec *x)
 TI_SIMD_INLINE ti_vec ti_load_operands(ti_dtype dtype, const void *p, size_t i, ptrdiff_t count)
 {
   if (dtype == TI_BF16)
-    return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(
-      _bzhi_u32(0xffffffffu, count < 0 ? 0 : count < 32 ? (unsigned)count : 32),
-      (const uint16_t *)p + i));
+    return _mm512_castsi512_ps(
+      _mm512_maskz_loadu_epi16(_bzhi_u32(0xffffffffu, count < 0    ? 0
+                                                      : count < 32 ? (unsigned)count
+                                                                   : 32),
+                               (const uint16_t *)p + i));
   return ti_narrow(ti_load_mask(dtype, p, i, ti_first(count)),
                    ti_load_mask(dtype, p, i + TI_LANES, ti_first(count - TI_LANES)));
 }

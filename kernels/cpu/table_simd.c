@@ -31,8 +31,8 @@ static textinv_status attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *
 static size_t attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
                                 int backward)
 {
-  return (dtype == TI_BF16 ? ti_bf16_attention_scratch : ti_avx512_attention_scratch)(
-    dtype, s, threads, backward);
+  return (dtype == TI_BF16 ? ti_bf16_attention_scratch
+                           : ti_avx512_attention_scratch)(dtype, s, threads, backward);
 }
 
 static textinv_status conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
@@ -91,8 +91,8 @@ void TI_FN(install)(ti_kernels *k)
 #ifdef TI_ONEDNN
 
 /*
- * Where oneDNN is there, too: matrix products in f32 go to it where it can read the file's values as
- * they are, which is a tenth faster, and so do convolutions that the passes do not describe.
+ * Where oneDNN is there, too: matrix products in f32 go to it where it can read the file's values
+ * as they are, which is a tenth faster, and so do convolutions that the passes do not describe.
  */
 static textinv_status shared_linear(ti_exec *e, ti_dtype dtype, void **prepared,
                                     size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
