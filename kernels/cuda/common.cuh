@@ -93,10 +93,36 @@ static __device__ __forceinline__ void store_vector(T *p, const float (&f)[COUNT
   }
 }
 
+/* floats one by one, or 16 bytes at once where the pointer allows it */
+template <int COUNT>
+static __device__ __forceinline__ void load_floats(float (&f)[COUNT], const float *p)
+{
+  if (COUNT % 4 == 0 && (uintptr_t)p % 16 == 0) {
+#pragma unroll
+    for (int i = 0; i < COUNT / 4; i++) {
+      const float4 q = ((const float4 *)p)[i];
+
+      f[4 * i] = q.x, f[4 * i + 1] = q.y, f[4 * i + 2] = q.z, f[4 * i + 3] = q.w;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+      f[i] = p[i];
+  }
+}
+
 static __device__ __forceinline__ float warp_sum(float v)
 {
 #pragma unroll
   for (int o = 16; o > 0; o /= 2)
+    v += shuffle_xor(v, o);
+  return v;
+}
+
+/* the sum of v over share neighbouring threads, a power of two, in each of them */
+static __device__ __forceinline__ float share_sum(float v, int share)
+{
+  for (int o = share / 2; o > 0; o /= 2)
     v += shuffle_xor(v, o);
   return v;
 }

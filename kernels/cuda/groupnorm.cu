@@ -51,23 +51,6 @@ template <typename T> static __device__ __forceinline__ float silu_slope(float z
   return p * (1.0f + z * (1.0f - p));
 }
 
-/* float vectors of channels, wide where the pointer allows it */
-template <int VEC> static __device__ __forceinline__ void load_floats(float (&f)[VEC], const float *p)
-{
-  if (VEC % 4 == 0 && (uintptr_t)p % 16 == 0) {
-#pragma unroll
-    for (int i = 0; i < VEC / 4; i++) {
-      const float4 q = ((const float4 *)p)[i];
-
-      f[4 * i] = q.x, f[4 * i + 1] = q.y, f[4 * i + 2] = q.z, f[4 * i + 3] = q.w;
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < VEC; i++)
-      f[i] = p[i];
-  }
-}
-
 /* to shared memory, aligned where VEC is a multiple of four */
 template <int VEC> static __device__ __forceinline__ void keep_floats(float *p, const float (&f)[VEC])
 {
@@ -97,14 +80,6 @@ static __device__ __forceinline__ void spread(float (&f)[VEC], const float *of_g
       g++;
     }
   }
-}
-
-/* over as many neighbouring threads, in each of them */
-static __device__ __forceinline__ float share_sum(float v, int share)
-{
-  for (int o = share / 2; o > 0; o /= 2)
-    v += shuffle_xor(v, o);
-  return v;
 }
 
 template <typename T, int VEC>

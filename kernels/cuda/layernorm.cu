@@ -1,12 +1,108 @@
 /*
- * Layer normalisation of rows. Formulas: kernels/cpu/layernorm.c. One warp a row; the row is read
- * again for every pass, from cache.
+ * Layer normalisation of rows. Formulas: kernels/cpu/layernorm.c. Some lanes of a warp hold a row in
+ * registers; a row that is too long for that is read again for every pass, from cache.
  */
 #include "common.cuh"
 
-enum { THREADS = 128 };
+enum { THREADS = 128, HELD = 5 }; /* vectors that a thread holds: 320 = 8 lanes x 5 x 8 values */
 
 // ------------------------------------------------------------------ kernels
+
+template <typename T, int VEC>
+static __global__ void __launch_bounds__(THREADS)
+    layernorm_held_fwd_kernel(T *y, float *__restrict__ mean, float *__restrict__ rstd, const T *x,
+                              const float *__restrict__ weight, const float *__restrict__ bias,
+                              ti_layernorm_shape s, int share)
+{
+  const int row = blockIdx.x * (THREADS / share) + threadIdx.x / share, t = threadIdx.x % share;
+  const int columns = row < s.rows ? s.c / VEC : 0;
+  float f[HELD][VEC] = {}, sum = 0.0f, sq = 0.0f;
+
+  x += (size_t)row * s.c;
+  y += (size_t)row * s.c;
+#pragma unroll
+  for (int u = 0; u < HELD; u++) {
+    if (t + u * share < columns)
+      load_vector(f[u], x + (t + u * share) * VEC);
+  }
+#pragma unroll
+  for (int j = 0; j < HELD * VEC; j++)
+    sum += f[j / VEC][j % VEC];
+  const float m = share_sum(sum, share) / s.c;
+
+#pragma unroll
+  for (int j = 0; j < HELD * VEC; j++) {
+    const float d = t + j / VEC * share < columns ? f[j / VEC][j % VEC] - m : 0.0f;
+
+    sq += d * d;
+  }
+  const float r = 1.0f / sqrtf(share_sum(sq, share) / s.c + s.eps);
+
+#pragma unroll
+  for (int u = 0; u < HELD; u++) {
+    float w[VEC], b[VEC];
+
+    if (t + u * share >= columns)
+      continue;
+    load_floats(w, weight + (t + u * share) * VEC);
+    load_floats(b, bias + (t + u * share) * VEC);
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      f[u][i] = (f[u][i] - m) * r * w[i] + b[i];
+    store_vector(y + (t + u * share) * VEC, f[u]);
+  }
+  if (row < s.rows && t == 0) {
+    mean[row] = m;
+    rstd[row] = r;
+  }
+}
+
+template <typename T, int VEC>
+static __global__ void __launch_bounds__(THREADS)
+    layernorm_held_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
+                              const float *__restrict__ mean, const float *__restrict__ rstd,
+                              const float *__restrict__ weight, ti_layernorm_shape s, int share)
+{
+  const int row = blockIdx.x * (THREADS / share) + threadIdx.x / share, t = threadIdx.x % share;
+  const int columns = row < s.rows ? s.c / VEC : 0;
+  const float m = columns ? mean[row] : 0.0f, r = columns ? rstd[row] : 0.0f;
+  float f[HELD][VEC] = {}, d[HELD][VEC] = {}, g_sum = 0.0f, gx_sum = 0.0f;
+
+  x += (size_t)row * s.c;
+  dy += (size_t)row * s.c;
+  dx += (size_t)row * s.c;
+#pragma unroll
+  for (int u = 0; u < HELD; u++) {
+    if (t + u * share < columns) {
+      load_vector(f[u], x + (t + u * share) * VEC);
+      load_vector(d[u], dy + (t + u * share) * VEC);
+    }
+  }
+#pragma unroll
+  for (int u = 0; u < HELD; u++) {
+    float w[VEC] = {};
+
+    if (t + u * share < columns)
+      load_floats(w, weight + (t + u * share) * VEC);
+#pragma unroll
+    for (int i = 0; i < VEC; i++) {
+      d[u][i] *= w[i];
+      f[u][i] = (f[u][i] - m) * r;
+      g_sum += d[u][i];
+      gx_sum += d[u][i] * f[u][i];
+    }
+  }
+  const float g_avg = share_sum(g_sum, share) / s.c, gx_avg = share_sum(gx_sum, share) / s.c;
+
+#pragma unroll
+  for (int u = 0; u < HELD; u++) {
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+      d[u][i] = r * (d[u][i] - g_avg - f[u][i] * gx_avg);
+    if (t + u * share < columns)
+      store_vector(dx + (t + u * share) * VEC, d[u]);
+  }
+}
 
 template <typename T, int VEC>
 static __global__ void layernorm_fwd_kernel(T *y, float *__restrict__ mean,
@@ -107,21 +203,39 @@ template <typename T> static int is_vector(const ti_layernorm_shape *s, const vo
   return s->c % lanes<T>::count == 0 && ti_aligned(a, 16) && ti_aligned(b, 16) && ti_aligned(c, 16);
 }
 
-static dim3 row_grid(const ti_layernorm_shape *s)
+/* lanes that hold a row together; 0: more than a warp would take */
+template <typename T> static int lanes_of(const ti_layernorm_shape *s, int wide)
 {
-  return dim3((unsigned)ti_ceil_div((size_t)s->rows, THREADS / 32));
+  const int columns = s->c / lanes<T>::count;
+  int share = 4;
+
+  if (!wide || columns > 32 * HELD)
+    return 0;
+  while (share * HELD < columns)
+    share *= 2;
+  return share;
+}
+
+static dim3 row_grid(const ti_layernorm_shape *s, int share)
+{
+  return dim3((unsigned)ti_ceil_div((size_t)s->rows, THREADS / share));
 }
 
 extern "C" textinv_status ti_cuda_layernorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean,
                                                 float *rstd, const void *x, const float *weight,
                                                 const float *bias, const ti_layernorm_shape *s)
 {
-  TI_WITH_DTYPE(dtype, return launch(e, "layernorm_fwd",
-                                     is_vector<T>(s, x, y, y)
-                                         ? layernorm_fwd_kernel<T, lanes<T>::count>
-                                         : layernorm_fwd_kernel<T, 1>,
-                                     row_grid(s), THREADS, 0, (T *)y, mean, rstd, (const T *)x,
-                                     weight, bias, *s));
+  TI_WITH_DTYPE(dtype,
+                const int wide = is_vector<T>(s, x, y, y), share = lanes_of<T>(s, wide);
+                if (share)
+                  return launch(e, "layernorm_fwd", layernorm_held_fwd_kernel<T, lanes<T>::count>,
+                                row_grid(s, share), THREADS, 0, (T *)y, mean, rstd, (const T *)x,
+                                weight, bias, *s, share);
+                return launch(e, "layernorm_fwd",
+                              wide ? layernorm_fwd_kernel<T, lanes<T>::count>
+                                   : layernorm_fwd_kernel<T, 1>,
+                              row_grid(s, 32), THREADS, 0, (T *)y, mean, rstd, (const T *)x, weight,
+                              bias, *s));
 }
 
 extern "C" textinv_status ti_cuda_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx,
@@ -129,10 +243,15 @@ extern "C" textinv_status ti_cuda_layernorm_bwd(ti_exec *e, ti_dtype dtype, void
                                                 const float *rstd, const float *weight,
                                                 const ti_layernorm_shape *s)
 {
-  TI_WITH_DTYPE(dtype, return launch(e, "layernorm_bwd",
-                                     is_vector<T>(s, x, dy, dx)
-                                         ? layernorm_bwd_kernel<T, lanes<T>::count>
-                                         : layernorm_bwd_kernel<T, 1>,
-                                     row_grid(s), THREADS, 0, (T *)dx, (const T *)dy,
-                                     (const T *)x, mean, rstd, weight, *s));
+  TI_WITH_DTYPE(dtype,
+                const int wide = is_vector<T>(s, x, dy, dx), share = lanes_of<T>(s, wide);
+                if (share)
+                  return launch(e, "layernorm_bwd", layernorm_held_bwd_kernel<T, lanes<T>::count>,
+                                row_grid(s, share), THREADS, 0, (T *)dx, (const T *)dy,
+                                (const T *)x, mean, rstd, weight, *s, share);
+                return launch(e, "layernorm_bwd",
+                              wide ? layernorm_bwd_kernel<T, lanes<T>::count>
+                                   : layernorm_bwd_kernel<T, 1>,
+                              row_grid(s, 32), THREADS, 0, (T *)dx, (const T *)dy, (const T *)x,
+                              mean, rstd, weight, *s));
 }

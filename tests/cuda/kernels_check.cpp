@@ -341,7 +341,7 @@ static void check_dtype(ti_dtype dtype)
     { 1, 540, 40, 4, 1, 1e-5f }, { 1, 17, 2576, 2, 0, 1e-5f }, { 2, 70, 328, 1, 1, 1e-6f },
   };
   static const ti_layernorm_shape layernorms[] = {
-    { 1, 1, 1e-5f }, { 5, 320, 1e-5f }, { 3, 77, 1e-5f }, { 9, 768, 1e-6f },
+    { 1, 1, 1e-5f }, { 5, 320, 1e-5f }, { 3, 77, 1e-5f }, { 9, 768, 1e-6f }, { 3, 2600, 1e-5f },
   };
   /* n, h, w, cin, cout, kh, kw, stride, pads, up */
   static const ti_conv2d_shape convs[] = {
