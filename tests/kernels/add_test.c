@@ -47,7 +47,7 @@ static textinv_status gather_bwd(const op *o, const ti_kernels *k, ti_exec *e, t
 
 static void test_add(void **state)
 {
-  static const size_t counts[] = { 1, 17, 8191, 8192, 8193, 30000 };
+  static const size_t counts[] = { 1, 17, 8191, 8192, 8193, 70001 };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF(counts); i++) {
@@ -60,7 +60,7 @@ static void test_add(void **state)
 static void test_add_channels(void **state)
 {
   static const ti_add_channels_shape shapes[] = { { 1, 1, 1 }, { 2, 9, 33 }, { 1, 200, 320 },
-                                                  { 3, 64, 16 }, { 1, 7, 130 } };
+                                                  { 3, 64, 16 }, { 1, 7, 130 }, { 2, 150, 131 } };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF(shapes); i++) {
@@ -81,7 +81,7 @@ static void test_add_channels(void **state)
 static void test_upsample(void **state)
 {
   static const ti_upsample_shape shapes[] = { { 1, 1, 1, 1 }, { 2, 3, 5, 7 }, { 1, 8, 8, 64 },
-                                              { 1, 4, 6, 33 } };
+                                              { 1, 4, 6, 33 }, { 2, 17, 9, 40 } };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF(shapes); i++) {

@@ -4,6 +4,7 @@
 static const ti_layernorm_shape shapes[] = {
   { 1, 1, 1e-5f },  { 3, 5, 1e-5f },    { 1, 16, 1e-5f },   { 77, 768, 1e-5f },
   { 7, 33, 1e-5f }, { 64, 320, 1e-5f }, { 5, 1280, 1e-5f }, { 2, 2049, 1e-6f },
+  { 131, 320, 1e-5f },
 };
 
 enum { X, WEIGHT, BIAS, DY, MEAN, RSTD };
