@@ -114,6 +114,12 @@ template <int N> static __device__ __forceinline__ void copy_wait()
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* let the 32 bytes around p come to the L2 cache */
+static __device__ __forceinline__ void prefetch(const void *p)
+{
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(p)));
+}
+
 /*
  * Four 8x8 matrices of 16-bit values: lanes 8 i .. 8 i + 7 give the addresses of the rows of matrix
  * i, and r[i] gets columns 2 (lane % 4) and the next of its row lane / 4.

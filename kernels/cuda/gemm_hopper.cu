@@ -1,10 +1,10 @@
 /*
  * The matrix product of gemm.cu on Hopper: 16 bits, channels a multiple of 64, n of 8.
  *
- * A block makes a BM x BN tile of y. Its last warpgroup gathers 64 values of k of a and b at a time
- * into a ring of buffers: 64 channels lie within one tap, so each row of a is one offset per tap.
- * The first two warpgroups multiply, each half of the rows, and write the tile through shared
- * memory.
+ * A block makes BM x BN tiles of y, one after the other. Its last warpgroup gathers 64 values of k of
+ * a and b at a time into a ring of buffers: 64 channels lie within one tap, so each row of a is one
+ * offset per tap. The first two warpgroups multiply, each half of the rows, and write the tile while
+ * the next one is already being gathered.
  *
  * A buffer is full when every copying thread has waited for its copies, fenced them and arrived;
  * empty when every multiplying warp is done with it.
@@ -19,23 +19,28 @@ enum {
   HOPPER_BK = 64,
   HOPPER_THREADS = 3 * TI_WARPGROUP,
   HOPPER_CONSUMERS = 2 * TI_WARPGROUP,
-  /* registers of a thread: together those of three threads under __launch_bounds__ */
-  PRODUCER_REGISTERS = 88,
-  CONSUMER_REGISTERS = 208,
-  /* named barriers */
-  PRODUCER_BARRIER = 1,
-  CONSUMER_BARRIER = 2,
-  GROUP_BARRIER = 3, /* and the next */
+  PRODUCER_BARRIER = 1, /* a named one */
+  /* what a warp writes through: 16 rows of 32 values, 32 values of bias */
+  BUFFER_BIAS_AT = 16 * 64,
+  BUFFER_BYTES = BUFFER_BIAS_AT + 32 * 4,
+  BUFFERS_BYTES = HOPPER_CONSUMERS / 32 * BUFFER_BYTES,
+  SHARED_MOST = 227 * 1024 - 1024, /* the ring is aligned to 1024 */
   HOPPER_MAX_SPLITS = 16
 };
 
 template <int BM, int BN> struct hopper_tile {
   static const int a_bytes = BM * 128, stage = a_bytes + BN * 128;
-  static const int stages = 4 * stage + 8192 > 216 * 1024 ? 3 : stage > 36 * 1024 ? 4 : 6;
+  static const int rest = BUFFERS_BYTES + 2 * BM * 4;
+  static const int fit = (SHARED_MOST - rest - 128) / stage, stages = fit < 6 ? fit : 6;
   static const int lag = stages - 2; /* buffers under way when one is waited for */
-  static const int offsets_at = stages * stage, barriers_at = offsets_at + 2 * BM * 4;
-  static const int bytes = barriers_at + 2 * stages * 8 + 1024; /* the ring is aligned to 1024 */
-  static const int pitch = BN + 8; /* floats, of a row of y on its way: no bank conflicts */
+  static const int buffers_at = stages * stage, offsets_at = buffers_at + BUFFERS_BYTES;
+  static const int barriers_at = buffers_at + rest;
+  static const int bytes = barriers_at + 2 * stages * 8 + 1024;
+};
+
+/* registers of a thread: together those of three threads under __launch_bounds__ */
+template <bool BWD> struct hopper_registers {
+  static const int producer = BWD ? 72 : 88, consumer = BWD ? 216 : 208;
 };
 
 // ------------------------------------------------------------------ kernels
@@ -43,10 +48,35 @@ template <int BM, int BN> struct hopper_tile {
 #ifdef TI_HOPPER
 
 struct hopper_shared {
-  unsigned char *ring;
+  unsigned char *ring, *buffers;
   int *offsets; /* [2][BM], of two taps in turn: first value of a row of a, -1 = zeros */
   uint64_t *full, *empty;
 };
+
+/* a tile of y and its part of k; tiles of n follow each other, then those of m, then the splits */
+struct hopper_work {
+  int m0, n0, split, begin, steps;
+};
+
+template <int BM, int BN>
+static __device__ __forceinline__ int num_tiles(const gemm_problem &p)
+{
+  return (p.m + BM - 1) / BM * ((p.n + BN - 1) / BN) * p.splits;
+}
+
+template <int BM, int BN>
+static __device__ __forceinline__ hopper_work work_of(const gemm_problem &p, int tile)
+{
+  const int across = (p.n + BN - 1) / BN, down = (p.m + BM - 1) / BM;
+  hopper_work w;
+
+  w.n0 = tile % across * BN;
+  w.m0 = tile / across % down * BM;
+  w.split = tile / across / down;
+  w.begin = w.split * p.split_k;
+  w.steps = (min(w.begin + p.split_k, p.k) - w.begin) / HOPPER_BK;
+  return w;
+}
 
 /* 64 values of k of rows offsets of a; from: this thread's chunk of the first channel */
 template <typename T, int BM>
@@ -93,23 +123,38 @@ static __device__ __forceinline__ void copy_b(unsigned char *to, const T *b, con
   }
 }
 
+/* the buffers that were filled lag steps ago are there */
+template <int STAGES, int LAG>
+static __device__ __forceinline__ void publish(const hopper_shared &s, int count)
+{
+  copy_commit();
+  if (count >= LAG) {
+    copy_wait<LAG>();
+    async_fence();
+    barrier_arrive(&s.full[(count - LAG) % STAGES]);
+  }
+}
+
 template <typename T, int BM, int BN, bool BWD>
 static __device__ __forceinline__ void produce(const hopper_shared &s, const gemm_buffers &io,
-                                               const gemm_problem &p, int m0, int n0, int begin,
-                                               int steps)
+                                               const gemm_problem &p)
 {
   typedef hopper_tile<BM, BN> tile;
   const int thread = threadIdx.x % TI_WARPGROUP, row = thread / 8, chunk = thread % 8;
+  const int tiles = num_tiles<BM, BN>(p);
   const T *a = (const T *)io.a + chunk * 8, *b = (const T *)io.b;
-  int tap = begin / p.channels, c = begin % p.channels, offsets[BM / 16];
-  gemm_row rows[BM / TI_WARPGROUP];
+  int count = 0, turn = 0;
+
+  for (int i = blockIdx.x; i < tiles; i += gridDim.x) {
+    const hopper_work w = work_of<BM, BN>(p, i);
+    int tap = w.begin / p.channels, c = w.begin % p.channels, offsets[BM / 16];
+    gemm_row rows[BM / TI_WARPGROUP];
 
 #pragma unroll
-  for (int i = 0; i < BM / TI_WARPGROUP; i++)
-    rows[i] = row_of<BWD>(p, m0 + thread + i * TI_WARPGROUP);
-  for (int step = 0; step < steps + tile::lag; step++) {
-    if (step < steps) {
-      const int slot = step % tile::stages;
+    for (int j = 0; j < BM / TI_WARPGROUP; j++)
+      rows[j] = row_of<BWD>(p, w.m0 + thread + j * TI_WARPGROUP);
+    for (int step = 0; step < w.steps; step++, count++) {
+      const int slot = count % tile::stages;
       unsigned char *to = s.ring + slot * tile::stage;
 
       if (c == p.channels) {
@@ -117,105 +162,199 @@ static __device__ __forceinline__ void produce(const hopper_shared &s, const gem
         tap++;
       }
       if (c == 0 || step == 0) {
-        int *table = s.offsets + tap % 2 * BM;
+        int *table = s.offsets + turn * BM;
 
 #pragma unroll
-        for (int i = 0; i < BM / TI_WARPGROUP; i++) {
+        for (int j = 0; j < BM / TI_WARPGROUP; j++) {
           size_t at = 0;
-          const bool valid = offset_of<BWD>(&at, p, rows[i], tap, 0);
+          const bool valid = offset_of<BWD>(&at, p, rows[j], tap, 0);
 
-          table[thread + i * TI_WARPGROUP] = valid ? (int)at : -1;
+          table[thread + j * TI_WARPGROUP] = valid ? (int)at : -1;
         }
         barrier_threads(PRODUCER_BARRIER, TI_WARPGROUP);
 #pragma unroll
-        for (int i = 0; i < BM / 16; i++)
-          offsets[i] = table[row + i * 16];
+        for (int j = 0; j < BM / 16; j++)
+          offsets[j] = table[row + j * 16];
+        turn ^= 1;
       }
-      if (step >= tile::stages)
-        barrier_wait(&s.empty[slot], (step / tile::stages - 1) & 1);
+      if (count >= tile::stages)
+        barrier_wait(&s.empty[slot], (count / tile::stages - 1) & 1);
       copy_a<T, BM>(to + swizzled<SWIZZLE_128>(row, chunk), a + c, offsets);
-      copy_b<T, BN, BWD>(to + tile::a_bytes, b, p, n0, tap, c);
+      copy_b<T, BN, BWD>(to + tile::a_bytes, b, p, w.n0, tap, c);
+      publish<tile::stages, tile::lag>(s, count);
       c += HOPPER_BK;
     }
-    copy_commit();
-    if (step >= tile::lag) {
-      copy_wait<tile::lag>();
-      async_fence();
-      barrier_arrive(&s.full[(step - tile::lag) % tile::stages]);
+  }
+  for (int i = 0; i < tile::lag; i++)
+    publish<tile::stages, tile::lag>(s, count + i);
+}
+
+/* let the residual of 16 rows of a warp come from memory while it multiplies */
+template <typename T, int BN>
+static __device__ __forceinline__ void prefetch_rows(const T *residual, const gemm_problem &p, int m0,
+                                                     int n0)
+{
+  const int lane = threadIdx.x % 32, m = m0 + lane / 2, n = n0 + lane % 2 * 16;
+
+  if (m < p.m) {
+    const T *at = residual + (size_t)m * p.n + n;
+
+#pragma unroll
+    for (int i = 0; i < BN / 32; i++) {
+      if (n + i * 32 < p.n)
+        prefetch(at + i * 32);
     }
   }
 }
 
-/* 64 rows of y, which the threads of a warpgroup hold, through shared memory */
+/*
+ * 16 rows of y that a warp holds, through its buffer, 32 columns at a time: 16 bytes a lane are read
+ * and written. bias: of column lane of each 32.
+ */
 template <typename T, int BN>
-static __device__ __forceinline__ void write_rows(float *shared, const float (&acc)[BN / 2],
+static __device__ __forceinline__ void write_rows(unsigned char *buffer, const float (&acc)[BN / 2],
+                                                  const float (&bias)[BN / 32],
                                                   const gemm_buffers &io, const gemm_problem &p,
                                                   int m0, int n0)
 {
-  constexpr int PITCH = BN + 8;
-  const int thread = threadIdx.x % TI_WARPGROUP, lane = thread % 32;
-  const int row = thread / 32 * 16 + lane / 4, barrier = GROUP_BARRIER + threadIdx.x / TI_WARPGROUP;
+  constexpr int TURNS = BN / 32;
+  const int lane = threadIdx.x % 32, row = lane / 4, chunk = lane % 4;
+  const size_t first = (size_t)(m0 + row) * p.n + n0 + chunk * 8, down = (size_t)8 * p.n;
+  float *bias_at = (float *)(buffer + BUFFER_BIAS_AT);
+
+  /* rows row and row + 8; chunks are exchanged so that no banks conflict */
+  auto place = [&](int half, int c) {
+    const int r = row + half * 8;
+
+    return buffer + r * 64 + (c ^ (r >> 1 & 3)) * 16;
+  };
+  auto inside = [&](int turn, int half) {
+    return m0 + row + half * 8 < p.m && n0 + turn * 32 + chunk * 8 < p.n;
+  };
+#pragma unroll
+  for (int turn = 0; turn < TURNS; turn++) {
+    if (io.residual) {
+      uint4 r[2];
 
 #pragma unroll
-  for (int j = 0; j < BN / 8; j++) {
+      for (int half = 0; half < 2; half++)
+        r[half] = inside(turn, half)
+                      ? *(const uint4 *)((const T *)io.residual + first + half * down + turn * 32)
+                      : make_uint4(0, 0, 0, 0);
 #pragma unroll
-    for (int half = 0; half < 2; half++)
-      *(float2 *)(shared + (row + half * 8) * PITCH + j * 8 + lane % 4 * 2) =
-          make_float2(acc[j * 4 + half * 2], acc[j * 4 + half * 2 + 1]);
-  }
-  barrier_threads(barrier, TI_WARPGROUP);
-#pragma unroll 4
-  for (int i = thread; i < 64 * (BN / 4); i += TI_WARPGROUP) {
-    const int m = m0 + i / (BN / 4), n = n0 + i % (BN / 4) * 4;
-    const size_t at = (size_t)m * p.n + n;
-    const float4 f = *(const float4 *)(shared + i / (BN / 4) * PITCH + i % (BN / 4) * 4);
+      for (int half = 0; half < 2; half++)
+        *(uint4 *)place(half, chunk) = r[half];
+    }
+    bias_at[lane] = bias[turn];
+    __syncwarp();
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const float2 add = *(const float2 *)(bias_at + j * 8 + chunk * 2);
 
-    if (m >= p.m || n >= p.n)
-      continue;
-    if (p.splits > 1)
-      *(float4 *)(io.partial + (size_t)blockIdx.z * p.m * p.n + at) = f;
-    else
-      write_four<T>(io, at, n, f);
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const float *f = &acc[(turn * 4 + j) * 4 + half * 2];
+        uint32_t *to = (uint32_t *)(place(half, j) + chunk * 4);
+        float low = f[0] + add.x, high = f[1] + add.y;
+
+        if (io.residual) {
+          const uint32_t two = *to;
+
+          low += to_float(((const T *)&two)[0]);
+          high += to_float(((const T *)&two)[1]);
+        }
+        *to = pack(low, high, T());
+      }
+    }
+    __syncwarp();
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      if (inside(turn, half))
+        *(uint4 *)((T *)io.y + first + half * down + turn * 32) =
+            *(const uint4 *)place(half, chunk);
+    }
   }
-  barrier_threads(barrier, TI_WARPGROUP);
+}
+
+/* the same as partial sums */
+template <int BN>
+static __device__ __forceinline__ void write_partial(float *partial, const float (&acc)[BN / 2],
+                                                     const gemm_problem &p, int m0, int n0)
+{
+  const int lane = threadIdx.x % 32, m = m0 + lane / 4, n = n0 + lane % 4 * 2;
+
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float *to = partial + (size_t)(m + half * 8) * p.n + n;
+
+#pragma unroll
+    for (int j = 0; j < BN / 8; j++) {
+      if (m + half * 8 < p.m && n + j * 8 < p.n)
+        *(float2 *)(to + j * 8) = make_float2(acc[j * 4 + half * 2], acc[j * 4 + half * 2 + 1]);
+    }
+  }
 }
 
 template <typename T, int BM, int BN, bool BWD>
 static __device__ __forceinline__ void consume(const hopper_shared &s, const gemm_buffers &io,
-                                               const gemm_problem &p, int m0, int n0, int steps)
+                                               const gemm_problem &p)
 {
   typedef hopper_tile<BM, BN> tile;
   constexpr int BLOCKS = BM / 128; /* of 64 rows, of a warpgroup */
-  const int group = threadIdx.x / TI_WARPGROUP;
+  const int group = threadIdx.x / TI_WARPGROUP, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int tiles = num_tiles<BM, BN>(p);
   const uint64_t a = matrix_at(s.ring + group * BLOCKS * 8192, SWIZZLE_128, 1024);
   const uint64_t b = BWD ? matrix_at(s.ring + tile::a_bytes, SWIZZLE_64, 512, 4096)
                          : matrix_at(s.ring + tile::a_bytes, SWIZZLE_128, 1024);
-  float acc[BLOCKS][BN / 2];
+  float acc[BLOCKS][BN / 2], bias[BN / 32];
+  int count = 0;
 
-  for (int step = 0; step < steps; step++) {
-    const int slot = step % tile::stages;
+  for (int t = blockIdx.x; t < tiles; t += gridDim.x) {
+    const hopper_work w = work_of<BM, BN>(p, t);
 
-    barrier_wait(&s.full[slot], step / tile::stages & 1);
-    wgmma_fence();
 #pragma unroll
-    for (int kk = 0; kk < HOPPER_BK / 16; kk++) {
+    for (int i = 0; i < BN / 32; i++)
+      bias[i] = io.bias && w.n0 + i * 32 + lane < p.n ? io.bias[w.n0 + i * 32 + lane] : 0.0f;
+    /* zeros, though the first product could drop what is there: that would keep it in registers */
+#pragma unroll
+    for (int i = 0; i < BLOCKS * BN / 2; i++)
+      acc[i / (BN / 2)][i % (BN / 2)] = 0.0f;
+    if (io.residual && p.splits == 1) {
 #pragma unroll
       for (int i = 0; i < BLOCKS; i++)
-        wgmma<BN, 0, BWD>(acc[i], matrix_on(a, slot * tile::stage + i * 8192 + kk * 32),
-                          matrix_on(b, slot * tile::stage + kk * (BWD ? 1024 : 32)), step | kk, T());
+        prefetch_rows<T, BN>((const T *)io.residual, p,
+                             w.m0 + (group * BLOCKS + i) * 64 + warp % 4 * 16, w.n0);
     }
-    wgmma_commit();
-    wgmma_wait<1>();
-    if (step > 0 && threadIdx.x % 32 == 0)
-      barrier_arrive(&s.empty[(step - 1) % tile::stages]);
-  }
-  wgmma_wait<0>();
-  barrier_threads(CONSUMER_BARRIER, HOPPER_CONSUMERS); /* the ring is no longer read */
+    for (int step = 0; step < w.steps; step++, count++) {
+      const int slot = count % tile::stages;
+
+      barrier_wait(&s.full[slot], count / tile::stages & 1);
+      wgmma_fence();
 #pragma unroll
-  for (int i = 0; i < BLOCKS; i++) {
-    wgmma_hold(acc[i]);
-    write_rows<T, BN>((float *)s.ring + group * 64 * tile::pitch, acc[i], io, p,
-                      m0 + (group * BLOCKS + i) * 64, n0);
+      for (int kk = 0; kk < HOPPER_BK / 16; kk++) {
+#pragma unroll
+        for (int i = 0; i < BLOCKS; i++)
+          wgmma<BN, 0, BWD>(acc[i], matrix_on(a, slot * tile::stage + i * 8192 + kk * 32),
+                            matrix_on(b, slot * tile::stage + kk * (BWD ? 1024 : 32)), 1, T());
+      }
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (step > 0 && lane == 0)
+        barrier_arrive(&s.empty[(count - 1) % tile::stages]);
+    }
+    wgmma_wait<0>();
+    if (lane == 0)
+      barrier_arrive(&s.empty[(count - 1) % tile::stages]);
+#pragma unroll
+    for (int i = 0; i < BLOCKS; i++) {
+      const int m0 = w.m0 + (group * BLOCKS + i) * 64 + warp % 4 * 16;
+
+      wgmma_hold(acc[i]);
+      if (p.splits > 1)
+        write_partial<BN>(io.partial + (size_t)w.split * p.m * p.n, acc[i], p, m0, w.n0);
+      else
+        write_rows<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, m0, w.n0);
+    }
   }
 }
 
@@ -228,12 +367,10 @@ gemm_hopper_kernel(gemm_buffers io, gemm_problem p)
 #ifdef TI_HOPPER
   typedef hopper_tile<BM, BN> tile;
   unsigned char *shared = shared_memory();
-  const int m0 = blockIdx.y * BM, n0 = blockIdx.x * BN;
-  const int begin = blockIdx.z * p.split_k;
-  const int steps = (min(begin + p.split_k, p.k) - begin) / HOPPER_BK;
   hopper_shared s;
 
   s.ring = shared + (-shared_address(shared) & 1023);
+  s.buffers = s.ring + tile::buffers_at;
   s.offsets = (int *)(s.ring + tile::offsets_at);
   s.full = (uint64_t *)(s.ring + tile::barriers_at);
   s.empty = s.full + tile::stages;
@@ -245,11 +382,11 @@ gemm_hopper_kernel(gemm_buffers io, gemm_problem p)
   }
   __syncthreads();
   if (threadIdx.x >= HOPPER_CONSUMERS) {
-    registers_less<PRODUCER_REGISTERS>();
-    produce<T, BM, BN, BWD>(s, io, p, m0, n0, begin, steps);
+    registers_less<hopper_registers<BWD>::producer>();
+    produce<T, BM, BN, BWD>(s, io, p);
   } else {
-    registers_more<CONSUMER_REGISTERS>();
-    consume<T, BM, BN, BWD>(s, io, p, m0, n0, steps);
+    registers_more<hopper_registers<BWD>::consumer>();
+    consume<T, BM, BN, BWD>(s, io, p);
   }
 #endif
 }
@@ -301,10 +438,11 @@ template <typename T, int BM, int BN, bool BWD>
 static textinv_status launch_tile(ti_exec *e, const char *name, const gemm_buffers &io,
                                   const gemm_problem &p)
 {
-  const dim3 grid((unsigned)ti_ceil_div((size_t)p.n, BN), (unsigned)ti_ceil_div((size_t)p.m, BM),
-                  (unsigned)p.splits);
+  const size_t count = ti_ceil_div((size_t)p.n, BN) * ti_ceil_div((size_t)p.m, BM) * p.splits;
+  const size_t most = (size_t)ti_cuda_multiprocessors(e);
 
-  return launch(e, name, gemm_hopper_kernel<T, BM, BN, BWD>, grid, HOPPER_THREADS,
+  return launch(e, name, gemm_hopper_kernel<T, BM, BN, BWD>,
+                dim3((unsigned)(count < most ? count : most)), HOPPER_THREADS,
                 (size_t)hopper_tile<BM, BN>::bytes, io, p);
 }
 
@@ -328,14 +466,13 @@ int ti_gemm_hopper_takes(const ti_exec *e, ti_dtype dtype, const gemm_problem *p
   const size_t most = INT32_MAX, samples = (size_t)p->m / ((size_t)p->out_h * p->out_w);
 
   return dtype != TI_F32 && ti_cuda_hopper(e) && p->channels % HOPPER_BK == 0 && p->n % 8 == 0 &&
-         p->m >= 64 && (size_t)p->m <= (size_t)65535 * 128 &&
-         samples * p->h * p->w * p->channels <= most;
+         p->m >= 64 && samples * p->h * p->w * p->channels <= most;
 }
 
 int ti_gemm_hopper_fits(const gemm_buffers *io)
 {
-  return ti_aligned(io->a, 16) && ti_aligned(io->b, 16) && ti_aligned(io->y, 8) &&
-         ti_aligned(io->residual, 8) && ti_aligned(io->bias, 16);
+  return ti_aligned(io->a, 16) && ti_aligned(io->b, 16) && ti_aligned(io->y, 16) &&
+         ti_aligned(io->residual, 16) && ti_aligned(io->bias, 16);
 }
 
 static size_t scratch_of(const gemm_problem *p)

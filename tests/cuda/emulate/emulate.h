@@ -114,6 +114,12 @@ void load_matrix(uint32_t r[4], const void *row);
 void load_matrix_transposed(uint32_t r[4], const void *row);
 void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2], int is_half);
 
+/* reads, so that a place that is none is seen */
+static inline void prefetch(const void *p)
+{
+  (void)*(const volatile char *)p;
+}
+
 template <int N> static inline void copy_wait()
 {
   emulate_copy_wait(N);
