@@ -1,7 +1,10 @@
 /*
  * Every CUDA operation at the shapes of SD 1.5: time, TFLOP/s, GB/s, percent of the measured peaks.
  *
- *   cuda_bench PLUGIN [NAME] [BATCH]     operations whose name contains NAME
+ *   cuda_bench PLUGIN [NAMES] [BATCH] [WAYS]   operations whose name contains one of NAMES, which are
+ *                                              separated by commas; WAYS: of computing products, "all"
+ *                                              (default) or "fast", without the portable one where the
+ *                                              device has another
  *
  * An operation is captured into a graph that runs it on several sets of random inputs, one after the
  * other, so that no run finds its data in cache; the graph is warmed up and launched 5 times; the
@@ -31,6 +34,7 @@ static ti_cuda *context;
 static ti_kernels kernels;
 static ti_error error;
 static std::string filter;
+static bool fast_only;
 static double peak_flops, peak_bytes;
 static std::vector<void *> memory;
 
@@ -59,7 +63,7 @@ static void *device(size_t bytes)
   return p;
 }
 
-enum { POOL = 1 << 22 };
+enum { POOL = 1 << 22, HOP = 1000008 }; /* values; where the next tensor begins: a multiple of 8 further */
 
 /* random values of deviation 1; zeros would flatter */
 static const std::vector<unsigned char> &pool(ti_dtype dtype)
@@ -83,19 +87,31 @@ static const std::vector<unsigned char> &pool(ti_dtype dtype)
   return p;
 }
 
-/* a tensor of them on the device; every one starts elsewhere in the pool */
+/* a tensor of them on the device, copied there from one upload; every one starts elsewhere in the pool */
 static void *values(ti_dtype dtype, size_t count)
 {
   static size_t begin;
+  static void *pools[3];
   const size_t size = ti_dtype_size(dtype);
   char *p = (char *)device(count * size);
+  ti_exec e = {};
 
-  for (size_t done = 0, some; done < count; done += some) {
-    begin = (begin + 1000003) % POOL;
-    some = std::min(count - done, POOL - begin);
-    must(plugin->upload(context, &error, p + done * size, pool(dtype).data() + begin * size,
-                        some * size));
+  e.device = context;
+  e.stream = plugin->stream(context);
+  e.error = &error;
+  if (!pools[dtype]) {
+    must(plugin->allocate(context, &error, &pools[dtype], POOL * size));
+    must(plugin->upload(context, &error, pools[dtype], pool(dtype).data(), POOL * size));
   }
+  must(plugin->enter(context, &error));
+  for (size_t done = 0, some; done < count; done += some) {
+    begin = (begin + HOP) % POOL;
+    some = std::min(count - done, POOL - begin);
+    const ti_copy_columns_shape s = { 1, (int)some, (int)some, 0, (int)some, 0 };
+
+    must(kernels.copy_columns(&e, dtype, p + done * size, (char *)pools[dtype] + begin * size, &s));
+  }
+  plugin->leave(context);
   return p;
 }
 
@@ -137,9 +153,11 @@ static double time_of(int sets, const std::function<textinv_status(int)> &f)
 enum variant { PORTABLE, HOPPER, CUBLAS, VARIANTS };
 static const char *const variant_names[] = { "portable", "hopper", "cublas" };
 
-/* false: the device or the machine has it not */
+/* false: the device or the machine has it not, or it is not wanted */
 static bool choose(int v)
 {
+  if (v == PORTABLE && fast_only && plugin->use_hopper(context, 1))
+    return false;
   return plugin->use_hopper(context, v == HOPPER) == (v == HOPPER) &&
          plugin->use_cublas(context, v == CUBLAS) == (v == CUBLAS);
 }
@@ -161,7 +179,12 @@ struct operation {
   }
   bool wanted() const
   {
-    return name.find(filter) != std::string::npos;
+    for (size_t from = 0, to; from <= filter.size(); from = to + 1) {
+      to = std::min(filter.find(',', from), filter.size());
+      if (name.find(filter.substr(from, to - from)) != std::string::npos)
+        return true;
+    }
+    return false;
   }
   void scratch(size_t size)
   {
@@ -466,7 +489,7 @@ int main(int argc, char **argv)
   ti_cuda_device info;
 
   if (argc < 2) {
-    fprintf(stderr, "usage: %s PLUGIN [NAME] [BATCH]\n", argv[0]);
+    fprintf(stderr, "usage: %s PLUGIN [NAMES] [BATCH] [all|fast]\n", argv[0]);
     return 2;
   }
   void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
@@ -479,6 +502,8 @@ int main(int argc, char **argv)
   plugin = get();
   filter = argc > 2 ? argv[2] : "";
   const int n = argc > 3 ? atoi(argv[3]) : 4;
+
+  fast_only = argc > 4 && !strcmp(argv[4], "fast");
 
   must(plugin->device_info(&error, &info, 0));
   must(plugin->open(&error, &context, &host, 0, NULL));

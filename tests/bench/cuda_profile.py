@@ -3,8 +3,9 @@
 python tests/bench/cuda_profile.py [--batches 4,1] [--tasks train,image] [--steps N] [--rows N] [--size LATENTS]
                                    [--model NAME] [--dtype bf16|f16|f32]
 
-Random weights. CUPTI, through torch.profiler, sees every kernel of the process, those of CUDA graphs too. A table
-has a line for a kernel: microseconds of a step, launches of a step, microseconds of a launch, share.
+Random weights. CUPTI, through torch.profiler, sees every kernel of the process, those of CUDA graphs too. First a line
+for each class of operations, then one for a kernel: microseconds of a step, launches of a step, microseconds of a launch,
+share. Convolutions are what our matrix products do; linear layers what cuBLASLt's do, and among ours without it.
 """
 import argparse
 import json
@@ -25,6 +26,21 @@ import textinv_ctypes as ti
 
 WARM, SIDE = 3, 8  # steps before those that count; pixels of a latent
 DTYPES = {'bf16': ti.TEXTINV_BF16, 'f16': ti.TEXTINV_F16, 'f32': ti.TEXTINV_F32}
+
+
+# a class and the part of a kernel's name that tells it; the first that fits
+CLASSES = [(re.compile(pattern), name) for pattern, name in [
+    (r'gemm_(hopper|f32)_kernel<.*(true|\(bool\)1)>|gemm_kernel<.*(true|\(bool\)1), *[^,]*>', 'convolutions, backward'),
+    (r'gemm_\w*kernel', 'convolutions'),
+    (r'attention_(\w+_)?(d[a-z]+|delta|sum)_kernel|plain_d', 'attention, backward'), (r'attention_|plain_fwd', 'attention'),
+    (r'groupnorm.*bwd', 'group norm, backward'), (r'groupnorm', 'group norm'),
+    (r'layernorm.*bwd', 'layer norm, backward'), (r'layernorm', 'layer norm'),
+    (r'geglu', 'GEGLU'), (r'activation', 'activations'), (r'copy_columns|upsample|gather|cast|mem(cpy|set)|Mem(cpy|set)', 'copies'),
+    (r'\badd_', 'sums'), (r'nvjet|cutlass|xmma|cublas|gemm|splitK|sm[89]0_', 'linear (cuBLASLt)')]]
+
+
+def class_of(kernel):
+    return next((name for pattern, name in CLASSES if pattern.search(kernel)), 'the rest')
 
 
 class Profile:
@@ -62,13 +78,21 @@ class Profile:
         wall = 1e6 * self.seconds / self.steps
         print(f'\n{title}: {wall:.0f} us a step, kernels {total:.0f} us ({100 * total / wall:.0f} %), '
               f'{sum(map(len, kernels.values())) / self.steps:.0f} launches')
-        order = sorted(kernels, key=lambda name: -sum(kernels[name]))
+        print(f'{wall - total:10.1f} us {100 * (wall - total) / wall:5.1f} % of the step without a kernel')
+        self.lines({name: sum((kernels[k] for k in kernels if class_of(k) == name), [])
+                    for name in {class_of(k) for k in kernels}}, total)
+        print()
+        self.lines(kernels, total, rows)
+
+    def lines(self, times, total, rows=None):
+        """Of {name: microseconds of each launch}, the longest first"""
+        order = sorted(times, key=lambda name: -sum(times[name]))
         for name in order[:rows]:
-            times = kernels[name]
-            print(f'{sum(times) / self.steps:10.1f} us {len(times) / self.steps:7.1f} x {np.mean(times):8.1f} '
-                  f'{100 * sum(times) / self.steps / total:5.1f} %  {name}')
-        rest = sum(sum(kernels[name]) for name in order[rows:]) / self.steps
-        print(f'{rest:10.1f} us {"":29s} the other {len(order[rows:])}', flush=True)
+            print(f'{sum(times[name]) / self.steps:10.1f} us {len(times[name]) / self.steps:7.1f} x '
+                  f'{np.mean(times[name]):8.1f} {100 * sum(times[name]) / self.steps / total:5.1f} %  {name}')
+        if rows and rows < len(order):
+            rest = sum(sum(times[name]) for name in order[rows:]) / self.steps
+            print(f'{rest:10.1f} us {"":29s} the other {len(order) - rows}', flush=True)
 
 
 def short(name):
@@ -87,17 +111,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--batches', default='4,1')
     parser.add_argument('--tasks', default='train,image')
-    parser.add_argument('--steps', type=int, default=10)
-    parser.add_argument('--rows', type=int, default=30)
+    parser.add_argument('--steps', type=int, default=5)
+    parser.add_argument('--rows', type=int, default=40, help='kernels in a table')
     parser.add_argument('--size', type=int, default=64, help='side of the latents')
     parser.add_argument('--model', default='sd15-bf16')
     parser.add_argument('--dtype', default='bf16', choices=DTYPES)
     options = parser.parse_args()
     began = time.perf_counter()
+
+    def told(what):
+        print(f'{time.perf_counter() - began:5.1f} s: {what}', flush=True)
+
     folder = models.model(options.model)
-    print(f'model: {time.perf_counter() - began:.1f} s')
+    told('the model is there')
     session = ti.Session(backend=ti.TEXTINV_BACKEND_CUDA, dtype=DTYPES[options.dtype])
     model = ti.Model(session, folder)
+    told('it is open')
     pixels = options.size * SIDE
     picture = ti.Images(session, np.random.default_rng(0).integers(0, 256, (1, pixels, pixels, 3), np.uint8))
     for batch in map(int, options.batches.split(',') if 'train' in options.tasks else []):
@@ -106,11 +135,13 @@ def main():
         session.invert(model, embeddings, [{'placeholder': '<toy>', 'pictures': [picture]}], batch=batch,
                        steps=WARM + options.steps, resolution=pixels, progress=profile)
         embeddings.free()
+        told('steps are recorded')
         profile.show(f'training step, batch {batch}', options.rows)
     if 'image' in options.tasks:
         profile = Profile('sample', options.steps)
         session.generate(model, 'a photo of a cat', steps=WARM + options.steps, guidance_scale=7.5, seed=1,
                          sampler=ti.TEXTINV_SAMPLER_DDIM, width=pixels, height=pixels, progress=profile)
+        told('steps are recorded')
         profile.show('sampler step with guidance', options.rows)
 
 
