@@ -1,9 +1,10 @@
-"""Whole inversions of the default model on a GPU beside the same on the CPU.
+"""Whole inversions of a small model on a GPU beside the same on the CPU.
 
-python tests/cuda/inversion_check.py PLUGIN [--steps N] [--words FILE.tar]
+python tests/cuda/inversion_check.py PLUGIN [--model FOLDER] [--steps N] [--seconds N] [--words FILE.tar]
 
 The same seed draws the same data, so in float the rows must agree within 1e-3; ends with 1 when they do not. For
-bf16 the distance and the losses are shown. --words learns every held-out test object on the GPU in f32 and bf16, 500
+bf16 the distance and the losses are shown. Where the CPU would take longer than --seconds, it takes fewer steps, and so
+does the GPU. The model is any that knows "vase" (default: models/toybox, the library's own). --words learns every held-out test object on the GPU in f32 and bf16, 500
 steps each, for the yardstick: examples/toybox/score/score.py --words takes the archive's folders f32 and bf16.
 """
 import argparse
@@ -28,7 +29,7 @@ class Run:
     """One inversion: its rows, losses and seconds."""
 
     def __init__(self, session, model, concept, noun, steps):
-        self.losses, self.embeddings = [], ti.Embeddings(session)
+        self.losses, self.times, self.embeddings = [], [], ti.Embeddings(session)
         word = f'<{concept}>'
         self.embeddings.add(model, word, noun)
         began = time.perf_counter()
@@ -39,10 +40,21 @@ class Run:
     def note(self, progress):
         if progress.phase == b'train':
             self.losses.append(progress.loss)
+            self.times.append(time.perf_counter())
 
 
 def distance(a, b):
     return np.linalg.norm(np.subtract(a, b)) / np.linalg.norm(b)
+
+
+def steps_within(seconds, session, model, most):
+    """Steps that the CPU takes in so many seconds, as three of them tell."""
+    began = time.perf_counter()
+    run = Run(session, model, 'vase', 'vase', 3)
+    step, rest = (run.times[-1] - run.times[0]) / 2, run.times[0] - began
+    steps = int(max(3, min(most, (seconds - 2 * rest) / step)))
+    print(f'cpu: {step:.2f} s a step, {rest:.1f} s before; {steps} steps', flush=True)
+    return steps
 
 
 def compare(sessions, model, steps):
@@ -81,12 +93,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('plugin')
     parser.add_argument('--steps', type=int, default=100)
+    parser.add_argument('--model', default=ROOT / 'models/toybox', type=Path)
+    parser.add_argument('--seconds', type=float, default=60)
     parser.add_argument('--words')
     options = parser.parse_args()
+    if not (options.model / 'model_index.json').exists():
+        sys.exit(f'inversion_check: {options.model} is not the folder of a pipeline (--model names another)')
     cuda = {'backend': ti.TEXTINV_BACKEND_CUDA, 'backend_path': options.plugin}
     sessions = {'cpu': ti.Session(), 'f32': ti.Session(**cuda), 'bf16': ti.Session(dtype=ti.TEXTINV_BF16, **cuda)}
-    model = ti.Model(sessions['cpu'], ROOT / 'models/toybox')
-    wrong = compare(sessions, model, options.steps)
+    model = ti.Model(sessions['cpu'], options.model)
+    wrong = compare(sessions, model, steps_within(options.seconds * 0.7, sessions['cpu'], model, options.steps))
     if options.words:
         learn_words(sessions, model, options.words)
     return wrong

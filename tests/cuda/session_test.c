@@ -21,6 +21,11 @@ static textinv_session *cpu, *device, *device16;
 static textinv_model *model;
 static const char *pictures;
 
+static int is_emulated(void)
+{
+  return !getenv("TEXTINV_TEST_PLUGIN");
+}
+
 static const char *plugin_path(void)
 {
   const char *path = getenv("TEXTINV_TEST_PLUGIN");
@@ -326,26 +331,26 @@ static int32_t shrink_memory(void *user, const textinv_progress *progress)
 
 /*
  * A device that is too small for all activations of a batch: first some are computed again, to the
- * same bits; then a step takes more passes of fewer samples, to the same rows but for rounding.
+ * same bits; then a step takes more passes of fewer samples, to the same rows but for rounding. A
+ * real device's memory is what it is, so there the session's budget shrinks.
  */
 static void short_memory_takes_longer(void **state)
 {
   float whole[TINY_WIDTH], rows[TINY_WIDTH];
   textinv_invert_params p = params(1);
+  const double weights = (double)ti_model_parameters(model) * 4.0;
   textinv_session *s;
   double bytes;
   int tries = 0;
 
   (void)state;
-  if (getenv("TEXTINV_TEST_PLUGIN"))
-    skip(); /* the memory of a real device is what it is */
   p.batch = 4;
   again_lines = pass_lines = 0;
   s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
   invert(s, whole, &p);
-  bytes = (double)textinv_session_peak_bytes(s) + (double)ti_model_parameters(model) * 4.0;
+  bytes = (double)textinv_session_peak_bytes(s) + (is_emulated() ? weights : 0.0);
   textinv_session_free(s);
-  p.progress = shrink_memory;
+  p.progress = is_emulated() ? shrink_memory : NULL;
   p.progress_user = &bytes;
   /* not all weights are needed, so how much is too little is found out */
   for (; tries < 20 && !pass_lines; bytes *= 0.85, tries++) {
@@ -355,6 +360,7 @@ static void short_memory_takes_longer(void **state)
     sp.backend = TEXTINV_BACKEND_CUDA;
     sp.backend_path = plugin_path();
     sp.log = count_lines;
+    sp.memory_budget = is_emulated() ? 0 : (uint64_t)(weights + bytes);
     must(NULL, textinv_session_new(&s, &sp));
     invert(s, rows, &p);
     unsetenv("TEXTINV_EMULATED_BYTES");
@@ -366,25 +372,34 @@ static void short_memory_takes_longer(void **state)
   assert_true(again_lines > 0 && pass_lines > 0);
 }
 
-/* far too small: the message has needed and free bytes, and the session goes on */
+/* far too small: the message has needed and free bytes, and the session goes on; a budget stays */
 static void no_memory_is_told(void **state)
 {
   float out[BATCH * VALUES];
-  textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
   float latents[VALUES] = { 0 }, context[CONTEXT] = { 0 };
+  textinv_session_params sp;
   textinv_predict_params p;
+  textinv_session *s;
 
   (void)state;
-  if (getenv("TEXTINV_TEST_PLUGIN"))
-    skip();
+  must(NULL, textinv_session_params_init(&sp, sizeof(sp)));
+  sp.backend = TEXTINV_BACKEND_CUDA;
+  sp.backend_path = plugin_path();
+  sp.memory_budget = is_emulated() ? 0 : 100000;
+  must(NULL, textinv_session_new(&s, &sp));
   must(s, textinv_predict_params_init(&p, sizeof(p)));
   p.latents = latents;
   p.context = context;
   p.batch = 1;
-  setenv("TEXTINV_EMULATED_BYTES", "100000", 1);
+  if (is_emulated())
+    setenv("TEXTINV_EMULATED_BYTES", "100000", 1);
   assert_int_equal(textinv_predict_noise(s, out, VALUES, model, &p), TEXTINV_E_NOMEM);
-  assert_non_null(strstr(textinv_session_error(s), "free"));
+  assert_non_null(strstr(textinv_session_error(s), is_emulated() ? "free" : "memory budget"));
   unsetenv("TEXTINV_EMULATED_BYTES");
+  if (!is_emulated()) {
+    textinv_session_free(s);
+    s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  }
   must(s, textinv_predict_noise(s, out, VALUES, model, &p));
   textinv_session_free(s);
 }
