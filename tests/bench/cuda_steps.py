@@ -1,24 +1,28 @@
 """Whole steps on a GPU at the size of Stable Diffusion 1.5, beside PyTorch: training steps and 50-step DDIM pictures.
 
 python tests/bench/cuda_steps.py [--jobs train-4,train-1,image-1] [--size LATENTS] [--steps N] [--rounds N] [--write FILE]
-                                 [--systems textinv,torch,script,compile] [--seconds N] [--device cpu]
+                                 [--systems textinv,torch,script,compile] [--seconds N] [--compile-seconds N] [--device cpu]
 
-Random weights, bf16, one process for each system and job. Systems:
+Random weights, bf16, one process for each system and job, one after the other; what matters most comes first, and each
+row is printed, and written into FILE, as soon as it is known. Systems:
   textinv  textinv_invert() and textinv_generate(), called through ctypes
-  script   the step of diffusers' textual inversion script: VAE in every step, gradient and AdamW of the whole table
   torch    by hand: moments of the latents kept, rows alone learn, channels last, fused AdamW, cuDNN's algorithms
            searched, eager with SDPA
-  compile  the same through torch.compile in its mode reduce-overhead, which captures CUDA graphs; where that fails in
-           the default mode
-All but compile take turns first, and their table is printed; then all do. Memory is the most that is in use without
-the CUDA context: of textinv as the driver counts it, of PyTorch what its allocator has reserved.
+  script   the step of diffusers' textual inversion script: VAE in every step, gradient and AdamW of the whole table
+  compile  torch through torch.compile in its mode reduce-overhead, which captures CUDA graphs; where that fails in the
+           default mode. Only when it is asked for: it compiles for minutes
+Memory is the most that is in use without the CUDA context: of textinv as the driver counts it, so nothing else may come
+or go on the device meanwhile; of PyTorch what its allocator has reserved.
 --device cpu runs all of it on the CPU in float, to try the flow at a small size (--model sd1 --size 8).
 """
 import argparse
 import contextlib
+import ctypes
+import importlib.metadata
 import json
 import os
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -29,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/parity'))
 SYSTEMS = {'train': ['textinv', 'torch', 'script', 'compile'], 'image': ['textinv', 'torch', 'compile']}
-WARM, SIDE, ANSWER = 3, 8, 90  # steps that are not counted; pixels of a latent; seconds that a worker may take
+WARM, SIDE, ANSWER = 3, 8, 90  # steps that are not counted; pixels of a latent; seconds that an answer may take
 
 
 def folder_of(options):
@@ -49,7 +53,8 @@ def open_session(options):
 def prepare_textinv(options):
     import numpy as np
     import textinv_ctypes as ti
-    session = open_session(options)
+    before, session = device_bytes(options), open_session(options)
+    context = device_bytes(options)
     model = ti.Model(session, folder_of(options))
     pixels = options.size * SIDE
     if options.task == 'image':
@@ -58,6 +63,7 @@ def prepare_textinv(options):
             session.generate(model, 'a photo of a cat', steps=options.sampler_steps, guidance_scale=7.5, seed=1,
                              sampler=ti.TEXTINV_SAMPLER_DDIM, width=pixels, height=pixels)
             return [time.perf_counter() - began]
+        image.before, image.context = before, context
         return image
     pictures = ti.Images(session, np.random.default_rng(0).integers(0, 256, (1, pixels, pixels, 3), np.uint8))
 
@@ -71,6 +77,7 @@ def prepare_textinv(options):
         embeddings.free()
         return [b - a for a, b in zip(times[WARM - 1:], times[WARM:])]
 
+    train.before, train.context = before, context
     return train
 
 
@@ -219,11 +226,6 @@ def prepare_compile(options):
     raise error
 
 
-def prepare_context(options):
-    session = open_session(options)
-    return lambda: session and []
-
-
 def prepare_peak(options):
     """Matrix products of 8192, ten at a time."""
     import torch
@@ -240,13 +242,17 @@ def prepare_peak(options):
 
 
 PREPARE = {'textinv': prepare_textinv, 'script': prepare_script, 'torch': prepare_torch, 'compile': prepare_compile,
-           'peak': prepare_peak, 'context': prepare_context}
+           'peak': prepare_peak}
 
 
 def work(options):
-    """A line of JSON for each line read: to the first, which loads and warms up, then the seconds of steps."""
+    """A line of JSON for each line read: to the first, which loads and warms up too, and to others the seconds of steps."""
     output = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
+    if options.worker != 'textinv':  # without the device
+        import torch
+    if options.worker in ('torch', 'script', 'compile'):
+        import models  # noqa: F401
     turn = None
     for _ in sys.stdin:
         try:
@@ -254,8 +260,12 @@ def work(options):
                 answer = {'seconds': turn()}
             else:
                 turn = PREPARE[options.worker](options)
-                turn()
-                answer = {'note': getattr(turn, 'note', '')}
+                context = getattr(turn, 'context', 0)
+                with watched(options, context) as peak:
+                    if options.task == 'image':
+                        turn()
+                    answer = {'seconds': turn(), 'note': getattr(turn, 'note', ''), 'memory': peak[0] - context}
+                answer['context'] = context - getattr(turn, 'before', 0)
                 if options.device == 'cuda' and 'torch' in sys.modules:
                     answer['memory'] = sys.modules['torch'].cuda.max_memory_reserved()
         except Exception as error:  # noqa: BLE001
@@ -266,25 +276,45 @@ def work(options):
 # --- the run
 
 
-def device_bytes():
+class MemoryInfo(ctypes.Structure):
+    _fields_ = [('total', ctypes.c_ulonglong), ('free', ctypes.c_ulonglong), ('used', ctypes.c_ulonglong)]
+
+
+def nvml():
+    """NVIDIA's management library, and its handle of the first device"""
+    if not hasattr(nvml, 'both'):
+        library, handle = ctypes.CDLL('libnvidia-ml.so.1'), ctypes.c_void_p()
+        if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)):
+            raise OSError('no NVIDIA device')
+        nvml.both = library, handle
+    return nvml.both
+
+
+def device_name():
+    library, handle = nvml()
+    name = ctypes.create_string_buffer(96)
+    library.nvmlDeviceGetName(handle, name, 96)
+    return name.value.decode()
+
+
+def device_bytes(options):
     """Bytes in use on the device, by all processes."""
-    import pynvml
-    pynvml.nvmlInit()
-    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used
+    if options.device != 'cuda':
+        return 0
+    library, handle = nvml()
+    info = MemoryInfo()
+    library.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(info))
+    return info.used
 
 
 @contextlib.contextmanager
-def watched(options):
-    """A list that gets the bytes of the device that came into use meanwhile, at most."""
-    peak, running = [0], options.device == 'cuda'
-    if not running:
-        yield peak
-        return
-    before = device_bytes()
+def watched(options, least):
+    """A list that gets the most bytes in use meanwhile."""
+    peak, running = [least], bool(least)
 
     def watch():
         while running:
-            peak[0] = max(peak[0], device_bytes() - before)
+            peak[0] = max(peak[0], device_bytes(options))
             time.sleep(0.002)
 
     thread = threading.Thread(target=watch)
@@ -298,24 +328,25 @@ class Worker:
     """A process that waits for lines."""
 
     def __init__(self, system, options, job='train-1'):
-        self.system, self.seconds, self.error, self.note, self.memory = system, [], None, '', 0
+        self.system, self.job, self.seconds, self.error, self.note = system, job, [], None, ''
+        self.memory = self.context = 0
         arguments = ['--size', options.size, '--model', options.model, '--device', options.device, '--steps', options.steps,
                      '--sampler-steps', options.sampler_steps, '--backend', options.backend]
         self.process = subprocess.Popen(
             [sys.executable, '-W', 'ignore', __file__, '--worker', system, '--jobs', job, *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=None if options.trace else subprocess.DEVNULL)
 
-    def ask(self):
-        if not self.error:
-            self.process.stdin.write('\n')
-            self.process.stdin.flush()
-
-    def read(self, limit=ANSWER):
-        """Takes the answer, at most limit seconds later."""
+    def turn(self, limit):
+        """The seconds of some steps, at most limit seconds later."""
         if self.error:
             return
+        try:
+            self.process.stdin.write('\n')
+            self.process.stdin.flush()
+        except OSError:
+            pass
         if not select.select([self.process.stdout], [], [], max(limit, 0))[0]:
-            self.error = 'no answer in time'
+            self.error = f'no answer in {max(limit, 0):.0f} s'
             self.process.kill()
             return
         line = self.process.stdout.readline()
@@ -323,10 +354,11 @@ class Worker:
         self.error = answer.get('error')
         self.note = answer.get('note', self.note)
         self.memory = answer.get('memory', self.memory)
+        self.context = answer.get('context', self.context)
         self.seconds += answer.get('seconds', [])
 
     def end(self):
-        self.process.stdin.close()
+        self.process.kill()
         self.process.wait()
 
 
@@ -352,41 +384,53 @@ def count_flops(options):
 
 
 class Table:
-    def __init__(self, options, context, flops):
-        import torch
-        where = torch.cuda.get_device_name() if options.device == 'cuda' else 'CPU'
-        self.options, self.flops, self.context = options, flops, context
+    def __init__(self, options, flops):
+        where = device_name() if options.device == 'cuda' else 'CPU'
+        self.options, self.flops, self.workers, self.peak = options, flops, [], None
         self.heading = [
             '## On a GPU', '',
             f'`{"make bench-cuda" if options.device == "cuda" else "tests/bench/cuda_steps.py --device cpu"}`, '
-            f'{time.strftime("%Y-%m-%d")}, {where}, PyTorch {torch.__version__}, Stable Diffusion 1.5 shapes, latents '
-            f'{options.size} x {options.size}. Memory is without the CUDA context, which takes '
-            f'{context / 2 ** 20:.0f} MiB.', '',
-            '| step | system | median ms | least ms | of the matrix peak | GiB | textinv / it |',
-            '|---|---|---|---|---|---|---|']
+            f'{time.strftime("%Y-%m-%d")}, {where}, PyTorch {importlib.metadata.version("torch")}, Stable Diffusion 1.5 '
+            f'shapes, latents {options.size} x {options.size}.']
+        self.columns = ['', '| step | system | median ms | least ms | of the matrix peak | GiB | textinv / it |',
+                        '|---|---|---|---|---|---|---|']
 
-    def rows(self, job, workers, peak):
-        """Of one job; peak: seconds of a matrix product"""
-        task, batch = job.split('-')
+    def row(self, worker):
+        task, batch = worker.job.split('-')
         name = f'train, batch {batch}' if task == 'train' else f'image, DDIM {self.options.sampler_steps}'
-        rate = 2 * 8192 ** 3 / statistics.median(peak.seconds or [float('nan')])
-        ours = statistics.median(workers[0].seconds or [float('nan')])
-        for worker in workers:
-            system = worker.system + (f' ({worker.note})' if worker.note else '')
-            if worker.error:
-                yield f'| {name} | {system} | {worker.error} | | | | |'
-            if worker.seconds:
-                median = statistics.median(worker.seconds)
-                yield (f'| {name} | {system} | {1e3 * median:.2f} | {1e3 * min(worker.seconds):.2f} '
-                       f'| {100 * self.flops[task] * int(batch) / median / rate:.1f} % '
-                       f'| {worker.memory / 2 ** 30:.2f} | {ours / median:.2f} |')
+        system = worker.system + (f' ({worker.note})' if worker.note else '')
+        if not worker.seconds:
+            return f'| {name} | {system} | {worker.error or "not run"} | | | | |'
+        median, share, ratio = statistics.median(worker.seconds), '', ''
+        if self.peak and self.peak.seconds and task in self.flops:
+            rate = 2 * 8192 ** 3 / statistics.median(self.peak.seconds)
+            share = f'{100 * self.flops[task] * int(batch) / median / rate:.1f} %'
+        ours = [w for w in self.workers if w.system == 'textinv' and w.job == worker.job and w.seconds]
+        if ours:
+            ratio = f'{statistics.median(ours[0].seconds) / median:.2f}'
+        return (f'| {name} | {system} | {1e3 * median:.2f} | {1e3 * min(worker.seconds):.2f} | {share} '
+                f'| {worker.memory / 2 ** 30:.2f} | {ratio} |')
 
-    def show(self, jobs, peak):
-        lines = [*self.heading, *(row for job, workers in jobs.items() for row in self.rows(job, workers, peak)),
-                 f'| | matrix product of 8192 | {1e3 * statistics.median(peak.seconds or [float("nan")]):.2f} | | 100 % | | |']
-        print('\n'.join(lines), flush=True)
-        if self.options.write:
-            write(self.options.write, lines)
+    def add(self, worker):
+        """Print its row, and write the table with it."""
+        if worker.system == 'peak':
+            self.peak = worker
+        else:
+            self.workers.append(worker)
+            print(self.row(worker), flush=True)
+        if self.options.write and self.workers:
+            write(self.options.write, self.lines())
+
+    def lines(self):
+        heading = list(self.heading)
+        contexts = [w.context for w in self.workers if w.context]
+        if contexts:
+            heading[-1] += f' Memory is without the CUDA context, which takes {contexts[0] / 2 ** 20:.0f} MiB.'
+        jobs = {w.job: None for w in self.workers}
+        rows = [self.row(w) for job in jobs for w in self.workers if w.job == job]
+        if self.peak and self.peak.seconds:
+            rows.append(f'| | matrix product of 8192 | {1e3 * statistics.median(self.peak.seconds):.2f} | | 100 % | | |')
+        return [*heading, *self.columns, *rows]
 
 
 def write(path, lines):
@@ -400,18 +444,34 @@ def write(path, lines):
     path.write_text(text[:begin] + '\n'.join(lines) + '\n' + (text[end:] if end >= 0 else ''))
 
 
+def in_order(jobs, systems):
+    """Pairs of a system and a job: ours while training, the others at the first job, pictures, the rest"""
+
+    def rank(pair):
+        system, job = pair
+        if system == 'compile':
+            return 5
+        if job.startswith('image'):
+            return 3
+        return 0 if system == 'textinv' else 1 if job == jobs[0] else 4
+
+    pairs = [(system, job) for job in jobs for system in SYSTEMS[job.split('-')[0]] if system in systems]
+    return sorted([*pairs, ('peak', jobs[0])], key=lambda pair: 2 if pair[0] == 'peak' else rank(pair))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--jobs', default='train-4,train-1,image-1', help='tasks and their batches')
     parser.add_argument('--size', type=int, default=64, help='side of the latents')
     parser.add_argument('--steps', type=int, default=20, help='training steps that count, each turn')
     parser.add_argument('--sampler-steps', type=int, default=50)
-    parser.add_argument('--rounds', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=2, help='turns of each process')
     parser.add_argument('--model', default='sd15-bf16', choices=['sd15-bf16', 'sd1'])
     parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'])
-    parser.add_argument('--systems', default='textinv,torch,script,compile')
+    parser.add_argument('--systems', default='textinv,torch,script')
     parser.add_argument('--backend', default='inductor', help='of torch.compile')
-    parser.add_argument('--seconds', type=float, default=400, help='what is not compiled when they have passed is left out')
+    parser.add_argument('--seconds', type=float, default=400, help='what has not begun when they have passed is left out')
+    parser.add_argument('--compile-seconds', type=float, default=300, help='that torch.compile may take for a job')
     parser.add_argument('--write', type=Path, help='a file whose section "On a GPU" becomes the table')
     parser.add_argument('--trace', action='store_true', help='show what the workers print')
     parser.add_argument('--worker', choices=PREPARE, help=argparse.SUPPRESS)
@@ -427,66 +487,33 @@ def main():
     def told(what):
         print(f'{time.perf_counter() - began:6.1f} s: {what}', flush=True)
 
-    import torch
-    import models
-    if options.device == 'cuda' and not torch.cuda.is_available():
-        sys.exit('cuda_steps: no CUDA device, or no driver for it')
-    models.model(options.model)
-    told('the model is there')
-
-    def workers_of(job, late):
-        return [Worker(s, options, job) for s in SYSTEMS[job.split('-')[0]]
-                if s in options.systems.split(',') and (s == 'compile') == late]
-
-    # memory is measured with nothing else on the device
-    with watched(options) as context:
-        worker = Worker('context', options)
-        worker.ask()
-        worker.read()
-        worker.end()
-    jobs, peak = {job: workers_of(job, False) for job in options.jobs.split(',')}, Worker('peak', options)
-    for workers in jobs.values():
-        if workers[0].system == 'textinv':
-            with watched(options) as used:
-                workers[0].ask()
-                workers[0].read()
-            workers[0].memory = used[0] - context[0]
-    told('textinv has run')
-    others = [w for workers in jobs.values() for w in workers if w.system != 'textinv'] + [peak]
-    for worker in others:
-        worker.ask()
-    flops = count_flops(options)
-    for worker in others:
-        worker.read()
-    told('the others have run')
-
-    def turns():
-        for _ in range(options.rounds):
-            for workers in jobs.values():
-                for worker in [*workers, peak]:
-                    worker.ask()
-                    worker.read()
-
-    turns()
-    table = Table(options, context[0], flops)
-    table.show(jobs, peak)
-    late = {job: workers_of(job, True) for job in jobs}
-    if any(late.values()):
-        for workers in late.values():
-            for worker in workers:
-                worker.ask()
-        for job, workers in late.items():
-            for worker in workers:
-                worker.read(left())
-            jobs[job] += workers
-        told('torch.compile has run')
-        turns()
-        table.show(jobs, peak)
-    everything = [w for workers in jobs.values() for w in workers]
-    for worker in [*everything, peak]:
-        worker.end()
-    told('the end')
-    return any(w.error for w in everything)
+    if not (folder_of(options) / '.done').exists():
+        import models
+        models.model(options.model)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))
+    flops = {}
+    threading.Thread(target=lambda: flops.update(count_flops(options)), daemon=True).start()
+    pairs = in_order(options.jobs.split(','), options.systems.split(','))
+    # all start now, which takes the device nothing, and load when it is their turn
+    workers = [Worker(system, options, job) for system, job in pairs]
+    table = Table(options, flops)
+    try:
+        for worker in workers:
+            if left() <= 0:
+                worker.error = 'no time was left'
+            limit = options.compile_seconds if worker.system == 'compile' else min(ANSWER, left())
+            for _ in range(options.rounds):
+                worker.turn(limit)
+            worker.end()
+            table.add(worker)
+            told(f'{worker.system} {worker.job}: {worker.error or f"{len(worker.seconds)} steps"}')
+    finally:
+        for worker in workers:
+            worker.end()
+        print('\n'.join(table.lines()), flush=True)
+        if options.write and table.workers:
+            write(options.write, table.lines())
+    return any(worker.error for worker in workers)
 
 
 if __name__ == '__main__':
