@@ -19,54 +19,63 @@ enum { GEMM_BK = 32, GEMM_STAGES = 4, GEMM_MAX_SPLITS = 16 };
 
 // ------------------------------------------------------------------ tensor cores
 
-/* 8 values of k of row m of a, into 16 bytes of shared memory */
-template <typename T, bool BWD, bool VEC>
+/* 8 values of k of row m of a, into 16 bytes of shared memory, one by one */
+template <typename T, bool BWD>
 static __device__ __forceinline__ void load_a(void *to, const T *a, const gemm_problem &p,
                                               const gemm_row &r, int k, int end)
 {
-  size_t at = 0;
-
-  if (VEC) {
-    const bool valid = k < end && offset_of<BWD>(&at, p, r, k / p.channels, k % p.channels);
-
-    copy_async(to, a + (valid ? at : 0), valid);
-  } else {
-    T t[8];
+  T t[8];
 
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-      if (k + i < end && offset_of<BWD>(&at, p, r, (k + i) / p.channels, (k + i) % p.channels))
-        t[i] = a[at];
-      else
-        from_float(&t[i], 0.0f);
-    }
-    memcpy(to, t, 16);
+  for (int i = 0; i < 8; i++) {
+    size_t at = 0;
+
+    if (k + i < end && offset_of<BWD>(&at, p, r, (k + i) / p.channels, (k + i) % p.channels))
+      t[i] = a[at];
+    else
+      from_float(&t[i], 0.0f);
   }
+  memcpy(to, t, 16);
 }
 
 /* 8 values of b: of k forward, of n backward */
-template <typename T, bool BWD, bool VEC>
+template <typename T, bool BWD>
 static __device__ __forceinline__ void load_b(void *to, const T *b, const gemm_problem &p, int n,
                                               int k, int end)
 {
-  if (VEC) {
-    const bool valid = k < end && n < p.n;
-
-    copy_async(to, b + (valid ? weight_at<BWD>(p, n, k) : 0), valid);
-  } else {
-    T t[8];
+  T t[8];
 
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-      const int ni = BWD ? n + i : n, ki = BWD ? k : k + i;
+  for (int i = 0; i < 8; i++) {
+    const int ni = BWD ? n + i : n, ki = BWD ? k : k + i;
 
-      if (ki < end && ni < p.n)
-        t[i] = b[weight_at<BWD>(p, ni, ki)];
-      else
-        from_float(&t[i], 0.0f);
-    }
-    memcpy(to, t, 16);
+    if (ki < end && ni < p.n)
+      t[i] = b[weight_at<BWD>(p, ni, ki)];
+    else
+      from_float(&t[i], 0.0f);
   }
+  memcpy(to, t, 16);
+}
+
+/* a value of k as tap and channel, which goes on by a step at a time without divisions */
+struct gemm_cursor {
+  int k, tap, c;
+};
+
+static __device__ __forceinline__ gemm_cursor cursor_at(const gemm_problem &p, int k)
+{
+  return { k, k / p.channels, k % p.channels };
+}
+
+/* whether the tap is another one */
+static __device__ __forceinline__ bool advance(gemm_cursor &at, const gemm_problem &p)
+{
+  const int tap = at.tap;
+
+  at.k += GEMM_BK;
+  for (at.c += GEMM_BK; at.c >= p.channels; at.c -= p.channels)
+    at.tap++;
+  return at.tap != tap;
 }
 
 /* byte offsets in a tile of rows of 32 values (64 bytes), and of rows of n values: no bank conflicts */
@@ -78,6 +87,62 @@ static __device__ __forceinline__ int k_tile_at(int row, int chunk)
 template <int BN> static __device__ __forceinline__ int n_tile_at(int row, int chunk)
 {
   return row * BN * 2 + ((chunk & ~7) | ((chunk ^ row) & 7)) * 16;
+}
+
+/* PAIRS pairs of y[m, n ..], 8 values from each other; all that is read is, before anything is written */
+template <typename T, int PAIRS>
+static __device__ __forceinline__ void write_pairs(const gemm_buffers &io, const gemm_problem &p,
+                                                   float (&f)[PAIRS][2], int m, int n)
+{
+  const size_t at = (size_t)m * p.n + n;
+
+  if (p.splits > 1 || p.n % 2) {
+    float *partial = io.partial + (size_t)blockIdx.z * p.m * p.n + at;
+
+#pragma unroll
+    for (int j = 0; j < PAIRS; j++) {
+#pragma unroll
+      for (int c = 0; c < 2; c++) {
+        if (n + j * 8 + c >= p.n)
+          continue;
+        if (p.splits > 1) {
+          partial[j * 8 + c] = f[j][c];
+          continue;
+        }
+        if (io.bias)
+          f[j][c] += io.bias[n + j * 8 + c];
+        if (io.residual)
+          f[j][c] += to_float(((const T *)io.residual)[at + j * 8 + c]);
+        from_float((T *)io.y + at + j * 8 + c, f[j][c]);
+      }
+    }
+    return;
+  }
+  if (io.bias) {
+#pragma unroll
+    for (int j = 0; j < PAIRS; j++) {
+      if (n + j * 8 < p.n) {
+        f[j][0] += io.bias[n + j * 8];
+        f[j][1] += io.bias[n + j * 8 + 1];
+      }
+    }
+  }
+  if (io.residual) {
+#pragma unroll
+    for (int j = 0; j < PAIRS; j++) {
+      if (n + j * 8 < p.n) {
+        const uint32_t two = *(const uint32_t *)((const T *)io.residual + at + j * 8);
+
+        f[j][0] += to_float(((const T *)&two)[0]);
+        f[j][1] += to_float(((const T *)&two)[1]);
+      }
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < PAIRS; j++) {
+    if (n + j * 8 < p.n)
+      *(uint32_t *)((T *)io.y + at + j * 8) = pack(f[j][0], f[j][1], T());
+  }
 }
 
 template <typename T, int BM, int BN, int THREADS, bool BWD, bool VEC>
@@ -94,33 +159,85 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
   const int begin = blockIdx.z * p.split_k, end = min(begin + p.split_k, p.k);
   const int steps = (end - begin + GEMM_BK - 1) / GEMM_BK;
   gemm_row rows[A_ROWS];
+  /* of 16-byte copies: this thread's values of k of a, and of each chunk of b; offsets of its rows of
+   * a, -1 where the tap reads none */
+  gemm_cursor ka = cursor_at(p, begin + thread % 4 * 8), kb[BWD ? B_CHUNKS : 1];
+  ptrdiff_t offsets[A_ROWS];
   float acc[WM / 16][WN / 8][4] = {};
 
 #pragma unroll
   for (int i = 0; i < A_ROWS; i++)
     rows[i] = row_of<BWD>(p, m0 + thread / 4 + i * (THREADS / 4));
+#pragma unroll
+  for (int i = 0; BWD && i < B_CHUNKS; i++)
+    kb[i] = cursor_at(p, begin + (thread + i * THREADS) / (BN / 8));
 
+  auto find_rows = [&] {
+#pragma unroll
+    for (int i = 0; i < A_ROWS; i++) {
+      size_t at = 0;
+
+      offsets[i] = offset_of<BWD>(&at, p, rows[i], ka.tap, 0) ? (ptrdiff_t)at : -1;
+    }
+  };
+  /* steps are loaded in order */
+  auto load_wide = [&](unsigned char *to) {
+    const int taps = p.kh * p.kw;
+
+#pragma unroll
+    for (int i = 0; i < A_ROWS; i++) {
+      const bool valid = ka.k < end && offsets[i] >= 0;
+
+      copy_async(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4),
+                 a + (valid ? offsets[i] + ka.c : 0), valid);
+    }
+#pragma unroll
+    for (int i = 0; i < B_CHUNKS; i++) {
+      const int j = thread + i * THREADS;
+
+      if (BWD) {
+        const int n = n0 + j % (BN / 8) * 8;
+        const bool valid = kb[i].k < end && n < p.n;
+        const size_t at = ((size_t)kb[i].c * taps + kb[i].tap % taps) * p.n + n;
+
+        copy_async(to + A_BYTES + n_tile_at<BN>(j / (BN / 8), j % (BN / 8)), b + (valid ? at : 0),
+                   valid);
+        advance(kb[i], p);
+      } else {
+        const int n = n0 + j / 4;
+        const bool valid = ka.k < end && n < p.n;
+
+        copy_async(to + A_BYTES + k_tile_at(j / 4, j % 4),
+                   b + (valid ? (size_t)n * p.k + ka.k : 0), valid);
+      }
+    }
+    if (advance(ka, p))
+      find_rows();
+  };
   auto load = [&](int step) {
     unsigned char *to = shared + step % GEMM_STAGES * STAGE;
     const int k = begin + step * GEMM_BK;
 
+    if (VEC)
+      return load_wide(to);
 #pragma unroll
     for (int i = 0; i < A_ROWS; i++)
-      load_a<T, BWD, VEC>(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4), a, p, rows[i],
-                          k + thread % 4 * 8, end);
+      load_a<T, BWD>(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4), a, p, rows[i],
+                     k + thread % 4 * 8, end);
 #pragma unroll
     for (int i = 0; i < B_CHUNKS; i++) {
       const int j = thread + i * THREADS;
 
       if (BWD)
-        load_b<T, BWD, VEC>(to + A_BYTES + n_tile_at<BN>(j / (BN / 8), j % (BN / 8)), b, p,
-                            n0 + j % (BN / 8) * 8, k + j / (BN / 8), end);
+        load_b<T, BWD>(to + A_BYTES + n_tile_at<BN>(j / (BN / 8), j % (BN / 8)), b, p,
+                       n0 + j % (BN / 8) * 8, k + j / (BN / 8), end);
       else
-        load_b<T, BWD, VEC>(to + A_BYTES + k_tile_at(j / 4, j % 4), b, p, n0 + j / 4, k + j % 4 * 8,
-                            end);
+        load_b<T, BWD>(to + A_BYTES + k_tile_at(j / 4, j % 4), b, p, n0 + j / 4, k + j % 4 * 8, end);
     }
   };
 
+  if (VEC)
+    find_rows();
 #pragma unroll
   for (int i = 0; i < GEMM_STAGES - 1; i++) {
     if (i < steps)
@@ -165,48 +282,17 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
 #pragma unroll
   for (int i = 0; i < WM / 16; i++) {
 #pragma unroll
-    for (int j = 0; j < WN / 8; j++) {
+    for (int half = 0; half < 2; half++) {
+      const int m = m0 + warp_m + i * 16 + half * 8 + lane / 4, n = n0 + warp_n + lane % 4 * 2;
+      float row[WN / 8][2];
+
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int m = m0 + warp_m + i * 16 + half * 8 + lane / 4;
-        const int n = n0 + warp_n + j * 8 + lane % 4 * 2;
-        const size_t at = (size_t)m * p.n + n;
-        float f[2] = { acc[i][j][half * 2], acc[i][j][half * 2 + 1] };
-
-        if (m >= p.m || n >= p.n)
-          continue;
-        if (p.splits > 1) {
-          float *partial = io.partial + (size_t)blockIdx.z * p.m * p.n + at;
-
-          partial[0] = f[0];
-          if (n + 1 < p.n)
-            partial[1] = f[1];
-          continue;
-        }
-        if (n + 1 < p.n && p.n % 2 == 0) {
-          const T *r = (const T *)io.residual;
-
-          if (io.bias) {
-            f[0] += io.bias[n];
-            f[1] += io.bias[n + 1];
-          }
-          if (r) {
-            const uint32_t two = *(const uint32_t *)(r + at);
-
-            f[0] += to_float(((const T *)&two)[0]);
-            f[1] += to_float(((const T *)&two)[1]);
-          }
-          *(uint32_t *)((T *)io.y + at) = pack(f[0], f[1], T());
-          continue;
-        }
-        for (int c = 0; c < 2 && n + c < p.n; c++) {
-          if (io.bias)
-            f[c] += io.bias[n + c];
-          if (io.residual)
-            f[c] += to_float(((const T *)io.residual)[at + c]);
-          from_float((T *)io.y + at + c, f[c]);
-        }
+      for (int j = 0; j < WN / 8; j++) {
+        row[j][0] = acc[i][j][half * 2];
+        row[j][1] = acc[i][j][half * 2 + 1];
       }
+      if (m < p.m)
+        write_pairs<T, WN / 8>(io, p, row, m, n);
     }
   }
 }

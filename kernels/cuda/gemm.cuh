@@ -112,7 +112,7 @@ static __global__ void gemm_sum_four_kernel(gemm_buffers io, gemm_problem p)
       f.z += part.z;
       f.w += part.w;
     }
-    write_four<T>(io, i, (int)(i % p.n), f);
+    write_four<T>(io, i, (int)((unsigned)(i / 4) % (unsigned)(p.n / 4)) * 4, f);
   }
 }
 
