@@ -221,12 +221,8 @@ static void prefetch(const block *k, int channel, int column, int channels, int 
 {
   const int units = channels * k->p->num_taps;
 
-  for (int i = units * part / parts; i < units * (part + 1) / parts; i++) {
-    const char *at = (const char *)unit_at(k, channel, column, i);
-
-    for (size_t b = 0; b < TI_WEIGHT_UNIT * sizeof(float); b += 64)
-      _mm_prefetch(at + b, _MM_HINT_T1);
-  }
+  for (int i = units * part / parts; i < units * (part + 1) / parts; i++)
+    ti_prefetch(unit_at(k, channel, column, i), TI_WEIGHT_UNIT);
 }
 
 TI_SIMD_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, const float *bias,

@@ -62,6 +62,13 @@ static inline const float *ti_planes_unit(const ti_planes *p, int plane, int cou
 /* out = a unit with cin in the lanes */
 void TI_FN(planes_turn)(float *out, const float *unit);
 
+/* bring so many floats from p on into the second cache */
+static inline void ti_prefetch(const float *p, size_t floats)
+{
+  for (size_t i = 0; i < floats; i += 16)
+    __builtin_prefetch(p + i, 0, 2);
+}
+
 /*
  * c [rows, unit] (rows c_r apart) (+)= units of a panel times units of weights; rows <=
  * TI_TILE_ROWS. The units are summed by themselves before they join c: the error of a sum grows

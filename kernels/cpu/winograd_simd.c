@@ -246,19 +246,33 @@ static room room_of(const record *r)
                  .sums = (size_t)POINTS * r->tiles_at_once * r->lanes_at_once * TI_UNIT };
 }
 
-/* the sums of one point and one panel of lanes; a few units of weights serve all tiles from the
- * cache */
-static void sum_tiles(const record *r, float *sums, size_t row, const float *image,
-                      const float *weights, int tiles)
+/*
+ * The sums of one point. A few units of depth at a time: those of the image serve all panels of
+ * lanes from the second cache, those of one panel of weights all tiles from the first; the next
+ * ones come meanwhile.
+ */
+static void sum_point(const record *r, float *sums, const float *image, const float *weights,
+                      int tiles, int lanes)
 {
+  const size_t row = (size_t)r->lanes_at_once * TI_UNIT, panel = (size_t)r->depth * TI_WEIGHT_UNIT;
+  const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
+
   for (int u = 0; u < r->depth; u += SHORT_SUM) {
     const int units = r->depth - u < SHORT_SUM ? r->depth - u : SHORT_SUM;
+    const size_t share = (size_t)units * TI_WEIGHT_UNIT / panels;
 
-    for (int i = 0; i < tiles; i += TI_TILE_ROWS)
-      TI_FN(panel_product)
-      (tiles - i < TI_TILE_ROWS ? tiles - i : TI_TILE_ROWS, sums + i * row, row,
-       image + ((size_t)i / TI_TILE_ROWS * r->depth + u) * TI_PANEL,
-       weights + (size_t)u * TI_WEIGHT_UNIT, units, u > 0);
+    for (int l = 0; l < lanes; l++) {
+      const float *b = weights + l * panel + (size_t)u * TI_WEIGHT_UNIT;
+
+      for (int i = 0; i < panels; i++) {
+        const int left = tiles - i * TI_TILE_ROWS;
+
+        ti_prefetch(b + panel + i * share, share);
+        TI_FN(panel_product)
+        (left < TI_TILE_ROWS ? left : TI_TILE_ROWS, sums + i * TI_TILE_ROWS * row + l * TI_UNIT,
+         row, image + ((size_t)i * r->depth + u) * TI_PANEL, b, units, u > 0);
+      }
+    }
   }
 }
 
@@ -292,11 +306,9 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
                             (from + i / r->depth) * TI_UNIT);
           /* all panels of a point to one thread: its image stays in the cache */
 #pragma omp for schedule(dynamic, 1)
-        for (int p = 0; p < POINTS; p++) {
-          for (int i = 0; i < lanes; i++)
-            sum_tiles(r, sums + (size_t)p * tiles * row + i * TI_UNIT, row, image + p * image_point,
-                      weights + p * weight_point + i * weight_panel, tiles);
-        }
+        for (int p = 0; p < POINTS; p++)
+          sum_point(r, sums + (size_t)p * tiles * row, image + p * image_point,
+                    weights + p * weight_point, tiles, lanes);
 #pragma omp for schedule(dynamic, 4)
         for (int i = 0; i < tiles; i++)
           transform_output(r->dtype, r, y, sums, first + i, i, tiles, from * TI_UNIT,
