@@ -435,7 +435,7 @@ class Table:
 
 def write(path, lines):
     """Put the lines into the section of the file that has their heading."""
-    text, heading = path.read_text(), lines[0]
+    text, heading = path.read_text() if path.exists() else '', lines[0]
     begin = text.find(heading + '\n')
     if begin < 0:
         path.write_text(text.rstrip('\n') + '\n\n' + '\n'.join(lines) + '\n')

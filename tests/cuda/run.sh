@@ -2,20 +2,24 @@
 # What needs a GPU, without a network. Every step runs whatever became of those before; ends with 1
 # when one failed.
 #
-#   run.sh quick [FOLDER]   two minutes: kernels, networks, products beside other libraries', a profile
+#   run.sh quick [FOLDER]   two minutes, or SECONDS_IN_ALL: kernels, networks, whole steps, a profile, and with what is
+#                           left the operations beside other libraries'; nothing else should use the GPU
+#   run.sh beside [FOLDER]  a minute or two that need no GPU of their own: some kernels under compute-sanitizer, an
+#                           inversion beside the CPU's
 #   run.sh check [FOLDER]   kernels, networks, whole inversions, then kernels under compute-sanitizer;
 #                           WORDS names a file that gets words learnt on the GPU, for the yardstick
-#   run.sh bench [FOLDER]   every operation beside other libraries', a profile, whole steps beside
-#                           PyTorch; the table of the steps goes into docs/performance.md
+#   run.sh bench [FOLDER]   every operation beside other libraries', a profile, whole steps beside PyTorch
 #
 # FOLDER holds the programs, the libraries and the plug-in: build/cuda-bundle, which `make cuda-bundle`
 # fills. `make check-cuda` and `make bench-cuda` build all of it first. What needs PyTorch or diffusers
-# is skipped where Python (PYTHON names one) has them not.
+# is skipped where Python (PYTHON names one) has them not. The tables of quick and bench go into the file
+# TABLES (docs/performance.md).
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
 folder=${2:-$root/build/cuda-bundle}
 plugin=$folder/libtextinv-cuda.so
 python=${PYTHON:-python3}
+tables=${TABLES:-$root/docs/performance.md}
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 summary=$(mktemp) logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$summary" "$logs"' EXIT
@@ -45,84 +49,119 @@ has() {
   }
 }
 
-# in the background: a name, then a command, whose output is shown when it fails
+# in the background: limit in seconds, a name, then a command, whose output is shown when it fails
 aside() {
-  began=$(date +%s) log="$logs/$1"
-  name=$1
-  shift
-  timeout -k 5 60 "$@" >"$log" 2>&1
+  limit=$1 name=$2 began=$(date +%s) log="$logs/$2"
+  shift 2
+  timeout -k 5 "$limit" "$@" >"$log" 2>&1
   status=$?
   took=$(($(date +%s) - began))
   if [ $status = 0 ]; then
     echo "$name: $took s, $(grep -h PASSED "$log")" >>"$summary"
-  else
-    echo "$name: $took s, FAILED with status $status" >>"$summary"
-    printf '== %s\n%s\n' "$name" "$(grep -v 'Host Frame' "$log" | head -n 60)"
+    return
   fi
+  found=FAILED
+  [ $status = 124 ] && ! grep -q -e FAILED -e '========= *\(Invalid\|Misaligned\|.*[Rr]ace\)' "$log" && found="not finished, nothing found"
+  echo "$name: $took s, $found (status $status)" >>"$summary"
+  printf '== %s\n%s\n' "$name" "$(grep -v 'Host Frame' "$log" | head -n 60)"
 }
 
-# seconds that the inversions may take; the operations run apart, because after some errors a process
-# can use the device no more
+# the operations run apart, because after some errors a process can use the device no more
 kernels() {
   for part in 'attention n' 'conv2d n' 'linear rows' 'attention hopper' 'conv2d hopper' 'linear hopper' \
     'linear cublas' groupnorm -attention,conv2d,linear,groupnorm; do
-    aside "kernels $part" "$folder/kernels_check" "$plugin" "$part" &
+    aside 60 "kernels $part" "$folder/kernels_check" "$plugin" "$part" &
+    jobs="${jobs:-} $!"
   done
-  wait
+  wait $jobs
+  cat "$summary"
   step 45 session_test "$folder/session_test"
-  has numpy inversion_check &&
-    step "$1" inversion_check "$python" tests/cuda/inversion_check.py "$plugin" ${WORDS:+--words "$WORDS"}
 }
 
-# some of one type, as kernels are 10 to 100 times slower there
+# seconds that it may take
+inversion() {
+  model=$root/models/toybox
+  has numpy inversion_check || return
+  if [ ! -f "$model/model_index.json" ]; then
+    has diffusers,torch 'inversion_check without models/toybox' || return
+    model=$("$python" -W ignore tests/parity/models.py sd1 2>/dev/null | tail -n 1)
+  fi
+  step $(($1 + 20)) inversion_check "$python" tests/cuda/inversion_check.py "$plugin" --model "$model" --seconds "$1" \
+    ${WORDS:+--words "$WORDS"}
+}
+
+# limit in seconds of each; some of one type, as kernels are 10 to 100 times slower there
 sanitize() {
   [ -n "$sanitizer" ] || {
     echo "sanitizers: skipped, compute-sanitizer is not installed" | tee -a "$summary"
     return
   }
+  checks=
   for tool in memcheck racecheck; do
-    for part in 'bf16 attention n' 'bf16 conv2d n' 'bf16 linear rows' 'bf16 attention hopper' \
-      'bf16 conv2d hopper' 'bf16 linear hopper' 'bf16 groupnorm' 'bf16 layernorm' \
-      'bf16 act,bf16 add,bf16 copy,bf16 cast' 'bf16 ge,bf16 gather,bf16 e,bf16 m,bf16 u,update,noise'; do
-      aside "$tool $part" "$sanitizer" --tool "$tool" --error-exitcode 9 "$folder/kernels_check" "$plugin" "$part" &
+    for part in 'bf16 attention n 1 heads 1' 'bf16 attention hopper n 1 heads 1' 'bf16 conv2d n 1 5x6,bf16 conv2d n 2' \
+      'bf16 conv2d hopper n 2' 'bf16 linear rows 77,bf16 linear hopper' 'bf16 groupnorm,bf16 layernorm' \
+      'bf16 act,bf16 add,bf16 copy,bf16 cast,bf16 ge,bf16 gather,bf16 e,bf16 m,bf16 u,update,noise'; do
+      aside "$1" "$tool $part" nice "$sanitizer" --tool "$tool" --error-exitcode 9 "$folder/kernels_check" "$plugin" \
+        "$part" &
+      checks="$checks $!"
     done
-    wait
   done
+  wait $checks
 }
 
 peers() {
   limit=$1
   shift
   has torch cuda_peers &&
-    step $((limit + 20)) "cuda_peers $*" "$python" tests/bench/cuda_peers.py "$folder/cuda_bench" "$plugin" --seconds "$limit" "$@"
+    step $((limit + 10)) "cuda_peers $*" "$python" tests/bench/cuda_peers.py "$folder/cuda_bench" "$plugin" --seconds "$limit" "$@"
 }
 
+# limit in seconds, and arguments
 profile() {
-  has diffusers,torch cuda_profile && step 90 cuda_profile "$python" -W ignore tests/bench/cuda_profile.py "$@"
+  limit=$1
+  shift
+  has diffusers,torch cuda_profile && step "$limit" cuda_profile "$python" -W ignore tests/bench/cuda_profile.py "$@"
+}
+
+# the same
+steps() {
+  limit=$1
+  shift
+  has diffusers,torch cuda_steps &&
+    step $((limit + 10)) cuda_steps "$python" tests/bench/cuda_steps.py --seconds "$limit" --write "$tables" "$@"
 }
 
 cd "$root" || exit 1
 case ${1:-} in
 quick)
-  # for the profile; done before anything is timed
+  end=$(($(date +%s) + ${SECONDS_IN_ALL:-120}))
+  # for whole steps and their profile; done before anything is timed
   "$python" -W ignore tests/parity/models.py sd15-bf16 >"$logs/model" 2>&1 &
-  kernels 60
-  peers 65 --batch 4
-  profile --batches 4,1
+  model=$!
+  kernels
+  wait $model
+  steps 60 --rounds 1 --jobs train-4,train-1,image-1
+  profile 35 --tasks train --batches 4
+  left=$((end - $(date +%s)))
+  peers $((left > 30 ? left : 30)) --batch 4 --write "$tables"
+  ;;
+beside)
+  sanitize 40
+  inversion 40
   ;;
 check)
-  kernels 240
-  sanitize
+  kernels
+  inversion 240
+  sanitize 120
   ;;
 bench)
-  peers 100 --batch 4
+  peers 100 --batch 4 --ways all --write "$tables"
   peers 60 --batch 1
-  profile
-  has diffusers,torch cuda_steps &&
-    step 430 cuda_steps "$python" tests/bench/cuda_steps.py --write docs/performance.md
+  profile 90
+  steps 430 --systems textinv,torch,script,compile
   ;;
 *)
-  echo "usage: $0 quick|check|bench [FOLDER]" >&2
+  echo "usage: $0 quick|beside|check|bench [FOLDER]" >&2
   exit 2
   ;;
 esac
