@@ -315,7 +315,7 @@ def watched(options, least):
     def watch():
         while running:
             peak[0] = max(peak[0], device_bytes(options))
-            time.sleep(0.002)
+            time.sleep(0.02)
 
     thread = threading.Thread(target=watch)
     thread.start()

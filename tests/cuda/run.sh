@@ -140,7 +140,7 @@ quick)
   model=$!
   kernels
   wait $model
-  steps 60 --rounds 1 --jobs train-4,train-1,image-1
+  steps 70 --rounds 2 --jobs train-4,train-1,image-1
   profile 35 --tasks train --batches 4
   left=$((end - $(date +%s)))
   peers $((left > 30 ? left : 30)) --batch 4 --write "$tables"
