@@ -38,7 +38,8 @@ static inline textinv_status launch(ti_exec *e, const char *name, void (*kernel)
 #else
   cudaError_t error = cudaSuccess;
 
-  if (shared_bytes > 48 * 1024)
+  /* 48 KiB need no leave, but static shared memory counts too */
+  if (shared_bytes > 40 * 1024)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  (int)shared_bytes);
   if (error == cudaSuccess)
