@@ -5,7 +5,7 @@
 #   run.sh quick [FOLDER]   two minutes, or SECONDS_IN_ALL: kernels, networks, whole steps, a profile, and with what is
 #                           left the operations beside other libraries'; nothing else should use the GPU
 #   run.sh beside [FOLDER]  a minute or two that need no GPU of their own: some kernels under compute-sanitizer, an
-#                           inversion beside the CPU's
+#                           inversion beside the CPU's; `run.sh inversion` that alone
 #   run.sh check [FOLDER]   kernels, networks, whole inversions, then kernels under compute-sanitizer;
 #                           WORDS names a file that gets words learnt on the GPU, for the yardstick
 #   run.sh bench [FOLDER]   every operation beside other libraries', a profile, whole steps beside PyTorch
@@ -149,6 +149,9 @@ beside)
   sanitize 40
   inversion 40
   ;;
+inversion)
+  inversion 40
+  ;;
 check)
   kernels
   inversion 240
@@ -161,7 +164,7 @@ bench)
   steps 430 --systems textinv,torch,script,compile
   ;;
 *)
-  echo "usage: $0 quick|beside|check|bench [FOLDER]" >&2
+  echo "usage: $0 quick|beside|inversion|check|bench [FOLDER]" >&2
   exit 2
   ;;
 esac
