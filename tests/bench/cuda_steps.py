@@ -513,6 +513,8 @@ def main():
         print('\n'.join(table.lines()), flush=True)
         if options.write and table.workers:
             write(options.write, table.lines())
+        if sys.exc_info()[0] is SystemExit:
+            os._exit(1)  # the count of operations may still go on
     return any(worker.error for worker in workers)
 
 
