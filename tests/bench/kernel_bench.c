@@ -1,6 +1,7 @@
 /*
  * Speed of single operations at the shapes of the SD 1.5 UNet: kernel_bench [OP [THREADS [BACKEND]]],
- * BACKEND being reference, avx2, avx512, onednn, avx2+onednn or all.
+ * BACKEND being reference, avx2, avx512, onednn, avx2+onednn or all. avx512 and all take bf16 instructions where the
+ * processor has them, unless TEXTINV_CPU=avx512 forbids it.
  *
  * Warm-up, then the median of 20 runs (of 5 at least, when they are long); next to it the part of the
  * machine's peak, which is measured in the same run by a large matrix product and by a copy. With one thread it
@@ -23,7 +24,7 @@ enum { RUNS = 20, LEAST_RUNS = 5, MAX_BUFFERS = 8 };
 static ti_kernels k;
 static ti_error error;
 static ti_exec e = { .error = &error };
-static double peak_flops, peak_bytes;
+static double peak_flops[2], peak_bytes; /* of f32, of bf16 */
 
 typedef struct bench bench;
 
@@ -83,7 +84,7 @@ static void report(const bench *b)
          1e3 * time);
   if (b->flops > 0.0)
     printf(" %8.1f GFLOP/s %4.0f %%\n", 1e-9 * b->flops / time,
-           100.0 * b->flops / time / peak_flops);
+           100.0 * b->flops / time / peak_flops[b->dtype == TI_BF16]);
   else
     printf(" %8.1f GB/s    %4.0f %%\n", 1e-9 * b->bytes / time, 100.0 * b->bytes / time / peak_bytes);
   fflush(stdout);
@@ -186,10 +187,10 @@ static void matrix(ti_dtype dtype, int backward, const ti_conv2d_shape *conv,
   }
   b.shape_text = text;
   need_scratch(scratch);
-  if (peak_flops > 0.0)
+  if (peak_flops[dtype == TI_BF16] > 0.0)
     report(&b);
   else
-    peak_flops = b.flops / median_time(&b);
+    peak_flops[dtype == TI_BF16] = b.flops / median_time(&b);
   finish(&b);
   ti_weight_drop(&w);
 }
@@ -411,9 +412,10 @@ int main(int argc, char **argv)
   if (strstr(backend, "onednn") || !strcmp(backend, "all"))
     ti_kernels_init_onednn(&k);
   matrix(TI_F32, 0, NULL, &(ti_linear_shape){ 2048, 2048, 2048 });
+  matrix(TI_BF16, 0, NULL, &(ti_linear_shape){ 2048, 2048, 2048 });
   by_memory("copy", "128 MiB", TI_F32, 2, (size_t)1 << 25, &big, copy);
-  printf("%d threads; peak %.0f GFLOP/s (f32 product), %.1f GB/s (copy)\n", e.threads,
-         1e-9 * peak_flops, 1e-9 * peak_bytes);
+  printf("%d threads; peak %.0f GFLOP/s (f32 product), %.0f (bf16), %.1f GB/s (copy)\n", e.threads,
+         1e-9 * peak_flops[0], 1e-9 * peak_flops[1], 1e-9 * peak_bytes);
   for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
     if (*wanted && strcmp(wanted, ops[i].name))
       continue;
