@@ -6,7 +6,14 @@
 #include "attention.h"
 #include "common.cuh"
 
-enum { WARPS = 4, MAX_HEAD = 512, MMA_HEAD = 160, ENOUGH_BLOCKS = 132, MAX_SPLITS = 32 };
+enum {
+  WARPS = 4,
+  MAX_HEAD = 512,
+  MMA_HEAD = 160,
+  HOPPER_HEAD = 64,
+  ENOUGH_BLOCKS = 132,
+  MAX_SPLITS = 32
+};
 
 // ------------------------------------------------------------------ kernels
 
@@ -272,21 +279,37 @@ int ti_cuda_attention_splits(const ti_attention_shape *s)
 extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
                                             int backward)
 {
+  const int is_long = ti_cuda_attention_is_long(dtype, s);
   const int splits = dtype == TI_F32 ? 1 : ti_cuda_attention_splits(s);
+  const size_t partial =
+      splits > 1 ? 2 * (size_t)splits * s->n * s->heads * s->tk * s->d * sizeof(float) : 0;
+  size_t packed = 0;
 
   (void)threads;
+  if (is_long)
+    packed = backward ? ti_cuda_attention_ring_bwd_scratch(s) : ti_cuda_attention_ring_scratch(s);
   if (!backward)
-    return 0;
-  return delta_bytes(s) +
-         (splits > 1 ? 2 * (size_t)splits * s->n * s->heads * s->tk * s->d * sizeof(float) : 0);
+    return packed;
+  return delta_bytes(s) + (packed > partial ? packed : partial);
 }
 
-static textinv_status check_head(ti_exec *e, const ti_attention_shape *s)
+static textinv_status check(ti_exec *e, ti_dtype dtype, const ti_attention_shape *s, int backward)
 {
-  return s->d <= MAX_HEAD ? TEXTINV_OK
-                          : ti_fail(e->error, TEXTINV_E_UNSUPPORTED,
-                                    "attention heads of %d channels; %d at most are possible", s->d,
-                                    (int)MAX_HEAD);
+  const size_t needed = ti_cuda_attention_scratch(dtype, s, 1, backward);
+
+  if (s->d > MAX_HEAD)
+    return ti_fail(e->error, TEXTINV_E_UNSUPPORTED,
+                   "attention heads of %d channels; %d at most are possible", s->d, (int)MAX_HEAD);
+  if (e->scratch_bytes < needed)
+    return ti_fail(e->error, TEXTINV_E_INVALID,
+                   "attention: %zu bytes of scratch where %zu are needed", e->scratch_bytes, needed);
+  return TEXTINV_OK;
+}
+
+/* on Hopper the portable kernels are faster for wide heads of few tokens */
+static int is_hopper_head(const ti_exec *e, const ti_attention_shape *s)
+{
+  return s->d <= HOPPER_HEAD && ti_cuda_hopper(e);
 }
 
 extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse,
@@ -294,7 +317,7 @@ extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void
                                                 const ti_attention_shape *s)
 {
   attention_buffers b = {};
-  const textinv_status status = check_head(e, s);
+  const textinv_status status = check(e, dtype, s, 0);
 
   if (status < 0)
     return status;
@@ -303,9 +326,12 @@ extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void
   b.v = v;
   b.out = o;
   b.lse_out = lse;
-  if (ti_cuda_attention_is_wide(dtype, &b, s))
-    return ti_cuda_hopper(e) ? ti_cuda_attention_hopper(e, dtype, &b, s)
-                             : ti_cuda_attention_mma(e, dtype, &b, s);
+  if (ti_cuda_attention_is_wide(dtype, &b, s)) {
+    if (ti_cuda_attention_is_long(dtype, s) && ti_cuda_hopper(e))
+      return ti_cuda_attention_ring(e, dtype, &b, s);
+    return is_hopper_head(e, s) ? ti_cuda_attention_hopper(e, dtype, &b, s)
+                                : ti_cuda_attention_mma(e, dtype, &b, s);
+  }
   TI_WITH_DTYPE(dtype, return s->d <= 160 ? plain_fwd<T, 5>(e, &b, s) : plain_fwd<T, 16>(e, &b, s));
 }
 
@@ -317,9 +343,11 @@ static textinv_status tensor_core_bwd(ti_exec *e, ti_dtype dtype, const attentio
 
   TI_WITH_DTYPE_16(dtype, status = launch(e, "attention_delta", attention_delta_kernel<T>,
                                           (unsigned)ti_ceil_div(rows, 16), 128, 0, *b, *s));
+  if (status >= 0 && ti_cuda_attention_is_long(dtype, s) && ti_cuda_hopper(e))
+    return ti_cuda_attention_ring_bwd(e, dtype, b, s, b->partial);
   if (status >= 0)
-    status = ti_cuda_hopper(e) ? ti_cuda_attention_hopper_bwd(e, dtype, b, s)
-                               : ti_cuda_attention_mma_bwd(e, dtype, b, s);
+    status = is_hopper_head(e, s) ? ti_cuda_attention_hopper_bwd(e, dtype, b, s)
+                                  : ti_cuda_attention_mma_bwd(e, dtype, b, s);
   if (status < 0 || !b->dk || b->splits == 1)
     return status;
   const size_t sums = 2 * (size_t)s->n * s->heads * s->tk * s->d;
@@ -334,14 +362,10 @@ extern "C" textinv_status ti_cuda_attention_bwd(ti_exec *e, ti_dtype dtype, void
                                                 const void *v, const ti_attention_shape *s)
 {
   attention_buffers b = {};
-  const textinv_status status = check_head(e, s);
-  const size_t needed = ti_cuda_attention_scratch(dtype, s, 1, 1);
+  const textinv_status status = check(e, dtype, s, 1);
 
   if (status < 0)
     return status;
-  if (e->scratch_bytes < needed)
-    return ti_fail(e->error, TEXTINV_E_INVALID,
-                   "attention: %zu bytes of scratch where %zu are needed", e->scratch_bytes, needed);
   b.q = q;
   b.k = k;
   b.v = v;

@@ -101,10 +101,6 @@ static __device__ __forceinline__ void round_operand(uint32_t (&p)[K / 16][4],
 #define TI_WITH_HOPPER_HEAD(d, ...)                                           \
   if ((d) <= 32) { constexpr int D = 32, N = 32; __VA_ARGS__; }               \
   else if ((d) <= 40) { constexpr int D = 48, N = 40; __VA_ARGS__; }          \
-  else if ((d) <= 64) { constexpr int D = 64, N = 64; __VA_ARGS__; }          \
-  else if ((d) <= 80) { constexpr int D = 80, N = 80; __VA_ARGS__; }          \
-  else if ((d) <= 96) { constexpr int D = 96, N = 96; __VA_ARGS__; }          \
-  else if ((d) <= 128) { constexpr int D = 128, N = 128; __VA_ARGS__; }       \
-  else { constexpr int D = 160, N = 160; __VA_ARGS__; }
+  else { constexpr int D = 64, N = 64; __VA_ARGS__; }
 
 #endif /* TI_CUDA_ATTENTION_HOPPER_CUH */

@@ -229,6 +229,25 @@ static __device__ __forceinline__ void async_fence()
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/* arrive, and let the phase wait for so many bytes of copy_bulk() as well: this thread starts them */
+static __device__ __forceinline__ void barrier_expect(uint64_t *barrier, int bytes)
+{
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                   shared_address(barrier)),
+               "r"(bytes)
+               : "memory");
+}
+
+/* start copying bytes, a multiple of 16, between places aligned to 16; there for wgmma and all */
+static __device__ __forceinline__ void copy_bulk(void *shared, const void *global, int bytes,
+                                                 uint64_t *barrier)
+{
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [%1], %2, [%3];" ::"r"(shared_address(shared)),
+               "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+
 /* registers of a thread of this warpgroup, a multiple of 8; all its warps say so */
 template <int COUNT> static __device__ __forceinline__ void registers_less()
 {

@@ -448,7 +448,7 @@ void test::compare(tensor t, double factor)
   norm = sqrt(norm > 0.0 ? norm : 1.0);
   cuda_error = sqrt(cuda_error) / norm;
   plain_error = sqrt(plain_error) / norm;
-  const double bound = bits16 ? fmax(least, 2.0 * factor * plain_error) : least;
+  const double bound = bits16 ? fmax(least, 2.0 * factor * plain_error) : factor * least;
 
   if (cuda_error > bound)
     fail("error %.3g, bound %.3g (plain formula %.3g)", cuda_error, bound, plain_error);

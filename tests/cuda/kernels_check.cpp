@@ -94,7 +94,7 @@ static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
     return b->attention_fwd(b.exec(), b.type(dtype), b(o), (float *)b(lse), b(q), b(k), b(v), &s);
   });
   t.compare(o);
-  t.compare(lse);
+  t.compare(lse, dtype == TI_BF16 ? 8.0 : 1.0); /* Hopper adds up what is rounded for the product */
   /* o and lse of the truth, so that what is compared is this direction alone */
   t.share(o);
   t.share(lse);
@@ -391,9 +391,12 @@ static void check_dtype(ti_dtype dtype)
   };
   /* several blocks and steps, which take the emulated mma.sync too long */
   static const attention_case hopper_attentions[] = {
-    { 1, 2, 390, 390, 40, 1, 1 }, { 2, 1, 257, 300, 40, 0, 0 }, { 1, 1, 300, 270, 64, 1, 0 },
-    { 1, 1, 130, 200, 80, 0, 1 }, { 1, 1, 150, 150, 96, 1, 0 }, { 1, 1, 140, 129, 160, 1, 0 },
+    { 1, 2, 390, 390, 40, 1, 1 }, { 1, 2, 190, 200, 40, 0, 0 }, { 1, 1, 300, 270, 64, 1, 0 },
     { 1, 2, 1030, 77, 40, 0, 0 }, { 1, 1, 1, 129, 48, 0, 0 },
+    /* long ones: a ring used several times, tiles at an end and whole ones */
+    { 2, 1, 257, 600, 40, 0, 0 }, { 1, 2, 600, 260, 40, 0, 1 }, { 1, 1, 384, 480, 40, 0, 0 },
+    { 1, 1, 310, 256, 64, 0, 0 }, { 1, 2, 256, 401, 80, 0, 1 }, { 1, 1, 384, 384, 80, 0, 0 },
+    { 1, 1, 256, 300, 56, 0, 0 }, { 1, 1, 300, 256, 72, 0, 0 },
   };
   static const ti_copy_columns_shape copies[] = {
     { 5, 8, 24, 8, 16, 0 }, { 3, 5, 9, 2, 7, 1 }, { 7, 320, 640, 320, 320, 0 }, { 1, 1, 1, 0, 1, 0 },

@@ -38,11 +38,19 @@ struct warpgroup {
 
 /* in 8 bytes of shared memory */
 struct barrier {
-  uint16_t arrivals, pending;
-  uint32_t phase;
+  uint16_t arrivals, pending, chunks; /* of 16 bytes that bulk copies shall bring */
+  uint16_t phase;
+};
+
+struct bulk_copy {
+  void *shared;
+  const void *global;
+  int bytes;
+  uint64_t *place;
 };
 
 static warpgroup groups[MAX_THREADS / GROUP];
+static std::vector<bulk_copy> bulk_copies;
 static int named_arrived[NAMED];
 
 void start_hopper()
@@ -54,12 +62,15 @@ void start_hopper()
   }
   for (int &n : named_arrived)
     n = 0;
+  bulk_copies.clear();
 }
 
 void end_hopper()
 {
   if (groups[self()->index / GROUP].products.size())
     fail("a thread ends while products are under way");
+  if (bulk_copies.size())
+    fail("a thread ends while bulk copies are under way");
 }
 
 static void wake(wait reason, const void *place)
@@ -251,27 +262,75 @@ static barrier *barrier_of(uint64_t *p)
 
 void barrier_init(uint64_t *p, int arrivals)
 {
-  const barrier b = { (uint16_t)arrivals, (uint16_t)arrivals, 0 };
+  const barrier b = { (uint16_t)arrivals, (uint16_t)arrivals, 0, 0 };
 
   memcpy(p, &b, sizeof(b));
 }
 
-void barrier_arrive(uint64_t *p)
+static void end_phase(uint64_t *p)
 {
   barrier *b = barrier_of(p);
 
-  fiber_release(p);
-  if (--b->pending)
+  if (b->pending || b->chunks)
     return;
   b->pending = b->arrivals;
   b->phase++;
   wake(AT_PHASE, p);
 }
 
+void barrier_arrive(uint64_t *p)
+{
+  fiber_release(p);
+  barrier_of(p)->pending--;
+  end_phase(p);
+}
+
+void barrier_expect(uint64_t *p, int bytes)
+{
+  if (bytes % 16 || bytes <= 0)
+    fail("bulk copies are of whole 16 bytes");
+  barrier_of(p)->chunks += (uint16_t)(bytes / 16);
+  barrier_arrive(p);
+}
+
+static void finish(const bulk_copy &c)
+{
+  barrier *b = barrier_of(c.place);
+
+  if (b->chunks < c.bytes / 16)
+    fail("a bulk copy brings more than its barrier expects");
+  memcpy(c.shared, c.global, (size_t)c.bytes);
+  b->chunks -= (uint16_t)(c.bytes / 16);
+  fiber_release(c.place);
+  end_phase(c.place);
+}
+
+void copy_bulk(void *shared, const void *global, int bytes, uint64_t *p)
+{
+  if (((uintptr_t)global | shared_address(shared) | (unsigned)bytes) % 16)
+    fail("a bulk copy is not aligned to 16 bytes");
+  if (emulate_order == EMULATE_DOWN)
+    return finish({ shared, global, bytes, p });
+  bulk_copies.push_back({ shared, global, bytes, p });
+  wake(AT_PHASE, p);
+}
+
 void barrier_wait(uint64_t *p, int parity)
 {
-  while ((int)(barrier_of(p)->phase & 1) == parity)
-    wait_at(AT_PHASE, p);
+  while ((int)(barrier_of(p)->phase & 1) == parity) {
+    size_t kept = 0;
+
+    fiber_acquire(p);
+    for (size_t i = 0; i < bulk_copies.size(); i++) {
+      if (bulk_copies[i].place == p)
+        finish(bulk_copies[i]);
+      else
+        bulk_copies[kept++] = bulk_copies[i];
+    }
+    bulk_copies.resize(kept);
+    if ((int)(barrier_of(p)->phase & 1) == parity)
+      wait_at(AT_PHASE, p);
+  }
   fiber_acquire(p);
 }
 

@@ -2,8 +2,8 @@
  * The emulated instructions of compute capability 9.0; their meaning: kernels/cuda/hopper.cuh.
  *
  * Products are done as late as they may, in wgmma_wait(), or at once (order EMULATE_DOWN): the one
- * shows a buffer that is filled again too early, the other a missing wait. A product fails that
- * reads what a thread copied and did not fence.
+ * shows a buffer that is filled again too early, the other a missing wait. So are bulk copies, in
+ * barrier_wait(). A product fails that reads what a thread copied and did not fence.
  */
 #ifndef TI_EMULATE_HOPPER_H
 #define TI_EMULATE_HOPPER_H
@@ -23,6 +23,8 @@ void wgmma_commit();
 void barrier_init(uint64_t *barrier, int arrivals);
 void barrier_arrive(uint64_t *barrier);
 void barrier_wait(uint64_t *barrier, int parity);
+void barrier_expect(uint64_t *barrier, int bytes);
+void copy_bulk(void *shared, const void *global, int bytes, uint64_t *barrier);
 void barrier_threads(int id, int threads);
 void async_fence();
 
