@@ -16,7 +16,8 @@ enum {
   ENOUGH_BLOCKS = 264,
   LEAST_PIXELS = 8,     /* a thread, as every chunk has to be merged */
   FWD_LOADS = 4,        /* pixels that a thread loads at once */
-  BWD_LOADS = 2
+  BWD_LOADS = 2,
+  CHUNK_LOADS = 8       /* of what chunks left */
 };
 
 /* how a sample is cut, and how the threads of a block share it */
@@ -203,14 +204,16 @@ static __global__ void __launch_bounds__(THREADS, 2)
     const int lanes = g < s.groups ? a.lanes : 0;
     float sum = 0.0f, sq = 0.0f;
 
-    for (int l = 0; l < lanes; l++) {
-      for (int j = t; j < per; j += a.share)
+    for (int j = t; j < per; j += a.share) {
+#pragma unroll 4
+      for (int l = 0; l < lanes; l++)
         sum += means[l * s.c + g * per + j] * (full + (l < more));
     }
     const float mean = share_sum(sum, a.share) / ((float)per * pixels);
 
-    for (int l = 0; l < lanes; l++) {
-      for (int j = t; j < per; j += a.share) {
+    for (int j = t; j < per; j += a.share) {
+#pragma unroll 4
+      for (int l = 0; l < lanes; l++) {
         const float d = means[l * s.c + g * per + j] - mean;
 
         sq += squares[l * s.c + g * per + j] + d * d * (full + (l < more));
@@ -220,6 +223,22 @@ static __global__ void __launch_bounds__(THREADS, 2)
     if (g < s.groups && t == 0)
       scratch[g] = float2{ mean, sq };
   }
+}
+
+/* what chunks i, i + share .. left of a group, zeros behind the last; stride: from chunk to chunk */
+static __device__ __forceinline__ void load_chunks(float2 (&part)[CHUNK_LOADS],
+                                                   const float2 *__restrict__ scratch, int stride,
+                                                   int i, int share, int chunks)
+{
+#pragma unroll
+  for (int u = 0; u < CHUNK_LOADS; u++)
+    part[u] = i + u * share < chunks ? scratch[(i + u * share) * stride] : float2{ 0.0f, 0.0f };
+}
+
+/* pixels of chunk i, none behind the last */
+static __device__ __forceinline__ int pixels_of(int i, const ti_groupnorm_shape &s, const cut &a)
+{
+  return max(min(a.pixels, s.hw - i * a.pixels), 0);
 }
 
 template <typename T, int VEC>
@@ -240,15 +259,26 @@ static __global__ void __launch_bounds__(THREADS, 2)
     const int chunks = g < s.groups ? a.chunks : 0;
     float sum = 0.0f, sq = 0.0f;
 
-    for (int i = t; i < chunks; i += a.share)
-      sum += scratch[i * s.groups + g].x * min(a.pixels, s.hw - i * a.pixels);
+    for (int i = t; i < chunks; i += CHUNK_LOADS * a.share) {
+      float2 part[CHUNK_LOADS];
+
+      load_chunks(part, scratch + g, s.groups, i, a.share, chunks);
+#pragma unroll
+      for (int u = 0; u < CHUNK_LOADS; u++)
+        sum += part[u].x * pixels_of(i + u * a.share, s, a);
+    }
     const float m = share_sum(sum, a.share) / s.hw;
 
-    for (int i = t; i < chunks; i += a.share) {
-      const float2 part = scratch[i * s.groups + g];
-      const float d = part.x - m;
+    for (int i = t; i < chunks; i += CHUNK_LOADS * a.share) {
+      float2 part[CHUNK_LOADS];
 
-      sq += part.y + d * d * ((float)per * min(a.pixels, s.hw - i * a.pixels));
+      load_chunks(part, scratch + g, s.groups, i, a.share, chunks);
+#pragma unroll
+      for (int u = 0; u < CHUNK_LOADS; u++) {
+        const float d = part[u].x - m;
+
+        sq += part[u].y + d * d * ((float)per * pixels_of(i + u * a.share, s, a));
+      }
     }
     const float r = 1.0f / sqrtf(share_sum(sq, a.share) / ((float)per * s.hw) + s.eps);
 
@@ -365,8 +395,9 @@ static __global__ void __launch_bounds__(THREADS, 2)
     const int lanes = g < s.groups ? a.lanes : 0;
     float g_sum = 0.0f, gx_sum = 0.0f;
 
-    for (int l = 0; l < lanes; l++) {
-      for (int j = t; j < per; j += a.share) {
+    for (int j = t; j < per; j += a.share) {
+#pragma unroll 4
+      for (int l = 0; l < lanes; l++) {
         g_sum += g_part[l * s.c + g * per + j];
         gx_sum += gx_part[l * s.c + g * per + j];
       }
@@ -397,11 +428,15 @@ static __global__ void __launch_bounds__(THREADS, 2)
     const int chunks = g < s.groups ? a.chunks : 0;
     float g_sum = 0.0f, gx_sum = 0.0f;
 
-    for (int i = t; i < chunks; i += a.share) {
-      const float2 part = scratch[i * s.groups + g];
+    for (int i = t; i < chunks; i += CHUNK_LOADS * a.share) {
+      float2 part[CHUNK_LOADS];
 
-      g_sum += part.x;
-      gx_sum += part.y;
+      load_chunks(part, scratch + g, s.groups, i, a.share, chunks);
+#pragma unroll
+      for (int u = 0; u < CHUNK_LOADS; u++) {
+        g_sum += part[u].x;
+        gx_sum += part[u].y;
+      }
     }
     g_sum = share_sum(g_sum, a.share);
     gx_sum = share_sum(gx_sum, a.share);
