@@ -24,7 +24,7 @@ enum {
   MAX_PASSES = 4,
   MAX_PASS_TAPS = 16,
   ROWS = 336,                          /* of a block, whole tiles */
-  COLUMNS = 320,                       /* of a block */
+  COLUMNS = 640,                       /* of a block */
   UNITS = 256 * TI_PER_LANE / TI_UNIT, /* of a step of the reduction, about */
   AHEAD = 8                            /* rows */
 };
@@ -231,6 +231,7 @@ TI_SIMD_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, const
   const record *r = k->r;
   const pass *p = k->p;
   const size_t stride = (size_t)(k->columns + TI_UNIT - 1) / TI_UNIT * TI_UNIT;
+  const size_t ahead = (size_t)AHEAD * p->out_step * r->dst_c;
 
   for (int row = 0; row < k->rows; row++) {
     const int i = k->first + row, n = i / (p->h * p->w), pixel = i % (p->h * p->w);
@@ -239,12 +240,16 @@ TI_SIMD_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, const
 
     for (int c = 0; c < k->columns; c += TI_LANES) {
       const ti_mask m = ti_first(k->columns - c);
+      const size_t next = (at + c + ahead) * ti_dtype_size(dtype);
       ti_vec sum = ti_get(k->c + row * stride + c);
 
+      __builtin_prefetch((const char *)y + next, 1);
       if (bias)
         sum += ti_load_mask(TI_F32, bias, k->from + c, m);
-      if (residual)
+      if (residual) {
+        __builtin_prefetch((const char *)residual + next);
         sum += ti_load_mask(dtype, residual, at + c, m);
+      }
       ti_store_mask(dtype, y, at + c, m, sum);
     }
   }
