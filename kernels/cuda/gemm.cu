@@ -19,21 +19,53 @@ enum { GEMM_BK = 32, GEMM_STAGES = 4, GEMM_MAX_SPLITS = 16 };
 
 // ------------------------------------------------------------------ tensor cores
 
-/* 8 values of k of row m of a, into 16 bytes of shared memory, one by one */
+/* COUNT values from p, or zeros; four of them are aligned to 8 bytes */
+template <int COUNT, typename T>
+static __device__ __forceinline__ void load_some(T *to, const T *p, bool valid)
+{
+  if (COUNT == 4 && valid) {
+    const uint2 four = *(const uint2 *)p;
+
+    memcpy(to, &four, 8);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) {
+    if (valid)
+      to[i] = p[i];
+    else
+      from_float(&to[i], 0.0f);
+  }
+}
+
+/* 8 values of k of row m of a, into 16 bytes of shared memory, four or one at a time */
 template <typename T, bool BWD>
 static __device__ __forceinline__ void load_a(void *to, const T *a, const gemm_problem &p,
                                               const gemm_row &r, int k, int end)
 {
+  const bool fours = p.channels % 4 == 0 && (uintptr_t)a % 8 == 0;
   T t[8];
 
+  if (fours) {
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    size_t at = 0;
+    for (int i = 0; i < 8; i += 4) {
+      size_t at = 0;
+      const int tap = (k + i) / p.channels;
+      const bool valid =
+          k + i < end && offset_of<BWD>(&at, p, r, tap, k + i - tap * p.channels);
 
-    if (k + i < end && offset_of<BWD>(&at, p, r, (k + i) / p.channels, (k + i) % p.channels))
-      t[i] = a[at];
-    else
-      from_float(&t[i], 0.0f);
+      load_some<4>(t + i, a + at, valid);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      size_t at = 0;
+      const int tap = (k + i) / p.channels;
+      const bool valid =
+          k + i < end && offset_of<BWD>(&at, p, r, tap, k + i - tap * p.channels);
+
+      load_some<1>(t + i, a + at, valid);
+    }
   }
   memcpy(to, t, 16);
 }
@@ -43,28 +75,31 @@ template <typename T, bool BWD>
 static __device__ __forceinline__ void load_b(void *to, const T *b, const gemm_problem &p, int n,
                                               int k, int end)
 {
+  const int along = BWD ? p.n : p.k, at = BWD ? n : k, most = BWD ? p.n : end;
+  const bool valid = k < end && n < p.n, fours = along % 4 == 0 && (uintptr_t)b % 8 == 0;
+  const T *from = b + (valid ? weight_at<BWD>(p, n, k) : 0);
   T t[8];
 
+  if (fours) {
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const int ni = BWD ? n + i : n, ki = BWD ? k : k + i;
-
-    if (ki < end && ni < p.n)
-      t[i] = b[weight_at<BWD>(p, ni, ki)];
-    else
-      from_float(&t[i], 0.0f);
+    for (int i = 0; i < 8; i += 4)
+      load_some<4>(t + i, from + i, valid && at + i < most);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+      load_some<1>(t + i, from + i, valid && at + i < most);
   }
   memcpy(to, t, 16);
 }
 
 /* a value of k as tap and channel, which goes on by a step at a time without divisions */
 struct gemm_cursor {
-  int k, tap, c;
+  int tap, c;
 };
 
 static __device__ __forceinline__ gemm_cursor cursor_at(const gemm_problem &p, int k)
 {
-  return { k, k / p.channels, k % p.channels };
+  return { k / p.channels, k % p.channels };
 }
 
 /* whether the tap is another one */
@@ -72,7 +107,6 @@ static __device__ __forceinline__ bool advance(gemm_cursor &at, const gemm_probl
 {
   const int tap = at.tap;
 
-  at.k += GEMM_BK;
   for (at.c += GEMM_BK; at.c >= p.channels; at.c -= p.channels)
     at.tap++;
   return at.tap != tap;
@@ -146,7 +180,7 @@ static __device__ __forceinline__ void write_pairs(const gemm_buffers &io, const
 }
 
 template <typename T, int BM, int BN, int THREADS, bool BWD, bool VEC>
-static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, gemm_problem p)
+static __global__ void __launch_bounds__(THREADS, 2) gemm_kernel(gemm_buffers io, gemm_problem p)
 {
   constexpr int WARPS_N = THREADS / 64, WM = BM / 2, WN = BN / WARPS_N;
   constexpr int A_BYTES = BM * 64, STAGE = A_BYTES + BN * 64;
@@ -158,15 +192,15 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
   const int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
   const int begin = blockIdx.z * p.split_k, end = min(begin + p.split_k, p.k);
   const int steps = (end - begin + GEMM_BK - 1) / GEMM_BK;
-  gemm_row rows[A_ROWS];
+  gemm_row rows[VEC ? 1 : A_ROWS]; /* VEC: made anew for each tap, which leaves registers */
   /* of 16-byte copies: this thread's values of k of a, and of each chunk of b; offsets of its rows of
-   * a, -1 where the tap reads none */
+   * a in eights of values, -1 where the tap reads none */
   gemm_cursor ka = cursor_at(p, begin + thread % 4 * 8), kb[BWD ? B_CHUNKS : 1];
-  ptrdiff_t offsets[A_ROWS];
+  int offsets[A_ROWS];
   float acc[WM / 16][WN / 8][4] = {};
 
 #pragma unroll
-  for (int i = 0; i < A_ROWS; i++)
+  for (int i = 0; !VEC && i < A_ROWS; i++)
     rows[i] = row_of<BWD>(p, m0 + thread / 4 + i * (THREADS / 4));
 #pragma unroll
   for (int i = 0; BWD && i < B_CHUNKS; i++)
@@ -177,19 +211,21 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
     for (int i = 0; i < A_ROWS; i++) {
       size_t at = 0;
 
-      offsets[i] = offset_of<BWD>(&at, p, rows[i], ka.tap, 0) ? (ptrdiff_t)at : -1;
+      const gemm_row row = row_of<BWD>(p, m0 + thread / 4 + i * (THREADS / 4));
+
+      offsets[i] = offset_of<BWD>(&at, p, row, ka.tap, 0) ? (int)(at / 8) : -1;
     }
   };
   /* steps are loaded in order */
-  auto load_wide = [&](unsigned char *to) {
-    const int taps = p.kh * p.kw;
+  auto load_wide = [&](unsigned char *to, int k) {
+    const int taps = p.kh * p.kw, left = end - k; /* of k */
 
 #pragma unroll
     for (int i = 0; i < A_ROWS; i++) {
-      const bool valid = ka.k < end && offsets[i] >= 0;
+      const bool valid = thread % 4 * 8 < left && offsets[i] >= 0;
 
       copy_async(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4),
-                 a + (valid ? offsets[i] + ka.c : 0), valid);
+                 a + (valid ? (size_t)offsets[i] * 8 + ka.c : 0), valid);
     }
 #pragma unroll
     for (int i = 0; i < B_CHUNKS; i++) {
@@ -197,7 +233,7 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
 
       if (BWD) {
         const int n = n0 + j % (BN / 8) * 8;
-        const bool valid = kb[i].k < end && n < p.n;
+        const bool valid = j / (BN / 8) < left && n < p.n;
         const size_t at = ((size_t)kb[i].c * taps + kb[i].tap % taps) * p.n + n;
 
         copy_async(to + A_BYTES + n_tile_at<BN>(j / (BN / 8), j % (BN / 8)), b + (valid ? at : 0),
@@ -205,10 +241,10 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
         advance(kb[i], p);
       } else {
         const int n = n0 + j / 4;
-        const bool valid = ka.k < end && n < p.n;
+        const bool valid = thread % 4 * 8 < left && n < p.n;
 
         copy_async(to + A_BYTES + k_tile_at(j / 4, j % 4),
-                   b + (valid ? (size_t)n * p.k + ka.k : 0), valid);
+                   b + (valid ? (size_t)n * p.k + k + thread % 4 * 8 : 0), valid);
       }
     }
     if (advance(ka, p))
@@ -219,10 +255,10 @@ static __global__ void __launch_bounds__(THREADS) gemm_kernel(gemm_buffers io, g
     const int k = begin + step * GEMM_BK;
 
     if (VEC)
-      return load_wide(to);
+      return load_wide(to, k);
 #pragma unroll
     for (int i = 0; i < A_ROWS; i++)
-      load_a<T, BWD>(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4), a, p, rows[i],
+      load_a<T, BWD>(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4), a, p, rows[VEC ? 0 : i],
                      k + thread % 4 * 8, end);
 #pragma unroll
     for (int i = 0; i < B_CHUNKS; i++) {
