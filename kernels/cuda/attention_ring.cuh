@@ -143,9 +143,19 @@ template <typename T, typename C> struct tile_ring {
       fill(i);
   }
 
+  /* unsigned, so that a power of two makes no division */
+  static __device__ __forceinline__ unsigned slot_of(int i)
+  {
+    return (unsigned)i % C::stages;
+  }
+  static __device__ __forceinline__ int parity_of(int i)
+  {
+    return (unsigned)i / C::stages & 1;
+  }
+
   __device__ __forceinline__ const T *first(int i) const
   {
-    return (const T *)(slots + i % C::stages * C::stage);
+    return (const T *)(slots + slot_of(i) * C::stage);
   }
   __device__ __forceinline__ const T *second(int i) const
   {
@@ -161,10 +171,10 @@ template <typename T, typename C> struct tile_ring {
   __device__ __forceinline__ void fill(int i)
   {
     if (threadIdx.x == 0 && i < tiles) {
-      const int slot = i % C::stages;
+      const unsigned slot = slot_of(i);
 
       if (i >= C::stages)
-        barrier_wait(&empty[slot], (i / C::stages - 1) & 1);
+        barrier_wait(&empty[slot], parity_of(i) ^ 1);
       barrier_expect(&full[slot], C::stage);
       copy_bulk(slots + slot * C::stage, from + (size_t)i * C::stage, C::stage, &full[slot]);
     }
@@ -173,7 +183,7 @@ template <typename T, typename C> struct tile_ring {
 
   __device__ __forceinline__ void wait_for(int i)
   {
-    barrier_wait(&full[i % C::stages], i / C::stages & 1);
+    barrier_wait(&full[slot_of(i)], parity_of(i));
   }
 
   /* this warp is done with tile i: tile i + stages may follow, and one two before that is due */
@@ -181,7 +191,7 @@ template <typename T, typename C> struct tile_ring {
   {
     __syncwarp();
     if (i >= 0 && threadIdx.x % 32 == 0)
-      barrier_arrive(&empty[i % C::stages]);
+      barrier_arrive(&empty[slot_of(i)]);
     fill(i + C::stages - 1);
   }
 };
