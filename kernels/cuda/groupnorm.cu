@@ -1,18 +1,16 @@
 /*
  * Group normalisation over NHWC, with or without SiLU behind it. Formulas: kernels/cpu/groupnorm.c.
  *
- * A thread keeps to one column, the same VEC channels of every pixel that it takes, and to what
- * those channels need in registers. Where all pixels of some groups fit into shared memory, a block
- * holds them there, and one launch does it all. Else blocks over chunks of pixels leave two numbers
- * a group in scratch (fwd: mean and sum of squared deviations of the chunk; bwd: sums of g and
- * g xhat), then every block merges the chunks of its sample, in the same order, and goes on.
+ * Where all pixels of some groups fit into shared memory, one launch does it all: groupnorm_whole.cu.
+ * Else blocks over chunks of pixels leave two numbers a group in scratch (fwd: mean and sum of
+ * squared deviations of the chunk; bwd: sums of g and g xhat), then every block merges the chunks of
+ * its sample, in the same order, and goes on. A thread keeps to one column, and to what its channels
+ * need in registers.
  */
-#include "common.cuh"
+#include "groupnorm.cuh"
 
 enum {
   THREADS = 320,        /* 40, 80, 160 and 320 columns fill them */
-  WHOLE_THREADS = 512,
-  WHOLE_VECTORS = 2560, /* of 16 bytes, of one tensor; two fit into 99 KiB, which all devices have */
   ENOUGH_BLOCKS = 264,
   LEAST_PIXELS = 8,     /* a thread, as every chunk has to be merged */
   FWD_LOADS = 4,        /* pixels that a thread loads at once */
@@ -20,114 +18,7 @@ enum {
   CHUNK_LOADS = 8       /* of what chunks left */
 };
 
-/* how a sample is cut, and how the threads of a block share it */
-struct cut {
-  int columns;        /* of a pixel; of a block's groups where they are held whole */
-  int step;           /* threads of a pixel, which take columns step apart */
-  int lanes;          /* pixels at once */
-  int chunks, pixels; /* of a chunk */
-  int share;          /* threads that add up a group, a power of two */
-  int groups;         /* of a block */
-
-  unsigned threads() const
-  {
-    return (unsigned)(step * lanes + 31) / 32 * 32;
-  }
-};
-
 // ------------------------------------------------------------------ kernels
-
-template <typename T> static __device__ __forceinline__ float sigmoid(float z)
-{
-  if constexpr (sizeof(T) == 4)
-    return 1.0f / (1.0f + expf(-z));
-  else
-    return reciprocal_fast(1.0f + exp2_fast(-1.4426950408889634f * z));
-}
-
-template <typename T> static __device__ __forceinline__ float silu_slope(float z)
-{
-  const float p = sigmoid<T>(z);
-
-  return p * (1.0f + z * (1.0f - p));
-}
-
-/* to shared memory, aligned where VEC is a multiple of four */
-template <int VEC> static __device__ __forceinline__ void keep_floats(float *p, const float (&f)[VEC])
-{
-  if constexpr (VEC % 4 == 0) {
-#pragma unroll
-    for (int i = 0; i < VEC / 4; i++)
-      ((float4 *)p)[i] = float4{ f[4 * i], f[4 * i + 1], f[4 * i + 2], f[4 * i + 3] };
-  } else {
-#pragma unroll
-    for (int i = 0; i < VEC; i++)
-      p[i] = f[i];
-  }
-}
-
-/* what each channel from first on finds in a table of groups */
-template <int VEC>
-static __device__ __forceinline__ void spread(float (&f)[VEC], const float *of_groups, int first,
-                                              int per)
-{
-  int g = first / per, left = per - first % per;
-
-#pragma unroll
-  for (int i = 0; i < VEC; i++) {
-    f[i] = of_groups[g];
-    if (--left == 0) {
-      left = per;
-      g++;
-    }
-  }
-}
-
-template <typename T, int VEC>
-static __device__ __forceinline__ void normalise(float (&f)[VEC], const float (&centre)[VEC],
-                                                 const float (&slope)[VEC], const float (&bias)[VEC],
-                                                 int silu)
-{
-#pragma unroll
-  for (int i = 0; i < VEC; i++)
-    f[i] = (f[i] - centre[i]) * slope[i] + bias[i];
-  if (silu) {
-#pragma unroll
-    for (int i = 0; i < VEC; i++)
-      f[i] *= sigmoid<T>(f[i]);
-  }
-}
-
-/* d becomes its product with the slope of SiLU, and f becomes xhat */
-template <typename T, int VEC>
-static __device__ __forceinline__ void unfold(float (&d)[VEC], float (&f)[VEC],
-                                              const float (&centre)[VEC], const float (&scale)[VEC],
-                                              const float (&weight)[VEC], const float (&bias)[VEC],
-                                              int silu)
-{
-#pragma unroll
-  for (int i = 0; i < VEC; i++)
-    f[i] = (f[i] - centre[i]) * scale[i];
-  if (silu) {
-#pragma unroll
-    for (int i = 0; i < VEC; i++)
-      d[i] = __fmul_rn(d[i], silu_slope<T>(f[i] * weight[i] + bias[i]));
-  }
-}
-
-/*
- * dx in place of what unfold() left. The product is rounded as it was when it was added up: averages
- * cancel it, all of it in a group of one value.
- */
-template <int VEC>
-static __device__ __forceinline__ void fold(float (&d)[VEC], const float (&f)[VEC],
-                                            const float (&scale)[VEC], const float (&weight)[VEC],
-                                            const float (&g_avg)[VEC], const float (&gx_avg)[VEC])
-{
-#pragma unroll
-  for (int i = 0; i < VEC; i++)
-    d[i] = scale[i] * (__fmul_rn(d[i], weight[i]) - g_avg[i] - f[i] * gx_avg[i]);
-}
 
 /* mean and sum of squared deviations of a column of count pixels, by deviations from the first */
 template <typename T, int VEC>
@@ -485,166 +376,6 @@ static __global__ void __launch_bounds__(THREADS, 2)
   }
 }
 
-// --- groups that a block holds whole
-
-/* sums of v by the group of each channel, to out [groups]; part [groups, warps]; all threads call it */
-template <int VEC>
-static __device__ __forceinline__ void group_sums(float *out, float (*part)[WHOLE_THREADS / 32],
-                                                  const float (&v)[VEC], int first, int per, int groups)
-{
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-
-  for (int g = 0; g < groups; g++) {
-    float sum = 0.0f;
-
-#pragma unroll
-    for (int i = 0; i < VEC; i++)
-      sum += (unsigned)(first + i - g * per) < (unsigned)per ? v[i] : 0.0f;
-    sum = warp_sum(sum);
-    if (lane == 0)
-      part[g][warp] = sum;
-  }
-  __syncthreads();
-  for (int g = warp; g < groups; g += warps) {
-    const float sum = warp_sum(lane < warps ? part[g][lane] : 0.0f);
-
-    if (lane == 0)
-      out[g] = sum;
-  }
-  __syncthreads();
-}
-
-template <typename T, int VEC>
-static __global__ void __launch_bounds__(WHOLE_THREADS)
-    groupnorm_whole_fwd_kernel(T *y, float *__restrict__ mean, float *__restrict__ rstd, const T *x,
-                               const float *__restrict__ weight, const float *__restrict__ bias,
-                               ti_groupnorm_shape s, cut a)
-{
-  __shared__ float part[VEC][WHOLE_THREADS / 32], sums[VEC], squares[VEC];
-  const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
-  const int from = blockIdx.x * a.step * VEC, hop = a.lanes * a.step;
-  const int end = lane < a.lanes ? s.hw : 0;
-  const float count = (float)per * s.hw;
-  T *held = (T *)shared_memory() + threadIdx.x * VEC; /* [hw, step, VEC] */
-  float m[VEC], slope[VEC], w[VEC], b[VEC], sum[VEC] = {}, sq[VEC] = {};
-
-  x += (size_t)blockIdx.y * s.hw * s.c + from + first;
-  y += (size_t)blockIdx.y * s.hw * s.c + from + first;
-  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop)
-    copy_async(held + i * VEC, x + (size_t)p * s.c, true);
-  copy_commit();
-  load_floats(w, weight + from + first);
-  load_floats(b, bias + from + first);
-  copy_wait<0>();
-  /* every thread reads its own alone, so no barrier */
-  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
-    float f[VEC];
-
-    load_vector(f, held + i * VEC);
-#pragma unroll
-    for (int j = 0; j < VEC; j++)
-      sum[j] += f[j];
-  }
-  group_sums(sums, part, sum, first, per, a.groups);
-  spread(m, sums, first, per);
-#pragma unroll
-  for (int j = 0; j < VEC; j++)
-    m[j] /= count;
-  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
-    float f[VEC];
-
-    load_vector(f, held + i * VEC);
-#pragma unroll
-    for (int j = 0; j < VEC; j++)
-      sq[j] += (f[j] - m[j]) * (f[j] - m[j]);
-  }
-  group_sums(squares, part, sq, first, per, a.groups);
-  spread(slope, squares, first, per);
-#pragma unroll
-  for (int j = 0; j < VEC; j++)
-    slope[j] = 1.0f / sqrtf(slope[j] / count + s.eps) * w[j];
-  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
-    float f[VEC];
-
-    load_vector(f, held + i * VEC);
-    normalise<T>(f, m, slope, b, s.silu);
-    store_vector(y + (size_t)p * s.c, f);
-  }
-  if ((int)threadIdx.x < a.groups) {
-    const int at = blockIdx.y * s.groups + blockIdx.x * a.groups + threadIdx.x;
-
-    mean[at] = sums[threadIdx.x] / count;
-    rstd[at] = 1.0f / sqrtf(squares[threadIdx.x] / count + s.eps);
-  }
-}
-
-template <typename T, int VEC>
-static __global__ void __launch_bounds__(WHOLE_THREADS)
-    groupnorm_whole_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
-                               const float *__restrict__ mean, const float *__restrict__ rstd,
-                               const float *__restrict__ weight, const float *__restrict__ bias,
-                               ti_groupnorm_shape s, cut a)
-{
-  __shared__ float part[VEC][WHOLE_THREADS / 32], g_sums[VEC], gx_sums[VEC];
-  const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
-  const int from = blockIdx.x * a.step * VEC, hop = a.lanes * a.step;
-  const int end = lane < a.lanes ? s.hw : 0, at = blockIdx.y * s.groups + blockIdx.x * a.groups;
-  const float count = (float)per * s.hw;
-  /* [hw, step, VEC] each */
-  T *x_held = (T *)shared_memory() + threadIdx.x * VEC;
-  T *dy_held = x_held + s.hw * a.step * VEC;
-  float m[VEC], r[VEC], w[VEC], b[VEC], g[VEC] = {}, gx[VEC] = {};
-
-  x += (size_t)blockIdx.y * s.hw * s.c + from + first;
-  dy += (size_t)blockIdx.y * s.hw * s.c + from + first;
-  dx += (size_t)blockIdx.y * s.hw * s.c + from + first;
-  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
-    copy_async(x_held + i * VEC, x + (size_t)p * s.c, true);
-    copy_async(dy_held + i * VEC, dy + (size_t)p * s.c, true);
-  }
-  copy_commit();
-  load_floats(w, weight + from + first);
-  load_floats(b, bias + from + first);
-  spread(m, mean + at, first, per);
-  spread(r, rstd + at, first, per);
-  copy_wait<0>();
-  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
-    float f[VEC], d[VEC];
-
-    load_vector(f, x_held + i * VEC);
-    load_vector(d, dy_held + i * VEC);
-    unfold<T>(d, f, m, r, w, b, s.silu);
-#pragma unroll
-    for (int j = 0; j < VEC; j++) {
-      g[j] += d[j];
-      gx[j] += d[j] * f[j];
-    }
-  }
-#pragma unroll
-  for (int j = 0; j < VEC; j++) {
-    g[j] = __fmul_rn(g[j], w[j]);
-    gx[j] *= w[j];
-  }
-  group_sums(g_sums, part, g, first, per, a.groups);
-  group_sums(gx_sums, part, gx, first, per, a.groups);
-  spread(g, g_sums, first, per);
-  spread(gx, gx_sums, first, per);
-#pragma unroll
-  for (int j = 0; j < VEC; j++) {
-    g[j] /= count;
-    gx[j] /= count;
-  }
-  for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
-    float f[VEC], d[VEC];
-
-    load_vector(f, x_held + i * VEC);
-    load_vector(d, dy_held + i * VEC);
-    unfold<T>(d, f, m, r, w, b, s.silu);
-    fold(d, f, r, w, g, gx);
-    store_vector(dx + (size_t)p * s.c, d);
-  }
-}
-
 // ------------------------------------------------------------------ launchers
 
 static int most_chunks(const ti_groupnorm_shape *s)
@@ -671,24 +402,6 @@ static cut chunks_of(const ti_groupnorm_shape *s, int count)
   return a;
 }
 
-/* false: a block cannot hold all pixels of as many groups as make up whole vectors */
-static bool is_whole(cut *a, const ti_groupnorm_shape *s, int count)
-{
-  const int per = s->c / s->groups;
-
-  *a = cut{};
-  a->groups = 1;
-  while (a->groups * per % count)
-    a->groups++;
-  a->columns = a->step = a->groups * per / count;
-  if (count == 1 || a->columns > WHOLE_THREADS || (size_t)s->hw * a->columns > WHOLE_VECTORS)
-    return false;
-  const size_t turns = ti_ceil_div(s->hw, WHOLE_THREADS / a->columns);
-
-  a->lanes = (int)ti_ceil_div(s->hw, turns);
-  return true;
-}
-
 /* 16-byte vectors of values, or single ones */
 template <typename T> static int is_vector(const ti_groupnorm_shape *s, const void *a,
                                            const void *b, const void *c)
@@ -711,15 +424,9 @@ static textinv_status fwd(ti_exec *e, T *y, float *mean, float *rstd, const T *x
                           const float *weight, const float *bias, const ti_groupnorm_shape *s)
 {
   float2 *scratch = (float2 *)e->scratch;
-  textinv_status status;
-  cut a;
-
-  if (is_whole(&a, s, VEC))
-    return launch(e, "groupnorm_whole_fwd", groupnorm_whole_fwd_kernel<T, VEC>,
-                  dim3((unsigned)(s->groups / a.groups), (unsigned)s->n), a.threads(),
-                  (size_t)s->hw * a.columns * VEC * sizeof(T), y, mean, rstd, x, weight, bias, *s, a);
-  a = chunks_of(s, VEC);
+  const cut a = chunks_of(s, VEC);
   const dim3 grid((unsigned)a.chunks, (unsigned)s->n);
+  textinv_status status;
 
   status = launch(e, "groupnorm_chunk", groupnorm_chunk_kernel<T, VEC>, grid, a.threads(),
                   2 * (size_t)a.lanes * s->c * sizeof(float), scratch, x, *s, a);
@@ -735,16 +442,9 @@ static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const floa
                           const ti_groupnorm_shape *s)
 {
   float2 *scratch = (float2 *)e->scratch;
-  textinv_status status;
-  cut a;
-
-  if (is_whole(&a, s, VEC))
-    return launch(e, "groupnorm_whole_bwd", groupnorm_whole_bwd_kernel<T, VEC>,
-                  dim3((unsigned)(s->groups / a.groups), (unsigned)s->n), a.threads(),
-                  2 * (size_t)s->hw * a.columns * VEC * sizeof(T), dx, dy, x, mean, rstd, weight, bias,
-                  *s, a);
-  a = chunks_of(s, VEC);
+  const cut a = chunks_of(s, VEC);
   const dim3 grid((unsigned)a.chunks, (unsigned)s->n);
+  textinv_status status;
 
   status = launch(e, "groupnorm_bwd_chunk", groupnorm_bwd_chunk_kernel<T, VEC>, grid, a.threads(),
                   2 * (size_t)a.lanes * s->c * sizeof(float), scratch, dy, x, mean, rstd, weight, bias,
@@ -768,10 +468,13 @@ extern "C" textinv_status ti_cuda_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void
 
   if (status < 0)
     return status;
-  TI_WITH_DTYPE(dtype, return is_vector<T>(s, x, y, y)
-                                  ? fwd<T, lanes<T>::count>(e, (T *)y, mean, rstd, (const T *)x,
-                                                            weight, bias, s)
-                                  : fwd<T, 1>(e, (T *)y, mean, rstd, (const T *)x, weight, bias, s));
+  TI_WITH_DTYPE(dtype,
+                const int wide = is_vector<T>(s, x, y, y);
+                if (wide && ti_cuda_groupnorm_is_whole(dtype, s))
+                  return ti_cuda_groupnorm_whole_fwd(e, dtype, y, mean, rstd, x, weight, bias, s);
+                return wide ? fwd<T, lanes<T>::count>(e, (T *)y, mean, rstd, (const T *)x, weight,
+                                                      bias, s)
+                            : fwd<T, 1>(e, (T *)y, mean, rstd, (const T *)x, weight, bias, s));
 }
 
 extern "C" textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx,
@@ -783,10 +486,12 @@ extern "C" textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void
 
   if (status < 0)
     return status;
-  TI_WITH_DTYPE(dtype, return is_vector<T>(s, x, dy, dx)
-                                  ? bwd<T, lanes<T>::count>(e, (T *)dx, (const T *)dy,
-                                                            (const T *)x, mean, rstd, weight, bias,
-                                                            s)
-                                  : bwd<T, 1>(e, (T *)dx, (const T *)dy, (const T *)x, mean, rstd,
-                                              weight, bias, s));
+  TI_WITH_DTYPE(dtype,
+                const int wide = is_vector<T>(s, x, dy, dx);
+                if (wide && ti_cuda_groupnorm_is_whole(dtype, s))
+                  return ti_cuda_groupnorm_whole_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias, s);
+                return wide ? bwd<T, lanes<T>::count>(e, (T *)dx, (const T *)dy, (const T *)x, mean,
+                                                      rstd, weight, bias, s)
+                            : bwd<T, 1>(e, (T *)dx, (const T *)dy, (const T *)x, mean, rstd, weight,
+                                        bias, s));
 }
