@@ -97,29 +97,33 @@ TI_SIMD_INLINE ti_vec softmax_lanes(float *p, ti_vec *m, ti_vec *l, int keys,
                                     const ti_attention_shape *s, int q, int from)
 {
   const ti_vec minus = ti_set(-INFINITY), k = ti_set(ti_score_scale(s));
-  ti_vec max = *m, sum = ti_set(0.0f), scale, shift;
+  ti_vec max = *m, odd_max = max, scale, shift, sum[2] = { ti_set(0.0f), ti_set(0.0f) };
 
-  for (int j = 0; j < keys; j++) {
-    if (s->causal)
-      ti_put(p + j * TI_QUERIES,
-             ti_select(ti_sees(s, q, from + j), ti_get(p + j * TI_QUERIES), minus));
-    max = ti_max(max, ti_get(p + j * TI_QUERIES));
-  }
-  if (keys % TI_PER_LANE)
+  /* two and two keys, for the chains of maxima and sums are what takes time */
+  if (keys % 2)
     ti_put(p + keys * TI_QUERIES, minus);
+  for (int j = 0; s->causal && j < keys; j++)
+    ti_put(p + j * TI_QUERIES,
+           ti_select(ti_sees(s, q, from + j), ti_get(p + j * TI_QUERIES), minus));
+  for (int j = 0; j < keys; j += 2) {
+    max = ti_max(max, ti_get(p + j * TI_QUERIES));
+    odd_max = ti_max(odd_max, ti_get(p + (j + 1) * TI_QUERIES));
+  }
+  max = ti_max(max, odd_max);
   shift = ti_set(0.0f) - k * max;
-  for (int j = 0; j < keys; j += TI_PER_LANE) {
-    ti_vec x[TI_PER_LANE];
+  for (int j = 0; j < keys; j += 2) {
+    ti_vec x[2];
 
     TI_UNROLL
-    for (int i = 0; i < TI_PER_LANE; i++) {
+    for (int i = 0; i < 2; i++) {
       x[i] = ti_exp2(ti_fma(ti_get(p + (j + i) * TI_QUERIES), k, shift));
-      sum += x[i];
+      sum[i] += x[i];
     }
-    ti_put(p + ti_depth(j) * TI_QUERIES, ti_operand(x));
+    for (int i = 0; i < 2; i += TI_PER_LANE)
+      ti_put(p + ti_depth(j + i) * TI_QUERIES, ti_operand(x + i));
   }
   scale = ti_exp2(ti_fma(*m, k, shift));
-  *l = ti_fma(*l, scale, sum);
+  *l = ti_fma(*l, scale, sum[0] + sum[1]);
   *m = max;
   return scale;
 }
