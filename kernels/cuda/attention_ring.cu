@@ -7,7 +7,8 @@
  */
 #include "attention_ring.cuh"
 
-template <int D> struct ring_fwd : ring_shape<D, 2, D == 48 ? 80 : D == 64 ? 64 : 48, 2, 4> {};
+/* as many keys as registers allow; a slot is filled two steps after its last use */
+template <int D> struct ring_fwd : ring_shape<D, 2, D == 48 ? 80 : D == 64 ? 64 : 48, 2, 6> {};
 
 // ------------------------------------------------------------------ kernels
 
