@@ -254,21 +254,24 @@ static __global__ void __launch_bounds__(THREADS, 2) gemm_kernel(gemm_buffers io
     unsigned char *to = shared + step % GEMM_STAGES * STAGE;
     const int k = begin + step * GEMM_BK;
 
-    if (VEC)
-      return load_wide(to, k);
+    if (VEC) {
+      load_wide(to, k);
+    } else {
 #pragma unroll
-    for (int i = 0; i < A_ROWS; i++)
-      load_a<T, BWD>(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4), a, p, rows[VEC ? 0 : i],
-                     k + thread % 4 * 8, end);
+      for (int i = 0; i < A_ROWS; i++)
+        load_a<T, BWD>(to + k_tile_at(thread / 4 + i * (THREADS / 4), thread % 4), a, p,
+                       rows[VEC ? 0 : i], k + thread % 4 * 8, end);
 #pragma unroll
-    for (int i = 0; i < B_CHUNKS; i++) {
-      const int j = thread + i * THREADS;
+      for (int i = 0; i < B_CHUNKS; i++) {
+        const int j = thread + i * THREADS;
 
-      if (BWD)
-        load_b<T, BWD>(to + A_BYTES + n_tile_at<BN>(j / (BN / 8), j % (BN / 8)), b, p,
-                       n0 + j % (BN / 8) * 8, k + j / (BN / 8), end);
-      else
-        load_b<T, BWD>(to + A_BYTES + k_tile_at(j / 4, j % 4), b, p, n0 + j / 4, k + j % 4 * 8, end);
+        if (BWD)
+          load_b<T, BWD>(to + A_BYTES + n_tile_at<BN>(j / (BN / 8), j % (BN / 8)), b, p,
+                         n0 + j % (BN / 8) * 8, k + j / (BN / 8), end);
+        else
+          load_b<T, BWD>(to + A_BYTES + k_tile_at(j / 4, j % 4), b, p, n0 + j / 4, k + j % 4 * 8,
+                         end);
+      }
     }
   };
 
@@ -392,10 +395,13 @@ static void gemm_split(gemm_problem *p, ti_dtype dtype, int multiprocessors)
 {
   const size_t tiles = ti_ceil_div((size_t)p->m, 64) * ti_ceil_div((size_t)p->n, 64);
   const size_t steps = ti_ceil_div((size_t)p->k, GEMM_BK);
+  /* blocks that a multiprocessor has at once; more where a block has little to multiply */
+  const size_t blocks = p->n <= 32 ? 4 : 2;
   size_t splits = 1;
 
-  if (dtype != TI_F32 && !gemm_is_large(p, multiprocessors) && tiles < (size_t)multiprocessors) {
-    splits = 2 * (size_t)multiprocessors / tiles;
+  if (dtype != TI_F32 && !gemm_is_large(p, multiprocessors) &&
+      tiles < blocks / 2 * (size_t)multiprocessors) {
+    splits = blocks * (size_t)multiprocessors / tiles;
     if (splits > steps / 8) /* a split below 256 values of k does not pay */
       splits = steps / 8;
     if (splits > GEMM_MAX_SPLITS)
