@@ -23,8 +23,8 @@ int ti_cuda_attention_splits(const ti_attention_shape *s);
 
 /*
  * On tensor cores: attention_mma.cu, attention_mma_bwd.cu, of Hopper: attention_hopper.cu,
- * attention_hopper_bwd.cu for heads of 64 at most, attention_ring.cu, attention_ring_bwd.cu for long
- * sequences; any shape: attention.cu. Backward: dq, dk and dv or their parts; delta is there.
+ * attention_hopper_bwd.cu for heads of 64 at most, attention_ring.cu, attention_ring_bwd.cu for
+ * long sequences; any shape: attention.cu. Backward: dq, dk and dv or their parts; delta is there.
  */
 textinv_status ti_cuda_attention_mma(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                      const ti_attention_shape *s);
@@ -38,8 +38,8 @@ textinv_status ti_cuda_attention_hopper_bwd(ti_exec *e, ti_dtype dtype, const at
 /* whether attention_ring*.cu take it on Hopper, and the scratch that they need, behind delta */
 static inline int ti_cuda_attention_is_long(ti_dtype dtype, const ti_attention_shape *s)
 {
-  return dtype != TI_F32 && !s->causal && s->tq >= 256 && s->tk >= 256 && s->d >= 40 && s->d <= 80 &&
-         s->d % 8 == 0;
+  return dtype != TI_F32 && !s->causal && s->tq >= 256 && s->tk >= 256 && s->d >= 40 &&
+         s->d <= 80 && s->d % 8 == 0;
 }
 
 size_t ti_cuda_attention_ring_scratch(const ti_attention_shape *s);

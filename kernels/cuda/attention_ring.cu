@@ -1,6 +1,6 @@
 /*
- * Attention of long sequences on Hopper, forward: attention_ring.cuh. A warpgroup owns 64 queries of
- * one head; the warpgroups of a block share the tiles of keys and values.
+ * Attention of long sequences on Hopper, forward: attention_ring.cuh. A warpgroup owns 64 queries
+ * of one head; the warpgroups of a block share the tiles of keys and values.
  *
  * The scores of the next tile and the product with this tile's values start together, so that the
  * tensor cores have work while this warpgroup waits for the first of the two.

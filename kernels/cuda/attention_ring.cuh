@@ -1,18 +1,18 @@
 /*
  * Attention of long sequences on Hopper: what its passes share.
  *
- * A first kernel packs what the passes walk over, keys and values or queries and do, into what a step
- * needs: [n heads, steps, 2, D / 8, rows, 8], the planes of attention_hopper.cuh. So one instruction
- * of one thread brings a step's tiles, in whole lines, and no warp copies 16 bytes at a time: those
- * copies took as long as all else. Tiles pass through a ring of slots. The warpgroups of a block wait
- * for a full slot and say when they are done with it, but never for each other, so that the softmax of
- * one runs beside the products of others.
+ * A first kernel packs what the passes walk over, keys and values or queries and do, into what a
+ * step needs: [n heads, steps, 2, D / 8, rows, 8], the planes of attention_hopper.cuh. So one
+ * instruction of one thread brings a step's tiles, in whole lines, and no warp copies 16 bytes at a
+ * time: those copies took as long as all else. Tiles pass through a ring of slots. The warpgroups
+ * of a block wait for a full slot and say when they are done with it, but never for each other, so
+ * that the softmax of one runs beside the products of others.
  *
  * What a block keeps, its 64 rows a warpgroup, lies in registers as first operands.
  *
- * Heads of 40 are sums over 48 columns, the last eight of which are spare (D == 48). Keys and values
- * have ones there. So the product with values makes the sum of p as well, and -lse / scale and
- * -delta in three parts beside queries and do make the products of the backward pass exact
+ * Heads of 40 are sums over 48 columns, the last eight of which are spare (D == 48). Keys and
+ * values have ones there. So the product with values makes the sum of p as well, and -lse / scale
+ * and -delta in three parts beside queries and do make the products of the backward pass exact
  * differences: no value is loaded or subtracted for an element.
  */
 #ifndef TI_CUDA_ATTENTION_RING_CUH
@@ -21,10 +21,11 @@
 #include "attention_hopper.cuh"
 
 /*
- * Heads of D columns; warpgroups of a block, rows of a step, blocks of a multiprocessor, slots; whether
- * a step brings lse and delta of its rows too.
+ * Heads of D columns; warpgroups of a block, rows of a step, blocks of a multiprocessor, slots;
+ * whether a step brings lse and delta of its rows too.
  */
-template <int D, int GROUPS, int STEP, int BLOCKS, int STAGES, bool SUMS = false> struct ring_shape {
+template <int D, int GROUPS, int STEP, int BLOCKS, int STAGES, bool SUMS = false>
+struct ring_shape {
   static const int d = D, groups = GROUPS, step = STEP, blocks = BLOCKS, stages = STAGES;
   static const int threads = GROUPS * TI_WARPGROUP, rows = GROUPS * 64;
   static const int columns = D == 48 ? 40 : D; /* of a gradient */
@@ -83,8 +84,8 @@ template <typename T> static __device__ __forceinline__ uint2 three_ones()
 
 /* rows row and row + 8 of [count, stride] as a first operand, zeros outside */
 template <typename T, int D>
-static __device__ __forceinline__ void load_operand(uint32_t (&f)[D / 16][4], const T *from, int row,
-                                                    int count, int stride, int d)
+static __device__ __forceinline__ void load_operand(uint32_t (&f)[D / 16][4], const T *from,
+                                                    int row, int count, int stride, int d)
 {
 #pragma unroll
   for (int i = 0; i < D / 4; i++) {
@@ -210,7 +211,8 @@ static __global__ void attention_pack_kernel(attention_buffers io, ti_attention_
   const int first = blockIdx.x * job.rows, tiles = (job.tokens + job.rows - 1) / job.rows;
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
   const T *from = (const T *)job.from + (size_t)n * job.tokens * job.stride + head * s.d;
-  unsigned char *stage = (unsigned char *)job.to + ((size_t)blockIdx.y * tiles + blockIdx.x) * job.stage;
+  unsigned char *stage =
+      (unsigned char *)job.to + ((size_t)blockIdx.y * tiles + blockIdx.x) * job.stage;
 
   if (first >= job.tokens)
     return;
@@ -264,8 +266,8 @@ static void add_jobs(pack_job *jobs, void *to, int tokens, const void *first, in
 }
 
 template <typename T, int D>
-static textinv_status pack_tiles(ti_exec *e, const attention_buffers *b, const ti_attention_shape *s,
-                                 const pack_jobs &jobs, int count)
+static textinv_status pack_tiles(ti_exec *e, const attention_buffers *b,
+                                 const ti_attention_shape *s, const pack_jobs &jobs, int count)
 {
   size_t tiles = 1;
 

@@ -1,6 +1,6 @@
 /*
- * Attention of long sequences on Hopper, backward: attention_ring.cuh. One kernel walks over keys for
- * dq, one over queries for dk and dv, as in attention_mma_bwd.cu. A warpgroup owns 64 rows.
+ * Attention of long sequences on Hopper, backward: attention_ring.cuh. One kernel walks over keys
+ * for dq, one over queries for dk and dv, as in attention_mma_bwd.cu. A warpgroup owns 64 rows.
  *
  * The products that the next step begins with start as soon as this one has used their registers,
  * before the products that end it: when the next step waits for the scores, these are done, and the
@@ -17,7 +17,7 @@ template <int D> struct ring_dkv : ring_shape<D, D == 48 ? 3 : 2, D == 48 ? 48 :
 
 /*
  * Scores and do v of a tile of keys to ds. Under way: x, then dp, then perhaps a product whose
- * operand ds still is; nothing is behind. sums: log2 of the softmax's divisor and delta, of two rows.
+ * operand ds still is. sums: log2 of the softmax's divisor and delta, of two rows.
  */
 template <typename T, int KEYS, int N, bool FOLDED>
 static __device__ __forceinline__ void dq_elements(float (&x)[KEYS / 2], float (&dp)[KEYS / 2],
@@ -56,7 +56,8 @@ static __device__ __forceinline__ void dq_elements(float (&x)[KEYS / 2], float (
  * each eight.
  */
 template <typename T, int QUERIES, bool FOLDED>
-static __device__ __forceinline__ void dkv_elements(float (&x)[QUERIES / 2], float (&dp)[QUERIES / 2],
+static __device__ __forceinline__ void dkv_elements(float (&x)[QUERIES / 2],
+                                                    float (&dp)[QUERIES / 2],
                                                     uint32_t (&p)[QUERIES / 16][4],
                                                     uint32_t (&ds)[QUERIES / 16][4],
                                                     const float4 *sums, float scale)
@@ -259,6 +260,7 @@ size_t ti_cuda_attention_ring_bwd_scratch(const ti_attention_shape *s)
 textinv_status ti_cuda_attention_ring_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                           const ti_attention_shape *s, void *scratch)
 {
-  TI_WITH_DTYPE_16(dtype, TI_WITH_RING_HEAD(s->d, return (ring_backward<T, ring_dq<D>, ring_dkv<D> >(
-                                                      e, b, s, scratch))));
+  TI_WITH_DTYPE_16(dtype,
+                   TI_WITH_RING_HEAD(s->d, return (ring_backward<T, ring_dq<D>, ring_dkv<D> >(
+                                               e, b, s, scratch))));
 }
