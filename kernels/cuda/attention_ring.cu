@@ -7,8 +7,9 @@
  */
 #include "attention_ring.cuh"
 
-/* as many keys as registers allow; a slot is filled two steps after its last use */
-template <int D> struct ring_fwd : ring_shape<D, 2, D == 48 ? 80 : D == 64 ? 64 : 48, 2, 6> {};
+/* as many keys as registers allow; heads of 40: four warpgroups on one ring, not two on each of two */
+template <int D> struct ring_fwd : ring_shape<D, 2, D == 64 ? 64 : 48, 2, 6> {};
+template <> struct ring_fwd<48> : ring_shape<48, 4, 80, 1, 6> {};
 
 // ------------------------------------------------------------------ kernels
 

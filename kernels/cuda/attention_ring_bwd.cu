@@ -8,8 +8,9 @@
  */
 #include "attention_ring.cuh"
 
-template <int D> struct ring_dq : ring_shape<D, D == 48 ? 3 : 2, 64, 1, 8> {};
-template <int D> struct ring_dkv : ring_shape<D, D == 48 ? 3 : 2, D == 48 ? 48 : 64, 1, 8, true> {};
+template <int D> struct ring_dq : ring_shape<D, 2, D == 48 ? 96 : 64, 1, 8> {};
+template <> struct ring_dq<64> : ring_shape<64, 2, 80, 1, 4> {};
+template <int D> struct ring_dkv : ring_shape<D, 2, D == 48 ? 96 : 64, 1, 8, true> {};
 
 // ------------------------------------------------------------------ kernels
 
