@@ -133,11 +133,14 @@ def write(size, pipe, out):
 def restore(size, folder):
   """an exported folder becomes the state that training goes on from, without its moments"""
   pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+  if tuple(pipe.unet.config.block_out_channels) != SIZES[size]["unet"]:
+    print(f"{folder} is of another size than {size!r}: training starts from nothing")
+    return
   target = common.state_dir(size, "tokenizer")
   for name in os.listdir(os.path.join(folder, "tokenizer")):
     shutil.copy(os.path.join(folder, "tokenizer", name), target)
   for stage, nets in (("vae", [pipe.vae]), ("unet", [pipe.unet, pipe.text_encoder])):
-    state = dict(average=[n.state_dict() for n in nets], step=0, samples=0, seconds=0.0)
+    state = dict(average=[n.half().state_dict() for n in nets], step=0, samples=0, seconds=0.0)
     for name in ("start.pt", "best.pt"):
       common.save(state, os.path.join(common.state_dir(size, stage), name))
   channels, scale = pipe.vae.config.latent_channels, pipe.vae.config.scaling_factor

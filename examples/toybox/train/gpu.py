@@ -1,7 +1,8 @@
 """
 The shipped size on a borrowed GPU: pieces of some minutes that go on where the last one stopped.
 
-    python gpu.py pack                     here: collects build/toybox-gpu, at most 50 MB
+    python gpu.py pack [--go-on]           here: collects build/toybox-gpu, 38 MB; --go-on adds the
+                                           weights of models/toybox (58 MB) to go on from
     python gpu.py piece --minutes 9        there, once a piece; --last with the last one
     python gpu.py home FILES...            here: puts what came back in its place
 
@@ -69,6 +70,15 @@ def pack_diffusers(out):
   os.remove(wheel)
 
 
+def pack_weights(size, model):
+  """an exported folder as the parts that a piece goes on from"""
+  run("export.py", "--size", size, "--out", model, "--restore")
+  weights = os.path.join(FOLDER, "weights")
+  shutil.rmtree(weights, ignore_errors=True)
+  os.makedirs(weights)
+  bring_out(size, weights, ["vae", "unet"])
+
+
 def pack(size, lpips):
   """world, vocabulary, and what such a machine lacks; the programs travel with the source"""
   import torch
@@ -124,13 +134,12 @@ def bring_out(size, out, stages):
     for stage in stages:
       folder = common.state_dir(size, stage)
       last = os.path.join(folder, "last.pt")
-      if not os.path.exists(last):
-        continue
-      state = torch.load(last, map_location="cpu", weights_only=True)
-      small = {k: state[k] for k in ("step", "samples", "seconds")}
-      small["average"] = [{k: v.half() if v.is_floating_point() else v for k, v in net.items()}
-                          for net in state["average"]]
-      torch.save(small, os.path.join(folder, "start.pt"))
+      if os.path.exists(last):
+        state = torch.load(last, map_location="cpu", weights_only=True)
+        small = {k: state[k] for k in ("step", "samples", "seconds")}
+        small["average"] = [{k: v.half() if v.is_floating_point() else v for k, v in net.items()}
+                            for net in state["average"]]
+        torch.save(small, os.path.join(folder, "start.pt"))
       for name in ("start.pt", "curve.csv", "latents.json"):
         if os.path.exists(os.path.join(folder, name)):
           tar.add(os.path.join(folder, name), f"{size}/{stage}/{name}")
@@ -226,6 +235,7 @@ if __name__ == "__main__":
   parser.add_argument("--cores", type=int, default=max(1, os.cpu_count() - 3))
   parser.add_argument("--shards", type=int, default=240)
   parser.add_argument("--bring-compiled", action="store_true")
+  parser.add_argument("--go-on", action="store_true")
   parser.add_argument("--stages", default=STAGES)
   parser.add_argument("--out", default=os.environ.get("OUT", os.path.join(FOLDER, "out")))
   parser.add_argument("--lpips", default=os.path.join(
@@ -233,6 +243,8 @@ if __name__ == "__main__":
   a = parser.parse_intermixed_args()
   if a.what == "pack":
     pack(a.size, a.lpips)
+    if a.go_on:
+      pack_weights(a.size, os.path.join(common.ROOT, "models", "toybox"))
   elif a.what == "piece":
     os.makedirs(a.out, exist_ok=True)
     piece(a.size, a.minutes, a.last, a.out, a.cores, a.shards,
