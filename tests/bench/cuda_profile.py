@@ -24,7 +24,8 @@ import torch
 import models
 import textinv_ctypes as ti
 
-WARM, SIDE = 3, 8  # steps before those that count; pixels of a latent
+# steps before those that count; pixels of a latent; steps that run when a training step's loss is told
+WARM, SIDE, AHEAD = 3, 8, 1
 DTYPES = {'bf16': ti.TEXTINV_BF16, 'f16': ti.TEXTINV_F16, 'f32': ti.TEXTINV_F32}
 
 
@@ -44,10 +45,10 @@ def class_of(kernel):
 
 
 class Profile:
-    """A progress callback that records the steps of a phase from step WARM on."""
+    """A progress callback that records the steps of a phase from step WARM on; ahead: steps that the device has begun then."""
 
-    def __init__(self, phase, steps):
-        self.phase, self.last, self.steps = phase, WARM + steps, steps
+    def __init__(self, phase, steps, ahead=0):
+        self.phase, self.last, self.steps = phase, WARM + ahead + steps, steps
         self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
 
     def __call__(self, progress):
@@ -130,10 +131,10 @@ def main():
     pixels = options.size * SIDE
     picture = ti.Images(session, np.random.default_rng(0).integers(0, 256, (1, pixels, pixels, 3), np.uint8))
     for batch in map(int, options.batches.split(',') if 'train' in options.tasks else []):
-        profile, embeddings = Profile('train', options.steps), ti.Embeddings(session)
+        profile, embeddings = Profile('train', options.steps, AHEAD), ti.Embeddings(session)
         embeddings.add(model, '<toy>', 'cat')
         session.invert(model, embeddings, [{'placeholder': '<toy>', 'pictures': [picture]}], batch=batch,
-                       steps=WARM + options.steps, resolution=pixels, progress=profile)
+                       steps=profile.last, resolution=pixels, progress=profile)
         embeddings.free()
         told('steps are recorded')
         profile.show(f'training step, batch {batch}', options.rows)
