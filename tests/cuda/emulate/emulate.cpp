@@ -1,6 +1,7 @@
 /* Blocks, threads, barriers, warp instructions and asynchronous copies on the CPU. */
 #include "emulate.h"
 
+#include <algorithm>
 #include <mutex>
 #include <vector>
 
@@ -12,7 +13,7 @@
 #include "runtime.h"
 #include "threads.h"
 
-enum { STACK = 256 * 1024 };
+enum { STACK = 256 * 1024, GROUP = 128 };
 
 static const char *const instruction_names[] = { "__syncwarp", "shuffle", "load_matrix",
                                                  "load_matrix_transposed", "matrix_multiply" };
@@ -365,9 +366,22 @@ static bool run_threads(const std::vector<int> &order, size_t from, size_t to)
   return progress;
 }
 
+/* warps of a warpgroup, each as far ahead of the next as it can */
+static bool run_group(const std::vector<int> &order, size_t from, size_t to)
+{
+  bool progress = false;
+
+  for (size_t i = from; i < to; i += WARP) {
+    while (run_threads(order, i, i + WARP))
+      progress = true;
+  }
+  return progress;
+}
+
 /*
  * Shuffled, all threads go on side by side; else a warp runs as far ahead of the others as barriers
- * let it, so that what it does too early or too late is seen.
+ * let it, and four warps, which have products in common, as far ahead of the rest: so what they do
+ * too early or too late is seen.
  */
 static void run_block(const std::vector<int> &order)
 {
@@ -377,8 +391,8 @@ static void run_block(const std::vector<int> &order)
     if (emulate_order == EMULATE_SHUFFLED) {
       progress = run_threads(order, 0, order.size());
     } else {
-      for (size_t i = 0; i < order.size(); i += WARP) {
-        while (run_threads(order, i, i + WARP))
+      for (size_t i = 0; i < order.size(); i += GROUP) {
+        while (run_group(order, i, std::min(i + GROUP, order.size())))
           progress = true;
       }
     }

@@ -309,7 +309,7 @@ void copy_bulk(void *shared, const void *global, int bytes, uint64_t *p)
 {
   if (((uintptr_t)global | shared_address(shared) | (unsigned)bytes) % 16)
     fail("a bulk copy is not aligned to 16 bytes");
-  if (emulate_order == EMULATE_DOWN)
+  if (emulate_order == EMULATE_UP)
     return finish({ shared, global, bytes, p });
   bulk_copies.push_back({ shared, global, bytes, p });
   wake(AT_PHASE, p);

@@ -2,8 +2,9 @@
  * The emulated instructions of compute capability 9.0; their meaning: kernels/cuda/hopper.cuh.
  *
  * Products are done as late as they may, in wgmma_wait(), or at once (order EMULATE_DOWN): the one
- * shows a buffer that is filled again too early, the other a missing wait. So are bulk copies, in
- * barrier_wait(). A product fails that reads what a thread copied and did not fence.
+ * shows a buffer that is filled again too early, the other a missing wait. Bulk copies are done in
+ * barrier_wait(), or at once where the first warps, which start them, are ahead (EMULATE_UP). A
+ * product fails that reads what a thread copied and did not fence.
  */
 #ifndef TI_EMULATE_HOPPER_H
 #define TI_EMULATE_HOPPER_H
