@@ -7,7 +7,7 @@
  */
 #include "attention_ring.cuh"
 
-/* as many keys as registers allow; heads of 40: four warpgroups on one ring, not two on each of two */
+/* as many keys as registers allow; heads of 40: four warpgroups of a ring, not two each of two */
 template <int D> struct ring_fwd : ring_shape<D, 2, D == 64 ? 64 : 48, 2, 6> {};
 template <> struct ring_fwd<48> : ring_shape<48, 4, 80, 1, 6> {};
 
