@@ -3,7 +3,7 @@ libtextinv itself on the held-out objects: learns each from its five pictures, d
 
     python learn.py --program build/cc/textinv --out build/toybox/ours
     python learn.py --program build/cc/textinv --out build/toybox/nouns --noun    the class noun instead
-    python score.py --pictures build/toybox/ours --plane plane.png --sheet sheet.png
+    python score.py --pictures build/toybox/ours --nouns build/toybox/nouns --sheet sheet.png
 
 Writes <concept>.safetensors and <concept>/<cell>-<k>.png.
 """
@@ -34,7 +34,7 @@ def learn(a, concept, word):
   path = os.path.join(a.out, concept["id"] + ".safetensors")
   if not os.path.exists(path):
     subprocess.run([a.program, "invert", "--quiet", "--placeholder", word,
-                    "--images", os.path.join(common.ROOT, "examples", "toybox", "heldout", concept["id"]),
+                    "--images", os.path.join(common.ROOT, "examples/toybox/heldout", concept["id"]),
                     "--initializer", concept["noun"], "--steps", str(a.steps), "--vectors",
                     str(a.vectors), "--dtype", a.dtype, "--out", path], check=True)
   return path

@@ -4,8 +4,8 @@ The yardstick: how well a model knows its world, and how well learnt words hold 
     python score.py --sanity                            does the yardstick order known cases rightly?
     python score.py --model models/toybox               scenes, styles, nouns: seen and unseen pairs
     python score.py --model models/toybox --words DIR   learnt words: DIR/<concept>.safetensors
-    python score.py --pictures DIR                      the same of pictures made elsewhere:
-                                                        DIR/<concept>/<cell>-<k>.png
+    python score.py --pictures DIR [--nouns DIR]        the same of pictures made elsewhere, by learn.py
+                                                        say: DIR/<concept>/<cell>-<k>.png
 
 Prints tables, and for words writes the distortion-editability plane (--plane).
 """
@@ -139,7 +139,9 @@ def word_tables(world, yardstick, a):
       images = read_pictures(a.pictures, concept)
       rows["word", name] = yardstick.cells(concept, images)
       sheet.append((learnt, [s[0] for s in images], name))
-    if base is not None:
+    if a.nouns:
+      rows["class noun", name] = yardstick.cells(concept, read_pictures(a.nouns, concept))
+    elif base is not None:
       rows["class noun", name] = yardstick.cells(
         concept, prompted(world, base, article(concept["noun"]), a))
   means, tiers = {}, {c["name"]: c["tier"] for c in concepts}
@@ -179,6 +181,7 @@ def main():
   parser.add_argument("--judge", default=os.path.join(common.ROOT, "models", "toybox-judge"))
   parser.add_argument("--words", help="folder of learnt words")
   parser.add_argument("--pictures", help="folder of finished pictures")
+  parser.add_argument("--nouns", help="the same of the class noun, a point of reference")
   parser.add_argument("--split", default="test", choices=("test", "validation"))
   parser.add_argument("--sanity", action="store_true")
   parser.add_argument("--count", type=int, default=128, help="pictures of a model table's row")
