@@ -1,28 +1,28 @@
 /*
- * Attention on Hopper, forward, as in attention_mma.cu: a warpgroup owns 64 queries of one head, a
- * block has one or two of them, which share the tiles of keys and values.
+ * Attention on Hopper, forward, for heads of 64 at most, as in attention_mma.cu: a warpgroup owns 64
+ * queries of one head, a block has two of them, which share the tiles of keys and values.
  *
  * A warpgroup's products and its softmax follow each other; the other warpgroups of the
- * multiprocessor (four in all, for heads of 96 at most) keep both units busy meanwhile. The next keys
+ * multiprocessor (four in all) keep both units busy meanwhile. The next keys
  * and values are under way during a tile.
  */
 #include "attention_hopper.cuh"
 
 /* warpgroups of a block, keys of a tile, blocks that share a multiprocessor */
-template <int D> struct hopper_fwd {
-  static const int groups = D > 96 ? 1 : 2, keys = D > 64 ? 64 : 128, blocks = 2;
+struct hopper_fwd {
+  static const int groups = 2, keys = 128, blocks = 2;
   static const int threads = groups * TI_WARPGROUP, rows = groups * 64;
 };
 
 // ------------------------------------------------------------------ kernels
 
 template <typename T, int D, int N>
-static __global__ void __launch_bounds__(hopper_fwd<D>::threads, hopper_fwd<D>::blocks)
+static __global__ void __launch_bounds__(hopper_fwd::threads, hopper_fwd::blocks)
     attention_hopper_fwd_kernel(attention_buffers io, ti_attention_shape s)
 {
 #ifdef TI_HOPPER
-  constexpr int KEYS = hopper_fwd<D>::keys, ROWS = hopper_fwd<D>::rows;
-  constexpr int THREADS = hopper_fwd<D>::threads, STAGE = KEYS * (D + N);
+  constexpr int KEYS = hopper_fwd::keys, ROWS = hopper_fwd::rows;
+  constexpr int THREADS = hopper_fwd::threads, STAGE = KEYS * (D + N);
   T *q_tile = (T *)shared_memory(), *stages = q_tile + ROWS * D;
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
   const int first = blockIdx.x * ROWS, warp = threadIdx.x / 32;
@@ -95,7 +95,7 @@ static __global__ void __launch_bounds__(hopper_fwd<D>::threads, hopper_fwd<D>::
 template <typename T, int D, int N>
 static textinv_status fwd(ti_exec *e, const attention_buffers *b, const ti_attention_shape *s)
 {
-  typedef hopper_fwd<D> of;
+  typedef hopper_fwd of;
   const dim3 grid((unsigned)ti_ceil_div((size_t)s->tq, of::rows), (unsigned)(s->n * s->heads));
   const size_t shared = (of::rows * D + 2 * of::keys * (D + N)) * sizeof(T);
 

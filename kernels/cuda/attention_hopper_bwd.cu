@@ -6,26 +6,25 @@
 #include "attention_hopper.cuh"
 
 /* warpgroups of a block, rows of a step, blocks that share a multiprocessor */
-template <int D> struct hopper_dq {
-  static const int groups = D > 64 ? 1 : 2, keys = D > 128 ? 32 : 64;
-  static const int blocks = D <= 64 ? 2 : D <= 96 ? 3 : 2;
+struct hopper_dq {
+  static const int groups = 2, keys = 64, blocks = 2;
   static const int threads = groups * TI_WARPGROUP, rows = groups * 64;
 };
 
-template <int D> struct hopper_dkv {
-  static const int groups = 1, queries = D > 128 ? 32 : 64, blocks = D <= 64 ? 3 : 2;
+struct hopper_dkv {
+  static const int groups = 1, queries = 64, blocks = 3;
   static const int threads = groups * TI_WARPGROUP, rows = groups * 64;
 };
 
 // ------------------------------------------------------------------ kernels
 
 template <typename T, int D, int N>
-static __global__ void __launch_bounds__(hopper_dq<D>::threads, hopper_dq<D>::blocks)
+static __global__ void __launch_bounds__(hopper_dq::threads, hopper_dq::blocks)
     attention_hopper_dq_kernel(attention_buffers io, ti_attention_shape s)
 {
 #ifdef TI_HOPPER
-  constexpr int KEYS = hopper_dq<D>::keys, ROWS = hopper_dq<D>::rows;
-  constexpr int THREADS = hopper_dq<D>::threads, TILE = KEYS * D;
+  constexpr int KEYS = hopper_dq::keys, ROWS = hopper_dq::rows;
+  constexpr int THREADS = hopper_dq::threads, TILE = KEYS * D;
   T *q_tile = (T *)shared_memory(), *do_tile = q_tile + ROWS * D, *stages = do_tile + ROWS * D;
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
   const int first = blockIdx.x * ROWS, warp = threadIdx.x / 32;
@@ -104,12 +103,12 @@ static __global__ void __launch_bounds__(hopper_dq<D>::threads, hopper_dq<D>::bl
 }
 
 template <typename T, int D, int N>
-static __global__ void __launch_bounds__(hopper_dkv<D>::threads, hopper_dkv<D>::blocks)
+static __global__ void __launch_bounds__(hopper_dkv::threads, hopper_dkv::blocks)
     attention_hopper_dkv_kernel(attention_buffers io, ti_attention_shape s)
 {
 #ifdef TI_HOPPER
-  constexpr int QUERIES = hopper_dkv<D>::queries, ROWS = hopper_dkv<D>::rows;
-  constexpr int THREADS = hopper_dkv<D>::threads, TILE = QUERIES * D;
+  constexpr int QUERIES = hopper_dkv::queries, ROWS = hopper_dkv::rows;
+  constexpr int THREADS = hopper_dkv::threads, TILE = QUERIES * D;
   T *k_tile = (T *)shared_memory(), *v_tile = k_tile + ROWS * D, *stages = v_tile + ROWS * D;
   float2 *sums = (float2 *)(stages + 4 * TILE);
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
@@ -219,8 +218,8 @@ static __global__ void __launch_bounds__(hopper_dkv<D>::threads, hopper_dkv<D>::
 template <typename T, int D, int N>
 static textinv_status bwd(ti_exec *e, const attention_buffers *b, const ti_attention_shape *s)
 {
-  typedef hopper_dq<D> of_dq;
-  typedef hopper_dkv<D> of_dkv;
+  typedef hopper_dq of_dq;
+  typedef hopper_dkv of_dkv;
   const unsigned heads = (unsigned)(s->n * s->heads);
   const dim3 q_grid((unsigned)ti_ceil_div((size_t)s->tq, of_dq::rows), heads);
   const dim3 k_grid((unsigned)ti_ceil_div((size_t)s->tk, of_dkv::rows), heads, (unsigned)b->splits);
