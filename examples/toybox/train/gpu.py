@@ -8,8 +8,8 @@ The shipped size on a borrowed GPU: pieces of some minutes that go on where the 
 
 A piece renders with the machine's cores while the GPU trains: first the autoencoder, then the UNet
 with its text encoder, then polishes the decoder, then trains the scoring pair. State stays on that
-machine's disk while it is kept; what each piece leaves in $OUT (f16 averages, curves, what was
-compiled; files of at most 15 MB) is enough for the next piece to go on from on a fresh machine.
+machine's disk while it is kept; what each piece leaves in $OUT (f16 averages and curves; files of
+at most 15 MB) is enough for the next piece to go on from on a fresh machine.
 """
 
 import argparse
@@ -37,8 +37,7 @@ PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--poli
 OPTIONS = {
   "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4, "--compile"],
   "polish": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
-  "unet": ["--batch", 512, "--rate", 8e-4, "--check-minutes", 0.5, "--sheet-minutes", 3,
-           "--compile"],
+  "unet": ["--batch", 512, "--rate", 8e-4, "--check-minutes", 0.5, "--sheet-minutes", 3],
   "clip": ["--batch", 512]}
 
 
@@ -150,20 +149,6 @@ def bring_out(size, out, stages):
       shutil.copy(sheet, os.path.join(out, f"{folder}.png"))
 
 
-def bring_compiled(out):
-  """what torch.compile made, for the next piece on a machine of the same kind"""
-  if not os.path.isdir(compiled()):
-    return
-  buffer = io.BytesIO()
-  with tarfile.open(fileobj=buffer, mode="w") as tar:
-    tar.add(compiled(), "compiled")
-  write_parts(lzma.compress(buffer.getvalue(), preset=1), out, "compiled")
-
-
-def compiled():
-  return os.path.join(FOLDER, "compiled")
-
-
 def home(files, state):
   """joins the parts and unpacks them; start.pt also stands in for best.pt, to export from"""
   with tarfile.open(fileobj=io.BytesIO(read_parts(files, "weights"))) as tar:
@@ -182,10 +167,6 @@ def restore(size):
   if read_parts(parts, "weights") and not os.path.exists(
       os.path.join(common.state_dir(size, "vae"), "last.pt")):
     home(parts, state)
-  code = read_parts(parts, "compiled")
-  if code and not os.path.isdir(compiled()):
-    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(code))) as tar:
-      tar.extractall(FOLDER, filter="data")
   shutil.copytree(os.path.join(FOLDER, "tokenizer"), common.state_dir(size, "tokenizer"),
                   dirs_exist_ok=True)
   world = os.path.join(FOLDER, "world.pack")
@@ -197,8 +178,7 @@ def restore(size):
 def piece(size, minutes, last, out, cores, shards, stages):
   deadline = time.time() + 60 * minutes
   restore(size)
-  environment = dict(os.environ, TOYBOX_PACK=os.path.join(FOLDER, "world.pack"),
-                     TORCHINDUCTOR_CACHE_DIR=compiled())
+  environment = dict(os.environ, TOYBOX_PACK=os.path.join(FOLDER, "world.pack"))
   renderer = subprocess.Popen(
     [sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--shards", str(shards),
      "--workers", str(cores)], env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -234,7 +214,6 @@ if __name__ == "__main__":
   parser.add_argument("--last", action="store_true")
   parser.add_argument("--cores", type=int, default=max(1, os.cpu_count() - 3))
   parser.add_argument("--shards", type=int, default=240)
-  parser.add_argument("--bring-compiled", action="store_true")
   parser.add_argument("--go-on", action="store_true")
   parser.add_argument("--stages", default=STAGES)
   parser.add_argument("--out", default=os.environ.get("OUT", os.path.join(FOLDER, "out")))
@@ -249,7 +228,5 @@ if __name__ == "__main__":
     os.makedirs(a.out, exist_ok=True)
     piece(a.size, a.minutes, a.last, a.out, a.cores, a.shards,
           {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))})
-    if a.bring_compiled:
-      bring_compiled(a.out)
   else:
     home(a.files, os.path.dirname(common.state_dir(a.size)))
