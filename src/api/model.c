@@ -68,7 +68,9 @@ static textinv_status find_default(char *out, size_t size, ti_error *error)
   if (is_model(out))
     return TEXTINV_OK;
   return ti_fail(error, TEXTINV_E_NOT_FOUND,
-                 "the default model is not installed: neither beside the library nor at %s", out);
+                 "the default model is not installed: neither beside the library nor at %s; "
+                 "name the folder of a model",
+                 out);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -231,6 +233,20 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
   return TEXTINV_OK;
 }
 
+/* record one network; a message that names a tensor alone gets the folder in front */
+static textinv_status check_network(const textinv_model *m, textinv_session *s,
+                                    const char *component, const ti_plan_key *key)
+{
+  size_t bytes;
+  const textinv_status status = ti_plan_measure(&bytes, s, m, key);
+  const ti_error met = s->error;
+
+  if (status < 0 && status != TEXTINV_E_NOMEM &&
+      strncmp(met.text, m->dir.path, strlen(m->dir.path)))
+    return ti_fail(&s->error, status, "%s/%s: %s", m->dir.path, component, met.text);
+  return status;
+}
+
 /*
  * Record every network at its smallest size: builders check that each tensor is there and has the
  * shape that the configs ask for. Nothing is allocated for values.
@@ -238,22 +254,21 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
 static textinv_status check_networks(const textinv_model *m, textinv_session *s)
 {
   const int least = 1 << (m->unet.blocks - 1);
-  size_t bytes;
   textinv_status status;
   ti_plan_key key = { .n = 1, .h = least, .w = least };
 
   key.kind = TI_PLAN_UNET;
-  if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+  if ((status = check_network(m, s, "unet", &key)) < 0)
     return status;
   key.kind = TI_PLAN_DECODE;
-  if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+  if ((status = check_network(m, s, "vae", &key)) < 0)
     return status;
   key.kind = TI_PLAN_ENCODE;
-  if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+  if ((status = check_network(m, s, "vae", &key)) < 0)
     return status;
   key.kind = TI_PLAN_TEXT;
   for (key.encoder = 0; key.encoder < m->num_encoders; key.encoder++) {
-    if ((status = ti_plan_measure(&bytes, s, m, &key)) < 0)
+    if ((status = check_network(m, s, encoder_names[key.encoder], &key)) < 0)
       return status;
   }
   return TEXTINV_OK;

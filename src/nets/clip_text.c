@@ -64,7 +64,7 @@ static ti_val layer(const ti_net *net, const ti_clip_text_config *c, int i, ti_v
 
   h = ti_net_layernorm(net, norm2, x, c->eps);
   ti_format(name, sizeof(name), "%s.fc1", mlp);
-  h = ti_net_linear(net, name, h, 1, TI_NONE);
+  h = ti_net_expect(net, name, ti_net_linear(net, name, h, 1, TI_NONE), c->inner);
   h = ti_activate(net->t, h, c->activation);
   ti_format(name, sizeof(name), "%s.fc2", mlp);
   x = ti_net_linear(net, name, h, 1, x);

@@ -73,6 +73,20 @@ static textinv_status check_fixed(const ti_json *json, ti_error *error, const fi
   }
 }
 
+/* one int for all blocks, or a list with one for each */
+static textinv_status read_blocks(const ti_json *json, ti_error *error, const char *key,
+                                  int fallback, int max, int blocks, int *out)
+{
+  int count = blocks;
+  const textinv_status status = ti_json_ints(json, error, key, fallback, 1, max, out,
+                                             TI_UNET_MAX_BLOCKS, &count);
+
+  if (status >= 0 && count != blocks)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s: %s has %d entries, block_out_channels %d",
+                   json->path, key, count, blocks);
+  return status;
+}
+
 /* block types to flags: 1 = with attention */
 static textinv_status read_types(const ti_json *json, ti_error *error, const char *key,
                                  const char *plain, const char *crossed,
@@ -126,8 +140,8 @@ static textinv_status read_addition(ti_unet_config *out, ti_error *error, const 
 }
 
 /*
- * A bool, or a list of bools, one a block. The middle block has self-attention in any case: diffusers hands
- * mid_block_only_cross_attention to another kind of middle block alone.
+ * A bool, or a list of bools, one a block. The middle block has self-attention in any case:
+ * diffusers hands mid_block_only_cross_attention to another kind of middle block alone.
  */
 static textinv_status read_only_cross(ti_unet_config *out, ti_error *error, const ti_json *json)
 {
@@ -182,7 +196,6 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
   static const int default_channels[4] = { 320, 640, 1280, 1280 };
   const char *activation;
   textinv_status status;
-  int count;
 
   memset(out, 0, sizeof(*out));
   for (size_t i = 0; i < sizeof(fixed_keys) / sizeof(*fixed_keys); i++) {
@@ -207,16 +220,14 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
       (status = ti_json_float(json, error, "freq_shift", 0.0, -64.0, 64.0, &out->freq_shift)) < 0 ||
       (status = ti_json_bool(json, error, "flip_sin_to_cos", 1, &out->flip_sin_to_cos)) < 0 ||
       (status = ti_json_string(json, error, "act_fn", "silu", &activation)) < 0 ||
-      (count = out->blocks, status = ti_json_ints(json, error, "layers_per_block", 2, 1, 32,
-                                                  out->layers, TI_UNET_MAX_BLOCKS, &count)) < 0 ||
-      (count = out->blocks,
-       status = ti_json_ints(json, error, "transformer_layers_per_block", 1, 1, 64,
-                             out->transformer_layers, TI_UNET_MAX_BLOCKS, &count)) < 0 ||
-      (count = out->blocks, status = ti_json_ints(json, error, "attention_head_dim", 8, 1, 1024,
-                                                  out->heads, TI_UNET_MAX_BLOCKS, &count)) < 0 ||
-      (count = out->blocks,
-       status = ti_json_ints(json, error, "cross_attention_dim", 1280, 1, 16384, out->context_dim,
-                             TI_UNET_MAX_BLOCKS, &count)) < 0 ||
+      (status = read_blocks(json, error, "layers_per_block", 2, 32, out->blocks, out->layers)) <
+        0 ||
+      (status = read_blocks(json, error, "transformer_layers_per_block", 1, 64, out->blocks,
+                            out->transformer_layers)) < 0 ||
+      (status = read_blocks(json, error, "attention_head_dim", 8, 1024, out->blocks, out->heads)) <
+        0 ||
+      (status = read_blocks(json, error, "cross_attention_dim", 1280, 16384, out->blocks,
+                            out->context_dim)) < 0 ||
       (status = read_types(json, error, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D",
                            down, out->blocks, out->down_attention)) < 0 ||
       (status = read_types(json, error, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", up,
