@@ -6,6 +6,7 @@
 #include "api.h"
 #include "embedding_file.h"
 #include "format.h"
+#include "utf8.h"
 
 textinv_status textinv_embeddings_new(textinv_embeddings **out, textinv_session *session)
 {
@@ -53,6 +54,14 @@ static int is_space(unsigned char c)
   return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/* C0, DEL and, as two bytes of UTF-8, C1: terminals obey them */
+static int is_control(const char *p)
+{
+  const unsigned char c = (unsigned char)p[0], next = (unsigned char)p[1];
+
+  return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
 static textinv_status check_name(ti_error *error, const char *word)
 {
   const size_t len = word ? strlen(word) : 0;
@@ -61,8 +70,10 @@ static textinv_status check_name(ti_error *error, const char *word)
     return ti_fail(error, TEXTINV_E_INVALID, "a word is %s", word ? "empty" : "NULL");
   if (len > 255)
     return ti_fail(error, TEXTINV_E_INVALID, "a word of %zu bytes; at most 255 are possible", len);
+  if (!ti_utf8_valid(word, len))
+    return ti_fail(error, TEXTINV_E_INVALID, "word \"%s\" is not UTF-8", word);
   for (size_t i = 0; i < len; i++) {
-    if (is_space((unsigned char)word[i]) || (unsigned char)word[i] < 0x20 || word[i] == 0x7f)
+    if (is_space((unsigned char)word[i]) || is_control(word + i))
       return ti_fail(error, TEXTINV_E_INVALID,
                      "word \"%s\" has white space or a control character at byte %zu", word, i);
   }
@@ -444,6 +455,14 @@ static textinv_status match_encoder(ti_error *error, const char *path,
   return TEXTINV_OK;
 }
 
+static textinv_status check_name_in(ti_error *error, const char *path, const char *word)
+{
+  ti_error met;
+  const textinv_status status = check_name(&met, word);
+
+  return status < 0 ? ti_fail(error, status, "%s: %s", path, met.text) : status;
+}
+
 /* name for words that their file does not name: that of the file, without folder and ending */
 static void stem(char *out, size_t size, const char *path)
 {
@@ -509,7 +528,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
     int encoder;
     const ti_word *have = ti_embeddings_find(embeddings, name);
 
-    if ((status = check_name(error, name)) < 0 ||
+    if ((status = check_name_in(error, path, name)) < 0 ||
         (status = match_encoder(error, path, entry, model, &encoder)) < 0)
       break;
     /* a second file may bring the vectors of the other encoder */

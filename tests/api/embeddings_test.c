@@ -75,6 +75,10 @@ static void words_are_checked(void **state)
   refused(textinv_embeddings_add(session, e, model, NULL, 1, NULL, 0), TEXTINV_E_INVALID, "NULL");
   refused(textinv_embeddings_add(session, e, model, longest, 1, NULL, 0), TEXTINV_E_INVALID,
           "256 bytes");
+  refused(textinv_embeddings_add(session, e, model, "\xff", 1, NULL, 0), TEXTINV_E_INVALID,
+          "not UTF-8");
+  refused(textinv_embeddings_add(session, e, model, "x\xc2\x9bm", 1, NULL, 0), TEXTINV_E_INVALID,
+          "control character at byte 1");
   refused(textinv_embeddings_add(session, e, model, "<x>", 40, NULL, 0), TEXTINV_E_INVALID,
           "40 vectors");
   refused(textinv_embeddings_add(session, e, model, "<x>", 1, "  ", 0), TEXTINV_E_INVALID,
@@ -195,6 +199,29 @@ static void files_bring_the_words_back(void **state)
   textinv_embeddings_free(e);
 }
 
+static void a_file_names_its_word(void **state)
+{
+  static const char header[] = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],"
+                               "\"data_offsets\":[0,64]}}";
+  const uint64_t size = sizeof(header) - 1;
+  const float values[TINY_WIDTH] = { 1.0f };
+  textinv_embeddings *e = new_words();
+  const char *path = test_path("\xff.safetensors");
+  FILE *f = fopen(path, "wb");
+
+  (void)state;
+  assert_non_null(f);
+  assert_int_equal(fwrite(&size, 8, 1, f) + fwrite(header, size, 1, f) +
+                     fwrite(values, sizeof(values), 1, f),
+                   3);
+  assert_int_equal(fclose(f), 0);
+  refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_INVALID,
+          "\xff.safetensors: word");
+  must(textinv_embeddings_load(session, e, model, path, "<named>"));
+  assert_string_equal(textinv_embeddings_word(e, 0), "<named>");
+  textinv_embeddings_free(e);
+}
+
 /* value of a key in what the last load found; NULL when it is not there */
 static const char *metadata_of(const textinv_embeddings *e, const char *wanted)
 {
@@ -261,6 +288,7 @@ int main(void)
     cmocka_unit_test(prompts_know_the_words),
     cmocka_unit_test(a_word_changes_its_prompts_alone),
     cmocka_unit_test(files_bring_the_words_back),
+    cmocka_unit_test(a_file_names_its_word),
     cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(other_widths_say_whose_they_are),
   };
