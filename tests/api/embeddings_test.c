@@ -211,9 +211,8 @@ static void a_file_names_its_word(void **state)
 
   (void)state;
   assert_non_null(f);
-  assert_int_equal(fwrite(&size, 8, 1, f) + fwrite(header, size, 1, f) +
-                     fwrite(values, sizeof(values), 1, f),
-                   3);
+  assert_int_equal(
+    fwrite(&size, 8, 1, f) + fwrite(header, size, 1, f) + fwrite(values, sizeof(values), 1, f), 3);
   assert_int_equal(fclose(f), 0);
   refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_INVALID,
           "\xff.safetensors: word");
