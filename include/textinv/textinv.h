@@ -637,7 +637,8 @@ typedef struct textinv_invert_report {
  * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
  * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
  * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
- * and a checkpoint is written when output_dir is set.
+ * and a checkpoint is written when output_dir is set. A checkpoint on the way or a preview that fails
+ * is left out with a warning in the log.
  *
  * @param      session    the session
  * @param      model      the model; not changed

@@ -40,11 +40,19 @@ typedef struct job {
   double began;
 } job;
 
+/* for count values of latents; the caller frees it */
+static textinv_status make_sampler(ti_sampler **out, const job *j, ti_error *error, size_t count)
+{
+  return ti_sampler_new(out, error, &j->model->schedule, j->p.sampler, (int)j->p.steps,
+                        j->p.init_image ? (double)j->p.strength : 1.0, count);
+}
+
 static textinv_status check(job *j, ti_error *error)
 {
   textinv_generate_params *p = &j->p;
   const uint32_t scale = (uint32_t)ti_vae_scale(&j->model->vae);
   uint32_t w = p->width / scale, h = p->height / scale;
+  ti_sampler *sampler;
   textinv_status status;
 
   if (!p->prompt)
@@ -73,8 +81,10 @@ static textinv_status check(job *j, ti_error *error)
                    "a picture of %u x %u; its sides must be multiples of %u", p->width, p->height,
                    scale);
   if ((status = ti_check_clip_skip(error, j->model, p->clip_skip)) < 0 ||
-      (status = ti_check_latents(error, j->model, 1, 1, &w, &h)) < 0)
+      (status = ti_check_latents(error, j->model, 1, 1, &w, &h)) < 0 ||
+      (status = make_sampler(&sampler, j, error, 1)) < 0)
     return status;
+  ti_sampler_free(sampler);
   j->w = (int)w;
   j->h = (int)h;
   j->guided = p->guidance_scale > 1.0f; /* as diffusers */
@@ -365,9 +375,7 @@ static textinv_status draw(job *j, int first, int count)
   textinv_status status;
   int draws;
 
-  status = ti_sampler_new(&sampler, &j->s->error, &j->model->schedule, j->p.sampler,
-                          (int)j->p.steps, j->p.init_image ? (double)j->p.strength : 1.0, total);
-  if (status < 0)
+  if ((status = make_sampler(&sampler, j, &j->s->error, total)) < 0)
     return status;
   draws = start(j, sampler, first, count);
   const int steps = ti_sampler_evaluations(sampler);

@@ -49,11 +49,36 @@ textinv_status textinv_invert_params_init(textinv_invert_params *params, size_t 
 
 /* ------------------------------------------------------------------ checks */
 
+/* what textinv_generate() would refuse when the first one is due */
+static textinv_status check_previews(const ti_run *r)
+{
+  const textinv_invert_params *p = &r->p;
+  ti_sampler *sampler;
+  ti_error met;
+  textinv_status status;
+
+  if (!p->preview_every)
+    return TEXTINV_OK;
+  if (!p->preview || !p->preview_prompt || p->preview_images < 1 || p->preview_images > 16 ||
+      p->preview_steps < 1 || p->preview_steps > 1000)
+    return ti_fail(&r->s->error, TEXTINV_E_INVALID,
+                   "preview_every needs preview, preview_prompt, preview_images of 1 to 16 and "
+                   "preview_steps of 1 to 1000");
+  status = ti_sampler_new(&sampler, &met, &r->model->schedule, TEXTINV_SAMPLER_DEFAULT,
+                          (int)p->preview_steps, 1.0, 1);
+  if (status < 0)
+    return ti_fail(&r->s->error, status, "preview_steps: %s", met.text);
+  ti_sampler_free(sampler);
+  return TEXTINV_OK;
+}
+
 static textinv_status check_params(ti_run *r)
 {
   ti_error *error = &r->s->error;
   const textinv_invert_params *p = &r->p;
-  const uint32_t multiple = (uint32_t)ti_vae_scale(&r->model->vae) << (r->model->unet.blocks - 1);
+  const uint32_t scale = (uint32_t)ti_vae_scale(&r->model->vae);
+  const uint32_t multiple = scale << (r->model->unet.blocks - 1);
+  textinv_status status;
 
   if (!p->concepts || p->num_concepts < 1 || p->num_concepts > MAX_CONCEPTS)
     return ti_fail(error, TEXTINV_E_INVALID, "%zu concepts; 1 to %d are possible",
@@ -71,27 +96,22 @@ static textinv_status check_params(ti_run *r)
                    p->lr_warmup, p->steps);
   if (!r->p.resolution)
     r->p.resolution = (uint32_t)r->model->size;
-  if (p->resolution % multiple || p->resolution > 2048u * (uint32_t)ti_vae_scale(&r->model->vae))
-    return ti_fail(error, TEXTINV_E_INVALID, "resolution is %u; a multiple of %u is needed",
-                   p->resolution, multiple);
+  if (p->resolution % multiple || p->resolution > 2048 * scale)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "resolution is %u; a multiple of %u is needed, up to %u", p->resolution,
+                   multiple, 2048 * scale);
   if (!(p->crop_scale >= 0.5f && p->crop_scale <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "crop_scale is %g; 0.5 to 1 is possible",
                    (double)p->crop_scale);
   if (!(p->flip >= 0.0f && p->flip <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "flip is %g; 0 to 1 is possible", (double)p->flip);
-  if (p->preview_every &&
-      (!p->preview || !p->preview_prompt || p->preview_images < 1 || p->preview_images > 16 ||
-       p->preview_steps < 1 || p->preview_steps > 1000))
-    return ti_fail(error, TEXTINV_E_INVALID,
-                   "preview_every needs preview, preview_prompt, preview_images of 1 to 16 and "
-                   "preview_steps of 1 to 1000");
   if ((p->checkpoint_every || (p->resume && !strcmp(p->resume, "latest"))) && !p->output_dir)
     return ti_fail(error, TEXTINV_E_INVALID, "%s needs output_dir",
                    p->checkpoint_every ? "checkpoint_every" : "resume \"latest\"");
   r->adamw = (ti_adamw){ p->learning_rate *
                            (p->scale_lr ? (float)p->batch * (float)p->accumulate : 1.0f),
                          p->beta1, p->beta2, p->epsilon, p->weight_decay };
-  return ti_check_adamw(error, &r->adamw);
+  return (status = check_previews(r)) < 0 ? status : ti_check_adamw(error, &r->adamw);
 }
 
 static textinv_status check_output(ti_run *r)

@@ -2,12 +2,16 @@
  * The training loop of an inversion: draws, gradient, AdamW, checkpoints, previews.
  *
  * The draws of step t (counted from 0), sample i of batch * accumulate, are functions of (seed, t,
- * i): TI_DRAW_PICTURE   below(pictures)             which picture, of all concepts TI_DRAW_CROP
- * below(crops), element 3     which of its cached crops TI_DRAW_FLIP      uniform < flip mirrored
- * or not TI_DRAW_PROMPT    below(templates)            which template of its concept
+ * i):
+ *
+ *   TI_DRAW_PICTURE   below(pictures)          which picture, of all concepts
+ *   TI_DRAW_CROP      below(crops), element 3  which of its cached crops
+ *   TI_DRAW_FLIP      uniform < flip           mirrored or not
+ *   TI_DRAW_PROMPT    below(templates)         which template of its concept
  *   TI_DRAW_TIMESTEP  below(train_timesteps)
- *   TI_DRAW_LATENT    normal [c, h, w]            latents = mean + deviation * normal
+ *   TI_DRAW_LATENT    normal [c, h, w]         latents = mean + deviation * normal
  *   TI_DRAW_NOISE     normal [c, h, w]
+ *
  * so that a resumed run draws what the whole run would have drawn.
  */
 #include <math.h>
@@ -60,6 +64,14 @@ static textinv_status load(ti_run *r, const char *path)
     goto out;
   if ((status = ti_settings_match(error, path, info.settings, r->settings)) < 0)
     goto out;
+  if (adamw.beta1 != r->adamw.beta1 || adamw.beta2 != r->adamw.beta2 ||
+      adamw.epsilon != r->adamw.epsilon) {
+    status = ti_fail(error, TEXTINV_E_CONFLICT,
+                     "%s was made with beta1 %g, beta2 %g, epsilon %g; this run has %g, %g, %g",
+                     path, (double)adamw.beta1, (double)adamw.beta2, (double)adamw.epsilon,
+                     (double)r->adamw.beta1, (double)r->adamw.beta2, (double)r->adamw.epsilon);
+    goto out;
+  }
   if (textinv_embeddings_num_values(saved) != r->num_values || saved->count != r->learnt.count) {
     status = ti_fail(
       error, TEXTINV_E_CONFLICT, "%s holds %zu values of %zu words; this run has %zu of %zu", path,
@@ -377,6 +389,14 @@ textinv_status ti_run_report(ti_run *r, const char *phase, uint32_t step, uint32
   return TEXTINV_OK;
 }
 
+/* the run goes on without what failed */
+static textinv_status warn(ti_run *r, const char *what)
+{
+  ti_log(r->s, TEXTINV_LOG_WARNING, "no %s at step %u: %s", what, r->step, r->s->error.text);
+  r->s->error.text[0] = '\0';
+  return TEXTINV_OK;
+}
+
 static textinv_status preview(ti_run *r)
 {
   textinv_generate_params g;
@@ -392,7 +412,7 @@ static textinv_status preview(ti_run *r)
   g.images = r->p.preview_images;
   g.steps = r->p.preview_steps;
   if ((status = textinv_generate(&images, r->s, r->model, r->embeddings, &g)) < 0)
-    return status;
+    return status == TEXTINV_E_CANCELLED ? status : warn(r, "preview");
   if (r->p.preview(r->p.preview_user, r->step, images))
     status = ti_fail(&r->s->error, TEXTINV_E_CANCELLED, "stopped at step %u of %u", r->step,
                      r->p.steps);
@@ -404,7 +424,7 @@ static textinv_status preview(ti_run *r)
 static void save_or_warn(ti_run *r)
 {
   if (save(r) < 0)
-    ti_log(r->s, TEXTINV_LOG_WARNING, "no checkpoint at step %u: %s", r->step, r->s->error.text);
+    warn(r, "checkpoint");
 }
 
 /*

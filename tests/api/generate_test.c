@@ -173,6 +173,7 @@ static void nonsense_is_refused(void **state)
   REFUSED(p.images = 0, "images is 0");
   REFUSED(p.steps = 0, "steps is 0");
   REFUSED(p.steps = 1001, "steps is 1001");
+  REFUSED(p.steps = 1000, "1000 timesteps are left");
   REFUSED(p.width = 13, "multiples of 2");
   REFUSED(p.height = 8192, "latents of 8 x 4096");
   REFUSED(p.guidance_scale = NAN, "guidance_scale is nan");

@@ -220,6 +220,9 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   e = new_words();
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
           "made with seed=5; this run has seed=6");
+  p.seed = 5;
+  p.beta1 = 0.5f;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT, "made with beta1 0.9");
   assert_int_equal(textinv_embeddings_count(e), 0);
   textinv_embeddings_free(e);
 }
@@ -312,6 +315,16 @@ static void captions_are_used_and_checked(void **state)
   textinv_embeddings_free(e);
 }
 
+static int32_t count_previews(void *user, uint32_t step, textinv_images *images)
+{
+  int *count = user;
+
+  assert_int_equal(step % 4, 0);
+  assert_int_equal(textinv_images_width(images), TINY_SIZE);
+  ++*count;
+  return 0;
+}
+
 static void nonsense_is_refused_before_any_work(void **state)
 {
   textinv_concept c = concept("<toy>");
@@ -334,11 +347,15 @@ static void nonsense_is_refused_before_any_work(void **state)
   REFUSED(p.learning_rate = NAN, TEXTINV_E_INVALID, "learning_rate is nan");
   REFUSED(p.learning_rate = -1.0f, TEXTINV_E_INVALID, "learning_rate is -1");
   REFUSED(p.resolution = 7, TEXTINV_E_INVALID, "a multiple of 4 is needed");
+  REFUSED(p.resolution = 8192, TEXTINV_E_INVALID, "up to 4096");
   REFUSED(p.flip = 2.0f, TEXTINV_E_INVALID, "flip is 2");
   REFUSED(p.crop_scale = 0.1f, TEXTINV_E_INVALID, "crop_scale is 0.1");
   REFUSED(p.num_concepts = 0, TEXTINV_E_INVALID, "0 concepts");
   REFUSED(p.checkpoint_every = 5, TEXTINV_E_INVALID, "checkpoint_every needs output_dir");
   REFUSED(p.preview_every = 5, TEXTINV_E_INVALID, "preview_every needs");
+  REFUSED((p.preview_every = 5, p.preview = count_previews, p.preview_prompt = "a",
+           p.preview_steps = 1000),
+          TEXTINV_E_INVALID, "preview_steps: steps is 1000");
   REFUSED((p.output_dir = "/nowhere", p.checkpoint_every = 1), TEXTINV_E_NOT_FOUND, "/nowhere");
   REFUSED(c.placeholder = "two words", TEXTINV_E_INVALID, "white space");
   REFUSED(c.placeholder = "", TEXTINV_E_INVALID, "empty");
@@ -372,16 +389,6 @@ static void infinite_losses_stop_with_finite_rows(void **state)
   textinv_embeddings_free(e);
 }
 
-static int32_t count_previews(void *user, uint32_t step, textinv_images *images)
-{
-  int *count = user;
-
-  assert_int_equal(step % 4, 0);
-  assert_int_equal(textinv_images_width(images), TINY_SIZE);
-  ++*count;
-  return 0;
-}
-
 static void previews_do_not_disturb(void **state)
 {
   const textinv_concept c = concept("<toy>");
@@ -399,6 +406,29 @@ static void previews_do_not_disturb(void **state)
   run(with, &p);
   assert_int_equal(count, 3);
   assert_memory_equal(plain, with, sizeof(plain));
+}
+
+/* here the latents become NaN; the run ends for its own reason, not for the preview's */
+static void previews_that_fail_are_left_out(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  float rows[TINY_WIDTH];
+  int count = 0;
+
+  (void)state;
+  for (int i = 0; i < TINY_WIDTH; i++)
+    rows[i] = 3e38f;
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+  p.preview_prompt = "a photo of <toy>";
+  p.preview_every = 4;
+  p.preview_steps = 1;
+  p.preview = count_previews;
+  p.preview_user = &count;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NONFINITE, "for 8 steps");
+  assert_int_equal(count, 0);
+  textinv_embeddings_free(e);
 }
 
 static void a_loop_of_ones_own(void **state)
@@ -457,6 +487,7 @@ int main(void)
     cmocka_unit_test(nonsense_is_refused_before_any_work),
     cmocka_unit_test(infinite_losses_stop_with_finite_rows),
     cmocka_unit_test(previews_do_not_disturb),
+    cmocka_unit_test(previews_that_fail_are_left_out),
     cmocka_unit_test(a_loop_of_ones_own),
   };
 
