@@ -21,18 +21,21 @@ ti_adamw_scale ti_adamw_scale_of(const ti_adamw *a, uint64_t step)
                      .decay = (float)(1.0 - (double)a->learning_rate * (double)a->weight_decay) };
 }
 
+static inline void step_one(const ti_adamw *a, const ti_adamw_scale *scale, float *row, float *m,
+                            float *v, float g)
+{
+  *m += (g - *m) * (1.0f - a->beta1);
+  *v = *v * a->beta2 + (1.0f - a->beta2) * g * g;
+  *row = *row * scale->decay - scale->size * (*m / (sqrtf(*v) / scale->root + a->epsilon));
+}
+
 void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v,
                    const float *gradient, size_t count)
 {
   const ti_adamw_scale scale = ti_adamw_scale_of(a, step);
 
-  for (size_t i = 0; i < count; i++) {
-    const float g = gradient[i];
-
-    m[i] += (g - m[i]) * (1.0f - a->beta1);
-    v[i] = v[i] * a->beta2 + (1.0f - a->beta2) * g * g;
-    rows[i] = rows[i] * scale.decay - scale.size * (m[i] / (sqrtf(v[i]) / scale.root + a->epsilon));
-  }
+  for (size_t i = 0; i < count; i++)
+    step_one(a, &scale, &rows[i], &m[i], &v[i], gradient[i]);
 }
 
 static const textinv_optimizer_params optimizer_defaults = {
@@ -144,12 +147,38 @@ textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
   return status;
 }
 
+/* refuse a gradient whose step would not leave rows and moments finite, as its square may not be */
+static textinv_status check_step(const textinv_optimizer *o, ti_error *error,
+                                 const textinv_embeddings *e, const float *gradient)
+{
+  const ti_adamw_scale scale = ti_adamw_scale_of(&o->adamw, o->steps + 1);
+  size_t at = 0;
+
+  for (size_t i = 0; i < e->count; i++) {
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      const size_t count = (size_t)e->words[i].vectors * (size_t)e->words[i].dim[k];
+
+      for (size_t j = 0; j < count; j++, at++) {
+        float row = e->words[i].rows[k][j], m = o->m[at], v = o->v[at];
+
+        step_one(&o->adamw, &scale, &row, &m, &v, gradient[at]);
+        if (!isfinite(row) || !isfinite(m) || !isfinite(v))
+          return ti_fail(error, TEXTINV_E_NONFINITE,
+                         "the gradient holds %g at %zu; word \"%s\" would not stay finite",
+                         (double)gradient[at], at, e->words[i].name);
+      }
+    }
+  }
+  return TEXTINV_OK;
+}
+
 textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimizer *optimizer,
                                       textinv_embeddings *embeddings, const float *gradient,
                                       size_t num_values)
 {
   ti_error *error = ti_begin(session);
   size_t at = 0;
+  textinv_status status;
 
   if (!session || !optimizer || !embeddings || !gradient)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
@@ -161,11 +190,8 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
     return ti_fail(error, TEXTINV_E_SHAPE,
                    "the gradient has %zu values, the optimizer %zu, the embeddings %zu", num_values,
                    optimizer->count, textinv_embeddings_num_values(embeddings));
-  for (size_t i = 0; i < num_values; i++) {
-    if (!isfinite(gradient[i]))
-      return ti_fail(error, TEXTINV_E_NONFINITE, "the gradient holds %g at %zu",
-                     (double)gradient[i], i);
-  }
+  if ((status = check_step(optimizer, error, embeddings, gradient)) < 0)
+    return status;
   optimizer->steps++;
   for (size_t i = 0; i < embeddings->count; i++) {
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {

@@ -452,6 +452,10 @@ static void a_loop_of_ones_own(void **state)
   gradient[3] = INFINITY;
   refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE,
           "inf at 3");
+  gradient[3] = 1e30f; /* its square would stay in the moments for good */
+  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE,
+          "1e+30 at 3; word \"<toy>\" would not stay finite");
+  assert_true(textinv_optimizer_steps(o) == 1);
   gradient[3] = 0.5f;
 
   snprintf(path, sizeof(path), "%s", test_path("own.safetensors"));
