@@ -13,6 +13,16 @@ static textinv_status check_count(ti_error *error, const char *what, size_t met,
   return TEXTINV_OK;
 }
 
+static textinv_status check_finite(ti_error *error, const char *what, const float *values,
+                                   size_t count)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (!isfinite(values[i]))
+      return ti_fail(error, TEXTINV_E_NONFINITE, "%s hold %g at %zu", what, (double)values[i], i);
+  }
+  return TEXTINV_OK;
+}
+
 /* ------------------------------------------------------------------ text */
 
 /* states of one encoder into the columns of context that are its own */
@@ -246,7 +256,8 @@ textinv_status textinv_decode_latents(textinv_session *session, textinv_images *
     return ti_fail(error, TEXTINV_E_INVALID,
                    "batch %u, latents of %u x %u; 1 to %d samples of 1 to 2048 a side are possible",
                    batch, width, height, TI_MAX_BATCH);
-  if (values && (status = check_count(error, "values", num_values, batch * count)) < 0)
+  if ((values && (status = check_count(error, "values", num_values, batch * count)) < 0) ||
+      (status = check_finite(error, "latents", latents, batch * c * hw)) < 0)
     return status;
   picture = ti_calloc(count, sizeof(*picture));
   if (!picture)

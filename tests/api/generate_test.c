@@ -257,6 +257,10 @@ static void steps_one_by_one(void **state)
     assert_true(fabsf(v - textinv_images_pixels(images, 0)[3 * i]) <= 0.5001f);
   }
   textinv_images_free(images);
+  latents[7] = NAN;
+  refused(textinv_decode_latents(session, &images, NULL, 0, model, latents, 1, 8, 8),
+          TEXTINV_E_NONFINITE, "latents hold nan at 7");
+  assert_null(images);
 }
 
 static void long_prompts_are_reported(void **state)
