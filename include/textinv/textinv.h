@@ -15,7 +15,9 @@
  *
  * Threads: a textinv_model and a textinv_tokenizer may be used by any number of threads at once.
  * Every other handle belongs to one thread at a time; textinv_session_cancel() is the only call
- * allowed on a session that is in use by another thread.
+ * allowed on a session that is in use by another thread. Callbacks run on the thread that made the
+ * call. In a preview callback the session may serve calls on pictures, textinv_images_*; otherwise
+ * no callback may use it but for textinv_session_cancel().
  *
  * Errors: a call returns TEXTINV_OK or a negative TEXTINV_E_* code. When a call that takes a
  * session fails, textinv_session_error() gives one line that names the file, tensor, key or
@@ -176,7 +178,7 @@ typedef void (*textinv_log_fn)(void *user, textinv_log_level level, const char *
 /* State of a running call; valid only during the callback. */
 typedef struct textinv_progress {
   size_t      struct_size;
-  const char *phase;         /* "encode", "train", "sample" or "decode" */
+  const char *phase;         /* "encode", "train" or "sample" */
   uint32_t    step;          /* steps done in this phase */
   uint32_t    steps;         /* steps of this phase */
   float       loss;          /* train: loss of this step; otherwise 0 */
@@ -294,6 +296,14 @@ TEXTINV_API textinv_status textinv_model_get_info(const textinv_model *model,
                                                   textinv_model_info *info);
 
 /**
+ * The noise schedule, for hosts with their own samplers: at timestep t, latents x and noise n the
+ * model sees sqrt(a[t]) x + sqrt(1 - a[t]) n (Ho et al. 2020, equation 4).
+ *
+ * @return a[train_timesteps], falling, 0..1, owned by the model; NULL when model is NULL.
+ */
+TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model);
+
+/**
  * Say what a file or folder is, from its first bytes and never from its name.
  *
  * @param[out] out a TEXTINV_KIND_* value
@@ -374,7 +384,8 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  * Add a word that starts from an initializer.
  *
  * @param model       gives the widths and the embedding tables
- * @param word        1..255 bytes of UTF-8, no white space, in no vocabulary and not yet added
+ * @param word        1..255 bytes of UTF-8 without white space or control characters, in no
+ *                    vocabulary and not yet added
  * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
  * @param initializer words whose vectors are copied, repeated in turn when there are fewer; NULL or
  *                    "" = random with the mean and spread of the model's table
@@ -580,14 +591,14 @@ typedef struct textinv_invert_params {
   uint32_t               steps;            /* optimiser steps, 1..10^7 (default 500) */
   uint32_t               batch;            /* samples of one pass, 1..1024 (default 4) */
   uint32_t               accumulate;       /* passes a step, 1..1024 (default 1) */
-  float                  learning_rate;    /* > 0 (default 5e-3) */
+  float                  learning_rate;    /* above 0 to 1000 (default 5e-3) */
   int32_t                scale_lr;         /* 1 = rate times batch times accumulate (default 0) */
   textinv_lr_schedule    lr_schedule;      /* default TEXTINV_LR_CONSTANT */
   uint32_t               lr_warmup;        /* steps of linear warm-up (default 0) */
-  float                  beta1;            /* AdamW, 0..1 (default 0.9) */
-  float                  beta2;            /* AdamW, 0..1 (default 0.999) */
-  float                  epsilon;          /* AdamW, > 0 (default 1e-8) */
-  float                  weight_decay;     /* AdamW, decoupled, >= 0 (default 0) */
+  float                  beta1;            /* AdamW, 0 to below 1 (default 0.9) */
+  float                  beta2;            /* AdamW, 0 to below 1 (default 0.999) */
+  float                  epsilon;          /* AdamW, above 0 to 1 (default 1e-8) */
+  float                  weight_decay;     /* AdamW, decoupled, 0..1000 (default 0) */
   uint32_t               resolution;       /* pixels, a multiple of latent_scale times the power of
                                               two that the UNet halves by (SD: 64); 0 = the model's
                                               own size (default) */
@@ -637,8 +648,8 @@ typedef struct textinv_invert_report {
  * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
  * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
  * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
- * and a checkpoint is written when output_dir is set. A checkpoint on the way or a preview that fails
- * is left out with a warning in the log.
+ * and a checkpoint is written when output_dir is set. A checkpoint on the way or a preview that
+ * fails is left out with a warning in the log.
  *
  * @param      session    the session
  * @param      model      the model; not changed
@@ -691,11 +702,11 @@ TEXTINV_API size_t textinv_embeddings_num_values(const textinv_embeddings *embed
 /* Options of textinv_optimizer_new(). Fill with textinv_optimizer_params_init(). */
 typedef struct textinv_optimizer_params {
   size_t struct_size;
-  float  learning_rate; /* > 0 (default 5e-3) */
-  float  beta1;         /* 0..1 (default 0.9) */
-  float  beta2;         /* 0..1 (default 0.999) */
-  float  epsilon;       /* > 0 (default 1e-8) */
-  float  weight_decay;  /* decoupled, >= 0 (default 0) */
+  float  learning_rate; /* above 0 to 1000 (default 5e-3) */
+  float  beta1;         /* 0 to below 1 (default 0.9) */
+  float  beta2;         /* 0 to below 1 (default 0.999) */
+  float  epsilon;       /* above 0 to 1 (default 1e-8) */
+  float  weight_decay;  /* decoupled, 0..1000 (default 0) */
 } textinv_optimizer_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */
@@ -729,8 +740,8 @@ TEXTINV_API textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer
  *
  * @param gradient   [num_values] as textinv_loss() lays it out
  * @param num_values textinv_embeddings_num_values() as it was in textinv_optimizer_new()
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE; on failure nothing
- *         was changed.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE (the gradient, or
+ *         what it would make of rows and moments); on failure nothing was changed.
  */
 TEXTINV_API textinv_status textinv_optimizer_step(textinv_session *session,
                                                   textinv_optimizer *optimizer,
@@ -796,8 +807,10 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * @param      model      the model
  * @param      embeddings the new words that the prompts may use, or NULL
  * @param      params     options; read only during the call
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_SHAPE,
- *         TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT,
+ *         TEXTINV_E_UNSUPPORTED (the model's scheduler config asks the sampler for something that
+ *         it does not have), TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_session *session,
                                             const textinv_model *model,
@@ -815,8 +828,9 @@ TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_sessio
  * @param      num_pooled  values in pooled; 0 with NULL
  * @param      clip_skip   layers left out, 0..11
  * @param[out] truncated   tokens of the prompt that did not fit; may be NULL
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE (the message has the
- *         needed count) or TEXTINV_E_BACKEND.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (a prompt over 1 MiB),
+ *         TEXTINV_E_SHAPE (the message has the needed count), TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float *context,
                                                  size_t num_context, float *pooled,
@@ -833,7 +847,8 @@ TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float
  * @param      num_values values in each
  * @param      images     the pictures
  * @param      i          which; its sides are multiples of latent_scale
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE or TEXTINV_E_BACKEND.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_encode_image(textinv_session *session, float *mean,
                                                 float *deviation, size_t num_values,
@@ -882,7 +897,7 @@ TEXTINV_API textinv_status textinv_predict_noise(textinv_session *session, float
  * @param      width      of the latents, 1..2048
  * @param      height     of the latents, 1..2048
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT, TEXTINV_E_SHAPE,
- *         TEXTINV_E_NONFINITE or TEXTINV_E_BACKEND.
+ *         TEXTINV_E_NONFINITE (the latents), TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_decode_latents(textinv_session *session, textinv_images **images,
                                                   float *values, size_t num_values,

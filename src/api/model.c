@@ -386,3 +386,8 @@ textinv_status textinv_model_get_info(const textinv_model *model, textinv_model_
   full.parameters = ti_model_parameters(model);
   return ti_struct_write(info, &full, sizeof(full), MODEL_INFO_MIN);
 }
+
+const float *textinv_model_alphas_cumprod(const textinv_model *model)
+{
+  return model ? model->schedule.alphas_cumprod : NULL;
+}

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "random.h"
+
 enum { BYTES = TINY_SIZE * TINY_SIZE * 3, LATENTS = 4 * 8 * 8 };
 
 static textinv_generate_params params(void)
@@ -216,6 +218,47 @@ static void a_callback_stops_it(void **state)
 }
 
 /* a host's own sampler: DDIM by hand from the single steps gives the library's picture */
+static void a_sampler_of_ones_own(void **state)
+{
+  enum { CONTEXT = TINY_TOKENS * TINY_WIDTH, STEPS = 5 };
+  const float *alphas = textinv_model_alphas_cumprod(model);
+  float context[2 * CONTEXT], latents[2 * LATENTS], output[2 * LATENTS];
+  const textinv_generate_params drawn = params();
+  textinv_images *theirs = draw(&drawn), *ours;
+  textinv_predict_params p;
+  ti_torch_rng rng;
+
+  (void)state;
+  ti_torch_rng_seed(&rng, 42, 0);
+  ti_torch_randn(&rng, latents, LATENTS);
+  must(textinv_encode_prompt(session, context, CONTEXT, NULL, 0, NULL, model, NULL, "", 0));
+  must(textinv_encode_prompt(session, context + CONTEXT, CONTEXT, NULL, 0, NULL, model, NULL,
+                             drawn.prompt, 0));
+  must(textinv_predict_params_init(&p, sizeof(p)));
+  p.batch = 2;
+  p.latents = latents;
+  p.context = context;
+  for (int i = STEPS - 1; i >= 0; i--) {
+    const int t = i * 1000 / STEPS + 1, next = t - 1000 / STEPS;
+    const float a = alphas[t], b = alphas[next > 0 ? next : 0];
+
+    memcpy(latents + LATENTS, latents, LATENTS * sizeof(*latents));
+    p.timestep = (float)t;
+    must(textinv_predict_noise(session, output, 2 * LATENTS, model, &p));
+    for (int k = 0; k < LATENTS; k++) {
+      const float noise = output[k] + 7.5f * (output[LATENTS + k] - output[k]);
+
+      latents[k] = sqrtf(b) * (latents[k] - sqrtf(1.0f - a) * noise) / sqrtf(a) +
+                   sqrtf(1.0f - b) * noise;
+    }
+  }
+  must(textinv_decode_latents(session, &ours, NULL, 0, model, latents, 1, 8, 8));
+  for (int i = 0; i < BYTES; i++)
+    assert_true(abs(textinv_images_pixels(ours, 0)[i] - textinv_images_pixels(theirs, 0)[i]) <= 1);
+  textinv_images_free(ours);
+  textinv_images_free(theirs);
+}
+
 static void steps_one_by_one(void **state)
 {
   enum { CONTEXT = TINY_TOKENS * TINY_WIDTH };
@@ -301,11 +344,11 @@ static void bf16_is_close(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(batches_do_not_matter),   cmocka_unit_test(options_change_the_picture),
-    cmocka_unit_test(a_picture_to_start_from), cmocka_unit_test(sizes_and_parameters),
-    cmocka_unit_test(nonsense_is_refused),     cmocka_unit_test(a_callback_stops_it),
-    cmocka_unit_test(steps_one_by_one),        cmocka_unit_test(long_prompts_are_reported),
-    cmocka_unit_test(bf16_is_close),
+    cmocka_unit_test(batches_do_not_matter),     cmocka_unit_test(options_change_the_picture),
+    cmocka_unit_test(a_picture_to_start_from),   cmocka_unit_test(sizes_and_parameters),
+    cmocka_unit_test(nonsense_is_refused),       cmocka_unit_test(a_callback_stops_it),
+    cmocka_unit_test(a_sampler_of_ones_own),     cmocka_unit_test(steps_one_by_one),
+    cmocka_unit_test(long_prompts_are_reported), cmocka_unit_test(bf16_is_close),
   };
 
   return cmocka_run_group_tests_name("generate", tests, open_tiny, close_tiny);

@@ -2,6 +2,7 @@
  */
 #include "testing_api.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,6 +41,11 @@ static void a_model_describes_itself(void **state)
   assert_int_equal(textinv_model_get_info(NULL, &info), TEXTINV_E_INVALID);
   info.struct_size = 3;
   assert_int_equal(textinv_model_get_info(model, &info), TEXTINV_E_INVALID);
+  assert_true(fabsf(textinv_model_alphas_cumprod(model)[0] - (1.0f - 0.00085f)) < 1e-6f);
+  for (uint32_t t = 1; t < info.train_timesteps; t++)
+    assert_true(textinv_model_alphas_cumprod(model)[t] <
+                textinv_model_alphas_cumprod(model)[t - 1]);
+  assert_null(textinv_model_alphas_cumprod(NULL));
   assert_non_null(textinv_model_tokenizer(model, 0));
   assert_null(textinv_model_tokenizer(model, 1));
   textinv_model_free(model);
