@@ -40,7 +40,7 @@ static int run_convert(void *p, const cli_arguments *arguments)
   textinv_status status;
   int result;
 
-  if ((result = cli_check_output(name, "out", out)) != CLI_OK ||
+  if ((result = cli_check_output(name, "OUT", out)) != CLI_OK ||
       (result = cli_open_session(&session, name, &v->common)) != CLI_OK)
     return result;
   if ((status = textinv_embeddings_new(&embeddings, session)) < 0)

@@ -86,12 +86,12 @@ static int check(const values *v)
 
   if ((status = cli_require(name, "prompt", v->prompts.count > 0)) != CLI_OK ||
       (status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
-      (status = cli_check_output(name, "out", v->out)) != CLI_OK)
+      (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
   if (v->prompts.count > 256)
     return cli_usage(name, "%zu --prompt; at most 256 are expected", v->prompts.count);
   if (v->init_image)
-    return cli_check_input(name, "init-image", v->init_image);
+    return cli_check_input(name, "--init-image", v->init_image);
   return CLI_OK;
 }
 

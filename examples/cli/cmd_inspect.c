@@ -60,17 +60,28 @@ static void print_words(const textinv_embeddings *e)
   }
 }
 
-/* text of a file, which may hold anything: no control character reaches the terminal */
+/* text of a file, which may hold anything: no control character reaches the terminal, not even C1,
+ * which is two bytes of UTF-8 */
 static void print_text(const char *text)
 {
   for (; *text; text++) {
-    const unsigned char c = (unsigned char)*text;
+    const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
 
     if (c < 0x20 || c == 0x7f)
       printf("\\x%02x", c);
+    else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+      printf("\\x%02x", (unsigned char)*++text);
     else
       putchar(c);
   }
+}
+
+/* "kind: path" */
+static void print_path(const char *kind, const char *path)
+{
+  printf("%s: ", kind);
+  print_text(path);
+  putchar('\n');
 }
 
 static void print_metadata(const textinv_embeddings *e)
@@ -93,7 +104,7 @@ static textinv_status print_embedding(textinv_session *session, const char *path
   textinv_status status = textinv_embeddings_new(&e, session);
 
   if (status >= 0 && (status = textinv_embeddings_load(session, e, NULL, path, NULL)) >= 0) {
-    printf("embedding: %s\n", path);
+    print_path("embedding", path);
     print_metadata(e);
     print_words(e);
   }
@@ -108,7 +119,8 @@ static textinv_status print_checkpoint(textinv_session *session, const char *pat
   textinv_status status = textinv_embeddings_new(&e, session);
 
   if (status >= 0 && (status = textinv_optimizer_load(&optimizer, session, e, path)) >= 0) {
-    printf("checkpoint: %s\nstep: %" PRIu64 "\n", path, textinv_optimizer_steps(optimizer));
+    print_path("checkpoint", path);
+    printf("step: %" PRIu64 "\n", textinv_optimizer_steps(optimizer));
     print_words(e);
   }
   textinv_optimizer_free(optimizer);
@@ -123,8 +135,8 @@ static textinv_status print_model(textinv_session *session, const char *path)
   textinv_status status = textinv_model_open(&model, session, path);
 
   if (status >= 0 && (status = textinv_model_get_info(model, &info)) >= 0) {
-    printf("model: %s\nfingerprint: %s\nparameters: %" PRIu64 "\n", info.path, info.fingerprint,
-           info.parameters);
+    print_path("model", info.path);
+    printf("fingerprint: %s\nparameters: %" PRIu64 "\n", info.fingerprint, info.parameters);
     printf("text encoders: %u\n", info.num_encoders);
     for (uint32_t i = 0; i < info.num_encoders; i++)
       printf("  encoder %u: vectors of %u values, vocabulary of %u\n", i, info.embedding_dim[i],
@@ -146,9 +158,10 @@ static textinv_status print_image(textinv_session *session, const char *path)
   textinv_images *images = NULL;
   const textinv_status status = textinv_image_read(&images, session, path);
 
-  if (status >= 0)
-    printf("picture: %s\nsize: %u x %u pixels\n", path, textinv_images_width(images),
-           textinv_images_height(images));
+  if (status >= 0) {
+    print_path("picture", path);
+    printf("size: %u x %u pixels\n", textinv_images_width(images), textinv_images_height(images));
+  }
   textinv_images_free(images);
   return status;
 }

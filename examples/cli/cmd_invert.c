@@ -196,7 +196,7 @@ static int make_concepts(run *r)
       return CLI_USAGE;
     if (!c->num_vectors && !(c->initializer && *c->initializer))
       return cli_usage(name, "--vectors 0: takes the count from --initializer, which is not given");
-    if (cli_check_input(name, "images", c->images_path) != CLI_OK)
+    if (cli_check_input(name, "--images", c->images_path) != CLI_OK)
       return CLI_FAILED;
   }
   return CLI_OK;
@@ -225,15 +225,15 @@ static int check_output(run *r)
   int status;
 
   if ((status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
-      (status = cli_check_output(name, "out", v->out)) != CLI_OK)
+      (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
   if (v->resume && strcmp(v->resume, "latest") &&
-      (status = cli_check_input(name, "resume", v->resume)) != CLI_OK)
+      (status = cli_check_input(name, "--resume", v->resume)) != CLI_OK)
     return status;
   if (!(r->folder = v->output_dir ? strdup(v->output_dir) : run_folder(v->out)))
     return cli_fail(name, "out of memory");
   if (v->output_dir || !stat(r->folder, &st))
-    return cli_check_output_folder(name, "output-dir", r->folder);
+    return cli_check_output_folder(name, "--output-dir", r->folder);
   return CLI_OK;
 }
 
@@ -309,7 +309,7 @@ static int32_t save_preview(void *user, uint32_t step, textinv_images *images)
     cli_say(&r->v->common, "wrote %s", path);
   textinv_images_free(drawn);
   free(path);
-  return status < 0;
+  return 0; /* a run does not end for want of a preview */
 }
 
 /* ------------------------------------------------------------------ the run */
@@ -388,7 +388,8 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
     const int result = cli_report(name, r->session, status);
 
     /* the rows are the last finite ones: better than nothing, but not a success */
-    if (status == TEXTINV_E_NONFINITE && report.steps > 0 && save(r, model, embeddings) >= 0)
+    if (status == TEXTINV_E_NONFINITE && report.steps > report.skipped &&
+        save(r, model, embeddings) >= 0)
       cli_fail(name, "%s holds the last finite vectors, those of step %u", v->out, report.steps);
     return result;
   }

@@ -117,7 +117,7 @@ static int run_sheet(void *p, const cli_arguments *arguments)
   int result;
 
   if ((result = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
-      (result = cli_check_output(name, "out", v->out)) != CLI_OK ||
+      (result = cli_check_output(name, "--out", v->out)) != CLI_OK ||
       (result = cli_open_session(&r.session, name, &v->common)) != CLI_OK)
     return result;
   r.cells = calloc(arguments->count, sizeof(*r.cells));

@@ -73,9 +73,8 @@ int cli_fail(const char *command, const char *format, ...)
 
   fprintf(stderr, "textinv %s: ", command);
   va_start(ap, format);
-  vfprintf(stderr, format, ap);
+  cli_vprint(format, ap);
   va_end(ap);
-  fputc('\n', stderr);
   return CLI_FAILED;
 }
 
@@ -86,9 +85,8 @@ void cli_say(const cli_common *common, const char *format, ...)
   if (common->quiet || common->progress == PROGRESS_JSON)
     return;
   va_start(ap, format);
-  vfprintf(stderr, format, ap);
+  cli_vprint(format, ap);
   va_end(ap);
-  fputc('\n', stderr);
 }
 
 int cli_report(const char *command, textinv_session *session, textinv_status status)
@@ -115,7 +113,10 @@ static void on_signal(int number)
   static const char text[] = "\nstopping; once more leaves at once, without saving\n";
   const int saved = errno;
 
-  (void)number;
+  if (number == SIGPIPE) { /* nobody reads what is printed: no more to say than that */
+    textinv_session_cancel(current);
+    return;
+  }
   if (signals++ || !current)
     _exit(CLI_INTERRUPTED);
   textinv_session_cancel(current);
@@ -125,13 +126,19 @@ static void on_signal(int number)
   errno = saved;
 }
 
+/* a lost terminal or reader stops a run as Ctrl-C does; a file that grows too large is an error of
+ * its writer */
 static void catch_signals(void)
 {
-  struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+  struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, met;
 
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGPIPE, &action, NULL);
+  if (!sigaction(SIGHUP, NULL, &met) && met.sa_handler != SIG_IGN) /* not under nohup */
+    sigaction(SIGHUP, &action, NULL);
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 int cli_open_session(textinv_session **out, const char *command, const cli_common *common)
@@ -200,7 +207,7 @@ int cli_check_input(const char *command, const char *option, const char *path)
 {
   if (!access(path, R_OK))
     return CLI_OK;
-  return cli_fail(command, "--%s %s: %s", option, path, strerror(errno));
+  return cli_fail(command, "%s %s: %s", option, path, strerror(errno));
 }
 
 static int check_folder(const char *command, const char *option, const char *path,
@@ -209,11 +216,11 @@ static int check_folder(const char *command, const char *option, const char *pat
   struct stat st;
 
   if (stat(folder, &st))
-    return cli_fail(command, "--%s %s: the folder %s: %s", option, path, folder, strerror(errno));
+    return cli_fail(command, "%s %s: the folder %s: %s", option, path, folder, strerror(errno));
   if (!S_ISDIR(st.st_mode))
-    return cli_fail(command, "--%s %s: %s is not a folder", option, path, folder);
+    return cli_fail(command, "%s %s: %s is not a folder", option, path, folder);
   if (access(folder, W_OK | X_OK))
-    return cli_fail(command, "--%s %s: the folder %s cannot be written: %s", option, path, folder,
+    return cli_fail(command, "%s %s: the folder %s cannot be written: %s", option, path, folder,
                     strerror(errno));
   return CLI_OK;
 }
@@ -231,10 +238,13 @@ int cli_check_output(const char *command, const char *option, const char *path)
   int result;
 
   if (!*path || (slash && !slash[1]))
-    return cli_fail(command, "--%s %s: the name of a file is expected", option,
+    return cli_fail(command, "%s %s: the name of a file is expected", option,
                     *path ? path : "\"\"");
   if (!stat(path, &st) && S_ISDIR(st.st_mode))
-    return cli_fail(command, "--%s %s: is a folder, the name of a file is expected", option, path);
+    return cli_fail(command, "%s %s: is a folder, the name of a file is expected", option, path);
+  if (!stat(path, &st) && !S_ISREG(st.st_mode))
+    return cli_fail(command, "%s %s: is a device, pipe or socket, the name of a file is expected",
+                    option, path);
   folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
   if (!folder)
     return cli_fail(command, "out of memory");

@@ -1,5 +1,6 @@
 /* textinv: textual inversion from the command line. Uses the library through its public header
  * alone. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,11 +78,13 @@ static int unknown(const char *name)
               : cli_usage(NULL, "unknown command %s; textinv --help lists the commands", name);
 }
 
-/* what was printed must have arrived: a full disk or a closed pipe is a failure */
+/* what was printed must have arrived: a full disk or a closed pipe is a failure, the latter a quiet
+ * one */
 static int finish(int status)
 {
   if (fflush(stdout) || ferror(stdout)) {
-    perror("textinv: stdout");
+    if (errno != EPIPE)
+      perror("textinv: stdout");
     return status == CLI_OK ? CLI_FAILED : status;
   }
   return status;

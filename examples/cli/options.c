@@ -18,15 +18,26 @@ typedef struct parser {
   size_t room; /* of lists: no list can be longer than argv */
 } parser;
 
+void cli_vprint(const char *format, va_list ap)
+{
+  char line[4096];
+
+  vsnprintf(line, sizeof(line), format, ap);
+  for (char *p = line; *p; p++) {
+    if ((unsigned char)*p < 0x20 || *p == 0x7f)
+      *p = '?';
+  }
+  fprintf(stderr, "%s\n", line);
+}
+
 int cli_usage(const char *command, const char *format, ...)
 {
   va_list ap;
 
   fprintf(stderr, "textinv%s%s: ", command ? " " : "", command ? command : "");
   va_start(ap, format);
-  vfprintf(stderr, format, ap);
+  cli_vprint(format, ap);
   va_end(ap);
-  fputc('\n', stderr);
   return CLI_USAGE;
 }
 

@@ -2,6 +2,7 @@
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -93,6 +94,9 @@ const char *cli_nearest(const char *text, const char *const *names, size_t count
 
 /* name of a value; "?" when the table has none */
 const char *cli_choice_name(const cli_choice *choices, int32_t value);
+
+/* a line on stderr; control characters, which a path may hold, become question marks */
+void cli_vprint(const char *format, va_list ap);
 
 /* "textinv COMMAND: message" on stderr; returns CLI_USAGE */
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

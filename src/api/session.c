@@ -162,6 +162,7 @@ void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, 
   va_start(ap, fmt);
   ti_vformat(line, sizeof(line), fmt, ap);
   va_end(ap);
+  ti_one_line(line);
   s->log(s->log_user, level, line);
 }
 

@@ -6,6 +6,14 @@
 
 #include "format.h"
 
+void ti_one_line(char *text)
+{
+  for (; *text; text++) {
+    if ((unsigned char)*text < 0x20 || *text == 0x7f)
+      *text = '?';
+  }
+}
+
 textinv_status ti_fail(ti_error *e, textinv_status status, const char *fmt, ...)
 {
   va_list ap;
@@ -28,10 +36,7 @@ textinv_status ti_fail(ti_error *e, textinv_status status, const char *fmt, ...)
       end = sizeof(e->text) - 1;
     e->text[end] = '\0';
   }
-  for (char *p = e->text; *p; p++) {
-    if ((unsigned char)*p < 0x20 || *p == 0x7f)
-      *p = '?';
-  }
+  ti_one_line(e->text);
   return status;
 }
 

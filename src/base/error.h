@@ -24,6 +24,9 @@ textinv_status ti_fail(ti_error *e, textinv_status status, const char *fmt, ...)
 /* "out of memory: N bytes for WHAT" */
 textinv_status ti_fail_nomem(ti_error *e, size_t bytes, const char *what);
 
+/* control characters, which a path may hold, become '?' */
+void ti_one_line(char *text);
+
 /* "PATH: WHAT: text of errno", TEXTINV_E_NOT_FOUND for ENOENT, else TEXTINV_E_IO */
 textinv_status ti_fail_errno(ti_error *e, int error_number, const char *path, const char *what);
 

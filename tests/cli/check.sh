@@ -135,6 +135,12 @@ run 1 "no output folder" generate --model /nowhere --prompt a --out missing/x.pn
 says "no output folder: message" "the folder missing" err
 run 1 "output is a folder" generate --model /nowhere --prompt a --out photos
 says "output is a folder: message" "is a folder" err
+mkfifo pipe
+run 1 "output is a pipe" generate --model /nowhere --prompt a --out pipe
+says "output is a pipe: message" "is a device, pipe or socket" err
+run 1 "a path of two lines" generate --model /nowhere --prompt a --out "two
+lines/x.png"
+holds "a path of two lines: one line" [ "$(wc -l <err)" = 1 ]
 run 1 "no folder of pictures" invert --model /nowhere --images missing --placeholder '<x>' --out x.safetensors
 says "no folder of pictures: message" "--images missing" err
 run 1 "no checkpoint" $invert --resume missing.safetensors
@@ -238,6 +244,31 @@ kill -INT $child
 kill -INT $child
 wait $child
 holds "interrupted twice: exit 130" [ $? = 130 ]
+
+# a terminal that is gone, and a reader of the messages that is gone, stop a run in the same way
+mkdir hung piped
+if grep -q '^SigIgn:.*[02468ace]$' /proc/self/status; then
+  "$program" $long --output-dir hung --out d.safetensors --progress json 2>err &
+  child=$!
+  tries=0
+  until [ $tries = 600 ] || grep -q '"train","step":5,' err; do
+    tries=$((tries + 1))
+    sleep 0.05
+  done
+  kill -HUP $child
+  wait $child
+  holds "hung up: exit 130" [ $? = 130 ]
+  holds "hung up: the work is saved" [ "$(ls hung | grep -c '^checkpoint')" = 1 ]
+else
+  echo "skipped - hung up: the tests run under nohup"
+fi
+{
+  "$program" $long --output-dir piped --out d.safetensors --progress json 2>&1
+  echo $? >code
+} | grep -m 1 -q '"train","step":5,'
+holds "no reader: exit 130" [ "$(cat code)" = 130 ]
+holds "no reader: the work is saved" [ "$(ls piped | grep -c '^checkpoint')" = 1 ]
+
 run 0 "resume" $long --output-dir parts --resume latest --out b.safetensors
 says "resume says from where" "going on from step" err
 holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
@@ -264,6 +295,14 @@ run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png '
 run 0 "inspect a picture" inspect sheet.png
 run 0 "inspect a model" inspect "$model"
 says "inspect a model: its networks" "text encoders: 1" out
+run 1 "no folder to convert into" convert whole.safetensors missing/x.pt --format a1111
+says "no folder to convert into: message" "OUT missing/x.pt: the folder missing" err
+(
+  ulimit -f 0
+  "$program" convert whole.safetensors limited.pt --format a1111 2>/dev/null
+)
+holds "a file that may not grow is a failure, not the end" [ $? = 1 ]
+holds "a file that may not grow: nothing is left behind" [ ! -e limited.pt ]
 run 1 "a full disk" sheet --out /dev/full/x.png photos/p-000.png
 if [ -e /dev/full ]; then
   "$program" --version >/dev/full 2>err
