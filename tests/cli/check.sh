@@ -218,28 +218,28 @@ says "inspect a checkpoint: step" "step: " out
 # --- interrupted, resumed, the same bytes
 mkdir whole parts
 long="invert --threads 1 --model $model --images photos --placeholder <x> --initializer cat --steps 150 --batch 2"
+# begin ARGUMENTS...: a long run in the background, its process in child; returns after its fifth step
+begin() {
+  rm -f err
+  "$program" $long "$@" --progress json 2>err &
+  child=$!
+  tries=0
+  until [ $tries = 600 ] || grep -qs '"train","step":5,' err; do
+    tries=$((tries + 1))
+    sleep 0.05
+  done
+}
+
 run 0 "resume with nothing to resume" $long --output-dir whole --resume latest --out a.safetensors
 says "resume with nothing to resume says so" "starting anew" err
-"$program" $long --output-dir parts --resume latest --out b.safetensors --progress json 2>err &
-child=$!
-tries=0
-until [ $tries = 600 ] || grep -q '"train","step":5,' err; do
-  tries=$((tries + 1))
-  sleep 0.05
-done
+begin --output-dir parts --resume latest --out b.safetensors
 kill -TERM $child
 wait $child
 holds "interrupted: exit 130" [ $? = 130 ]
 says "interrupted: how to go on" "--resume latest" err
 holds "interrupted: the work is saved" [ "$(ls parts | grep -c '^checkpoint')" = 1 ]
 holds "interrupted: no result yet" [ ! -e b.safetensors ]
-"$program" $long --output-dir whole --out c.safetensors --progress json 2>err &
-child=$!
-tries=0
-until [ $tries = 600 ] || grep -q '"train","step":5,' err; do
-  tries=$((tries + 1))
-  sleep 0.05
-done
+begin --output-dir whole --out c.safetensors
 kill -INT $child
 kill -INT $child
 wait $child
@@ -248,13 +248,7 @@ holds "interrupted twice: exit 130" [ $? = 130 ]
 # a terminal that is gone, and a reader of the messages that is gone, stop a run in the same way
 mkdir hung piped
 if grep -q '^SigIgn:.*[02468ace]$' /proc/self/status; then
-  "$program" $long --output-dir hung --out d.safetensors --progress json 2>err &
-  child=$!
-  tries=0
-  until [ $tries = 600 ] || grep -q '"train","step":5,' err; do
-    tries=$((tries + 1))
-    sleep 0.05
-  done
+  begin --output-dir hung --out d.safetensors
   kill -HUP $child
   wait $child
   holds "hung up: exit 130" [ $? = 130 ]
