@@ -43,6 +43,8 @@ int cli_check_output(const char *command, const char *option, const char *path);
 int cli_check_output_folder(const char *command, const char *option, const char *path);
 /* PATH must be there */
 int cli_check_input(const char *command, const char *option, const char *path);
+/* out.png -> out-007.png; the caller frees it, NULL without memory */
+char *cli_numbered(const char *out, size_t i);
 /* a required option */
 int cli_require(const char *command, const char *option, int given);
 

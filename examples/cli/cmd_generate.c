@@ -130,19 +130,6 @@ static int check_sheet(const run *r)
 
 /* ------------------------------------------------------------------ output */
 
-/* out.png -> out-007.png; the caller frees it */
-static char *numbered(const char *out, size_t i)
-{
-  const char *slash = strrchr(out, '/'), *dot = strrchr(out, '.');
-  const size_t stem = dot && dot > (slash ? slash + 1 : out) ? (size_t)(dot - out) : strlen(out);
-  const size_t size = strlen(out) + 32;
-  char *path = calloc(size, 1);
-
-  if (path)
-    snprintf(path, size, "%.*s-%03zu%s", (int)stem, out, i, out + stem);
-  return path;
-}
-
 static int save_separate(const run *r)
 {
   const values *v = r->v;
@@ -150,7 +137,7 @@ static int save_separate(const run *r)
 
   for (size_t k = 0; k < v->prompts.count; k++) {
     for (uint32_t i = 0; i < v->p.images; i++, n++) {
-      char *path = numbered(v->out, n);
+      char *path = cli_numbered(v->out, n);
       const textinv_status status = path
                                       ? textinv_images_save(r->session, r->drawn[k], i, path, NULL)
                                       : TEXTINV_E_NOMEM;

@@ -102,6 +102,7 @@ typedef struct run {
   const char **prompts;
   char *folder, *preview;
   int made_folder;
+  int separate; /* every word got its own file */
   progress_state progress;
 } run;
 
@@ -326,12 +327,34 @@ static void print_result(const run *r, const textinv_invert_report *report)
   if (report->skipped)
     cli_say(&v->common, "%u steps were skipped: their loss or gradient was not finite",
             report->skipped);
-  cli_say(&v->common, "%s: %s, %u steps in %.0f s, loss %.4f", v->out, words, report->steps,
-          report->seconds, (double)report->loss_average);
+  cli_say(&v->common, "%s%s%s, %u steps in %.0f s, loss %.4f", r->separate ? "" : v->out,
+          r->separate ? "" : ": ", words, report->steps, report->seconds,
+          (double)report->loss_average);
+}
+
+/* a file for two encoders holds one word: of several each gets its own */
+static textinv_status save_words(run *r, const textinv_embeddings *embeddings)
+{
+  const values *v = r->v;
+  const size_t words = v->placeholders.count;
+  textinv_status status = TEXTINV_OK;
+
+  r->separate = words > 1;
+  for (size_t i = 0; i < words && status >= 0; i++) {
+    const char *word = v->placeholders.items[i].text;
+    char *path = r->separate ? cli_numbered(v->out, i) : strdup(v->out);
+
+    status = path ? textinv_embeddings_save(r->session, embeddings, path, TEXTINV_FORMAT_SDXL, word)
+                  : TEXTINV_E_NOMEM;
+    if (status >= 0 && r->separate)
+      cli_say(&v->common, "wrote %s: %s", path, word);
+    free(path);
+  }
+  return status;
 }
 
 /* only the words of this run go into the file */
-static textinv_status save(const run *r, const textinv_model *model, textinv_embeddings *embeddings)
+static textinv_status save(run *r, const textinv_model *model, textinv_embeddings *embeddings)
 {
   textinv_model_info info = { .struct_size = sizeof(info) };
   textinv_status status;
@@ -347,9 +370,9 @@ static textinv_status save(const run *r, const textinv_model *model, textinv_emb
   }
   if ((status = textinv_model_get_info(model, &info)) < 0)
     return status;
-  return textinv_embeddings_save(
-    r->session, embeddings, r->v->out,
-    info.num_encoders > 1 ? TEXTINV_FORMAT_SDXL : TEXTINV_FORMAT_DIFFUSERS, NULL);
+  if (info.num_encoders > 1)
+    return save_words(r, embeddings);
+  return textinv_embeddings_save(r->session, embeddings, r->v->out, TEXTINV_FORMAT_DIFFUSERS, NULL);
 }
 
 static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)

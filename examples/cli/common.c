@@ -195,6 +195,18 @@ int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
 
 /* ------------------------------------------------------------------ paths */
 
+char *cli_numbered(const char *out, size_t i)
+{
+  const char *slash = strrchr(out, '/'), *dot = strrchr(out, '.');
+  const size_t stem = dot && dot > (slash ? slash + 1 : out) ? (size_t)(dot - out) : strlen(out);
+  const size_t size = strlen(out) + 32;
+  char *path = calloc(size, 1);
+
+  if (path)
+    snprintf(path, size, "%.*s-%03zu%s", (int)stem, out, i, out + stem);
+  return path;
+}
+
 int cli_require(const char *command, const char *option, int given)
 {
   if (given)

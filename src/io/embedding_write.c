@@ -27,38 +27,52 @@ static textinv_status check_entry(ti_error *error, const char *path, const ti_em
   return TEXTINV_OK;
 }
 
+/* entries of one word stand beside each other */
+static size_t count_words(const ti_embedding_entry *entries, size_t count)
+{
+  size_t words = count > 0;
+
+  for (size_t i = 1; i < count; i++)
+    words += strcmp(entries[i].word, entries[i - 1].word) != 0;
+  return words;
+}
+
 /* what the format can hold */
 static textinv_status check_set(ti_error *error, const char *path, textinv_format format,
                                 const ti_embedding_entry *entries, size_t count)
 {
-  const size_t most = format == TEXTINV_FORMAT_DIFFUSERS ? SIZE_MAX
-                      : format == TEXTINV_FORMAT_SDXL    ? 2
-                                                         : 1;
+  const size_t words = count_words(entries, count);
 
   if (!count)
     return ti_fail(error, TEXTINV_E_INVALID, "%s: there is no word to write", path);
-  if (count > most)
+  if (format != TEXTINV_FORMAT_DIFFUSERS && words > 1)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: a file of this format holds one word, not %zu", path, words);
+  for (size_t i = 0; i < count; i++) {
+    const int known = entries[i].encoder == 0 || entries[i].encoder == 1;
+
+    if (format == TEXTINV_FORMAT_SDXL && !known)
+      return ti_fail(
+        error, TEXTINV_E_UNSUPPORTED,
+        "%s: a file of this format is for two encoders; word \"%s\" has vectors for one", path,
+        entries[i].word);
+    if (format != TEXTINV_FORMAT_SDXL && entries[i].encoder != entries[0].encoder)
+      return ti_fail(
+        error, TEXTINV_E_UNSUPPORTED,
+        "%s: a file of this format is for one encoder; word \"%s\" has vectors for two", path,
+        entries[i].word);
+  }
+  if (format == TEXTINV_FORMAT_SDXL &&
+      (count > 2 || (count == 2 && entries[0].encoder == entries[1].encoder)))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: a file of this format holds one word in encoders 0 and 1", path);
+  if (format == TEXTINV_FORMAT_SDXL && count == 2 &&
+      entries[0].num_vectors != entries[1].num_vectors)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s: %d vectors in one encoder, %d in the other", path,
+                   entries[0].num_vectors, entries[1].num_vectors);
+  if (format != TEXTINV_FORMAT_SDXL && format != TEXTINV_FORMAT_DIFFUSERS && count > 1)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s: a file of this format holds one word, not %zu tensors", path, count);
-  if (format == TEXTINV_FORMAT_SDXL) {
-    for (size_t i = 0; i < count; i++) {
-      if (entries[i].encoder != 0 && entries[i].encoder != 1)
-        return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: encoder %d, expected 0 or 1", path,
-                       entries[i].encoder);
-    }
-    if (count == 2 &&
-        (entries[0].encoder == entries[1].encoder || strcmp(entries[0].word, entries[1].word)))
-      return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                     "%s: a file of this format holds one word in encoders 0 and 1", path);
-    if (count == 2 && entries[0].num_vectors != entries[1].num_vectors)
-      return ti_fail(error, TEXTINV_E_SHAPE, "%s: %d vectors in one encoder, %d in the other", path,
-                     entries[0].num_vectors, entries[1].num_vectors);
-  }
-  for (size_t i = 1; format == TEXTINV_FORMAT_DIFFUSERS && i < count; i++) {
-    if (entries[i].encoder != entries[0].encoder)
-      return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: a file of this format is for one encoder",
-                     path);
-  }
   return TEXTINV_OK;
 }
 

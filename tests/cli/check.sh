@@ -207,6 +207,10 @@ run 0 "two encoders" invert --model "$golden/tiny-sdxl" --images photos --placeh
   --out z.safetensors
 run 0 "inspect two encoders" inspect z.safetensors
 says "two encoders: both widths" "encoder 1" out
+run 0 "two words for two encoders" invert --model "$golden/tiny-sdxl" --images photos --placeholder '<z>' --images photos \
+  --placeholder '<y>' --steps 2 --batch 2 --out zy.safetensors
+run 0 "the second word has its own file" inspect zy-001.safetensors
+says "the second word has its own file: the word" "<y>: 1 vector" out
 mkdir work
 run 0 "previews and checkpoints" $invert --steps 4 --batch 2 --preview 'a photo of <x>' --preview-every 2 \
   --preview-images 2 --preview-steps 2 --checkpoint-every 2 --output-dir work

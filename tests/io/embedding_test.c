@@ -255,7 +255,16 @@ static void what_cannot_be_written(void **state)
   assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_UNSUPPORTED, "encoders 0 and 1");
   assert_fails(write_entries(9, 1), TEXTINV_E_INVALID, "format 9");
   e[1].encoder = 1;
-  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 2), TEXTINV_E_UNSUPPORTED, "one encoder");
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 2), TEXTINV_E_UNSUPPORTED, "for one encoder",
+               "\"<toy>\" has vectors for two");
+  assert_fails(write_entries(TEXTINV_FORMAT_KOHYA, 2), TEXTINV_E_UNSUPPORTED, "for one encoder");
+  e[1].word = "<red>";
+  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_UNSUPPORTED, "one word, not 2");
+  e[1].word = e[0].word;
+  e[0].encoder = -1;
+  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 1), TEXTINV_E_UNSUPPORTED, "for two encoders",
+               "\"<toy>\" has vectors for one");
+  e[0].encoder = 0;
   e[1].num_vectors = 1;
   assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_SHAPE, "2 vectors",
                "1 in the other");
