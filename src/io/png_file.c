@@ -1,6 +1,7 @@
 /* PNG files: libpng's row interface behind limits, and strict. */
 #include <png.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "alloc.h"
 #include "atomic_file.h"
@@ -26,6 +27,8 @@ typedef struct reader {
   textinv_status status;
   unsigned char *raw; /* one row, or all of them when interlaced */
   size_t row_bytes;
+  uint32_t height; /* as the header has it, before libpng looks */
+  int passes;
   png_colorp palette;
   png_bytep alphas; /* of the palette's entries */
   int color_type, num_palette, num_alphas;
@@ -51,10 +54,14 @@ static void on_warning(png_structp png, png_const_charp message)
     on_error(png, message);
 }
 
+/* After the last row libpng inflates what is left of the data, which may be a thousand times the
+ * file: it gets no more, and the jump ends the reading of rows. */
 static void read_bytes(png_structp png, png_bytep out, size_t size)
 {
   reader *r = png_get_io_ptr(png);
 
+  if (png_get_current_row_number(png) >= r->height || png_get_current_pass_number(png) > 6)
+    png_longjmp(png, 1);
   if (size > r->size - r->at)
     png_error(png, "the file is cut short");
   memcpy(out, r->bytes + r->at, size);
@@ -67,7 +74,7 @@ static unsigned long big32(const unsigned char *p)
 }
 
 /* sizes and plausibility from the first chunk alone */
-static textinv_status check_header(const reader *r)
+static textinv_status check_header(reader *r)
 {
   static const unsigned char channels[8] = { 1, 0, 3, 1, 2, 0, 4, 0 };
   const unsigned char *p = r->bytes + SIGNATURE;
@@ -87,6 +94,7 @@ static textinv_status check_header(const reader *r)
                    (unsigned long long)width, (unsigned long long)height);
   if ((status = ti_image_check_size(r->error, r->name, width, height)) < 0)
     return status;
+  r->height = (uint32_t)height;
   raw = (width * p[16] * channels[p[17] & 7] / 8 + 1) * height;
   if (raw / INFLATE_RATIO > r->size)
     return ti_fail(r->error, TEXTINV_E_FORMAT,
@@ -144,46 +152,64 @@ static void set_transforms(reader *r)
   png_set_gray_to_rgb(r->png);
 }
 
-static void read_orientation(reader *r)
+/* row y of the last pass, as libpng left it */
+static void take_row(reader *r, int y)
 {
-  png_bytep exif;
-  png_uint_32 size;
+  const size_t at = (size_t)y * (size_t)r->out->width;
 
-  if (png_get_eXIf_1(r->png, r->info, &size, &exif))
-    *r->orientation = ti_exif_orientation(exif, size);
+  convert_row(r, r->out->pixels + 3 * at, r->raw + (r->passes > 1 ? (size_t)y * r->row_bytes : 0),
+              r->out->width);
 }
 
-static void decode(reader *r)
+static void read_rows(reader *r)
 {
-  int width, height, passes;
+  int width, height;
   size_t bytes;
 
   png_read_info(r->png, r->info);
   width = (int)png_get_image_width(r->png, r->info);
   height = (int)png_get_image_height(r->png, r->info);
   set_transforms(r);
-  passes = png_set_interlace_handling(r->png);
+  r->passes = png_set_interlace_handling(r->png);
   png_read_update_info(r->png, r->info);
   r->row_bytes = png_get_rowbytes(r->png, r->info);
   if ((r->status = ti_image_alloc(r->out, r->error, r->name, width, height)) < 0)
     return;
-  bytes = r->row_bytes * (passes > 1 ? (size_t)height : 1);
+  bytes = r->row_bytes * (r->passes > 1 ? (size_t)height : 1);
   r->raw = ti_calloc(bytes, 1);
   if (!r->raw) {
     r->status = ti_fail_nomem(r->error, bytes, r->name);
     return;
   }
-  for (int pass = 0; pass < passes; pass++) {
+  for (int pass = 0; pass < r->passes; pass++) {
     for (int y = 0; y < height; y++) {
-      unsigned char *row = r->raw + (passes > 1 ? (size_t)y * r->row_bytes : 0);
-
-      png_read_row(r->png, row, NULL);
-      if (pass == passes - 1)
-        convert_row(r, r->out->pixels + 3 * (size_t)y * (size_t)width, row, width);
+      png_read_row(r->png, r->raw + (r->passes > 1 ? (size_t)y * r->row_bytes : 0), NULL);
+      if (pass == r->passes - 1 && y < height - 1)
+        take_row(r, y);
     }
   }
-  png_read_end(r->png, r->info);
-  read_orientation(r);
+}
+
+/* the row at which the reading ended; and the chunks, which must be whole up to IEND. eXIf may
+ * stand behind the pixels */
+static void finish(reader *r)
+{
+  const unsigned char *p = r->bytes + SIGNATURE, *end = r->bytes + r->size;
+
+  take_row(r, r->out->height - 1);
+  for (;;) {
+    const size_t left = (size_t)(end - p), length = left < 12 ? 0 : big32(p);
+
+    if (left < 12 || length > left - 12)
+      png_error(r->png, "the file is cut short");
+    if (crc32(0, p + 4, (uInt)length + 4) != big32(p + 8 + length))
+      png_error(r->png, "CRC error");
+    if (!memcmp(p + 4, "eXIf", 4))
+      *r->orientation = ti_exif_orientation(p + 8, length);
+    if (!memcmp(p + 4, "IEND", 4))
+      return;
+    p += 12 + length;
+  }
 }
 
 textinv_status ti_png_decode(ti_image *out, int *orientation, ti_error *error, const char *name,
@@ -214,8 +240,10 @@ textinv_status ti_png_decode(ti_image *out, int *orientation, ti_error *error, c
     png_set_crc_action(r.png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_keep_unknown_chunks(r.png, PNG_HANDLE_CHUNK_NEVER, ignored,
                                 (int)((sizeof(ignored) + 4) / 5));
-    decode(&r);
+    read_rows(&r);
   }
+  if (r.status >= 0 && !setjmp(png_jmpbuf(r.png)))
+    finish(&r);
   png_destroy_read_struct(&r.png, &r.info, NULL);
   ti_free(r.raw);
   if (r.status < 0)

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <jpeglib.h>
+#include <time.h>
 #include <zlib.h>
 
 #include "alloc.h"
@@ -369,6 +370,33 @@ static void too_little_and_too_much_data(void **state)
   ti_image_free(&image);
 }
 
+/* a picture of 2 x 2, and behind its rows a thousand times the file: it is not inflated */
+static void a_bomb_behind_the_rows(void **state)
+{
+  enum { BOMB = 1 << 27, PACKED = 1 << 18 };
+  unsigned char *zeros = calloc(BOMB, 1), *packed = malloc(PACKED);
+  unsigned long size = PACKED;
+  ti_image image;
+
+  (void)state;
+  assert_non_null(zeros);
+  assert_non_null(packed);
+  memcpy(zeros, rows_2x2, sizeof(rows_2x2));
+  assert_int_equal(compress(packed, &size, zeros, BOMB), Z_OK);
+  put_header(&file, 2, 2, 8, 2);
+  put_chunk(&file, "IDAT", packed, size);
+  put_chunk(&file, "eXIf", "II*\0\b\0\0\0\1\0\x12\1\3\0\1\0\0\0\3\0\0\0", 22); /* upside down */
+  put_chunk(&file, "IEND", "", 0);
+  const clock_t began = clock();
+
+  assert_png_reads();
+  assert_true(clock() - began < CLOCKS_PER_SEC / 10);
+  assert_int_equal(image.pixels[0], rows_2x2[11]);
+  ti_image_free(&image);
+  free(zeros);
+  free(packed);
+}
+
 /* --- JPEG */
 
 static const ti_tensor *jpeg(const char *name)
@@ -605,6 +633,7 @@ int main(void)
     cmocka_unit_test(odd_chunks),
     cmocka_unit_test(broken_palettes_are_refused),
     cmocka_unit_test(too_little_and_too_much_data),
+    cmocka_unit_test(a_bomb_behind_the_rows),
     cmocka_unit_test(a_cut_jpeg_is_refused_wherever_it_is_cut),
     cmocka_unit_test(hostile_jpegs),
     cmocka_unit_test(a_bomb_of_scans_is_refused),
