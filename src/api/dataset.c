@@ -176,11 +176,15 @@ static textinv_status add_folder(loader *l, size_t concept)
 {
   const textinv_concept *c = &l->concepts[concept];
   char **found = NULL;
-  size_t count = 0, taken = 0;
-  textinv_status status = ti_image_list(&found, &count, &l->s->error, c->images_path);
+  size_t count = 0, left_out = 0, taken = 0;
+  textinv_status status = ti_image_list(&found, &count, &left_out, &l->s->error, c->images_path);
 
   if (status < 0)
     return status;
+  if (left_out)
+    ti_log(l->s, TEXTINV_LOG_WARNING,
+           "%s: %zu of the files named like pictures are neither PNG nor JPEG and are left out",
+           c->images_path, left_out);
   if (!count)
     status = ti_fail(&l->s->error, TEXTINV_E_NOT_FOUND, "%s holds no PNG or JPEG pictures",
                      c->images_path);

@@ -191,6 +191,24 @@ static int is_picture(ti_error *error, const char *path)
   return n > 0 && (ti_png_check(head, (size_t)n) || ti_jpeg_check(head, (size_t)n));
 }
 
+/* whether a file's name promises a picture; hidden files promise nothing */
+static int named_picture(const char *name)
+{
+  static const char *const endings[] = { "png", "jpg",  "jpeg", "webp", "gif",
+                                         "bmp", "tiff", "tif",  "heic", "avif" };
+  const char *dot = *name == '.' ? NULL : strrchr(name, '.');
+
+  for (size_t i = 0; dot && i < sizeof(endings) / sizeof(*endings); i++) {
+    size_t k = 0;
+
+    while (endings[i][k] && (dot[1 + k] | 0x20) == endings[i][k])
+      k++;
+    if (!endings[i][k] && !dot[1 + k])
+      return 1;
+  }
+  return 0;
+}
+
 static int by_text(const void *a, const void *b)
 {
   return strcmp(*(char *const *)a, *(char *const *)b);
@@ -210,7 +228,8 @@ static int append(char ***paths, size_t *count, char *path)
   return 0;
 }
 
-textinv_status ti_image_list(char ***paths, size_t *count, ti_error *error, const char *folder)
+textinv_status ti_image_list(char ***paths, size_t *count, size_t *left_out, ti_error *error,
+                             const char *folder)
 {
   textinv_status status = TEXTINV_OK;
   DIR *dir = opendir(folder);
@@ -219,7 +238,7 @@ textinv_status ti_image_list(char ***paths, size_t *count, ti_error *error, cons
   size_t n = 0;
 
   *paths = NULL;
-  *count = 0;
+  *count = *left_out = 0;
   if (!dir)
     return ti_fail_errno(error, errno, folder, "cannot be opened as a folder");
   while ((entry = readdir(dir))) {
@@ -244,8 +263,10 @@ textinv_status ti_image_list(char ***paths, size_t *count, ti_error *error, cons
       status = ti_fail_nomem(error, n * sizeof(*list), folder);
       goto out;
     }
-    if (!found)
+    if (!found) {
+      *left_out += (size_t)named_picture(entry->d_name);
       ti_free(path);
+    }
     path = NULL;
   }
   if (n)

@@ -32,7 +32,8 @@ textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *i
                                int top, int box_w, int box_h, int width, int height);
 
 /* sorted paths of the regular files in a folder whose content is PNG or JPEG; ti_free() each and
- * the array */
-textinv_status ti_image_list(char ***paths, size_t *count, ti_error *error, const char *folder);
+ * the array. left_out counts files that are named like pictures and hold neither */
+textinv_status ti_image_list(char ***paths, size_t *count, size_t *left_out, ti_error *error,
+                             const char *folder);
 
 #endif /* TI_IMAGE_H */

@@ -582,12 +582,12 @@ static void files_that_cannot_be_read(void **state)
 static void folders_are_listed_by_content(void **state)
 {
   char folder[256], path[300], **paths;
-  size_t count;
+  size_t count, left_out;
 
   (void)state;
   strcpy(folder, test_path("pictures"));
   mkdir(folder, 0777);
-  assert_succeeds(ti_image_list(&paths, &count, &error, folder));
+  assert_succeeds(ti_image_list(&paths, &count, &left_out, &error, folder));
   assert_int_equal(count, 0);
   ti_free(paths);
   make_2x2(NULL, NULL, 0);
@@ -602,22 +602,27 @@ static void folders_are_listed_by_content(void **state)
   write_file(path, "no picture", 10);
   sprintf(path, "%s/%s", folder, "empty.png");
   write_file(path, "", 0);
+  sprintf(path, "%s/%s", folder, "photo.WebP");
+  write_file(path, "RIFF", 4);
+  sprintf(path, "%s/%s", folder, "._photo.jpg");
+  write_file(path, "", 0);
   sprintf(path, "%s/%s", folder, "folder.png");
   mkdir(path, 0777);
   sprintf(path, "%s/%s", folder, "pipe.png");
   assert_int_equal(mkfifo(path, 0666), 0);
   sprintf(path, "%s/%s", folder, "loop.png");
   assert_int_equal(symlink("loop.png", path), 0);
-  assert_succeeds(ti_image_list(&paths, &count, &error, folder));
+  assert_succeeds(ti_image_list(&paths, &count, &left_out, &error, folder));
   assert_int_equal(count, 10);
+  assert_int_equal(left_out, 6); /* and none of those that are hidden */
   for (size_t i = 0; i < count; i++) {
     sprintf(path, i ? "%s/%zu.txt" : "%s/%zu", folder, i);
     assert_string_equal(paths[i], path);
     ti_free(paths[i]);
   }
   ti_free(paths);
-  assert_fails(ti_image_list(&paths, &count, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND,
-               "nowhere");
+  assert_fails(ti_image_list(&paths, &count, &left_out, &error, test_path("nowhere")),
+               TEXTINV_E_NOT_FOUND, "nowhere");
 }
 
 int main(void)
