@@ -135,6 +135,9 @@ textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_
 /* bytes of activations that a plan of key would take, without making it */
 textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
                                const ti_plan_key *key);
+/* TEXTINV_E_NOMEM when there is no memory to run the plan, before anything is prepared for it */
+textinv_status ti_plan_reserve(textinv_session *s, const textinv_model *model,
+                               const ti_plan_key *key);
 /* again: as in ti_plan_run(); only for the plan that is s->last */
 textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan, int again);
 void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v);

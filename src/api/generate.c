@@ -114,6 +114,22 @@ static textinv_status choose_batch(job *j)
   return TEXTINV_OK;
 }
 
+/* what does not fit into memory is refused before anything is drawn: decoding comes last, and needs
+ * the most */
+static textinv_status reserve(job *j)
+{
+  const ti_plan_key keys[] = {
+    { .kind = TI_PLAN_UNET, .n = j->batch << j->guided, .h = j->h, .w = j->w, .guided = j->guided },
+    { .kind = TI_PLAN_DECODE, .n = 1, .h = j->h, .w = j->w },
+    { .kind = TI_PLAN_ENCODE, .n = 1, .h = j->h, .w = j->w }
+  };
+  textinv_status status = TEXTINV_OK;
+
+  for (int i = 0; i < (j->p.init_image ? 3 : 2) && status >= 0; i++)
+    status = ti_plan_reserve(j->s, j->model, &keys[i]);
+  return status;
+}
+
 static textinv_status allocate(job *j)
 {
   const textinv_model *m = j->model;
@@ -416,7 +432,7 @@ textinv_status textinv_generate(textinv_images **out, textinv_session *session,
       (status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params,
                                "generate_params")) < 0 ||
       (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 ||
-      (status = allocate(&j)) < 0)
+      (status = reserve(&j)) < 0 || (status = allocate(&j)) < 0)
     goto out;
   j.began = ti_seconds();
   if ((status = encode_prompts(&j)) < 0 || (j.p.init_image && (status = encode_init(&j)) < 0))

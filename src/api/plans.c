@@ -178,6 +178,31 @@ textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_
   return status;
 }
 
+static textinv_status check_budget(textinv_session *s, const textinv_model *model, size_t need)
+{
+  const size_t budget = ti_activation_budget(s, model);
+
+  if (need > budget)
+    return ti_fail(
+      &s->error, TEXTINV_E_NOMEM,
+      "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
+      "raise the budget or lower batch or size",
+      need, budget, (unsigned long long)s->budget);
+  return TEXTINV_OK;
+}
+
+textinv_status ti_plan_reserve(textinv_session *s, const textinv_model *model,
+                               const ti_plan_key *key)
+{
+  size_t bytes;
+  textinv_status status = ti_plan_measure(&bytes, s, model, key);
+
+  if (status < 0 || (status = check_budget(s, model, bytes)) < 0 || s->device)
+    return status;
+  s->last = NULL; /* the arena may move */
+  return ti_arena_reserve(&s->arena, &s->error, bytes);
+}
+
 /* how much of a training plan is computed again, from nothing to everything: recompute of num_of
  * blocks */
 static const int recompute_levels[][2] = { { 0, 1 }, { 1, 4 }, { 1, 2 }, { 3, 4 }, { 1, 1 } };
@@ -220,12 +245,8 @@ static textinv_status make_level(ti_net_plan *p, textinv_session *s, const texti
                    "device memory: activations need %zu bytes, %zu are free beside the weights; "
                    "lower batch or size",
                    need, room);
-  if (need > budget)
-    return ti_fail(
-      &s->error, TEXTINV_E_NOMEM,
-      "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
-      "raise the budget or lower batch or size",
-      need, budget, (unsigned long long)s->budget);
+  if ((status = check_budget(s, model, need)) < 0)
+    return status;
   if (level)
     ti_log(s, TEXTINV_LOG_INFO, "%d of %d blocks are computed again: activations take %zu bytes",
            part[0], part[1], need);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "api.h"
 #include "random.h"
 
 enum { BYTES = TINY_SIZE * TINY_SIZE * 3, LATENTS = 4 * 8 * 8 };
@@ -192,6 +193,42 @@ static void nonsense_is_refused(void **state)
   refused(textinv_generate(&images, session, NULL, NULL, &p), TEXTINV_E_INVALID, "model is NULL");
 }
 
+static int32_t count_calls(void *user, const textinv_progress *progress)
+{
+  (void)progress;
+  ++*(int *)user;
+  return 0;
+}
+
+/* the decoder, which comes last, needs more than the UNet */
+static void what_does_not_fit_is_refused_first(void **state)
+{
+  const ti_plan_key unet = { .kind = TI_PLAN_UNET, .n = 2, .h = 32, .w = 32, .guided = 1 };
+  const ti_plan_key decode = { .kind = TI_PLAN_DECODE, .n = 1, .h = 32, .w = 32 };
+  textinv_generate_params p = params();
+  textinv_session *const roomy = session;
+  textinv_session_params sp;
+  textinv_images *images;
+  size_t least, most;
+  int calls = 0;
+
+  (void)state;
+  must(ti_plan_measure(&least, session, model, &unet));
+  must(ti_plan_measure(&most, session, model, &decode));
+  assert_true(least < most);
+  must(textinv_session_params_init(&sp, sizeof(sp)));
+  sp.memory_budget = ti_model_parameters(model) * sizeof(float) + most - 1;
+  must(textinv_session_new(&session, &sp));
+  p.width = p.height = 64;
+  p.progress = count_calls;
+  p.progress_user = &calls;
+  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_NOMEM,
+          "memory budget: activations need");
+  assert_int_equal(calls, 0);
+  textinv_session_free(session);
+  session = roomy;
+}
+
 static int32_t stop(void *user, const textinv_progress *progress)
 {
   ++*(int *)user;
@@ -344,11 +381,12 @@ static void bf16_is_close(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(batches_do_not_matter),     cmocka_unit_test(options_change_the_picture),
-    cmocka_unit_test(a_picture_to_start_from),   cmocka_unit_test(sizes_and_parameters),
-    cmocka_unit_test(nonsense_is_refused),       cmocka_unit_test(a_callback_stops_it),
-    cmocka_unit_test(a_sampler_of_ones_own),     cmocka_unit_test(steps_one_by_one),
-    cmocka_unit_test(long_prompts_are_reported), cmocka_unit_test(bf16_is_close),
+    cmocka_unit_test(batches_do_not_matter),   cmocka_unit_test(options_change_the_picture),
+    cmocka_unit_test(a_picture_to_start_from), cmocka_unit_test(sizes_and_parameters),
+    cmocka_unit_test(nonsense_is_refused),     cmocka_unit_test(what_does_not_fit_is_refused_first),
+    cmocka_unit_test(a_callback_stops_it),     cmocka_unit_test(a_sampler_of_ones_own),
+    cmocka_unit_test(steps_one_by_one),        cmocka_unit_test(long_prompts_are_reported),
+    cmocka_unit_test(bf16_is_close),
   };
 
   return cmocka_run_group_tests_name("generate", tests, open_tiny, close_tiny);
