@@ -95,36 +95,84 @@ static int check(const values *v)
   return CLI_OK;
 }
 
-/* a sheet too large for a PNG is refused before anything is drawn */
-static int check_sheet(const run *r)
+/* ------------------------------------------------------------------ the sheet */
+
+typedef struct contact {
+  sheet_cell *cells;  /* [prompts, images] */
+  sheet_row *rows;    /* [prompts] */
+  char (*labels)[32]; /* [prompts, images] */
+  sheet sheet;
+} contact;
+
+static void contact_free(contact *c)
+{
+  free(c->cells);
+  free(c->rows);
+  free(c->labels);
+}
+
+/* one prompt: its pictures with their seeds; several: a row for each, or one picture for each. The
+ * pictures need not be drawn yet. 0, or -1 without memory */
+static int contact_new(contact *c, const run *r)
 {
   const values *v = r->v;
+  const size_t prompts = v->prompts.count, images = v->p.images, pictures = prompts * images;
+  const int titled = images > 1;
   textinv_model_info info = { .struct_size = sizeof(info) };
-  const size_t pictures = v->prompts.count * v->p.images;
-  sheet_cell *cells = calloc(pictures, sizeof(*cells));
-  const sheet_row row = { NULL, cells, pictures };
-  uint64_t width, height;
 
-  if (!cells)
-    return cli_fail(name, "out of memory");
   textinv_model_get_info(r->model, &info);
+  c->cells = calloc(pictures, sizeof(*c->cells));
+  c->rows = calloc(prompts, sizeof(*c->rows));
+  c->labels = calloc(pictures, sizeof(*c->labels));
+  if (!c->cells || !c->rows || !c->labels) {
+    contact_free(c);
+    return -1;
+  }
+  for (size_t n = 0; n < pictures; n++) {
+    const size_t k = n / images;
+    const uint32_t i = (uint32_t)(n % images);
+
+    snprintf(c->labels[n], sizeof(c->labels[n]), "seed %llu", (unsigned long long)(v->p.seed + i));
+    c->cells[n] = (sheet_cell){ r->drawn[k], i, titled ? c->labels[n] : v->prompts.items[k].text };
+    c->rows[k] = (sheet_row){ v->prompts.items[k].text, &c->cells[k * images], images };
+  }
+  if (!titled)
+    c->rows[0] = (sheet_row){ NULL, c->cells, pictures };
   const uint32_t w = v->p.width ? v->p.width : info.size;
   const uint32_t h = v->p.height ? v->p.height : info.size;
-  const sheet s = { NULL,
-                    &row,
-                    1,
-                    sheet_columns(v->p.images > 1 ? v->p.images : pictures),
-                    w * sheet_zoom(w),
-                    h * sheet_zoom(w) };
 
-  sheet_size(&s, &width, &height);
-  free(cells);
-  if (pictures > 1 && !v->separate && (width > 16384 || height > 16384))
+  c->sheet = (sheet){ NULL,
+                      c->rows,
+                      titled ? prompts : 1,
+                      sheet_columns(titled ? images : pictures),
+                      w * sheet_zoom(w),
+                      h * sheet_zoom(w) };
+  return 0;
+}
+
+static int is_sheet(const values *v)
+{
+  return !v->separate && v->prompts.count * v->p.images > 1;
+}
+
+/* one too large for a PNG is refused before anything is drawn */
+static int check_sheet(const run *r)
+{
+  uint64_t width, height;
+  contact c;
+
+  if (!is_sheet(r->v))
+    return CLI_OK;
+  if (contact_new(&c, r))
+    return cli_fail(name, "out of memory");
+  sheet_size(&c.sheet, &width, &height);
+  contact_free(&c);
+  if (width > 16384 || height > 16384)
     return cli_usage(
       name,
       "--images %u: a sheet of %llu x %llu pixels; at most 16384 a side is expected, "
       "--separate writes one file a picture",
-      v->p.images, (unsigned long long)width, (unsigned long long)height);
+      r->v->p.images, (unsigned long long)width, (unsigned long long)height);
   return CLI_OK;
 }
 
@@ -169,43 +217,16 @@ static char *sheet_parameters(const run *r)
   return text;
 }
 
-/* one prompt: its pictures with their seeds; several: a row for each, or one picture for each */
 static textinv_status draw_sheet(const run *r, textinv_images **out)
 {
-  enum { LABEL = 32 };
-  const values *v = r->v;
-  const size_t prompts = v->prompts.count, images = v->p.images, pictures = prompts * images;
-  const int rows = images > 1;
-  sheet_cell *cells = calloc(pictures, sizeof(*cells));
-  sheet_row *titled = calloc(prompts, sizeof(*titled));
-  char(*labels)[LABEL] = calloc(pictures, sizeof(*labels));
-  textinv_status status = TEXTINV_E_NOMEM;
+  contact c;
+  textinv_status status;
 
   *out = NULL;
-  if (cells && titled && labels) {
-    for (size_t n = 0; n < pictures; n++) {
-      const size_t k = n / images;
-      const uint32_t i = (uint32_t)(n % images);
-
-      snprintf(labels[n], LABEL, "seed %llu",
-               (unsigned long long)textinv_images_seed(r->drawn[k], i));
-      cells[n] = (sheet_cell){ r->drawn[k], i, rows ? labels[n] : v->prompts.items[k].text };
-      titled[k] = (sheet_row){ v->prompts.items[k].text, &cells[k * images], images };
-    }
-    const uint32_t w = textinv_images_width(r->drawn[0]);
-    const sheet_row single = { NULL, cells, pictures };
-    const sheet s = { NULL,
-                      rows ? titled : &single,
-                      rows ? prompts : 1,
-                      sheet_columns(rows ? images : pictures),
-                      w * sheet_zoom(w),
-                      textinv_images_height(r->drawn[0]) * sheet_zoom(w) };
-
-    status = sheet_draw(out, r->session, &s);
-  }
-  free(cells);
-  free(titled);
-  free(labels);
+  if (contact_new(&c, r))
+    return TEXTINV_E_NOMEM;
+  status = sheet_draw(out, r->session, &c.sheet);
+  contact_free(&c);
   return status;
 }
 
@@ -218,7 +239,7 @@ static int save(const run *r)
 
   if (v->separate)
     return save_separate(r);
-  if (v->prompts.count * v->p.images == 1) {
+  if (!is_sheet(v)) {
     status = textinv_images_save(r->session, r->drawn[0], 0, v->out, NULL);
   } else {
     if (!(parameters = sheet_parameters(r)))
