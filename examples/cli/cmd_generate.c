@@ -33,7 +33,7 @@ static const cli_choice rngs[] = { { "torch-cpu", TEXTINV_RNG_TORCH_CPU },
 static const cli_option options[] = {
   { "prompt", "TEXT", CLI_LIST, AT(prompts), 0, 0, NULL, 0,
     "what to draw; repeated: one row for each" },
-  { "embedding", "FILE", CLI_LIST, AT(embeddings), 0, 0, NULL, 0,
+  { "embedding", "FILE ...", CLI_LIST, AT(embeddings), 0, 0, NULL, CLI_MORE,
     "learnt words; WORD=FILE renames; may be repeated" },
   { "out", "FILE.png", CLI_TEXT, AT(out), 0, 0, NULL, 0, "picture, or contact sheet of several" },
   { "negative", "TEXT", CLI_TEXT, AT(p.negative_prompt), 0, 0, NULL, 0, "what to keep away from" },

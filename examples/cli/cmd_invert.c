@@ -73,7 +73,7 @@ static const cli_option options[] = {
     "NAME.txt beside NAME.png is its caption" },
   { "prompt", "TEXT", CLI_LIST, AT(prompts), 0, 0, NULL, CLI_RARE,
     "template with {} for the word; may be repeated" },
-  { "embedding", "FILE", CLI_LIST, AT(embeddings), 0, 0, NULL, CLI_RARE,
+  { "embedding", "FILE ...", CLI_LIST, AT(embeddings), 0, 0, NULL, CLI_RARE | CLI_MORE,
     "words to go on with; may be repeated" },
   { "checkpoint-keep", "N", CLI_UINT, AT(p.checkpoint_keep), 0, 1e7, NULL, CLI_RARE,
     "newest ones kept; 0 = all" },

@@ -338,7 +338,11 @@ static int parse_option(const parser *p, int argc, char **argv, int *i)
     return cli_usage(p->command->name,
                      "--%s needs a value, but %s follows; write --%s=%s if that is the value",
                      o->name, argv[*i + 1], o->name, argv[*i + 1]);
-  return set(p, o, argv[++*i]);
+  int status = set(p, o, argv[++*i]);
+
+  while (status == CLI_OK && o->flags & CLI_MORE && *i + 1 < argc && *argv[*i + 1] != '-')
+    status = set(p, o, argv[++*i]);
+  return status;
 }
 
 static int check_count(const parser *p)

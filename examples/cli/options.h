@@ -37,9 +37,11 @@ typedef struct cli_list {
 } cli_list;
 
 enum {
-  CLI_RARE = 1,         /* in --help-all, not in --help */
-  CLI_ABOVE_MIN = 2,    /* min itself is not allowed */
-  CLI_QUIET_DEFAULT = 4 /* the help text says what happens without the option */
+  CLI_RARE = 1,          /* in --help-all, not in --help */
+  CLI_ABOVE_MIN = 2,     /* min itself is not allowed */
+  CLI_QUIET_DEFAULT = 4, /* the help text says what happens without the option */
+  CLI_MORE =
+    8 /* of a command without plain arguments: those that follow the value are values, too */
 };
 
 typedef struct cli_option {

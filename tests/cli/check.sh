@@ -198,6 +198,10 @@ says "inspect: the word" "<x>: 1 vector of 16 values" out
 says "inspect: the metadata" "  producer: libtextinv " out
 holds "inspect: stderr is empty" silent err
 run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a photo of <x>' --steps 2
+run 0 "several files after one --embedding" generate --model "$model" --embedding x.safetensors '<w>=whole.safetensors' \
+  --prompt '<x> and <w>' --steps 2 --out y.png
+run 1 "one of them missing" generate --model "$model" --embedding x.safetensors gone --prompt a --steps 2 --out y.png
+says "one of them missing: message" "gone" err
 run 0 "two words in one run" $invert --placeholder '<y>' --images photos --initializer cat --initializer dog --vectors 2 \
   --vectors 1 --steps 3 --batch 2
 run 0 "inspect two words" inspect x.safetensors
