@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "clip_normal.h"
 #include "format.h"
 
 static const textinv_generate_params generate_defaults = {
@@ -337,6 +338,8 @@ static textinv_status describe(job *j, int i)
   const char *folder = strrchr(j->model->dir.path, '/');
   const size_t size = strlen(j->p.prompt) + strlen(negative) + strlen(j->model->dir.path) + 512;
   char *text = ti_calloc(size, 1), *end;
+  size_t length;
+  textinv_status status;
 
   if (!text)
     return ti_fail_nomem(&j->s->error, size, "the parameters text");
@@ -358,8 +361,10 @@ static textinv_status describe(job *j, int i)
   ti_format(end, size - (size_t)(end - text), "RNG: %s, Version: libtextinv %d.%d.%d",
             rng_name(j->p.rng), TEXTINV_VERSION_MAJOR, TEXTINV_VERSION_MINOR,
             TEXTINV_VERSION_PATCH);
-  j->images->texts[i] = text;
-  return TEXTINV_OK;
+  /* of a prompt that is not UTF-8 as the tokenizer read it, and a folder may have any name */
+  status = ti_clip_repair(&j->images->texts[i], &length, &j->s->error, text, strlen(text));
+  ti_free(text);
+  return status;
 }
 
 static textinv_status decode(job *j, int first, int count)

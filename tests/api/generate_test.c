@@ -150,6 +150,14 @@ static void sizes_and_parameters(void **state)
   assert_non_null(strstr(text, "RNG: CPU"));
   textinv_images_free(images);
 
+  /* what is not UTF-8 is told as it was read, and can be written */
+  p.negative_prompt = "caf\xe9";
+  images = draw(&p);
+  assert_non_null(
+    strstr(textinv_images_parameters(images, 0), "Negative prompt: caf\xef\xbf\xbd\n"));
+  must(textinv_images_save(session, images, 0, test_path("repaired.png"), NULL));
+  textinv_images_free(images);
+
   /* latents that do not halve evenly */
   p.width = 26;
   p.height = 14;
