@@ -72,6 +72,11 @@ static textinv_status load(ti_run *r, const char *path)
                      (double)r->adamw.beta1, (double)r->adamw.beta2, (double)r->adamw.epsilon);
     goto out;
   }
+  if (info.step > r->p.steps) {
+    status = ti_fail(error, TEXTINV_E_CONFLICT, "%s is of step %llu; this run ends at step %u",
+                     path, (unsigned long long)info.step, r->p.steps);
+    goto out;
+  }
   if (textinv_embeddings_num_values(saved) != r->num_values || saved->count != r->learnt.count) {
     status = ti_fail(
       error, TEXTINV_E_CONFLICT, "%s holds %zu values of %zu words; this run has %zu of %zu", path,

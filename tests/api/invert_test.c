@@ -221,6 +221,10 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
           "made with seed=5; this run has seed=6");
   p.seed = 5;
+  p.steps = 8; /* the newest one is of step 9 */
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "is of step 9; this run ends at step 8");
+  p.steps = 12;
   p.beta1 = 0.5f;
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT, "made with beta1 0.9");
   assert_int_equal(textinv_embeddings_count(e), 0);
