@@ -17,6 +17,7 @@ import torch
 import common
 import data
 import export
+import fast
 from config import SIZES, build_vae
 from perceptual import Perceptual
 
@@ -49,6 +50,9 @@ run = common.Run(folder, [vae], a.minutes, a.rate, a.cool, decay=0.998, device=d
 if a.compile:
   vae.encoder.compile()
   vae.decoder.compile()
+else:
+  fast.speed_up(vae)
+profile = common.Profile(folder, device)
 pool = data.picture_pool(a.size, device, a.most_shards)
 pool.start()
 check = data.to_tensor(data.pictures(a.size, data.shards(a.size, validation=True)[0])[:128], device)
@@ -105,6 +109,7 @@ while run.going():
   rng = np.random.default_rng([11, run.step])
   x = data.to_tensor(data.flipped(*pool.batch(rng, a.batch), rng))
   losses.append(run.update(loss_of, x))
+  profile.step(a.batch)
   if run.seconds - checked > 60 * a.check_minutes:
     checked = run.seconds
     psnr, distance, deviation = validate()
