@@ -387,8 +387,9 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  * @param word        1..255 bytes of UTF-8 without white space or control characters, in no
  *                    vocabulary and not yet added
  * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
- * @param initializer words whose vectors are copied, repeated in turn when there are fewer; NULL or
- *                    "" = random with the mean and spread of the model's table
+ * @param initializer words whose vectors are copied, repeated in turn when there are fewer, the
+ *                    first of them (with a warning in the log) when there are more; NULL or "" =
+ *                    random with the mean and spread of the model's table
  * @param seed        of the random vectors, and of the small noise (a hundredth of the table's
  *                    spread) that tells repeated vectors apart
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_CONFLICT (the word is taken) or

@@ -275,12 +275,31 @@ static void fill_rows(float *rows, const ti_weight *table, int vectors, const ui
   }
 }
 
+static textinv_status check_vocabulary(ti_error *error, const textinv_model *model,
+                                       const char *word)
+{
+  char whole[TI_ERROR_SIZE];
+  uint32_t id;
+
+  ti_format(whole, sizeof(whole), "%s</w>", word);
+  for (int i = 0; i < model->num_encoders; i++) {
+    const ti_clip_bpe *bpe = model->encoders[i].tokenizer->bpe;
+
+    if (ti_clip_bpe_find(bpe, word, &id) || ti_clip_bpe_find(bpe, whole, &id))
+      return ti_fail(
+        error, TEXTINV_E_CONFLICT,
+        "word \"%s\" is in the vocabulary already (id %u); take a new one such as \"<%s>\"", word,
+        id, word);
+  }
+  return TEXTINV_OK;
+}
+
 textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddings *embeddings,
                                       const textinv_model *model, const char *word,
                                       uint32_t num_vectors, const char *initializer, uint64_t seed)
 {
   ti_error *error = ti_begin(session);
-  uint32_t *ids[TI_MAX_ENCODERS] = { NULL, NULL }, id;
+  uint32_t *ids[TI_MAX_ENCODERS] = { NULL, NULL };
   size_t num_ids[TI_MAX_ENCODERS] = { 0, 0 };
   float *rows = NULL;
   textinv_status status;
@@ -294,26 +313,15 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
                    TI_MAX_VECTORS);
   if (ti_embeddings_find(embeddings, word))
     return ti_fail(error, TEXTINV_E_CONFLICT, "word \"%s\" was added already", word);
-  for (int i = 0; i < model->num_encoders; i++) {
-    const ti_clip_bpe *bpe = model->encoders[i].tokenizer->bpe;
-    char whole[TI_ERROR_SIZE];
-
-    ti_format(whole, sizeof(whole), "%s</w>", word);
-    if (ti_clip_bpe_find(bpe, word, &id) || ti_clip_bpe_find(bpe, whole, &id)) {
-      status = ti_fail(
-        error, TEXTINV_E_CONFLICT,
-        "word \"%s\" is in the vocabulary already (id %u); take a new one such as \"<%s>\"", word,
-        id, word);
-      goto out;
-    }
-    if (initializer && *initializer &&
-        (status = ti_clip_bpe_encode(bpe, error, initializer, strlen(initializer), &ids[i],
-                                     &num_ids[i])) < 0)
-      goto out;
-    if (initializer && *initializer && !num_ids[i]) {
+  if ((status = check_vocabulary(error, model, word)) < 0)
+    return status;
+  for (int i = 0; i < model->num_encoders && initializer && *initializer; i++) {
+    status = ti_clip_bpe_encode(model->encoders[i].tokenizer->bpe, error, initializer,
+                                strlen(initializer), &ids[i], &num_ids[i]);
+    if (status >= 0 && !num_ids[i])
       status = ti_fail(error, TEXTINV_E_INVALID, "initializer \"%s\" has no tokens", initializer);
+    if (status < 0)
       goto out;
-    }
   }
   if (!num_vectors)
     num_vectors = num_ids[0] ? (uint32_t)(num_ids[0] < TI_MAX_VECTORS ? num_ids[0] : TI_MAX_VECTORS)
@@ -323,6 +331,10 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
                      num_vectors, model->tokens);
     goto out;
   }
+  if (num_ids[0] > num_vectors)
+    ti_log(session, TEXTINV_LOG_WARNING,
+           "initializer \"%s\" has %zu tokens: word \"%s\" starts from the first %u", initializer,
+           num_ids[0], word, num_vectors);
   for (int i = 0; i < model->num_encoders; i++) {
     const ti_weight *table = table_of(model, i);
 

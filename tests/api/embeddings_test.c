@@ -59,6 +59,35 @@ static void initializers_give_rows(void **state)
   textinv_embeddings_free(e);
 }
 
+static void keep_line(void *user, textinv_log_level level, const char *line)
+{
+  assert_int_equal(level, TEXTINV_LOG_WARNING);
+  snprintf(user, 512, "%s", line);
+}
+
+static void a_phrase_that_is_cut_is_told(void **state)
+{
+  textinv_session *const quiet = session;
+  textinv_embeddings *e;
+  textinv_session_params p;
+  char line[512] = "";
+
+  (void)state;
+  must(textinv_session_params_init(&p, sizeof(p)));
+  p.log = keep_line;
+  p.log_user = line;
+  must(textinv_session_new(&session, &p));
+  e = new_words();
+  must(textinv_embeddings_add(session, e, model, "<x>", 2, "photo toy", 0));
+  assert_string_equal(line, "");
+  must(textinv_embeddings_add(session, e, model, "<y>", 1, "photo toy", 0));
+  assert_string_equal(
+    line, "initializer \"photo toy\" has 2 tokens: word \"<y>\" starts from the first 1");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
 static void words_are_checked(void **state)
 {
   textinv_embeddings *e = new_words();
@@ -284,6 +313,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(initializers_give_rows),
     cmocka_unit_test(words_are_checked),
+    cmocka_unit_test(a_phrase_that_is_cut_is_told),
     cmocka_unit_test(prompts_know_the_words),
     cmocka_unit_test(a_word_changes_its_prompts_alone),
     cmocka_unit_test(files_bring_the_words_back),
