@@ -489,6 +489,29 @@ static void stem(char *out, size_t size, const char *path)
   }
 }
 
+/* whether an entry can be added; a second file may bring the vectors of the other encoder */
+static textinv_status check_entry(ti_error *error, const textinv_embeddings *e, const char *path,
+                                  const ti_embedding_entry *entry, const char *name,
+                                  const textinv_model *model, int *encoder)
+{
+  const ti_word *have = ti_embeddings_find(e, name);
+  textinv_status status;
+
+  if ((status = check_name_in(error, path, name)) < 0 ||
+      (status = match_encoder(error, path, entry, model, encoder)) < 0)
+    return status;
+  if (entry->num_vectors > TI_MAX_VECTORS)
+    return ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors; at most %d are possible", path,
+                   entry->num_vectors, TI_MAX_VECTORS);
+  if (have && have->dim[*encoder])
+    return ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
+  if (have && have->vectors != entry->num_vectors)
+    return ti_fail(error, TEXTINV_E_SHAPE,
+                   "%s: word \"%s\" has %d vectors in the other encoder, %d in the file", path, name,
+                   have->vectors, entry->num_vectors);
+  return TEXTINV_OK;
+}
+
 static void swap_metadata(textinv_embeddings *e, ti_embedding_file *file)
 {
   ti_key_value *const metadata = e->metadata;
@@ -534,22 +557,14 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
                      path, num_names);
     goto out;
   }
-  for (size_t i = 0; i < file.count && status >= 0; i++) {
-    const ti_embedding_entry *entry = &file.entries[i];
+  /* all of them are checked before the first is added */
+  for (size_t n = 0; n < 2 * file.count && status >= 0; n++) {
+    const ti_embedding_entry *entry = &file.entries[n % file.count];
     const char *name = word ? word : entry->word ? entry->word : fallback;
     int encoder;
-    const ti_word *have = ti_embeddings_find(embeddings, name);
 
-    if ((status = check_name_in(error, path, name)) < 0 ||
-        (status = match_encoder(error, path, entry, model, &encoder)) < 0)
-      break;
-    /* a second file may bring the vectors of the other encoder */
-    if (have && have->dim[encoder])
-      status = ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
-    else if (entry->num_vectors > TI_MAX_VECTORS)
-      status = ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors; at most %d are possible", path,
-                       entry->num_vectors, TI_MAX_VECTORS);
-    else
+    status = check_entry(error, embeddings, path, entry, name, model, &encoder);
+    if (status >= 0 && n >= file.count)
       status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors,
                                       entry->dim, entry->rows);
   }

@@ -228,6 +228,25 @@ static void files_bring_the_words_back(void **state)
   textinv_embeddings_free(e);
 }
 
+/* a set that has one encoder's vectors gets nothing from a file that brings both */
+static void a_file_is_added_whole_or_not(void **state)
+{
+  const float rows[TINY_WIDTH] = { 1.0f };
+  textinv_embeddings *e = new_words(), *half = new_words();
+  const char *path = test_path("both.safetensors");
+
+  (void)state;
+  must(textinv_embeddings_set(session, e, "<w>", 0, 1, 4, rows));
+  must(textinv_embeddings_set(session, e, "<w>", 1, 1, 6, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_SDXL, NULL));
+  must(textinv_embeddings_set(session, half, "<w>", 1, 1, 6, rows));
+  refused(textinv_embeddings_load(session, half, NULL, path, NULL), TEXTINV_E_CONFLICT,
+          "added already");
+  assert_int_equal(textinv_embeddings_dim(half, "<w>", 0), 0);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(half);
+}
+
 static void a_file_names_its_word(void **state)
 {
   static const char header[] = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],"
@@ -317,6 +336,7 @@ int main(void)
     cmocka_unit_test(prompts_know_the_words),
     cmocka_unit_test(a_word_changes_its_prompts_alone),
     cmocka_unit_test(files_bring_the_words_back),
+    cmocka_unit_test(a_file_is_added_whole_or_not),
     cmocka_unit_test(a_file_names_its_word),
     cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(other_widths_say_whose_they_are),
