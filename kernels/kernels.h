@@ -6,7 +6,8 @@
  * type of activations and of the weights of conv2d and linear; arithmetic is float or better.
  * Biases, norm parameters, statistics, losses and learnt rows are float.
  *
- * bwd entries set dx (=), never add. Weights are frozen, so no entry computes a weight gradient.
+ * bwd entries set dx (=), and add only what conv2d and linear are given for that. Weights are
+ * frozen, so no entry computes a weight gradient.
  * An output may be the same buffer as an input only where a comment says so.
  */
 #ifndef TI_KERNELS_H
@@ -162,15 +163,16 @@ typedef struct ti_kernels {
   size_t (*attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,
                               int backward);
 
-  /* bias and residual may be NULL; y may be the same buffer as residual */
+  /* bias, residual and other (a gradient of x that is added) may be NULL; y may be the same buffer
+   * as residual, dx as other */
   textinv_status (*conv2d_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x, const void *w,
                                const float *bias, const void *residual, const ti_conv2d_shape *s);
   textinv_status (*conv2d_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy, const void *w,
-                               const ti_conv2d_shape *s);
+                               const void *other, const ti_conv2d_shape *s);
   textinv_status (*linear_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x, const void *w,
                                const float *bias, const void *residual, const ti_linear_shape *s);
   textinv_status (*linear_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy, const void *w,
-                               const ti_linear_shape *s);
+                               const void *other, const ti_linear_shape *s);
   /* mean, rstd [n, groups]; y may be x, dx may be dy */
   textinv_status (*groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                   const void *x, const float *weight, const float *bias,

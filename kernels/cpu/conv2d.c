@@ -3,7 +3,7 @@
  *
  *   fwd: y[n, oy, ox, o] = bias[o] + sum x[n, iy / up, ix / up, i] w[o, i, ky, kx] (+ residual)
  *        iy = oy stride + ky - pad_top, ix alike; outside the image x is 0
- *   bwd: dx[n, y, x, i] = sum of dy w over every (oy, ky), (ox, kx) that read it
+ *   bwd: dx[n, y, x, i] = sum of dy w over every (oy, ky), (ox, kx) that read it (+ other)
  *
  * Both gather: the weights are first laid out so that the inner sum runs over neighbours.
  */
@@ -113,7 +113,7 @@ out:
 }
 
 textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy_,
-                                 const void *w_, const ti_conv2d_shape *s)
+                                 const void *w_, const void *other, const ti_conv2d_shape *s)
 {
   const size_t count = (size_t)s->n * s->oh * s->ow * s->cout, row = (size_t)s->w * s->cin;
   const size_t per = (size_t)s->kh * s->kw * s->cout;
@@ -130,12 +130,15 @@ textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const voi
   for (int r = 0; r < s->n * s->h; r++) {
     for (int i = 0; i < s->cin; i++) {
       for (int x = 0; x < s->w; x++) {
+        const size_t at = r * row + (size_t)x * s->cin + i;
         double sum = 0.0;
 
         for (int u = 0; u < s->up * s->up; u++)
           sum += bwd_pixel(dy, w + i * per, s, r / s->h, r % s->h * s->up + u / s->up,
                            x * s->up + u % s->up);
-        ti_store(dtype, dx, r * row + (size_t)x * s->cin + i, (float)sum);
+        if (other)
+          sum += ti_load(dtype, other, at);
+        ti_store(dtype, dx, at, (float)sum);
       }
     }
   }

@@ -35,7 +35,7 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
   c.weights = ti_md_new(4, weights, type, dnnl_format_tag_any);
   c.bias = backward ? NULL : ti_md_new(1, bias, dnnl_f32, dnnl_a);
   plain = ti_md_new(4, weights, type, dnnl_oihw);
-  attr = ti_dnnl_attr(has_residual);
+  attr = ti_dnnl_attr(has_residual && !backward);
   if (!c.src || !c.dst || !c.weights || !(backward || c.bias) || !plain || !attr) {
     status = ti_fail_nomem(e->error, 0, w->name);
     goto out;
@@ -47,6 +47,8 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
                                 dtype == TI_F32 ? "dnnl f32" : "dnnl bf16");
   if (r && s->up == 2)
     ti_dnnl_record_upsample(r, scratch_bytes, &(ti_upsample_shape){ s->n, s->h, s->w, s->cin });
+  if (r && has_residual && backward)
+    ti_dnnl_record_sum(r, scratch_bytes, (size_t)s->n * s->h * s->w * s->cin);
   *prepared = r;
 out:
   omp_set_num_threads(e->threads);

@@ -51,11 +51,11 @@ static inline double ti_cpu_dot(const float *a, const float *b, size_t count)
 textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x, const void *w,
                                  const float *bias, const void *residual, const ti_conv2d_shape *s);
 textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                 const void *w, const ti_conv2d_shape *s);
+                                 const void *w, const void *other, const ti_conv2d_shape *s);
 textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x, const void *w,
                                  const float *bias, const void *residual, const ti_linear_shape *s);
 textinv_status ti_cpu_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                 const void *w, const ti_linear_shape *s);
+                                 const void *w, const void *other, const ti_linear_shape *s);
 textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                     const void *x, const float *weight, const float *bias,
                                     const ti_groupnorm_shape *s);

@@ -2,7 +2,7 @@
  * Matrix product with a frozen matrix, the reference.
  *
  *   fwd: y[r, o] = bias[o] + sum over i of x[r, i] w[o, i] (+ residual[r, o])
- *   bwd: dx[r, i] = sum over o of dy[r, o] w[o, i]
+ *   bwd: dx[r, i] = sum over o of dy[r, o] w[o, i] (+ other[r, i])
  */
 #include "cpu.h"
 
@@ -51,7 +51,7 @@ textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void
 }
 
 textinv_status ti_cpu_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy_,
-                                 const void *w, const ti_linear_shape *s)
+                                 const void *w, const void *other, const ti_linear_shape *s)
 {
   void *heap;
   const float *dy = ti_cpu_floats(dtype, dy_, (size_t)s->rows * s->cout, &heap);
@@ -66,7 +66,7 @@ textinv_status ti_cpu_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const voi
     for (int i = 0; i < s->cin; i++)
       wt[(size_t)i * s->cout + o] = ti_load(dtype, w, (size_t)o * s->cin + i);
   }
-  product(e, dtype, dx, dy, wt, NULL, NULL, s->rows, s->cin, s->cout);
+  product(e, dtype, dx, dy, wt, NULL, other, s->rows, s->cin, s->cout);
 out:
   ti_free(wt);
   ti_free(heap);

@@ -17,6 +17,7 @@ struct ti_dnnl_record {
   dnnl_memory_t src, weights, bias, dst, pad; /* src is x or dy, dst is y or dx */
   float *zeros;                               /* [cout], stands for a bias that is NULL */
   size_t dst_bytes, pad_bytes;
+  size_t sum_at, sum_count; /* of dx in scratch before the residual is added; 0 = none */
   int backward, threads;
   ti_dtype dtype;
   ti_upsample_shape up; /* n = 0: none */
@@ -166,7 +167,8 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
   const ti_dnnl_record *r = (const ti_dnnl_record *)base;
   void *wide = r->up.n ? (char *)e->scratch + r->pad_bytes : NULL;
   const void *src = wide && !r->backward ? wide : x;
-  void *dst = wide && r->backward ? wide : y;
+  void *own = r->sum_count ? (char *)e->scratch + r->sum_at : y;
+  void *dst = wide && r->backward ? wide : own;
   dnnl_exec_arg_t args[5] = { { r->backward ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC, r->src },
                               { r->backward ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, r->dst },
                               { DNNL_ARG_WEIGHTS, r->weights } };
@@ -183,7 +185,7 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
   }
   if (wide && !r->backward)
     ti_cpu_upsample_fwd(e, r->dtype, wide, x, &r->up);
-  if (residual && residual != y)
+  if (residual && residual != y && !r->sum_count)
     copy(e, y, residual, r->dst_bytes);
   dnnl_memory_set_data_handle(r->src, (void *)src);
   dnnl_memory_set_data_handle(r->dst, dst);
@@ -195,8 +197,8 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
     return ti_fail(e->error, TEXTINV_E_BACKEND, "oneDNN: running a primitive: status %d",
                    (int)status);
   if (wide && r->backward)
-    ti_cpu_upsample_bwd(e, r->dtype, y, wide, &r->up);
-  return TEXTINV_OK;
+    ti_cpu_upsample_bwd(e, r->dtype, own, wide, &r->up);
+  return r->sum_count ? ti_cpu_add(e, r->dtype, y, own, residual, r->sum_count) : TEXTINV_OK;
 }
 
 textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scratch_bytes,
@@ -266,6 +268,16 @@ void ti_dnnl_record_upsample(ti_dnnl_record *r, size_t *scratch_bytes, const ti_
   r->up = *s;
   if (*scratch_bytes < r->pad_bytes + wide)
     *scratch_bytes = r->pad_bytes + wide;
+}
+
+void ti_dnnl_record_sum(ti_dnnl_record *r, size_t *scratch_bytes, size_t count)
+{
+  const size_t size = ti_dtype_size(r->dtype);
+
+  r->sum_at = r->pad_bytes + (r->up.n ? 4 * count * size : 0);
+  r->sum_count = count;
+  if (*scratch_bytes < r->sum_at + count * size)
+    *scratch_bytes = r->sum_at + count * size;
 }
 
 #endif /* TI_ONEDNN */

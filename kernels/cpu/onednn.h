@@ -69,6 +69,10 @@ textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scra
 /* y = conv(up(x)) through a buffer in scratch: before the primitive forward, after it backward */
 void ti_dnnl_record_upsample(ti_dnnl_record *r, size_t *scratch_bytes, const ti_upsample_shape *s);
 
+/* for primitives that cannot add: count values of dx go to scratch first, and from there with the
+ * residual to memory; after ti_dnnl_record_upsample() */
+void ti_dnnl_record_sum(ti_dnnl_record *r, size_t *scratch_bytes, size_t count);
+
 #endif /* TI_ONEDNN */
 
 #endif /* TI_ONEDNN_H */

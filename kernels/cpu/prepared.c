@@ -20,9 +20,10 @@ textinv_status ti_prepared_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const
 }
 
 textinv_status ti_prepared_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                      const void *w, const ti_conv2d_shape *s)
+                                      const void *w, const void *other, const ti_conv2d_shape *s)
 {
-  return e->prepared ? run(e, dx, dy, NULL, NULL) : ti_cpu_conv2d_bwd(e, dtype, dx, dy, w, s);
+  return e->prepared ? run(e, dx, dy, NULL, other)
+                     : ti_cpu_conv2d_bwd(e, dtype, dx, dy, w, other, s);
 }
 
 textinv_status ti_prepared_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
@@ -34,9 +35,10 @@ textinv_status ti_prepared_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const
 }
 
 textinv_status ti_prepared_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                      const void *w, const ti_linear_shape *s)
+                                      const void *w, const void *other, const ti_linear_shape *s)
 {
-  return e->prepared ? run(e, dx, dy, NULL, NULL) : ti_cpu_linear_bwd(e, dtype, dx, dy, w, s);
+  return e->prepared ? run(e, dx, dy, NULL, other)
+                     : ti_cpu_linear_bwd(e, dtype, dx, dy, w, other, s);
 }
 
 static void release(void *prepared)

@@ -85,12 +85,14 @@ extern "C" textinv_status ti_cuda_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y
 }
 
 extern "C" textinv_status ti_cuda_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                             const void *w, const ti_conv2d_shape *s)
+                                             const void *w, const void *other,
+                                             const ti_conv2d_shape *s)
 {
   gemm_buffers io = {};
 
   (void)w;
   io.a = dy;
   io.y = dx;
+  io.residual = other;
   return run(e, "conv2d_bwd", dtype, io, s, 1);
 }

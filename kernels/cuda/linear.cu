@@ -61,12 +61,14 @@ extern "C" textinv_status ti_cuda_linear_fwd(ti_exec *e, ti_dtype dtype, void *y
 }
 
 extern "C" textinv_status ti_cuda_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                             const void *w, const ti_linear_shape *s)
+                                             const void *w, const void *other,
+                                             const ti_linear_shape *s)
 {
   gemm_buffers io = {};
 
   io.a = dy;
   io.b = w;
   io.y = dx;
+  io.residual = other;
   return run(e, "linear_bwd", dtype, io, problem_of(s, 1), 1);
 }

@@ -167,10 +167,12 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   switch (r->op) {
   case TI_OP_CONV2D:
     return k->conv2d_fwd(e, d, out[0], in[0], r->weight_data, r->bias_data, in[1], &r->s.conv2d);
-  case TI_OP_CONV2D_BWD: return k->conv2d_bwd(e, d, out[0], in[0], r->weight_data, &r->s.conv2d);
+  case TI_OP_CONV2D_BWD:
+    return k->conv2d_bwd(e, d, out[0], in[0], r->weight_data, in[1], &r->s.conv2d);
   case TI_OP_LINEAR:
     return k->linear_fwd(e, d, out[0], in[0], r->weight_data, r->bias_data, in[1], &r->s.linear);
-  case TI_OP_LINEAR_BWD: return k->linear_bwd(e, d, out[0], in[0], r->weight_data, &r->s.linear);
+  case TI_OP_LINEAR_BWD:
+    return k->linear_bwd(e, d, out[0], in[0], r->weight_data, in[1], &r->s.linear);
   case TI_OP_GROUPNORM:
     return k->groupnorm_fwd(e, d, out[0], out[1], out[2], in[0], r->weight_data, r->bias_data,
                             &r->s.groupnorm);

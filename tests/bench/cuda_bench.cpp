@@ -273,7 +273,7 @@ static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backwa
     o.scratch(scratch);
     o.e.prepared = prepared;
     o.run([&](int i) {
-      return backward ? kernels.linear_bwd(&o.e, dtype, out[i], in[i], plain, &s)
+      return backward ? kernels.linear_bwd(&o.e, dtype, out[i], in[i], plain, NULL, &s)
                       : kernels.linear_fwd(&o.e, dtype, out[i], in[i], plain, bias, NULL, &s);
     }, variant_names[v]);
     kernels.release(prepared);
@@ -316,7 +316,7 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
     o.scratch(scratch);
     o.e.prepared = prepared;
     o.run([&](int i) {
-      return backward ? kernels.conv2d_bwd(&o.e, dtype, out[i], in[i], NULL, &s)
+      return backward ? kernels.conv2d_bwd(&o.e, dtype, out[i], in[i], NULL, NULL, &s)
                       : kernels.conv2d_fwd(&o.e, dtype, out[i], in[i], NULL, bias, NULL, &s);
     }, variant_names[v]);
     kernels.release(prepared);

@@ -132,7 +132,7 @@ static textinv_status conv_fwd(const bench *b)
 
 static textinv_status conv_bwd(const bench *b)
 {
-  return k.conv2d_bwd(&e, b->dtype, b->x[1], b->x[0], b->x[2], b->shape);
+  return k.conv2d_bwd(&e, b->dtype, b->x[1], b->x[0], b->x[2], NULL, b->shape);
 }
 
 static textinv_status linear_fwd(const bench *b)
@@ -142,7 +142,7 @@ static textinv_status linear_fwd(const bench *b)
 
 static textinv_status linear_bwd(const bench *b)
 {
-  return k.linear_bwd(&e, b->dtype, b->x[1], b->x[0], b->x[2], b->shape);
+  return k.linear_bwd(&e, b->dtype, b->x[1], b->x[0], b->x[2], NULL, b->shape);
 }
 
 static void matrix(ti_dtype dtype, int backward, const ti_conv2d_shape *conv,

@@ -129,6 +129,7 @@ static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int ha
   const tensor x = t.input(dtype, x_count), dy = t.input(dtype, y_count);
   const tensor w = t.input(dtype, (size_t)s.cout * s.cin * s.kh * s.kw, deviation);
   const tensor bias = t.input(TI_F32, s.cout), residual = t.input(dtype, y_count);
+  const tensor other = t.input(dtype, x_count);
   tensor y = t.output(dtype, y_count), dx = t.output(dtype, x_count);
   weight weights(t, w, { s.cout, s.cin, s.kh, s.kw });
 
@@ -138,7 +139,8 @@ static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int ha
                                     backward);
     });
     t.run([&](backend &k) {
-      return backward ? k->conv2d_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(w), &s)
+      return backward ? k->conv2d_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(w),
+                                      has_residual ? k(other) : NULL, &s)
                       : k->conv2d_fwd(k.exec(), k.type(dtype), k(y), k(x), k(w),
                                       has_bias ? (float *)k(bias) : NULL,
                                       has_residual ? k(residual) : NULL, &s);
@@ -156,6 +158,7 @@ static void check_linear(ti_dtype dtype, ti_linear_shape s, int has_bias, int ha
   const tensor x = t.input(dtype, x_count), dy = t.input(dtype, y_count);
   const tensor w = t.input(dtype, (size_t)s.cout * s.cin, 1.0f / sqrtf((float)s.cin));
   const tensor bias = t.input(TI_F32, s.cout), residual = t.input(dtype, y_count);
+  const tensor other = t.input(dtype, x_count);
   tensor y = t.output(dtype, y_count), dx = t.output(dtype, x_count);
   weight weights(t, w, { s.cout, s.cin });
 
@@ -165,7 +168,8 @@ static void check_linear(ti_dtype dtype, ti_linear_shape s, int has_bias, int ha
                                     backward);
     });
     t.run([&](backend &k) {
-      return backward ? k->linear_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(w), &s)
+      return backward ? k->linear_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(w),
+                                      has_residual ? k(other) : NULL, &s)
                       : k->linear_fwd(k.exec(), k.type(dtype), k(y), k(x), k(w),
                                       has_bias ? (float *)k(bias) : NULL,
                                       has_residual ? k(residual) : NULL, &s);

@@ -29,7 +29,16 @@ static const conv_case cases[] = {
   { 1, 38, 39, 48, 20, 3, 2, { 0, 0, 1, 1 }, 1, 0, 1 },
 };
 
+/* backward: X is dy, RESIDUAL the gradient that is added */
 enum { X, W, BIAS, RESIDUAL };
+
+static textinv_status run_once(const ti_kernels *k, ti_exec *e, ti_dtype dtype, void *y, void **in,
+                               const void *w, const void *residual, const ti_conv2d_shape *s,
+                               int backward)
+{
+  return backward ? k->conv2d_bwd(e, dtype, y, in[X], w, residual, s)
+                  : k->conv2d_fwd(e, dtype, y, in[X], w, in[BIAS], residual, s);
+}
 
 /* one direction with a prepared record where there is one */
 static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype, void **out,
@@ -57,8 +66,17 @@ static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype
   assert_int_equal(status, TEXTINV_OK);
   scratch_new(e, scratch);
   e->prepared = prepared;
-  status = backward ? k->conv2d_bwd(e, dtype, out[0], in[X], plain, s)
-                    : k->conv2d_fwd(e, dtype, out[0], in[X], plain, in[BIAS], in[RESIDUAL], s);
+  status = run_once(k, e, dtype, out[0], in, plain, in[RESIDUAL], s, backward);
+  /* the same where the residual lies */
+  if (status >= 0 && in[RESIDUAL]) {
+    const size_t bytes = o->out[0].count * size;
+    void *y = test_buffer_new(dtype, o->out[0].count);
+
+    memcpy(y, in[RESIDUAL], bytes);
+    status = run_once(k, e, dtype, y, in, plain, y, s, backward);
+    assert_memory_equal(y, out[0], bytes);
+    test_buffer_free(y);
+  }
   test_buffer_free(e->scratch);
   if (prepared)
     k->release(prepared);
@@ -79,7 +97,7 @@ static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_d
   return run(o, k, e, dtype, out, in, 1);
 }
 
-static void describe(const conv_case *c, ti_conv2d_shape *s, op *fwd, op *bwd)
+static void describe(const conv_case *c, int other, ti_conv2d_shape *s, op *fwd, op *bwd)
 {
   *s = (ti_conv2d_shape){ .n = c->n, .h = c->h, .w = c->w, .cin = c->cin, .cout = c->cout,
                           .kh = c->k, .kw = c->k, .stride = c->stride, .pad_top = c->pad[0],
@@ -98,18 +116,20 @@ static void describe(const conv_case *c, ti_conv2d_shape *s, op *fwd, op *bwd)
                        [RESIDUAL] = { c->residual ? STORED : NONE, y, 1, 0 } },
                .out = { { STORED, y, 0, 0 } } };
   *bwd = (op){ .name = "conv2d bwd", .run = run_bwd, .shape = s, .f32_bound = 1e-5,
-               .in = { [X] = { STORED, y, 1, 0 }, [W] = { STORED, w, w_scale, 0 } },
+               .other = other ? RESIDUAL : 0,
+               .in = { [X] = { STORED, y, 1, 0 }, [W] = { STORED, w, w_scale, 0 },
+                       [RESIDUAL] = { other ? STORED : NONE, x, 1, 0 } },
                .out = { { STORED, x, 0, 0 } } };
 }
 
 static void test_gradient(void **state)
 {
   (void)state;
-  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+  for (size_t i = 0; i < 2 * COUNT_OF(cases); i++) {
     ti_conv2d_shape s;
     op fwd, bwd;
 
-    describe(&cases[i], &s, &fwd, &bwd);
+    describe(&cases[i / 2], i % 2, &s, &fwd, &bwd);
     if (fwd.in[W].count < 20000)
       check_gradient(&fwd, X, &bwd, X, 0, (const int[]){ W, W, -1 });
   }
@@ -118,12 +138,13 @@ static void test_gradient(void **state)
 static void test_overrides(void **state)
 {
   (void)state;
-  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+  for (size_t i = 0; i < 2 * COUNT_OF(cases); i++) {
     ti_conv2d_shape s;
     op fwd, bwd;
 
-    describe(&cases[i], &s, &fwd, &bwd);
-    check_overrides(&fwd);
+    describe(&cases[i / 2], i % 2, &s, &fwd, &bwd);
+    if (i % 2 == 0)
+      check_overrides(&fwd);
     check_overrides(&bwd);
   }
 }

@@ -39,6 +39,7 @@ struct op {
   const void *shape;
   tensor in[MAX_TENSORS], out[MAX_TENSORS];
   double f32_bound; /* relative error of an override; 0 = 2e-6 */
+  int other;        /* bwd: input that holds a gradient to be added; 0 = none */
 };
 
 typedef struct backend {
@@ -226,7 +227,8 @@ static double weighted_sum(const op *o, const ti_kernels *k, void **in, const fl
 /*
  * The backward pass of the reference: the derivative of sum(dy fwd(in)) along random directions of
  * in[x] must be that of bwd.out[dx]. bwd.in[dy] is the gradient of fwd.out[0]; other inputs of bwd that share
- * a place in same[] (pairs of indices: fwd in, bwd in, ended by -1) hold the same values.
+ * a place in same[] (pairs of indices: fwd in, bwd in, ended by -1) hold the same values. What bwd
+ * adds is the gradient of sum(other in[x]).
  */
 static void check_gradient(const op *fwd, int x, const op *bwd, int dy, int dx, const int *same)
 {
@@ -270,6 +272,8 @@ static void check_gradient(const op *fwd, int x, const op *bwd, int dy, int dx, 
     down = weighted_sum(fwd, &k, in, bwd_in[dy]);
     memcpy(values, keep, count * sizeof(float));
     slope = (up - down) / (2.0 * h);
+    for (size_t i = 0; i < count && bwd->other; i++)
+      slope += (double)((float *)bwd_in[bwd->other])[i] * direction[i];
     if (!(fabs(slope - expected) <= 3e-3 * sqrt(dx_norm * d_norm) + 1e-5))
       fail_with("gradient against differences", bwd, NULL, TI_F32, fabs(slope - expected),
                 3e-3 * sqrt(dx_norm * d_norm));

@@ -11,7 +11,16 @@ static const struct linear_case {
   { 256, 320, 80, 1, 1 }, { 2, 1280, 320, 0, 1 }, { 701, 97, 650, 1, 1 }, { 1500, 600, 33, 0, 1 },
 };
 
+/* backward: X is dy, RESIDUAL the gradient that is added */
 enum { X, W, BIAS, RESIDUAL };
+
+static textinv_status run_once(const ti_kernels *k, ti_exec *e, ti_dtype dtype, void *y, void **in,
+                               const void *w, const void *residual, const ti_linear_shape *s,
+                               int backward)
+{
+  return backward ? k->linear_bwd(e, dtype, y, in[X], w, residual, s)
+                  : k->linear_fwd(e, dtype, y, in[X], w, in[BIAS], residual, s);
+}
 
 static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype, void **out,
                           void **in, int backward)
@@ -38,8 +47,17 @@ static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype
   assert_int_equal(status, TEXTINV_OK);
   scratch_new(e, scratch);
   e->prepared = prepared;
-  status = backward ? k->linear_bwd(e, dtype, out[0], in[X], plain, s)
-                    : k->linear_fwd(e, dtype, out[0], in[X], plain, in[BIAS], in[RESIDUAL], s);
+  status = run_once(k, e, dtype, out[0], in, plain, in[RESIDUAL], s, backward);
+  /* the same where the residual lies */
+  if (status >= 0 && in[RESIDUAL]) {
+    const size_t bytes = o->out[0].count * size;
+    void *y = test_buffer_new(dtype, o->out[0].count);
+
+    memcpy(y, in[RESIDUAL], bytes);
+    status = run_once(k, e, dtype, y, in, plain, y, s, backward);
+    assert_memory_equal(y, out[0], bytes);
+    test_buffer_free(y);
+  }
   test_buffer_free(e->scratch);
   if (prepared)
     k->release(prepared);
@@ -73,13 +91,16 @@ static void test_all(void **state)
                              [BIAS] = { c->bias ? FLOAT : NONE, s.cout, 1, 0 },
                              [RESIDUAL] = { c->residual ? STORED : NONE, y, 1, 0 } },
                      .out = { { STORED, y, 0, 0 } } };
-    const op bwd = { .name = "linear bwd", .run = run_bwd, .shape = &s,
-                     .in = { [X] = { STORED, y, 1, 0 }, [W] = w },
-                     .out = { { STORED, x, 0, 0 } } };
+    op bwd = { .name = "linear bwd", .run = run_bwd, .shape = &s,
+               .in = { [X] = { STORED, y, 1, 0 }, [W] = w }, .out = { { STORED, x, 0, 0 } } };
 
-    check_gradient(&fwd, X, &bwd, X, 0, (const int[]){ W, W, -1 });
     check_overrides(&fwd);
-    check_overrides(&bwd);
+    for (int other = 0; other < 2; other++) {
+      check_gradient(&fwd, X, &bwd, X, 0, (const int[]){ W, W, -1 });
+      check_overrides(&bwd);
+      bwd.in[RESIDUAL] = (tensor){ STORED, x, 1, 0 };
+      bwd.other = RESIDUAL;
+    }
   }
 }
 
