@@ -2,8 +2,8 @@
  * The backward pass: walk the records in reverse and append those that compute gradients.
  *
  * A gradient belongs to the value whose storage counts (the base). Where a value fans out, the
- * partial gradients are summed by add records in the order in which they arise. The gradient of a
- * residual is dy itself, so no record computes it.
+ * partial gradients are summed in the order in which they arise: by the product that makes the next
+ * one, else by an add record. The gradient of a residual is dy itself, so no record computes it.
  */
 #include <string.h>
 
@@ -101,6 +101,13 @@ static void unary(walk *b, const ti_record *f, ti_op op, ti_val x, const ti_val 
     return;
   memcpy(r->in, in, (size_t)count * sizeof(*in));
   r->out[0] = dx;
+  if (op == TI_OP_CONV2D_BWD || op == TI_OP_LINEAR_BWD) {
+    /* a product adds the gradient that x has already */
+    ti_val *grad = &b->t->values[b->t->values[x].base].grad;
+
+    r->in[1] = *grad;
+    *grad = TI_NONE;
+  }
   contribute(b, x, dx);
 }
 

@@ -94,7 +94,9 @@ static unsigned in_place_inputs(const ti_record *r)
 {
   switch (r->op) {
   case TI_OP_CONV2D:
-  case TI_OP_LINEAR: return 1u << 1; /* the residual */
+  case TI_OP_LINEAR:
+  case TI_OP_CONV2D_BWD:
+  case TI_OP_LINEAR_BWD: return 1u << 1; /* the residual, the other gradient */
   case TI_OP_ADD: return 1u << 0 | 1u << 1;
   case TI_OP_GROUPNORM:
   case TI_OP_LAYERNORM:

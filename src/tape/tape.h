@@ -41,9 +41,9 @@ typedef struct ti_value {
 
 typedef enum {
   TI_OP_CONV2D,           /* in x, residual        out y */
-  TI_OP_CONV2D_BWD,       /* in dy                 out dx */
+  TI_OP_CONV2D_BWD,       /* in dy, other dx       out dx */
   TI_OP_LINEAR,           /* in x, residual        out y */
-  TI_OP_LINEAR_BWD,       /* in dy                 out dx */
+  TI_OP_LINEAR_BWD,       /* in dy, other dx       out dx */
   TI_OP_GROUPNORM,        /* in x                  out y, mean, rstd */
   TI_OP_GROUPNORM_BWD,    /* in dy, x, mean, rstd  out dx */
   TI_OP_LAYERNORM,        /* in x                  out y, mean, rstd */

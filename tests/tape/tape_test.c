@@ -45,7 +45,7 @@ typedef struct net {
 static net record(ti_tape *t, int recompute, int num_of)
 {
   net n;
-  ti_val h, context, time, skip, pooled;
+  ti_val h, context, time, skip, pooled, filtered;
   const int same[4] = { 1, 1, 1, 1 };
 
   test_seed(5);
@@ -84,6 +84,8 @@ static net record(ti_tape *t, int recompute, int num_of)
   h = ti_groupnorm(t, ti_reshape(t, h, N, 1, H * W / 4, C), WEIGHT(C), WEIGHT(C), 4, 1e-5, 1);
   h = ti_reshape(t, h, N, H / 2, W / 2, C);
   h = ti_add(t, ti_activate(t, h, TI_GELU), h);
+  filtered = ti_conv2d_same(t, h, WEIGHT(C, C, 3, 3), NULL, TI_NONE);
+  h = ti_add(t, filtered, ti_activate(t, h, TI_SILU));
   h = ti_conv2d(t, h, WEIGHT(C, C, 3, 3), WEIGHT(C), 1, same, 2, TI_NONE);
   ti_block_end(t);
   h = ti_concat(t, h, skip);
@@ -217,9 +219,36 @@ static void nothing_before_the_rows_is_differentiated(void **state)
 
   for (int i = n.forward_records; i < t.num_records; i++)
     convolutions += t.records[i].op == TI_OP_CONV2D_BWD;
-  assert_int_equal(convolutions, 3); /* not the first, which sees x alone */
+  assert_int_equal(convolutions, 4); /* not the first, which sees x alone */
   assert_int_equal(ti_tape_grad(&t, n.x), TI_NONE);
   assert_int_equal(ti_tape_grad(&t, n.t), TI_NONE);
+  ti_tape_free(&t);
+}
+
+/* a gradient that a product ends is added up by it, in place; what ends elsewhere by a record */
+static void products_add_up_gradients(void **state)
+{
+  ti_tape t;
+  int convolutions = 0, matrices = 0, sums = 0;
+
+  (void)state;
+  ti_tape_init(&t, TI_F32, &error);
+  record(&t, 0, 1);
+  assert_int_equal(ti_tape_plan(&t), TEXTINV_OK);
+  for (int i = 0; i < t.num_records; i++) {
+    const ti_record *r = &t.records[i];
+    const int conv = r->op == TI_OP_CONV2D_BWD, matrix = r->op == TI_OP_LINEAR_BWD;
+
+    sums += r->op == TI_OP_ADD;
+    if (!(conv || matrix) || r->in[1] == TI_NONE)
+      continue;
+    convolutions += conv;
+    matrices += matrix;
+    assert_true(t.values[r->out[0]].offset == t.values[r->in[1]].offset);
+  }
+  assert_int_equal(convolutions, 1);
+  assert_int_equal(matrices, 1);
+  assert_int_equal(sums, 7); /* two of them forward */
   ti_tape_free(&t);
 }
 
@@ -443,6 +472,7 @@ int main(void)
     cmocka_unit_test(gradient_matches_differences),
     cmocka_unit_test(recomputation_changes_nothing_but_memory),
     cmocka_unit_test(nothing_before_the_rows_is_differentiated),
+    cmocka_unit_test(products_add_up_gradients),
     cmocka_unit_test(unused_records_are_dropped),
     cmocka_unit_test(values_do_not_overlap),
     cmocka_unit_test(peak_is_what_the_process_uses),
