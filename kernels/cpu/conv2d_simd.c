@@ -427,8 +427,8 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
 }
 
 textinv_status TI_FN(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
-                                     int has_residual, int backward)
+                                     size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
+                                     const ti_linear_shape *s, int has_residual, int backward)
 {
   const ti_conv2d_shape conv = { .n = 1,
                                  .h = 1,
@@ -442,6 +442,7 @@ textinv_status TI_FN(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
                                  .oh = 1,
                                  .ow = s->rows };
 
+  (void)bias;
   return TI_FN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, &conv, has_residual, backward);
 }
 

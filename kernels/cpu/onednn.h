@@ -12,7 +12,7 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
                                         size_t *scratch_bytes, ti_weight *w,
                                         const ti_conv2d_shape *s, int has_residual, int backward);
 textinv_status ti_onednn_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                        size_t *scratch_bytes, ti_weight *w,
+                                        size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                         const ti_linear_shape *s, int has_residual, int backward);
 
 #ifdef TI_ONEDNN

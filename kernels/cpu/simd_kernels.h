@@ -55,7 +55,7 @@ size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads);
                                       size_t *scratch_bytes, ti_weight *w,                         \
                                       const ti_conv2d_shape *s, int has_residual, int backward);   \
   textinv_status name(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,                 \
-                                      size_t *scratch_bytes, ti_weight *w,                         \
+                                      size_t *scratch_bytes, ti_weight *w, ti_weight *bias,        \
                                       const ti_linear_shape *s, int has_residual, int backward);
 #ifdef TI_PAIRS
 #define TI_AVX512(name) ti_avx512_##name

@@ -44,11 +44,11 @@ static textinv_status conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared
 }
 
 static textinv_status linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
-                                     int has_residual, int backward)
+                                     size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
+                                     const ti_linear_shape *s, int has_residual, int backward)
 {
   return (dtype == TI_BF16 ? ti_bf16_linear_prepare : ti_avx512_linear_prepare)(
-    e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+    e, dtype, prepared, scratch_bytes, w, bias, s, has_residual, backward);
 }
 
 void ti_bf16_install(ti_kernels *k)
@@ -95,17 +95,17 @@ void TI_FN(install)(ti_kernels *k)
  * as they are, which is a tenth faster, and so do convolutions that the passes do not describe.
  */
 static textinv_status shared_linear(ti_exec *e, ti_dtype dtype, void **prepared,
-                                    size_t *scratch_bytes, ti_weight *w, const ti_linear_shape *s,
-                                    int has_residual, int backward)
+                                    size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
+                                    const ti_linear_shape *s, int has_residual, int backward)
 {
   if (dtype == TI_F32 && w->dtype == TI_F32 && (uintptr_t)w->data % sizeof(float) == 0) {
-    const textinv_status status = ti_onednn_linear_prepare(e, dtype, prepared, scratch_bytes, w, s,
-                                                           has_residual, backward);
+    const textinv_status status = ti_onednn_linear_prepare(e, dtype, prepared, scratch_bytes, w,
+                                                           bias, s, has_residual, backward);
 
     if (status < 0 || *prepared)
       return status;
   }
-  return OWN(linear_prepare)(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+  return OWN(linear_prepare)(e, dtype, prepared, scratch_bytes, w, bias, s, has_residual, backward);
 }
 
 static textinv_status shared_conv2d(ti_exec *e, ti_dtype dtype, void **prepared,
@@ -115,7 +115,7 @@ static textinv_status shared_conv2d(ti_exec *e, ti_dtype dtype, void **prepared,
   textinv_status status;
 
   if (s->kh == 1 && s->kw == 1 && s->stride == 1 && s->up == 1 && s->oh == s->h && s->ow == s->w)
-    return shared_linear(e, dtype, prepared, scratch_bytes, w,
+    return shared_linear(e, dtype, prepared, scratch_bytes, w, NULL,
                          &(ti_linear_shape){ s->n * s->h * s->w, s->cin, s->cout }, has_residual,
                          backward);
   status = OWN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);

@@ -6,8 +6,7 @@
  * plug-in loads without it. Its heuristics choose an algorithm from the shape alone, once a record:
  * the same shape on the same device gives the same bits.
  *
- * It counts columns first: y^T[n, m] = w a^T. A bias must have the type of y there, so it is rounded
- * to it first.
+ * It counts columns first: y^T[n, m] = w a^T. A bias must have the type of y there.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -41,14 +40,13 @@ struct ti_cublas {
   decltype(&cublasLtMatmul) multiply;
 };
 
-/* a product without and with bias */
 struct prepared_product {
   const void *w;
-  int backward;
+  int backward, has_bias;
   size_t workspace;
   cublasLtMatrixLayoutOpaque_t w_layout, a_layout, y_layout;
-  cublasLtMatmulDescOpaque_t operation[2];
-  cublasLtMatmulAlgo_t algorithm[2];
+  cublasLtMatmulDescOpaque_t operation;
+  cublasLtMatmulAlgo_t algorithm;
 };
 
 // ------------------------------------------------------------------ the library
@@ -112,8 +110,8 @@ void ti_cublas_close(ti_cuda *c)
 
 // ------------------------------------------------------------------ products
 
-/* the fastest algorithm for an operation, by the library's own judgement; false: there is none */
-static bool choose(ti_cublas *b, prepared_product *p, int with_bias)
+/* the fastest algorithm, by the library's own judgement; false: there is none */
+static bool choose(ti_cublas *b, prepared_product *p)
 {
   const uint64_t workspace = WORKSPACE;
   const uint32_t alignment = ALIGNMENT;
@@ -133,23 +131,21 @@ static bool choose(ti_cublas *b, prepared_product *p, int with_bias)
     if (b->preference_set(&preference, a, &alignment, sizeof(alignment)) != CUBLAS_STATUS_SUCCESS)
       return false;
   }
-  if (b->heuristic(b->handle, &p->operation[with_bias], &p->w_layout, &p->a_layout, &p->y_layout,
+  if (b->heuristic(b->handle, &p->operation, &p->w_layout, &p->a_layout, &p->y_layout,
                    &p->y_layout, &preference, 1, &result, &found) != CUBLAS_STATUS_SUCCESS ||
       found < 1 || result.state != CUBLAS_STATUS_SUCCESS)
     return false;
-  p->algorithm[with_bias] = result.algo;
-  if (result.workspaceSize > p->workspace)
-    p->workspace = result.workspaceSize;
+  p->algorithm = result.algo;
+  p->workspace = ti_ceil_div(result.workspaceSize, WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT;
   return true;
 }
 
-static bool describe(ti_cublas *b, prepared_product *p, ti_dtype dtype, const gemm_problem *g,
-                     int backward)
+static bool describe(ti_cublas *b, prepared_product *p, ti_dtype dtype, const void *bias,
+                     const gemm_problem *g, int backward)
 {
   const cudaDataType_t type = dtype == TI_F16 ? CUDA_R_16F : CUDA_R_16BF;
   const cublasOperation_t transposed = backward ? CUBLAS_OP_N : CUBLAS_OP_T;
-  const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
-  const void *somewhere = (const void *)(uintptr_t)256; /* its alignment counts */
+  const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
   const uint64_t n = (uint64_t)g->n, k = (uint64_t)g->k, m = (uint64_t)g->m;
 
   if (b->layout_init(&p->w_layout, sizeof(p->w_layout), type, backward ? n : k, backward ? k : n,
@@ -157,22 +153,22 @@ static bool describe(ti_cublas *b, prepared_product *p, ti_dtype dtype, const ge
       b->layout_init(&p->a_layout, sizeof(p->a_layout), type, k, m, (int64_t)k) !=
           CUBLAS_STATUS_SUCCESS ||
       b->layout_init(&p->y_layout, sizeof(p->y_layout), type, n, m, (int64_t)n) !=
-          CUBLAS_STATUS_SUCCESS)
+          CUBLAS_STATUS_SUCCESS ||
+      b->operation_init(&p->operation, sizeof(p->operation), CUBLAS_COMPUTE_32F, CUDA_R_32F) !=
+          CUBLAS_STATUS_SUCCESS ||
+      b->operation_set(&p->operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                       sizeof(transposed)) != CUBLAS_STATUS_SUCCESS)
     return false;
-  for (cublasLtMatmulDescOpaque_t &o : p->operation) {
-    if (b->operation_init(&o, sizeof(o), CUBLAS_COMPUTE_32F, CUDA_R_32F) != CUBLAS_STATUS_SUCCESS ||
-        b->operation_set(&o, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)) !=
-            CUBLAS_STATUS_SUCCESS)
-      return false;
-  }
-  return b->operation_set(&p->operation[1], CUBLASLT_MATMUL_DESC_EPILOGUE, &bias, sizeof(bias)) ==
-             CUBLAS_STATUS_SUCCESS &&
-         b->operation_set(&p->operation[1], CUBLASLT_MATMUL_DESC_BIAS_POINTER, &somewhere,
-                          sizeof(somewhere)) == CUBLAS_STATUS_SUCCESS;
+  return !bias ||
+         (b->operation_set(&p->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                           sizeof(epilogue)) == CUBLAS_STATUS_SUCCESS &&
+          b->operation_set(&p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                           sizeof(bias)) == CUBLAS_STATUS_SUCCESS);
 }
 
 textinv_status ti_cublas_prepare(ti_exec *e, ti_dtype dtype, void **out, size_t *scratch_bytes,
-                                 const void *w, const gemm_problem *g, int backward)
+                                 const void *w, const void *bias, const gemm_problem *g,
+                                 int backward)
 {
   ti_cuda *c = (ti_cuda *)e->device;
   prepared_product *p;
@@ -185,14 +181,13 @@ textinv_status ti_cublas_prepare(ti_exec *e, ti_dtype dtype, void **out, size_t 
     return ti_fail_nomem(e->error, sizeof(*p), "a matrix product");
   p->w = w;
   p->backward = backward;
-  if (!describe(c->cublas, p, dtype, g, backward) || !choose(c->cublas, p, 0) ||
-      !choose(c->cublas, p, 1)) {
+  p->has_bias = bias != NULL;
+  if (!describe(c->cublas, p, dtype, bias, g, backward) || !choose(c->cublas, p)) {
     free(p);
     return TEXTINV_OK;
   }
-  p->workspace = ti_ceil_div(p->workspace, WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT;
-  /* the workspace, which begins at a multiple of 256, and the rounded bias */
-  const size_t product = WORKSPACE_ALIGNMENT + p->workspace + (size_t)g->n * ti_dtype_size(dtype);
+  /* the workspace begins at a multiple of 256 */
+  const size_t product = WORKSPACE_ALIGNMENT + p->workspace;
   const size_t own = ti_cuda_gemm_scratch(e, dtype, g), scratch = product > own ? product : own;
 
   if (scratch > *scratch_bytes)
@@ -220,27 +215,19 @@ textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype dtype, const
 {
   ti_cublas *b = ((ti_cuda *)e->device)->cublas;
   prepared_product p = *(const prepared_product *)e->prepared; /* the library takes no const */
-  cublasLtMatmulDescOpaque_t *operation = &p.operation[io->bias != NULL];
-  const cublasLtMatmulAlgo_t *algorithm = &p.algorithm[io->bias != NULL];
   const float one = 1.0f, beta = io->residual ? 1.0f : 0.0f;
   /* scratch is a multiple of 64, and the library refuses a workspace that is none of 256 */
   char *workspace = (char *)e->scratch + (-(uintptr_t)e->scratch & (WORKSPACE_ALIGNMENT - 1));
-  void *bias = workspace + p.workspace;
-  cublasStatus_t code = CUBLAS_STATUS_SUCCESS;
 
+  assert(p.has_bias == (io->bias != NULL));
   assert(ti_aligned(io->a, ALIGNMENT) && ti_aligned(io->y, ALIGNMENT) &&
          ti_aligned(io->residual, ALIGNMENT));
-  if (io->bias) {
-    const textinv_status status = ti_cuda_cast(e, dtype, bias, TI_F32, io->bias, (size_t)g->n);
 
-    if (status < 0)
-      return status;
-    code = b->operation_set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
-  }
-  if (code == CUBLAS_STATUS_SUCCESS)
-    code = b->multiply(b->handle, operation, &one, p.w, &p.w_layout, io->a, &p.a_layout, &beta,
-                       io->residual ? io->residual : io->y, &p.y_layout, io->y, &p.y_layout,
-                       algorithm, workspace, p.workspace, (cudaStream_t)e->stream);
+  const cublasStatus_t code = b->multiply(
+      b->handle, &p.operation, &one, p.w, &p.w_layout, io->a, &p.a_layout, &beta,
+      io->residual ? io->residual : io->y, &p.y_layout, io->y, &p.y_layout, &p.algorithm, workspace,
+      p.workspace, (cudaStream_t)e->stream);
+
   if (code != CUBLAS_STATUS_SUCCESS)
     tell(e, name, dtype, io, g, &p, (int)code);
   if (code == CUBLAS_STATUS_INVALID_VALUE || code == CUBLAS_STATUS_NOT_SUPPORTED) {
@@ -266,7 +253,7 @@ void ti_cublas_close(ti_cuda *)
 }
 
 textinv_status ti_cublas_prepare(ti_exec *, ti_dtype, void **out, size_t *, const void *,
-                                 const gemm_problem *, int)
+                                 const void *, const gemm_problem *, int)
 {
   *out = NULL;
   return TEXTINV_OK;

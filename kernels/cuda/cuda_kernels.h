@@ -46,7 +46,7 @@ textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepare
                                       size_t *scratch_bytes, ti_weight *w,
                                       const ti_conv2d_shape *s, int has_residual, int backward);
 textinv_status ti_cuda_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                      size_t *scratch_bytes, ti_weight *w,
+                                      size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                       const ti_linear_shape *s, int has_residual, int backward);
 void ti_cuda_release(void *prepared);
 

@@ -18,11 +18,11 @@ static gemm_problem problem_of(const ti_linear_shape *s, int backward)
 /* the weights are used as they lie: [cout, cin] is right for both directions */
 extern "C" textinv_status ti_cuda_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                                  size_t *scratch_bytes, ti_weight *w,
-                                                 const ti_linear_shape *s, int has_residual,
-                                                 int backward)
+                                                 ti_weight *bias, const ti_linear_shape *s,
+                                                 int has_residual, int backward)
 {
   const gemm_problem p = problem_of(s, backward);
-  const void *data;
+  const void *data, *rounded = NULL;
   size_t scratch;
   textinv_status status;
 
@@ -30,7 +30,9 @@ extern "C" textinv_status ti_cuda_linear_prepare(ti_exec *e, ti_dtype dtype, voi
   *prepared = NULL;
   if (dtype != TI_F32 && ti_cublas_is_on((ti_cuda *)e->device)) {
     if ((status = ti_cuda_weight(e, &data, w, dtype, TI_CUDA_PLAIN)) < 0 ||
-        (status = ti_cublas_prepare(e, dtype, prepared, scratch_bytes, data, &p, backward)) < 0 ||
+        (bias && (status = ti_cuda_weight(e, &rounded, bias, dtype, TI_CUDA_PLAIN)) < 0) ||
+        (status = ti_cublas_prepare(e, dtype, prepared, scratch_bytes, data, rounded, &p,
+                                    backward)) < 0 ||
         *prepared)
       return status;
   }

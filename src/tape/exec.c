@@ -80,6 +80,7 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
   const ti_kernels *k = plan->kernels;
   const ti_dtype dtype = plan->tape.dtype;
   const int residual = r->in[1] != TI_NONE;
+  ti_weight *bias = r->op == TI_OP_LINEAR ? r->bias : NULL;
   size_t scratch = 0;
   textinv_status status = TEXTINV_OK;
 
@@ -93,8 +94,8 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
   case TI_OP_LINEAR:
   case TI_OP_LINEAR_BWD:
     if (k->linear_prepare)
-      status = k->linear_prepare(e, dtype, &r->prepared, &scratch, r->weight, &r->s.linear,
-                                 residual, r->op == TI_OP_LINEAR_BWD);
+      status = k->linear_prepare(e, dtype, &r->prepared, &scratch, r->weight, bias,
+                                 &r->s.linear, residual, r->op == TI_OP_LINEAR_BWD);
     break;
   case TI_OP_ATTENTION:
   case TI_OP_ATTENTION_BWD:

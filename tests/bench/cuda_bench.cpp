@@ -251,14 +251,13 @@ static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backwa
 
   if (!o.wanted())
     return;
-  frozen weight({ cout, cin });
-  const void *plain;
+  frozen weight({ cout, cin }), frozen_bias({ cout });
+  const void *plain, *bias;
 
   for (int i = 0; i < o.sets; i++) {
     in[i] = values(dtype, (size_t)(backward ? y : x));
     out[i] = device((size_t)(backward ? x : y) * 2);
   }
-  float *bias = (float *)values(TI_F32, (size_t)cout);
 
   for (int v = 0; v < VARIANTS; v++) {
     void *prepared = NULL;
@@ -267,14 +266,17 @@ static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backwa
     if (!choose(v))
       continue;
     must(plugin->enter(context, &error));
-    must(kernels.linear_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
+    must(kernels.linear_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight,
+                                backward ? NULL : &frozen_bias.weight, &s, 0, backward));
     must(kernels.weight_plain(&o.e, &plain, &weight.weight, dtype));
+    must(kernels.weight_plain(&o.e, &bias, &frozen_bias.weight, TI_F32));
     plugin->leave(context);
     o.scratch(scratch);
     o.e.prepared = prepared;
     o.run([&](int i) {
       return backward ? kernels.linear_bwd(&o.e, dtype, out[i], in[i], plain, NULL, &s)
-                      : kernels.linear_fwd(&o.e, dtype, out[i], in[i], plain, bias, NULL, &s);
+                      : kernels.linear_fwd(&o.e, dtype, out[i], in[i], plain, (const float *)bias,
+                                           NULL, &s);
     }, variant_names[v]);
     kernels.release(prepared);
   }
@@ -465,7 +467,7 @@ static void measure_peaks()
     if (!choose(v))
       continue;
     must(plugin->enter(context, &error));
-    must(kernels.linear_prepare(&e, TI_BF16, &prepared, &scratch, &weight.weight, &s, 0, 0));
+    must(kernels.linear_prepare(&e, TI_BF16, &prepared, &scratch, &weight.weight, NULL, &s, 0, 0));
     must(kernels.weight_plain(&e, &plain, &weight.weight, TI_BF16));
     plugin->leave(context);
     e.scratch = scratch ? device(scratch) : NULL;

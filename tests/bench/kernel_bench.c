@@ -179,7 +179,7 @@ static void matrix(ti_dtype dtype, int backward, const ti_conv2d_shape *conv,
     b.flops = 2.0 * linear->rows * (double)count;
     snprintf(text, sizeof(text), "%d %d>%d", linear->rows, linear->cin, linear->cout);
     if (k.linear_prepare)
-      status = k.linear_prepare(&e, dtype, &b.prepared, &scratch, &w, linear, 0, backward);
+      status = k.linear_prepare(&e, dtype, &b.prepared, &scratch, &w, NULL, linear, 0, backward);
   }
   if (status < 0) {
     fprintf(stderr, "%s: %s\n", b.op, error.text);

@@ -160,11 +160,12 @@ static void check_linear(ti_dtype dtype, ti_linear_shape s, int has_bias, int ha
   const tensor bias = t.input(TI_F32, s.cout), residual = t.input(dtype, y_count);
   const tensor other = t.input(dtype, x_count);
   tensor y = t.output(dtype, y_count), dx = t.output(dtype, x_count);
-  weight weights(t, w, { s.cout, s.cin });
+  weight weights(t, w, { s.cout, s.cin }), biases(t, bias, { s.cout });
 
   for (int backward = 0; backward < 2; backward++) {
     t.prepare([&](ti_exec *e, void **prepared, size_t *scratch) {
-      return cuda()->linear_prepare(e, dtype, prepared, scratch, weights.get(), &s, has_residual,
+      return cuda()->linear_prepare(e, dtype, prepared, scratch, weights.get(),
+                                    has_bias && !backward ? biases.get() : NULL, &s, has_residual,
                                     backward);
     });
     t.run([&](backend &k) {
