@@ -236,7 +236,9 @@ static void inversions_agree(void **state)
   assert_true(error_of(rows, truth, TINY_WIDTH) < 1e-3);
   invert(cpu16, plain, &p);
   invert(device16, rows, &p);
-  assert_true(error_of(rows, truth, TINY_WIDTH) < 1e-3 + 2.0 * error_of(plain, truth, TINY_WIDTH));
+  /* a component of the gradient that is about zero may change its sign, and AdamW's step with it */
+  assert_true(error_of(rows, truth, TINY_WIDTH) <
+              1e-3 + p.learning_rate + 2.0 * error_of(plain, truth, TINY_WIDTH));
   textinv_session_free(cpu16);
 }
 
