@@ -507,8 +507,8 @@ static textinv_status check_entry(ti_error *error, const textinv_embeddings *e, 
     return ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
   if (have && have->vectors != entry->num_vectors)
     return ti_fail(error, TEXTINV_E_SHAPE,
-                   "%s: word \"%s\" has %d vectors in the other encoder, %d in the file", path, name,
-                   have->vectors, entry->num_vectors);
+                   "%s: word \"%s\" has %d vectors in the other encoder, %d in the file", path,
+                   name, have->vectors, entry->num_vectors);
   return TEXTINV_OK;
 }
 
