@@ -171,6 +171,9 @@ if __name__ == "__main__":
   a = parser.parse_args()
   world = open_world(a.size)   # read once, then shared by the processes
   numbers = [VALIDATION] + list(range(a.shards))
+  world.threads = a.workers
+  render_all(a.size, world, numbers[:2])   # all at once, for training waits for them
+  world.threads, numbers = 1, numbers[2:]
   fork = multiprocessing.get_context("fork")
   workers = [fork.Process(target=render_all, args=(a.size, world, numbers[i::a.workers]))
              for i in range(a.workers)]

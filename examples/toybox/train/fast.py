@@ -10,7 +10,8 @@ A faster training step on a GPU: diffusers' networks run with kernels.py's opera
 Only forward functions of module objects are replaced: weights, their names and saved folders stay
 what they are. Everything is channels last, so that no layout is ever changed; norms, activations,
 biases of convolutions and residual sums, which autocast runs as many kernels in f32, become few
-passes in bf16. TOYBOX_FAST=0 leaves the plain networks.
+passes in bf16. TOYBOX_FAST=0 leaves the plain networks; TOYBOX_FAST=2 swaps on a CPU too, with
+TRITON_INTERPRET=1 and TOYBOX_THREADS=1, to try it.
 """
 
 import argparse
@@ -239,7 +240,8 @@ def speed_up(net):
   Swaps net's forwards; leaves net plain where the gradient is another one or anything goes wrong.
   Returns whether it is swapped.
   """
-  if os.environ.get("TOYBOX_FAST", "1") == "0" or next(net.parameters()).device.type != "cuda":
+  wanted, device = os.environ.get("TOYBOX_FAST", "1"), next(net.parameters()).device.type
+  if wanted == "0" or device != "cuda" and wanted != "2":
     return False
   name, frozen = type(net).__name__, not any(p.requires_grad for p in net.parameters())
   try:

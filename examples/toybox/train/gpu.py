@@ -2,14 +2,19 @@
 The shipped size on a borrowed GPU: pieces of some minutes that go on where the last one stopped.
 
     python gpu.py pack [--go-on]           here: collects build/toybox-gpu, 38 MB; --go-on adds the
-                                           weights of models/toybox (58 MB) to go on from
+                                           weights of models/toybox to go on from: 12 MB there, and
+                                           46 MB in build/toybox-weights
+    python gpu.py prepare                  there, where not all may travel at once: needs only
+                                           build/toybox-gpu, and leaves the renderer at work
     python gpu.py piece --minutes 9        there, once a piece; --last with the last one
     python gpu.py home FILES...            here: puts what came back in its place
 
 A piece renders with the machine's cores while the GPU trains: first the autoencoder, then the UNet
 with its text encoder, then polishes the decoder, then trains the scoring pair. State stays on that
 machine's disk while it is kept; what each piece leaves in $OUT (f16 averages and curves; files of
-at most 15 MB) is enough for the next piece to go on from on a fresh machine.
+at most 15 MB) is enough for the next piece to go on from on a fresh machine. The fast operators
+of kernels.py are tested before they are used, in processes of their own; where they fail there, or
+a stage stops with them, it runs with PyTorch's.
 """
 
 import argparse
@@ -29,13 +34,14 @@ import zlib
 import common
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FOLDER = os.path.join(common.ROOT, "build", "toybox-gpu")
-PART = 15 << 20
+BUILD = os.environ.get("TOYBOX_BUILD", os.path.join(common.ROOT, "build"))
+FOLDER, WEIGHTS = os.path.join(BUILD, "toybox-gpu"), os.path.join(BUILD, "toybox-weights")
+PART, TRAVELLING = 15 << 20, 12 << 20   # bytes of a part on its way home, and there
 STAGES = "vae=2.5,unet=8,polish=0.7,clip=0.7"   # minutes of each in a whole run
 PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--polish"],
             "clip": ["clip.py"]}
 OPTIONS = {
-  "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4, "--compile"],
+  "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
   "polish": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
   "unet": ["--batch", 512, "--rate", 8e-4, "--check-minutes", 0.5, "--sheet-minutes", 3],
   "clip": ["--batch", 512]}
@@ -70,12 +76,20 @@ def pack_diffusers(out):
 
 
 def pack_weights(size, model):
-  """an exported folder as the parts that a piece goes on from"""
+  """an exported folder as the parts that a piece goes on from; the first travels with the world"""
   run("export.py", "--size", size, "--out", model, "--restore")
-  weights = os.path.join(FOLDER, "weights")
-  shutil.rmtree(weights, ignore_errors=True)
-  os.makedirs(weights)
-  bring_out(size, weights, ["vae", "unet"])
+  first = os.path.join(FOLDER, "weights")
+  for folder in (first, WEIGHTS):
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+  write_parts(collect(size, ["vae", "unet"]), WEIGHTS, "weights", TRAVELLING)
+  name = sorted(os.listdir(WEIGHTS))[0]
+  os.rename(os.path.join(WEIGHTS, name), os.path.join(first, name))
+
+
+def megabytes(folder):
+  return sum(os.path.getsize(f) for f in glob.glob(folder + "/**", recursive=True)
+             if os.path.isfile(f)) / 1e6
 
 
 def pack(size, lpips):
@@ -99,9 +113,6 @@ def pack(size, lpips):
     return [half(v) for v in value] if isinstance(value, (list, tuple)) else value
 
   torch.save(half(torch.load(lpips, weights_only=True)), os.path.join(FOLDER, "lpips.pt"))
-  total = sum(os.path.getsize(f) for f in glob.glob(FOLDER + "/**", recursive=True)
-              if os.path.isfile(f))
-  print(f"{FOLDER}: {total / 1e6:.1f} MB")
 
 
 def minutes_done(size, stage):
@@ -114,19 +125,24 @@ def minutes_done(size, stage):
   return float(rows[-1].split(",")[rows[0].split(",").index("minutes")]) if len(rows) > 1 else 0.0
 
 
-def write_parts(data, out, name):
-  for i in range(0, len(data), PART):
-    with open(os.path.join(out, f"{name}-{i // PART:02d}.part"), "wb") as f:
-      f.write(data[i:i + PART])
+def write_parts(data, out, name, size=PART):
+  count = -(-len(data) // size)
+  for i in range(count):
+    with open(os.path.join(out, f"{name}-{i + 1:02d}of{count:02d}.part"), "wb") as f:
+      f.write(data[i * size:(i + 1) * size])
 
 
 def read_parts(files, name):
-  return b"".join(open(f, "rb").read() for f in sorted(files)
-                  if os.path.basename(f).startswith(name + "-") and f.endswith(".part"))
+  """the parts joined; nothing where there is none; stops where only some are there"""
+  files = sorted((f for f in files if os.path.basename(f).startswith(name + "-")
+                  and f.endswith(".part")), key=os.path.basename)
+  if files and len(files) != int(files[0][-7:-5]):
+    raise SystemExit(f"only {len(files)} of {files[0][-7:-5]} parts are there: {files}")
+  return b"".join(open(f, "rb").read() for f in files)
 
 
-def bring_out(size, out, stages):
-  """averages in f16 and curves as one tar, cut into parts; the newest sheets"""
+def collect(size, stages):
+  """averages in f16 and curves of some stages, as one tar"""
   import torch
   buffer = io.BytesIO()
   with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -139,10 +155,15 @@ def bring_out(size, out, stages):
         small["average"] = [{k: v.half() if v.is_floating_point() else v for k, v in net.items()}
                             for net in state["average"]]
         torch.save(small, os.path.join(folder, "start.pt"))
-      for name in ("start.pt", "curve.csv", "latents.json"):
+      for name in ("start.pt", "curve.csv", "latents.json", "profile.txt"):
         if os.path.exists(os.path.join(folder, name)):
           tar.add(os.path.join(folder, name), f"{size}/{stage}/{name}")
-  write_parts(buffer.getvalue(), out, "weights")
+  return buffer.getvalue()
+
+
+def bring_out(size, out, stages):
+  """what the stages have made, cut into parts, and the newest sheets"""
+  write_parts(collect(size, stages), out, "weights")
   for folder, pattern in (("unet", "samples-*.png"), ("vae", "reconstructions.png"),
                           ("polish", "reconstructions.png")):
     for sheet in sorted(glob.glob(os.path.join(common.state_dir(size, folder), pattern)))[-1:]:
@@ -160,54 +181,153 @@ def home(files, state):
       shutil.copy(path, path.replace("start.pt", "best.pt"))
 
 
-def restore(size):
-  """a fresh machine: what travelled along becomes its state"""
-  state = os.path.dirname(common.state_dir(size))
-  parts = glob.glob(os.path.join(FOLDER, "weights", "*.part"))
-  if read_parts(parts, "weights") and not os.path.exists(
-      os.path.join(common.state_dir(size, "vae"), "last.pt")):
-    home(parts, state)
+def restore_world(size):
+  """a fresh machine: what travelled along becomes its state; the environment of the programs"""
   shutil.copytree(os.path.join(FOLDER, "tokenizer"), common.state_dir(size, "tokenizer"),
                   dirs_exist_ok=True)
-  world = os.path.join(FOLDER, "world.pack")
+  world = os.path.join(common.state_dir(size, "world"), "world.pack")
   if not os.path.exists(world):
-    with lzma.open(world + ".xz") as source, open(world, "wb") as target:
+    with lzma.open(os.path.join(FOLDER, "world.pack.xz")) as source, \
+         open(world + ".new", "wb") as target:
       shutil.copyfileobj(source, target)
+    os.replace(world + ".new", world)
+  return dict(os.environ, TOYBOX_PACK=world)
+
+
+def restore_weights(size):
+  if os.path.exists(os.path.join(common.state_dir(size, "unet"), "last.pt")):
+    return
+  parts = glob.glob(os.path.join(FOLDER, "weights", "*.part")) + \
+    glob.glob(os.path.join(WEIGHTS, "*.part"))
+  if read_parts(parts, "weights"):
+    home(parts, os.path.dirname(common.state_dir(size)))
+
+
+class Renderer:
+  """data.py in a session of its own, which a later call finds at work"""
+
+  def __init__(self, size, cores, shards, environment):
+    self.path = os.path.join(common.state_dir(size, "world"), "renderer.pid")
+    self.process = None
+    if os.path.exists(self.path):
+      with open(self.path) as f:
+        self.pid = int(f.read())
+      if self.working():
+        return
+    self.process = subprocess.Popen(
+      [sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--shards", str(shards),
+       "--workers", str(cores)], env=environment, stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    self.pid = self.process.pid
+    with open(self.path, "w") as f:
+      f.write(str(self.pid))
+
+  def working(self):
+    if self.process is not None:
+      return self.process.poll() is None
+    try:
+      with open(f"/proc/{self.pid}/cmdline", "rb") as f:
+        return b"data.py" in f.read()
+    except OSError:
+      return False
+
+  def stop(self):
+    if self.working():
+      os.killpg(self.pid, signal.SIGTERM)
+    if os.path.exists(self.path):
+      os.remove(self.path)
+
+
+class Check:
+  """
+  Tests the fast operators, and compiles them for these networks, beside what else is to be done;
+  the verdict is kept for later calls
+  """
+
+  def __init__(self, size):
+    import torch
+    self.path, self.processes = os.path.join(common.state_dir(size, "world"), "kernels"), []
+    if os.path.exists(self.path) or not torch.cuda.is_available():
+      return
+    self.began = time.time()
+    for arguments in (["kernels_test.py"], *(["fast.py", net, "--size", size]
+                                             for net in ("unet", "vae", "text"))):
+      program = os.path.join(HERE, arguments[0])
+      self.processes.append(subprocess.Popen([sys.executable, program, *arguments[1:]]))
+
+  def verdict(self, most=100):
+    """'1' or '0', TOYBOX_FAST's value"""
+    if self.processes:
+      try:
+        right = all([p.wait(max(0.1, self.began + most - time.time())) == 0
+                     for p in self.processes])
+      except subprocess.TimeoutExpired:
+        right = False
+      for p in self.processes:
+        p.kill()
+      print(f"own kernels are {'right' if right else 'left alone'}, "
+            f"{time.time() - self.began:.0f} s", flush=True)
+      with open(self.path, "w") as f:
+        f.write(str(int(right)))
+      self.processes = []
+    if os.path.exists(self.path):
+      with open(self.path) as f:
+        return f.read().strip()
+    return "1"
+
+
+def prepare(size, cores, shards):
+  environment = restore_world(size)
+  check = Check(size)
+  renderer = Renderer(size, cores, shards, environment)
+  check.verdict()
+  print(f"the renderer works on: {renderer.working()}", flush=True)
 
 
 def piece(size, minutes, last, out, cores, shards, stages):
   deadline = time.time() + 60 * minutes
-  restore(size)
-  environment = dict(os.environ, TOYBOX_PACK=os.path.join(FOLDER, "world.pack"))
-  renderer = subprocess.Popen(
-    [sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--shards", str(shards),
-     "--workers", str(cores)], env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+  restore_weights(size)
+  environment = restore_world(size)
+  check = Check(size)
+  renderer = Renderer(size, cores, shards, environment)
+  fast = os.environ.get("TOYBOX_FAST")
+
+  def train(stage):
+    left = whole - minutes_done(size, stage)
+    now = (deadline - time.time()) / 60 - 0.3
+    if left < 0.2 or now < 0.2:
+      return
+    ends = now >= left or (last and stage == list(stages)[-1])
+    options = OPTIONS[stage] if size == "shipped" else []
+    if stage in ("vae", "polish"):
+      options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
+    run(*PROGRAMS[stage], "--size", size, "--minutes", f"{min(left, now):.2f}",
+        "--cool", 0.3 if ends else 0, *options, env=dict(environment, TOYBOX_FAST=fast))
+
   try:
     import data
     while not data.shards(size) or not data.shards(size, validation=True):
-      if renderer.poll() is not None:
+      if not renderer.working():
         raise SystemExit("the renderer stopped too early")
       time.sleep(0.5)
+    fast = fast or check.verdict()
     for stage, whole in stages.items():
-      left = whole - minutes_done(size, stage)
-      now = (deadline - time.time()) / 60 - 0.3
-      if left < 0.2 or now < 0.2:
-        continue
-      ends = now >= left or (last and stage == list(stages)[-1])
-      options = OPTIONS[stage] if size == "shipped" else []
-      if stage in ("vae", "polish"):
-        options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
-      run(*PROGRAMS[stage], "--size", size, "--minutes", f"{min(left, now):.2f}",
-          "--cool", 0.3 if ends else 0, *options, env=environment)
+      try:
+        train(stage)
+      except subprocess.CalledProcessError as error:
+        if fast == "0":
+          raise
+        print(f"{stage}: {error}; once more with PyTorch's operators", flush=True)
+        fast = "0"
+        train(stage)
   finally:
-    if renderer.poll() is None:
-      os.killpg(renderer.pid, signal.SIGTERM)
+    renderer.stop()
     bring_out(size, out, stages)
 
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
-  parser.add_argument("what", choices=("pack", "piece", "home"))
+  parser.add_argument("what", choices=("pack", "prepare", "piece", "home"))
   parser.add_argument("files", nargs="*")
   parser.add_argument("--size", default="shipped")
   parser.add_argument("--minutes", type=float, default=9)
@@ -215,6 +335,8 @@ if __name__ == "__main__":
   parser.add_argument("--cores", type=int, default=max(1, os.cpu_count() - 3))
   parser.add_argument("--shards", type=int, default=240)
   parser.add_argument("--go-on", action="store_true")
+  parser.add_argument("--model", default=os.path.join(common.ROOT, "models", "toybox"),
+                      help="what to go on from")
   parser.add_argument("--stages", default=STAGES)
   parser.add_argument("--out", default=os.environ.get("OUT", os.path.join(FOLDER, "out")))
   parser.add_argument("--lpips", default=os.path.join(
@@ -223,7 +345,11 @@ if __name__ == "__main__":
   if a.what == "pack":
     pack(a.size, a.lpips)
     if a.go_on:
-      pack_weights(a.size, os.path.join(common.ROOT, "models", "toybox"))
+      pack_weights(a.size, a.model)
+    for folder in (FOLDER, *([WEIGHTS] if a.go_on else [])):
+      print(f"{folder}: {megabytes(folder):.1f} MB")
+  elif a.what == "prepare":
+    prepare(a.size, a.cores, a.shards)
   elif a.what == "piece":
     os.makedirs(a.out, exist_ok=True)
     piece(a.size, a.minutes, a.last, a.out, a.cores, a.shards,

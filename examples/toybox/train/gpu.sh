@@ -1,7 +1,9 @@
 #!/bin/sh
 # One piece of the shipped size's training on a machine with a GPU and no network:
 #   examples/toybox/train/gpu.sh [minutes] [--last]
-# build/toybox-gpu must have travelled along (python3 gpu.py pack makes it); results go to $OUT.
+#   examples/toybox/train/gpu.sh prepare       before it, where not all may travel at once
+# build/toybox-gpu must have travelled along (python3 gpu.py pack makes it), and build/toybox-weights
+# where training goes on; results go to $OUT.
 set -e
 cd "$(dirname "$0")"
 root=$(cd ../../.. && pwd)
@@ -9,6 +11,9 @@ site=${TMPDIR:-/tmp}/toybox-site
 if [ -d "$site" ] || ! python3 -c "import diffusers" 2>/dev/null; then
   [ -d "$site" ] || python3 -m zipfile -e "$root/build/toybox-gpu/diffusers.zip" "$site"
   export PYTHONPATH="$site"
+fi
+if [ "$1" = prepare ]; then
+  exec python3 gpu.py "$@"
 fi
 minutes=${1:-9}
 [ $# -eq 0 ] || shift
