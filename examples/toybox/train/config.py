@@ -26,8 +26,8 @@ SIZES = {
   # 128 px: wants a GPU; in f16 the folder stays below 64 MB
   "shipped": dict(
     pixels=128, vae=(32, 64, 96, 128), unet=(96, 160, 256), heads=(3, 5, 8), attention=(1, 1, 0),
-    layers=2, text=256, text_layers=4, text_heads=4, vision=256, vision_layers=6,
-    vision_patch=16, vocabulary=2560),
+    layers=2, text=256, text_layers=4, text_heads=4, clip_text_layers=2, vision=192,
+    vision_layers=4, vision_patch=16, vocabulary=2560),
   # a few seconds of everything: for trying the programs
   "tiny": dict(
     pixels=64, vae=(8, 16, 16), unet=(16, 32, 32), heads=(2, 2, 2), attention=(1, 1, 0), layers=1,
@@ -60,11 +60,11 @@ def build_unet(size):
     up_block_types=["CrossAttnUpBlock2D" if on else "UpBlock2D" for on in s["attention"][::-1]])
 
 
-def text_config(size, tokenizer):
+def text_config(size, tokenizer, layers=None):
   s = SIZES[size]
   return CLIPTextConfig(
     vocab_size=len(tokenizer), hidden_size=s["text"], intermediate_size=4 * s["text"],
-    num_hidden_layers=s["text_layers"], num_attention_heads=s["text_heads"],
+    num_hidden_layers=layers or s["text_layers"], num_attention_heads=s["text_heads"],
     max_position_embeddings=TOKENS, hidden_act="quick_gelu", projection_dim=s["text"],
     bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     pad_token_id=tokenizer.pad_token_id)
@@ -82,8 +82,8 @@ def build_clip(size, tokenizer):
     num_hidden_layers=s["vision_layers"], num_attention_heads=max(1, s["vision"] // 64),
     patch_size=s["vision_patch"], hidden_act="quick_gelu", projection_dim=s["text"])
   return CLIPModel(CLIPConfig(
-    text_config=text_config(size, tokenizer).to_dict(), vision_config=vision.to_dict(),
-    projection_dim=s["text"]))
+    text_config=text_config(size, tokenizer, s.get("clip_text_layers")).to_dict(),
+    vision_config=vision.to_dict(), projection_dim=s["text"]))
 
 
 def build_scheduler():
