@@ -47,6 +47,11 @@ def autocast(device, cpu=False):
   return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda" or cpu)
 
 
+def fast(device):
+  """whether to do what is only done on a GPU, for speed; TOYBOX_FAST=0: nothing but the plain"""
+  return device.type == "cuda" and os.environ.get("TOYBOX_FAST", "1") != "0"
+
+
 def save(value, path):
   torch.save(value, path + ".part")
   os.replace(path + ".part", path)
@@ -87,7 +92,7 @@ class Profile:
 
   def __init__(self, folder, device, first=30, count=5):
     self.path, self.first, self.count = os.path.join(folder, "profile.txt"), first, count
-    self.at = 0 if device.type == "cuda" else None
+    self.at = 0 if fast(device) else None
 
   def step(self, samples):
     if self.at is None:
@@ -262,6 +267,7 @@ class Run:
       except RuntimeError as error:
         print(f"no CUDA graph, single kernels instead: {error}", flush=True)
         self.graph = False
+      torch.backends.cudnn.benchmark = False
     if not self.graph:
       loss, gradient = self._work(loss_of, batch)
       return loss, [gradient]
@@ -275,14 +281,13 @@ class Run:
     self.inputs = [x.clone() for x in batch]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side), \
-         torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+    torch.backends.cudnn.benchmark = fast(self.device)   # for these shapes alone
+    with torch.cuda.stream(side):
       for _ in range(3):   # compiles, and lets libraries choose
         self._work(loss_of, self.inputs)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with CAPTURE, torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True), \
-         torch.cuda.graph(graph):
+    with CAPTURE, torch.cuda.graph(graph):
       self.outputs = self._work(loss_of, self.inputs)
     torch.cuda.synchronize()
     self.graph = graph
@@ -301,7 +306,7 @@ class Run:
     rate = self.rate * min(1, (self.step + 1) / self.warm_steps) * max(self.decayed, 0.02)
     decay = min(self.decay, (self.step + 1) / (self.step + 20))
 
-    if self.device.type == "cuda":
+    if fast(self.device):
       self._step_fused(gradients[0], clip, rate, decay)
       return
 

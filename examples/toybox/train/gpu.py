@@ -27,6 +27,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 import zlib
@@ -77,12 +78,14 @@ def pack_diffusers(out):
 
 def pack_weights(size, model):
   """an exported folder as the parts that a piece goes on from; the first travels with the world"""
-  run("export.py", "--size", size, "--out", model, "--restore")
   first = os.path.join(FOLDER, "weights")
   for folder in (first, WEIGHTS):
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-  write_parts(collect(size, ["vae", "unet"]), WEIGHTS, "weights", TRAVELLING)
+  with tempfile.TemporaryDirectory() as state:   # what is being trained here stays as it is
+    run("export.py", "--size", size, "--out", model, "--restore",
+        env=dict(os.environ, TOYBOX_STATE=state))
+    write_parts(collect(size, ["vae", "unet"], state), WEIGHTS, "weights", TRAVELLING)
   name = sorted(os.listdir(WEIGHTS))[0]
   os.rename(os.path.join(WEIGHTS, name), os.path.join(first, name))
 
@@ -116,10 +119,15 @@ def pack(size, lpips):
 
 
 def minutes_done(size, stage):
-  """minutes that a stage has been trained for, from its curve"""
-  path = os.path.join(common.state_dir(size, stage), "curve.csv")
+  """
+  minutes that a stage has been trained for, from its curve; an autoencoder without one is finished,
+  for it came from a model's folder, and the UNet knows its latents alone
+  """
+  folder = common.state_dir(size, stage)
+  path = os.path.join(folder, "curve.csv")
   if not os.path.exists(path):
-    return 0.0
+    done = stage == "vae" and os.path.exists(os.path.join(folder, "start.pt"))
+    return float("inf") if done else 0.0
   with open(path) as f:
     rows = f.read().strip().splitlines()
   return float(rows[-1].split(",")[rows[0].split(",").index("minutes")]) if len(rows) > 1 else 0.0
@@ -141,13 +149,13 @@ def read_parts(files, name):
   return b"".join(open(f, "rb").read() for f in files)
 
 
-def collect(size, stages):
+def collect(size, stages, state):
   """averages in f16 and curves of some stages, as one tar"""
   import torch
   buffer = io.BytesIO()
   with tarfile.open(fileobj=buffer, mode="w") as tar:
     for stage in stages:
-      folder = common.state_dir(size, stage)
+      folder = os.path.join(state, size, stage)
       last = os.path.join(folder, "last.pt")
       if os.path.exists(last):
         state = torch.load(last, map_location="cpu", weights_only=True)
@@ -163,7 +171,7 @@ def collect(size, stages):
 
 def bring_out(size, out, stages):
   """what the stages have made, cut into parts, and the newest sheets"""
-  write_parts(collect(size, stages), out, "weights")
+  write_parts(collect(size, stages, os.path.dirname(common.state_dir(size))), out, "weights")
   for folder, pattern in (("unet", "samples-*.png"), ("vae", "reconstructions.png"),
                           ("polish", "reconstructions.png")):
     for sheet in sorted(glob.glob(os.path.join(common.state_dir(size, folder), pattern)))[-1:]:
