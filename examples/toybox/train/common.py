@@ -118,8 +118,9 @@ class Profile:
 
   def _write(self, samples):
     rows = sorted(((e.self_device_time_total / self.count, e.count / self.count, e.key)
-                   for e in self.profiler.key_averages()), reverse=True)
-    total = sum(r[0] for r in rows)
+                   for e in self.profiler.key_averages() if e.self_device_time_total > 0),
+                  reverse=True)
+    total = sum(r[0] for r in rows) or 1
     lines = [f"a step: {1e3 * self.seconds:.2f} ms, {samples / self.seconds:.0f} samples/s; "
              f"kernels {total / 1e3:.2f} ms, {sum(r[1] for r in rows):.0f} of them"]
     lines += [f"{t / 1e3:8.3f} ms {100 * t / total:5.1f} % {n:6.0f} x  {name[:110]}"
