@@ -9,6 +9,7 @@ appear in the data folder while it trains are encoded and taken in.
 """
 
 import argparse
+import copy
 import os
 
 import numpy as np
@@ -44,6 +45,7 @@ run = common.Run(folder, [unet, text], a.minutes, a.rate, a.cool, decay=0.9995, 
 scheduler = build_scheduler()
 alphas = scheduler.alphas_cumprod.to(device)
 falling_snr = -(alphas.clamp(1e-8) / (1 - alphas)).log().contiguous()   # of every timestep
+drawing = copy.deepcopy(vae)   # in f32, which the fast one's kernels are not compiled for
 if a.compile:
   unet.compile()
 else:
@@ -113,7 +115,7 @@ def validate():
 
 
 def draw():
-  pipe = export.pipeline(a.size, vae, *run.average, tokenizer)
+  pipe = export.pipeline(a.size, drawing, *run.average, tokenizer)
   captions = data.texts(a.size, data.shards(a.size, validation=True)[0])[0][:32]
   export.sheet(pipe, captions, os.path.join(folder, f"samples-{int(run.seconds):06d}.png"))
 
