@@ -2,6 +2,7 @@
 Trains the scoring pair, CLIP's image and text towers, on the shards' pictures and captions.
 
     python clip.py --size first --minutes 10 [--fresh] [--out models/toybox-clip]
+    python clip.py --size first --minutes 0 --out models/toybox-clip       only writes the best one
     python clip.py --size first --retrieval models/toybox-clip      how well a finished pair matches
 
 The text tower starts from the text encoder that the UNet was trained with, where there is one: from
@@ -147,6 +148,9 @@ def retrieval(size, folder, count=1024):
 
 
 def write(size, clip, out):
+  """the best pair, in f16"""
+  clip = clip.cpu()
+  clip.load_state_dict(export.read_weights(common.state_dir(size, "clip"), "best")[0])
   clip.half().save_pretrained(out, safe_serialization=True)
   source = common.state_dir(size, "tokenizer")
   for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
@@ -158,6 +162,7 @@ def write(size, clip, out):
       resample=3, do_center_crop=True, crop_size=dict(height=side, width=side), do_rescale=True,
       rescale_factor=1 / 255, do_normalize=True, image_mean=[MEAN] * 3,
       image_std=[DEVIATION] * 3, do_convert_rgb=True), f, indent=2)
+  os.chmod(os.path.join(out, "model.safetensors"), 0o644)
 
 
 if __name__ == "__main__":
@@ -183,6 +188,9 @@ if __name__ == "__main__":
   tokenizer = tokens.load(common.state_dir(a.size, "tokenizer"))
   world = data.open_world(a.size)
   clip = build_clip(a.size, tokenizer).to(device)
+  if a.minutes == 0:
+    write(a.size, clip, a.out)
+    raise SystemExit
   heads = nn.ModuleList(nn.Linear(SIZES[a.size]["vision"], len(v))
                         for v in (world.nouns, world.scenes, world.styles)).to(device)
   start = os.path.join(common.state_dir(a.size, "unet"), "best.pt")
@@ -220,6 +228,4 @@ if __name__ == "__main__":
       losses = []
   check()
   if a.out:
-    best = torch.load(os.path.join(folder, "best.pt"), map_location="cpu", weights_only=True)[0]
-    clip.cpu().load_state_dict(best)
     write(a.size, clip, a.out)
