@@ -138,6 +138,9 @@ textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_
 /* TEXTINV_E_NOMEM when there is no memory to run the plan, before anything is prepared for it */
 textinv_status ti_plan_reserve(textinv_session *s, const textinv_model *model,
                                const ti_plan_key *key);
+/* TEXTINV_E_NOMEM when a training plan exceeds the memory budget, whatever is computed again */
+textinv_status ti_plan_check(textinv_session *s, const textinv_model *model,
+                             const ti_plan_key *key);
 /* again: as in ti_plan_run(); only for the plan that is s->last */
 textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan, int again);
 void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v);
@@ -272,6 +275,8 @@ typedef struct ti_samples {
   const float *timesteps;              /* [n] */
 } ti_samples;
 
+ti_plan_key ti_train_key(const textinv_model *model, const ti_row_table *tables, int n, int h,
+                         int w, int learn);
 /* the plan of a pass of n samples of h x w; learn: with the backward pass */
 textinv_status ti_train_plan(ti_net_plan **out, textinv_session *s, const textinv_model *model,
                              const ti_row_table *tables, int n, int h, int w, int learn);

@@ -196,6 +196,15 @@ static textinv_status select_words(ti_run *r)
   return TEXTINV_OK;
 }
 
+/* a pass of one sample must fit into the memory budget */
+static textinv_status check_memory(ti_run *r)
+{
+  const int side = (int)r->p.resolution / ti_vae_scale(&r->model->vae);
+  const ti_plan_key key = ti_train_key(r->model, r->tables, 1, side, side, 1);
+
+  return ti_plan_check(r->s, r->model, &key);
+}
+
 static void *zeros(ti_run *r, size_t count, size_t size, int *failed)
 {
   void *p = ti_calloc(count, size);
@@ -338,7 +347,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
     goto out;
   for (int k = 0; k < model->num_encoders && status >= 0; k++)
     status = ti_row_table_init(&r.tables[k], error, model, k, embeddings);
-  if (status < 0 ||
+  if (status < 0 || (status = check_memory(&r)) < 0 ||
       (status = ti_dataset_load(&r.data, session, model, embeddings, r.tables, r.concepts,
                                 r.p.num_concepts, &r.p, report_encode, &r)) < 0 ||
       (status = allocate(&r)) < 0)

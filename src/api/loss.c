@@ -4,13 +4,21 @@
 #include "alloc.h"
 #include "api.h"
 
-textinv_status ti_train_plan(ti_net_plan **out, textinv_session *s, const textinv_model *model,
-                             const ti_row_table *tables, int n, int h, int w, int learn)
+ti_plan_key ti_train_key(const textinv_model *model, const ti_row_table *tables, int n, int h,
+                         int w, int learn)
 {
   ti_plan_key key = { .kind = TI_PLAN_TRAIN, .n = n, .h = h, .w = w, .learn = learn };
 
   for (int i = 0; i < model->num_encoders; i++)
     key.rows[i] = tables[i].num_rows;
+  return key;
+}
+
+textinv_status ti_train_plan(ti_net_plan **out, textinv_session *s, const textinv_model *model,
+                             const ti_row_table *tables, int n, int h, int w, int learn)
+{
+  const ti_plan_key key = ti_train_key(model, tables, n, h, w, learn);
+
   return ti_plan_get(out, s, model, &key);
 }
 

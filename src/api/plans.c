@@ -163,19 +163,35 @@ size_t ti_activation_budget(const textinv_session *s, const textinv_model *model
   return s->budget > weights ? (size_t)(s->budget - weights) : 0;
 }
 
-textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
-                               const ti_plan_key *key)
+/* how much of a training plan is computed again, from nothing to everything: recompute of num_of
+ * blocks */
+enum { NUM_LEVELS = 5 };
+static const int recompute_levels[NUM_LEVELS][2] = { { 0, 1 },
+                                                     { 1, 4 },
+                                                     { 1, 2 },
+                                                     { 3, 4 },
+                                                     { 1, 1 } };
+
+static textinv_status measure(size_t *bytes, textinv_session *s, const textinv_model *model,
+                              const ti_plan_key *key, int level)
 {
+  const int *part = recompute_levels[level];
   ti_net_plan p;
   textinv_status status;
 
   memset(&p, 0, sizeof(p));
-  status = record(&p, s, model, key, 0, 1);
+  status = record(&p, s, model, key, part[0], part[1]);
   if (status >= 0)
     status = ti_tape_plan(&p.plan.tape);
   *bytes = p.plan.tape.arena_bytes;
   ti_plan_free(&p.plan);
   return status;
+}
+
+textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
+                               const ti_plan_key *key)
+{
+  return measure(bytes, s, model, key, 0);
 }
 
 static textinv_status check_budget(textinv_session *s, const textinv_model *model, size_t need)
@@ -203,9 +219,19 @@ textinv_status ti_plan_reserve(textinv_session *s, const textinv_model *model,
   return ti_arena_reserve(&s->arena, &s->error, bytes);
 }
 
-/* how much of a training plan is computed again, from nothing to everything: recompute of num_of
- * blocks */
-static const int recompute_levels[][2] = { { 0, 1 }, { 1, 4 }, { 1, 2 }, { 3, 4 }, { 1, 1 } };
+textinv_status ti_plan_check(textinv_session *s, const textinv_model *model, const ti_plan_key *key)
+{
+  const int levels = s->budget ? NUM_LEVELS : 0;
+  textinv_status status = TEXTINV_OK;
+  size_t bytes;
+
+  for (int i = 0; i < levels; i++) {
+    if ((status = measure(&bytes, s, model, key, i)) < 0 ||
+        (status = check_budget(s, model, bytes)) != TEXTINV_E_NOMEM)
+      break;
+  }
+  return status;
+}
 
 /* what is left on the device for activations, now that the weights of a plan are there */
 static textinv_status device_room(size_t *room, textinv_session *s)
@@ -256,7 +282,7 @@ static textinv_status make_level(ti_net_plan *p, textinv_session *s, const texti
 static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_model *model,
                            const ti_plan_key *key)
 {
-  const int levels = key->learn ? 5 : 1;
+  const int levels = key->learn ? NUM_LEVELS : 1;
   textinv_status status = make_level(p, s, model, key, 0);
 
   if (status == TEXTINV_E_NOMEM && s->device) {
