@@ -375,6 +375,29 @@ static textinv_status save(run *r, const textinv_model *model, textinv_embedding
   return textinv_embeddings_save(r->session, embeddings, r->v->out, TEXTINV_FORMAT_DIFFUSERS, NULL);
 }
 
+/* what was learnt must not be lost with a disk that became full: a folder of its own in TMPDIR */
+static void save_elsewhere(run *r, const textinv_model *model, textinv_embeddings *embeddings)
+{
+  const char *const out = r->v->out, *const slash = strrchr(out, '/');
+  const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+  const size_t size = strlen(place) + strlen(out) + 32;
+  char *folder = calloc(size, 1), *path = calloc(size, 1);
+
+  if (folder && path) {
+    snprintf(folder, size, "%s/textinv-XXXXXX", place);
+    if (mkdtemp(folder)) {
+      snprintf(path, size, "%s/%s", folder, slash ? slash + 1 : out);
+      r->v->out = path;
+      if (save(r, model, embeddings) >= 0)
+        cli_fail(name, "what was learnt is kept in %s", folder);
+      r->v->out = out;
+      rmdir(folder); /* stays when something is in it */
+    }
+  }
+  free(folder);
+  free(path);
+}
+
 static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)
 {
   values *v = r->v;
@@ -416,8 +439,12 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
       cli_fail(name, "%s holds the last finite vectors, those of step %u", v->out, report.steps);
     return result;
   }
-  if ((status = save(r, model, embeddings)) < 0)
-    return cli_report(name, r->session, status);
+  if ((status = save(r, model, embeddings)) < 0) {
+    const int result = cli_report(name, r->session, status);
+
+    save_elsewhere(r, model, embeddings);
+    return result;
+  }
   print_result(r, &report);
   return CLI_OK;
 }

@@ -271,6 +271,17 @@ fi
 holds "no reader: exit 130" [ "$(cat code)" = 130 ]
 holds "no reader: the work is saved" [ "$(ls piped | grep -c '^checkpoint')" = 1 ]
 
+# a folder that is gone when the run ends, as a disk that became full
+mkdir gone work-gone kept
+export TMPDIR="$PWD/kept"
+begin --output-dir work-gone --out gone/e.safetensors
+rmdir gone
+wait $child
+holds "no place for the result: exit 1" [ $? = 1 ]
+says "no place for the result: where it is" "kept in $PWD/kept/textinv-" err
+holds "no place for the result: it is kept" "$program" inspect kept/textinv-*/e.safetensors
+unset TMPDIR
+
 run 0 "resume" $long --output-dir parts --resume latest --out b.safetensors
 says "resume says from where" "going on from step" err
 holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
