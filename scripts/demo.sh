@@ -24,7 +24,7 @@ say() { # the command as it could be typed, then its run
 }
 
 say textinv invert --images "$pictures" --placeholder "$word" --initializer "$initializer" \
-  --steps "${DEMO_STEPS:-300}" --batch 4 --out "$folder/$concept.safetensors"
+  --steps "${DEMO_STEPS:-500}" --batch 4 --out "$folder/$concept.safetensors"
 say textinv generate --embedding "$folder/$concept.safetensors" --prompt "a photo of $word" \
   --images 5 --guidance 4 --seed 1 --steps 25 --separate --out "$folder/again.png"
 say textinv generate --embedding "$folder/$concept.safetensors" --prompt "$word on the beach" \
