@@ -158,10 +158,10 @@ def collect(size, stages, state):
       folder = os.path.join(state, size, stage)
       last = os.path.join(folder, "last.pt")
       if os.path.exists(last):
-        state = torch.load(last, map_location="cpu", weights_only=True)
-        small = {k: state[k] for k in ("step", "samples", "seconds")}
+        kept = torch.load(last, map_location="cpu", weights_only=True)
+        small = {k: kept[k] for k in ("step", "samples", "seconds")}
         small["average"] = [{k: v.half() if v.is_floating_point() else v for k, v in net.items()}
-                            for net in state["average"]]
+                            for net in kept["average"]]
         torch.save(small, os.path.join(folder, "start.pt"))
       for name in ("start.pt", "curve.csv", "latents.json", "profile.txt"):
         if os.path.exists(os.path.join(folder, name)):
