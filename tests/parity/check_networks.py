@@ -93,7 +93,7 @@ def check_unet(report, name, session, model, pipe, cases):
 
 @torch.no_grad()
 def check_vae(report, name, session, model, pipe, sizes, dtype=torch.float32):
-    """dtype: of the reference; at 512 x 512 PyTorch's own float is more than 1e-5 away from its double."""
+    """dtype: of the reference; at 512 x 512 PyTorch's float is 1.4e-5 from its double, 3.2e-6 with exact group norms"""
     config, rng = pipe.vae.config, np.random.default_rng(12)
     scale, shift = config.scaling_factor, config.shift_factor or 0.0
     pipe.vae.to(dtype)
