@@ -159,6 +159,7 @@ typedef struct ti_word {
   int vectors;
   int dim[TI_MAX_ENCODERS]; /* 0 = none */
   float *rows[TI_MAX_ENCODERS];
+  long long step; /* steps of the run that learnt it; 0 = not known */
 } ti_word;
 
 struct textinv_embeddings {

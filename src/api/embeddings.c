@@ -156,6 +156,7 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
   w->rows[encoder] = copy;
   w->dim[encoder] = dim;
   w->vectors = vectors;
+  w->step = 0;
   return TEXTINV_OK;
 }
 
@@ -179,6 +180,8 @@ textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
           status = ti_embeddings_set_rows(&next, error, kept->name, k, kept->vectors, kept->dim[k],
                                           kept->rows[k]);
       }
+      if (status >= 0)
+        ti_embeddings_find(&next, kept->name)->step = kept->step;
     }
   }
   if (status >= 0) {
@@ -529,6 +532,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
   ti_embedding_file file;
   char fallback[256];
   size_t before, num_names = 0;
+  long long step;
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
@@ -541,6 +545,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)
     return status;
   before = embeddings->count;
+  step = ti_embedding_step(file.metadata, file.num_metadata);
   if (file.name && *file.name)
     ti_format(fallback, sizeof(fallback), "%s", file.name);
   else
@@ -567,6 +572,8 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
     if (status >= 0 && n >= file.count)
       status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors,
                                       entry->dim, entry->rows);
+    if (status >= 0 && n >= file.count && step > 0)
+      ti_embeddings_find(embeddings, name)->step = step;
   }
   while (status < 0 && embeddings->count > before)
     remove_at(embeddings, embeddings->count - 1);
@@ -582,10 +589,11 @@ textinv_status textinv_embeddings_save(textinv_session *session,
                                        textinv_format format, const char *word)
 {
   ti_error *error = ti_begin(session);
-  char version[32];
-  ti_key_value metadata[] = { { "format", "pt" }, { "producer", version } };
+  char version[32], step[24];
+  ti_key_value metadata[] = { { "format", "pt" }, { "producer", version }, { "step", step } };
   ti_embedding_entry *entries;
-  size_t count = 0;
+  size_t count = 0, num_metadata = 3;
+  long long steps = 0;
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
@@ -607,12 +615,16 @@ textinv_status textinv_embeddings_save(textinv_session *session,
         continue;
       entries[count++] = (ti_embedding_entry){ w->name, w->dim[1] ? k : -1, w->vectors, w->dim[k],
                                                w->rows[k] };
+      /* one number for the file: of words that were learnt together */
+      if (!w->step || (count > 1 && w->step != steps))
+        num_metadata = 2;
+      steps = w->step;
     }
   }
+  ti_format(step, sizeof(step), "%lld", steps);
   ti_format(version, sizeof(version), "libtextinv %d.%d.%d", TEXTINV_VERSION_MAJOR,
             TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
-  status = ti_embedding_file_write(error, path, format, entries, count, metadata,
-                                   sizeof(metadata) / sizeof(*metadata));
+  status = ti_embedding_file_write(error, path, format, entries, count, metadata, num_metadata);
   ti_free(entries);
   return status;
 }

@@ -308,6 +308,13 @@ static void fill_report(const ti_run *r, textinv_invert_report *report_, double 
     ti_struct_write(report_, &full, sizeof(full), sizeof(full));
 }
 
+/* for the files that will hold the words */
+static void note_step(ti_run *r)
+{
+  for (size_t i = 0; i < r->p.num_concepts; i++)
+    ti_embeddings_find(r->embeddings, r->concepts[i].placeholder)->step = r->step;
+}
+
 /* words that this call added and that a refused run leaves behind are taken out again */
 static void remove_added(ti_run *r, size_t before)
 {
@@ -360,6 +367,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   r.first_step = r.step;
   training = 1;
   status = ti_run_train(&r);
+  note_step(&r);
 out:
   if (status < 0 && !training) {
     const ti_error first = *error;

@@ -28,7 +28,9 @@ textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, c
 /* bytes in memory; name stands for the path in messages */
 textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error, const char *name,
                                         const void *bytes, size_t size);
-void ti_embedding_file_free(ti_embedding_file *file);                  /* safe on a zeroed struct */
+void ti_embedding_file_free(ti_embedding_file *file); /* safe on a zeroed struct */
+/* the metadata's step, -1 when there is none that is a number */
+long long ti_embedding_step(const ti_key_value *metadata, size_t count);
 void ti_embedding_metadata_free(ti_key_value *metadata, size_t count); /* of one taken out */
 
 /*

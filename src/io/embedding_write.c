@@ -85,8 +85,7 @@ static const char *lookup(const ti_key_value *metadata, size_t count, const char
   return NULL;
 }
 
-/* the metadata's step, -1 when there is none that is a number */
-static long long step_of(const ti_key_value *metadata, size_t count)
+long long ti_embedding_step(const ti_key_value *metadata, size_t count)
 {
   const char *text = lookup(metadata, count, "step");
   long long v = 0;
@@ -117,8 +116,9 @@ textinv_status ti_embedding_file_write(ti_error *error, const char *path, textin
   if ((status = check_set(error, path, format, entries, count)) < 0)
     return status;
   if (format == TEXTINV_FORMAT_A1111)
-    return ti_torch_write_a1111(error, path, entries->word, step_of(metadata, num_metadata),
-                                entries->num_vectors, entries->dim, entries->rows);
+    return ti_torch_write_a1111(error, path, entries->word,
+                                ti_embedding_step(metadata, num_metadata), entries->num_vectors,
+                                entries->dim, entries->rows);
 
   tensors = ti_calloc(count, sizeof(*tensors));
   all = ti_calloc(num_metadata + 2, sizeof(*all));

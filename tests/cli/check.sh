@@ -196,6 +196,7 @@ holds "the same run gives the same bytes" cmp x.safetensors y.safetensors
 run 0 "inspect an embedding" inspect x.safetensors
 says "inspect: the word" "<x>: 1 vector of 16 values" out
 says "inspect: the metadata" "  producer: libtextinv " out
+says "inspect: the steps" "  step: 6" out
 holds "inspect: stderr is empty" silent err
 run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a photo of <x>' --steps 2
 run 0 "several files after one --embedding" generate --model "$model" --embedding x.safetensors '<w>=whole.safetensors' \
@@ -294,6 +295,7 @@ says "the word came back" "<x>: 1 vector of 16 values" out
 run 0 "inspect an a1111 file" inspect x.pt
 says "inspect: the layout" "  layout: a1111" out
 says "inspect: the name in the file" "  name: <x>" out
+says "inspect: the steps are kept" "  step: 6" out
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors
 says "the other name" "<other>: 1 vector" out
