@@ -1,11 +1,11 @@
 /*
- * Speed of single operations at the shapes of the SD 1.5 UNet: kernel_bench [OP [THREADS [BACKEND]]],
- * BACKEND being reference, avx2, avx512, onednn, avx2+onednn or all. avx512 and all take bf16 instructions where the
- * processor has them, unless TEXTINV_CPU=avx512 forbids it.
+ * Speed of single operations at the shapes of the SD 1.5 UNet: kernel_bench [OP [THREADS
+ * [BACKEND]]], BACKEND being reference, avx2, avx512, onednn, avx2+onednn or all. avx512 and all
+ * take bf16 instructions where the processor has them, unless TEXTINV_CPU=avx512 forbids it.
  *
- * Warm-up, then the median of 20 runs (of 5 at least, when they are long); next to it the part of the
- * machine's peak, which is measured in the same run by a large matrix product and by a copy. With one thread it
- * is the processor's time that counts, which other programs disturb least.
+ * Warm-up, then the median of 20 runs (of 5 at least, when they are long); next to it the part of
+ * the machine's peak, which is measured in the same run by a large matrix product and by a copy.
+ * With one thread it is the processor's time that counts, which other programs disturb least.
  */
 #include <math.h>
 #include <omp.h>
@@ -86,7 +86,8 @@ static void report(const bench *b)
     printf(" %8.1f GFLOP/s %4.0f %%\n", 1e-9 * b->flops / time,
            100.0 * b->flops / time / peak_flops[b->dtype == TI_BF16]);
   else
-    printf(" %8.1f GB/s    %4.0f %%\n", 1e-9 * b->bytes / time, 100.0 * b->bytes / time / peak_bytes);
+    printf(" %8.1f GB/s    %4.0f %%\n", 1e-9 * b->bytes / time,
+           100.0 * b->bytes / time / peak_bytes);
   fflush(stdout);
 }
 
@@ -155,7 +156,10 @@ static void matrix(ti_dtype dtype, int backward, const ti_conv2d_shape *conv,
   const size_t count = conv ? (size_t)conv->cout * conv->cin * conv->kh * conv->kw
                             : (size_t)linear->cin * linear->cout;
   bench b = { .dtype = dtype, .x = { buffer(dtype, y), buffer(dtype, x), buffer(dtype, count) } };
-  ti_weight w = { .name = "w", .data = b.x[2], .count = count, .rank = conv ? 4 : 2,
+  ti_weight w = { .name = "w",
+                  .data = b.x[2],
+                  .count = count,
+                  .rank = conv ? 4 : 2,
                   .dims = { conv ? conv->cout : linear->cout, conv ? conv->cin : linear->cin,
                             conv ? conv->kh : 1, conv ? conv->kw : 1 },
                   .dtype = dtype };
@@ -199,17 +203,28 @@ static void bench_conv2d(ti_dtype dtype)
 {
   /* h, cin, cout, k, stride, up */
   static const int shapes[][6] = {
-    { 64, 320, 320, 3, 1, 1 }, { 64, 640, 320, 3, 1, 1 },  { 32, 640, 640, 3, 1, 1 },
+    { 64, 320, 320, 3, 1, 1 },   { 64, 640, 320, 3, 1, 1 },  { 32, 640, 640, 3, 1, 1 },
     { 16, 1280, 1280, 3, 1, 1 }, { 8, 1280, 1280, 3, 1, 1 }, { 64, 320, 320, 1, 1, 1 },
-    { 64, 320, 320, 3, 2, 1 }, { 32, 640, 640, 3, 1, 2 },
+    { 64, 320, 320, 3, 2, 1 },   { 32, 640, 640, 3, 1, 2 },
   };
 
   for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
     const int *c = shapes[i], pad = c[3] / 2, o = (c[0] * c[5] + 2 * pad - c[3]) / c[4] + 1;
-    const ti_conv2d_shape s = { .n = 1, .h = c[0], .w = c[0], .cin = c[1], .cout = c[2],
-                                .kh = c[3], .kw = c[3], .stride = c[4], .pad_top = pad,
-                                .pad_left = pad, .pad_bottom = pad, .pad_right = pad, .up = c[5],
-                                .oh = o, .ow = o };
+    const ti_conv2d_shape s = { .n = 1,
+                                .h = c[0],
+                                .w = c[0],
+                                .cin = c[1],
+                                .cout = c[2],
+                                .kh = c[3],
+                                .kw = c[3],
+                                .stride = c[4],
+                                .pad_top = pad,
+                                .pad_left = pad,
+                                .pad_bottom = pad,
+                                .pad_right = pad,
+                                .up = c[5],
+                                .oh = o,
+                                .ow = o };
 
     matrix(dtype, 0, &s, NULL);
     matrix(dtype, 1, &s, NULL);
@@ -219,8 +234,8 @@ static void bench_conv2d(ti_dtype dtype)
 static void bench_linear(ti_dtype dtype)
 {
   static const ti_linear_shape shapes[] = {
-    { 4096, 320, 320 },   { 4096, 320, 2560 },   { 4096, 1280, 320 }, { 1024, 640, 640 },
-    { 256, 1280, 10240 }, { 64, 1280, 1280 },    { 77, 768, 320 },
+    { 4096, 320, 320 },   { 4096, 320, 2560 }, { 4096, 1280, 320 }, { 1024, 640, 640 },
+    { 256, 1280, 10240 }, { 64, 1280, 1280 },  { 77, 768, 320 },
   };
 
   for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
@@ -244,15 +259,19 @@ static textinv_status attention_bwd(const bench *b)
 
 static void bench_attention(ti_dtype dtype)
 {
-  static const int shapes[][3] = { { 4096, 4096, 40 }, { 4096, 77, 40 }, { 1024, 1024, 80 },
-                                   { 256, 256, 160 } };
+  static const int shapes[][3] = {
+    { 4096, 4096, 40 }, { 4096, 77, 40 }, { 1024, 1024, 80 }, { 256, 256, 160 }
+  };
 
   for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
     const int *c = shapes[i], heads = 8, row = heads * c[2];
-    const ti_attention_shape s = { 1, heads, c[0], c[1], c[2], row, row, row, 0,
-                                   1.0f / sqrtf((float)c[2]) };
+    const ti_attention_shape s = { 1,   heads, c[0], c[1], c[2],
+                                   row, row,   row,  0,    1.0f / sqrtf((float)c[2]) };
     const size_t q = (size_t)c[0] * row, kv = (size_t)c[1] * row;
-    bench b = { .op = "attention fwd", .dtype = dtype, .shape = &s, .run = attention_fwd,
+    bench b = { .op = "attention fwd",
+                .dtype = dtype,
+                .shape = &s,
+                .run = attention_fwd,
                 .flops = 4.0 * heads * (double)c[0] * c[1] * c[2],
                 .x = { buffer(dtype, q), buffer(TI_F32, (size_t)heads * c[0]), buffer(dtype, q),
                        buffer(dtype, kv), buffer(dtype, kv), buffer(dtype, q), buffer(dtype, kv),
@@ -300,9 +319,14 @@ static textinv_status layernorm_bwd(const bench *b)
                          b->shape);
 }
 
-static textinv_status silu_fwd(const bench *b)
+static textinv_status activation_fwd(const bench *b)
 {
   return k.activation_fwd(&e, b->dtype, b->x[0], b->x[1], b->shape);
+}
+
+static textinv_status activation_bwd(const bench *b)
+{
+  return k.activation_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->shape);
 }
 
 static textinv_status geglu_fwd(const bench *b)
@@ -331,11 +355,77 @@ static textinv_status copy(const bench *b)
   return k.copy_columns(&e, b->dtype, b->x[0], b->x[1], b->shape);
 }
 
+static textinv_status add_channels_fwd(const bench *b)
+{
+  return k.add_channels_fwd(&e, b->dtype, b->x[0], b->x[1], b->x[2], b->shape);
+}
+
+static textinv_status add_channels_bwd(const bench *b)
+{
+  return k.add_channels_bwd(&e, b->dtype, b->x[0], b->x[1], b->shape);
+}
+
+static textinv_status upsample_fwd(const bench *b)
+{
+  return k.upsample_fwd(&e, b->dtype, b->x[0], b->x[1], b->shape);
+}
+
+static textinv_status upsample_bwd(const bench *b)
+{
+  return k.upsample_bwd(&e, b->dtype, b->x[1], b->x[0], b->shape);
+}
+
+enum { VOCAB = 1000 };
+static int32_t ids[4 * 77]; /* below VOCAB, and the new row behind it */
+
+static textinv_status embedding_fwd(const bench *b)
+{
+  return k.embedding_fwd(&e, b->dtype, b->x[0], ids, b->x[1], b->x[3], b->x[2], b->shape);
+}
+
+static textinv_status embedding_bwd(const bench *b)
+{
+  return k.embedding_bwd(&e, b->dtype, b->x[3], b->x[1], ids, b->shape);
+}
+
+static textinv_status gather_fwd(const bench *b)
+{
+  static const int32_t last[4] = { 5, 9, 12, 76 };
+
+  return k.gather_fwd(&e, b->dtype, b->x[0], b->x[1], last, b->shape);
+}
+
+static textinv_status gather_bwd(const bench *b)
+{
+  static const int32_t last[4] = { 5, 9, 12, 76 };
+
+  return k.gather_bwd(&e, b->dtype, b->x[0], b->x[1], last, b->shape);
+}
+
+static textinv_status timestep_fwd(const bench *b)
+{
+  return k.timestep_fwd(&e, b->dtype, b->x[0], b->x[3], b->shape);
+}
+
+static textinv_status mse_fwd(const bench *b)
+{
+  return k.mse_fwd(&e, b->dtype, b->x[4], b->x[1], b->x[3], b->shape);
+}
+
+static textinv_status mse_bwd(const bench *b)
+{
+  return k.mse_bwd(&e, b->dtype, b->x[0], b->x[1], b->x[3], 1.0f, b->shape);
+}
+
 /* passes: times that count values are read or written */
 static void by_memory(const char *op, const char *text, ti_dtype dtype, double passes, size_t count,
                       const void *shape, textinv_status (*run)(const bench *))
 {
-  bench b = { .op = op, .shape_text = text, .dtype = dtype, .shape = shape, .run = run,
+  bench b = { .op = op,
+              .shape_text = text,
+              .dtype = dtype,
+              .shape = shape,
+              .run = run,
               .bytes = passes * (double)count * (double)ti_dtype_size(dtype) };
 
   for (int i = 0; i < 3; i++)
@@ -368,14 +458,57 @@ static void bench_layernorm(ti_dtype dtype)
 
 static void bench_elementwise(ti_dtype dtype)
 {
-  const ti_activation_shape s = { 4096 * 1280, TI_SILU };
+  static const char *const names[] = { "silu fwd", "silu bwd",       "gelu fwd",
+                                       "gelu bwd", "quick gelu fwd", "quick gelu bwd" };
   const ti_geglu_shape g = { 4096, 1280 };
+  const ti_add_channels_shape c = { 1, 4096, 1280 };
   const size_t count = 4096 * 1280;
 
-  by_memory("silu fwd", "4096x1280", dtype, 2, count, &s, silu_fwd);
+  for (int i = 0; i < 6; i++) {
+    const ti_activation_shape s = { count, (ti_activation)(i / 2) };
+
+    by_memory(names[i], "4096x1280", dtype, 2 + i % 2, count, &s,
+              i % 2 ? activation_bwd : activation_fwd);
+  }
   by_memory("geglu fwd", "4096x1280", dtype, 1.5, 2 * count, &g, geglu_fwd);
   by_memory("geglu bwd", "4096x1280", dtype, 2.5, 2 * count, &g, geglu_bwd);
   by_memory("add", "4096x1280", dtype, 3, count, &count, add);
+  by_memory("channels fwd", "4096x1280", dtype, 2, count, &c, add_channels_fwd);
+  by_memory("channels bwd", "4096x1280", dtype, 1, count, &c, add_channels_bwd);
+}
+
+static void bench_layout(ti_dtype dtype)
+{
+  const ti_copy_columns_shape concat = { 4096, 640, 960, 0, 640, 0 };
+  const ti_copy_columns_shape split = { 4096, 640, 640, 0, 960, 0 };
+  const ti_upsample_shape up = { 1, 32, 32, 640 };
+
+  by_memory("concat", "64x64x640 of 960", dtype, 4.0 / 3, 4096 * 960, &concat, copy);
+  by_memory("split", "64x64x640 of 960", dtype, 4.0 / 3, 4096 * 960, &split, copy);
+  by_memory("upsample fwd", "32x32x640", dtype, 1.25, 4096 * 640, &up, upsample_fwd);
+  by_memory("upsample bwd", "32x32x640", dtype, 1.25, 4096 * 640, &up, upsample_bwd);
+}
+
+/* all of it is short: what a step does once */
+static void bench_ends(ti_dtype dtype)
+{
+  const ti_embedding_shape s = { 4, 77, 768, VOCAB, 1 };
+  const ti_gather_shape g = { 4, 77, 768 };
+  const ti_timestep_shape t = { 4, 320, 1, 0.0f, 10000.0f };
+  const ti_mse_shape m = { 4, 4 * 64 * 64 };
+  const size_t table = VOCAB * 768, tokens = 4 * 77 * 768;
+
+  for (int i = 0; i < 4 * 77; i++)
+    ids[i] = i * 613 % (VOCAB + 1);
+  ids[5] = VOCAB;
+  by_memory("embedding fwd", "4x77x768", dtype, 3.0 * (double)tokens / (double)table, table, &s,
+            embedding_fwd);
+  by_memory("embedding bwd", "4x77x768", dtype, 1, tokens, &s, embedding_bwd);
+  by_memory("gather fwd", "4x77x768", dtype, 2.0 / 77, tokens, &g, gather_fwd);
+  by_memory("gather bwd", "4x77x768", dtype, 1, tokens, &g, gather_bwd);
+  by_memory("timestep", "4x320", dtype, 1, 4 * 320, &t, timestep_fwd);
+  by_memory("mse fwd", "4x4x64x64", dtype, 2, 4 * 16384, &m, mse_fwd);
+  by_memory("mse bwd", "4x4x64x64", dtype, 3, 4 * 16384, &m, mse_bwd);
 }
 
 static void bench_cast(ti_dtype dtype)
@@ -391,9 +524,14 @@ int main(int argc, char **argv)
   static const struct {
     const char *name;
     void (*run)(ti_dtype dtype);
-  } ops[] = { { "conv2d", bench_conv2d },       { "linear", bench_linear },
-              { "attention", bench_attention }, { "groupnorm", bench_groupnorm },
-              { "layernorm", bench_layernorm }, { "elementwise", bench_elementwise },
+  } ops[] = { { "conv2d", bench_conv2d },
+              { "linear", bench_linear },
+              { "attention", bench_attention },
+              { "groupnorm", bench_groupnorm },
+              { "layernorm", bench_layernorm },
+              { "elementwise", bench_elementwise },
+              { "layout", bench_layout },
+              { "ends", bench_ends },
               { "cast", bench_cast } };
   const char *wanted = argc > 1 ? argv[1] : "";
   const char *backend = argc > 3 ? argv[3] : "all";
