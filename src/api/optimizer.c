@@ -202,6 +202,7 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
                     optimizer->m + at, optimizer->v + at, gradient + at, count);
       at += count;
     }
+    embeddings->words[i].step = (long long)optimizer->steps;
   }
   return TEXTINV_OK;
 }

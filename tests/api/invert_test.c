@@ -448,6 +448,7 @@ static void a_loop_of_ones_own(void **state)
   textinv_embeddings *e = new_words(), *copy = new_words();
   textinv_optimizer *o, *loaded;
   float gradient[TINY_WIDTH], rows[TINY_WIDTH];
+  const char *key, *value;
   char path[512];
 
   (void)state;
@@ -478,6 +479,16 @@ static void a_loop_of_ones_own(void **state)
   must(textinv_optimizer_step(session, loaded, copy, gradient, TINY_WIDTH));
   assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
                       textinv_embeddings_rows(copy, "<toy>", 0), sizeof(rows));
+
+  /* the word's file tells the steps */
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
+  must(textinv_embeddings_load(session, copy, NULL, path, "<again>"));
+  for (size_t i = 0; (value = textinv_embeddings_metadata(copy, i, &key)); i++) {
+    if (!strcmp(key, "step"))
+      break;
+  }
+  assert_non_null(value);
+  assert_string_equal(value, "2");
   textinv_optimizer_free(o);
   textinv_optimizer_free(loaded);
   textinv_embeddings_free(e);
