@@ -23,7 +23,7 @@ cuda: lib/libtextinv-cuda.so ## the CUDA plug-in, beside the library
 $(CUDA_BUILD)/%.o: %.cu $(CUDA_HEADERS)
 	@mkdir -p $(@D)
 	@echo "NVCC $<"
-	@$(NVCC) -std=c++17 $(NVCCFLAGS) $(CUDA_GENCODE) $(CUDA_INCLUDES) --expt-relaxed-constexpr \
+	@$(NVCC) -std=c++17 $(NVCCFLAGS) -DNDEBUG $(CUDA_GENCODE) $(CUDA_INCLUDES) --expt-relaxed-constexpr \
 	  -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -c $< -o $@
 
 $(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS)
