@@ -6,8 +6,8 @@
  * type of activations and of the weights of conv2d and linear; arithmetic is float or better.
  * Biases, norm parameters, statistics, losses and learnt rows are float.
  *
- * bwd entries set dx (=), and add only what conv2d and linear are given for that. Weights are
- * frozen, so no entry computes a weight gradient.
+ * bwd entries set dx (=), and add only what conv2d, linear and the norms are given for that. Weights
+ * are frozen, so no entry computes a weight gradient.
  * An output may be the same buffer as an input only where a comment says so.
  */
 #ifndef TI_KERNELS_H
@@ -174,21 +174,22 @@ typedef struct ti_kernels {
                                const float *bias, const void *residual, const ti_linear_shape *s);
   textinv_status (*linear_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy, const void *w,
                                const void *other, const ti_linear_shape *s);
-  /* mean, rstd [n, groups]; y may be x, dx may be dy */
+  /* mean, rstd [n, groups]; y may be x, dx may be dy or other, which may be NULL and is added */
   textinv_status (*groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                   const void *x, const float *weight, const float *bias,
                                   const ti_groupnorm_shape *s);
   textinv_status (*groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                   const void *x, const float *mean, const float *rstd,
                                   const float *weight, const float *bias,
-                                  const ti_groupnorm_shape *s);
-  /* mean, rstd [rows]; y may be x, dx may be dy */
+                                  const void *other, const ti_groupnorm_shape *s);
+  /* mean, rstd [rows]; y may be x, dx may be dy or other, which may be NULL and is added */
   textinv_status (*layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                   const void *x, const float *weight, const float *bias,
                                   const ti_layernorm_shape *s);
   textinv_status (*layernorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                   const void *x, const float *mean, const float *rstd,
-                                  const float *weight, const ti_layernorm_shape *s);
+                                  const float *weight, const void *other,
+                                  const ti_layernorm_shape *s);
   /* lse may be NULL in fwd; dq, or dk and dv together, may be NULL in bwd; o is the output of fwd,
    * do_ its gradient */
   textinv_status (*attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,

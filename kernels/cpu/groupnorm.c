@@ -2,7 +2,7 @@
  * Group normalisation over NHWC, with or without SiLU behind it, the reference.
  *
  *   fwd: xhat = (x - mean) rstd             z = xhat weight + bias       y = z or silu(z)
- *   bwd: g = dy weight (dz weight)          dx = rstd (g - avg(g) - xhat avg(g xhat))
+ *   bwd: g = dy weight (dz weight)          dx = rstd (g - avg(g) - xhat avg(g xhat)) (+ other)
  *
  * mean, rstd and both averages are over one (sample, group). fwd keeps mean and rstd [n, groups]
  * for bwd; x is the only saved activation.
@@ -65,7 +65,7 @@ textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *
 textinv_status ti_cpu_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                     const void *x, const float *mean, const float *rstd,
                                     const float *weight, const float *bias,
-                                    const ti_groupnorm_shape *s)
+                                    const void *other, const ti_groupnorm_shape *s)
 {
   const int per = s->c / s->groups, len = per * s->hw;
 
@@ -88,7 +88,11 @@ textinv_status ti_cpu_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const 
           g_sum += g;
           gx_sum += g * xhat;
         } else {
-          ti_store(dtype, dx, at, (float)(rstd[i] * (g - g_sum / len - xhat * (gx_sum / len))));
+          double d = rstd[i] * (g - g_sum / len - xhat * (gx_sum / len));
+
+          if (other)
+            d += ti_load(dtype, other, at);
+          ti_store(dtype, dx, at, (float)d);
         }
       }
     }

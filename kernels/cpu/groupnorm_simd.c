@@ -134,22 +134,25 @@ TI_SIMD_INLINE void gradient_sums_worker(ti_dtype dtype, channels *ch, const voi
   }
 }
 
-/* dx = a (g - g_avg - xhat gx_avg); the averages are repeated for each channel */
+/* dx = a (g - g_avg - xhat gx_avg) + other; the averages are repeated for each channel */
 TI_SIMD_INLINE void gradient_worker(ti_dtype dtype, void *dx, const channels *ch,
                                     const float *g_avg, const float *gx_avg, const void *dy,
-                                    const void *x, const block *k, int silu)
+                                    const void *x, const void *other, const block *k, int silu)
 {
   for (size_t r = 0; r < k->hw; r++) {
     for (int c = 0; c < k->channels; c += TI_LANES) {
       const ti_mask m = mask_at(k, c);
       const size_t at = k->from + r * k->stride + c;
+      const ti_vec more = other ? ti_load_mask(dtype, other, at, m) : ti_set(0.0f);
       const ti_vec xhat = normalised(ch, c, ti_load_mask(dtype, x, at, m));
       const ti_vec g = inner_gradient(ch, c, ti_load_mask(dtype, dy, at, m), xhat, silu);
       const ti_vec d = g - ti_get(g_avg + c) - xhat * ti_get(gx_avg + c);
 
       prefetch(dtype, x, at, k);
       prefetch(dtype, dy, at, k);
-      ti_store_mask(dtype, dx, at, m, d * ti_get(ch->a + c));
+      if (other)
+        prefetch(dtype, other, at, k);
+      ti_store_mask(dtype, dx, at, m, ti_fma(d, ti_get(ch->a + c), more));
     }
   }
 }
@@ -201,7 +204,7 @@ static TI_SIMD void fwd_block(ti_dtype dtype, void *y, float *mean, float *rstd,
 
 static TI_SIMD void bwd_block(ti_dtype dtype, void *dx, const void *dy, const void *x,
                               const float *mean, const float *rstd, const float *weight,
-                              const float *bias, const block *k, int silu)
+                              const float *bias, const void *other, const block *k, int silu)
 {
   const int groups = k->channels / k->per;
   const double count = (double)k->hw * k->per;
@@ -221,9 +224,9 @@ static TI_SIMD void bwd_block(ti_dtype dtype, void *dx, const void *dy, const vo
     gx_avg[c] = (float)(group_sum(ch.sum2, k, c / k->per) / count);
   }
   if (silu)
-    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, k, 1);
+    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, other, k, 1);
   else
-    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, k, 0);
+    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, other, k, 0);
 }
 
 /* groups of one worker: whole vectors where that is possible, and at least a cache line pair */
@@ -273,19 +276,20 @@ textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *
 textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                     const void *x, const float *mean, const float *rstd,
                                     const float *weight, const float *bias,
-                                    const ti_groupnorm_shape *s)
+                                    const void *other, const ti_groupnorm_shape *s)
 {
   const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
 
   if (s->c / s->groups > MAX_CHANNELS)
-    return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias, s);
+    return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias, other, s);
 #pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
   for (int i = 0; i < s->n * blocks; i++) {
     int first;
     const block k = block_of(s, at_once, blocks, i, &first);
     const size_t c0 = (size_t)(first % s->groups) * k.per;
 
-    bwd_block(dtype, dx, dy, x, mean + first, rstd + first, weight + c0, bias + c0, &k, s->silu);
+    bwd_block(dtype, dx, dy, x, mean + first, rstd + first, weight + c0, bias + c0, other, &k,
+              s->silu);
   }
   return TEXTINV_OK;
 }

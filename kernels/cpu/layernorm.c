@@ -2,7 +2,7 @@
  * Layer normalisation, the reference.
  *
  *   fwd: xhat = (x - mean) rstd             y = xhat weight + bias
- *   bwd: g = dy weight                      dx = rstd (g - avg(g) - xhat avg(g xhat))
+ *   bwd: g = dy weight                      dx = rstd (g - avg(g) - xhat avg(g xhat)) (+ other)
  *
  * Statistics and averages are over a row; fwd keeps mean and rstd [rows] for bwd.
  */
@@ -40,7 +40,8 @@ textinv_status ti_cpu_layernorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *
 
 textinv_status ti_cpu_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                     const void *x, const float *mean, const float *rstd,
-                                    const float *weight, const ti_layernorm_shape *s)
+                                    const float *weight, const void *other,
+                                    const ti_layernorm_shape *s)
 {
 #pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++) {
@@ -56,8 +57,11 @@ textinv_status ti_cpu_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const 
           g_sum += g;
           gx_sum += g * xhat;
         } else {
-          ti_store(dtype, dx, from + c,
-                   (float)(rstd[r] * (g - g_sum / s->c - xhat * (gx_sum / s->c))));
+          double d = rstd[r] * (g - g_sum / s->c - xhat * (gx_sum / s->c));
+
+          if (other)
+            d += ti_load(dtype, other, from + c);
+          ti_store(dtype, dx, from + c, (float)d);
         }
       }
     }

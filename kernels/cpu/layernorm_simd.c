@@ -37,7 +37,8 @@ TI_SIMD_INLINE void fwd_worker(ti_dtype dtype, void *y, float *mean, float *rstd
 }
 
 TI_SIMD_INLINE void bwd_worker(ti_dtype dtype, void *dx, const void *dy, const void *x, float mean,
-                               float rstd, const float *weight, size_t from, size_t c)
+                               float rstd, const float *weight, const void *other, size_t from,
+                               size_t c)
 {
   const ti_vec avg = ti_set(mean), scale = ti_set(rstd);
   ti_vec g_sum = ti_set(0.0f), gx_sum = ti_set(0.0f), g_avg, gx_avg;
@@ -57,8 +58,9 @@ TI_SIMD_INLINE void bwd_worker(ti_dtype dtype, void *dx, const void *dy, const v
     const ti_vec xhat = (ti_load_mask(dtype, x, from + i, m) - avg) * scale;
     const ti_vec g = ti_load_mask(dtype, dy, from + i, m) * ti_load_mask(TI_F32, weight, i, m);
     const ti_vec d = g - g_avg - xhat * gx_avg;
+    const ti_vec more = other ? ti_load_mask(dtype, other, from + i, m) : ti_set(0.0f);
 
-    ti_store_mask(dtype, dx, from + i, m, d * scale);
+    ti_store_mask(dtype, dx, from + i, m, ti_fma(d, scale, more));
   }
 }
 
@@ -70,9 +72,10 @@ static TI_SIMD void fwd_row(ti_dtype dtype, void *y, float *mean, float *rstd, c
 }
 
 static TI_SIMD void bwd_row(ti_dtype dtype, void *dx, const void *dy, const void *x, float mean,
-                            float rstd, const float *weight, size_t from, size_t c)
+                            float rstd, const float *weight, const void *other, size_t from,
+                            size_t c)
 {
-  TI_DISPATCH(dtype, bwd_worker, dx, dy, x, mean, rstd, weight, from, c);
+  TI_DISPATCH(dtype, bwd_worker, dx, dy, x, mean, rstd, weight, other, from, c);
 }
 
 textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
@@ -87,13 +90,14 @@ textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *
 
 textinv_status TI_FN(layernorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                     const void *x, const float *mean, const float *rstd,
-                                    const float *weight, const ti_layernorm_shape *s)
+                                    const float *weight, const void *other,
+                                    const ti_layernorm_shape *s)
 {
   const size_t c = s->c;
 
 #pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
   for (int r = 0; r < s->rows; r++)
-    bwd_row(dtype, dx, dy, x, mean[r], rstd[r], weight, r * c, c);
+    bwd_row(dtype, dx, dy, x, mean[r], rstd[r], weight, other, r * c, c);
   return TEXTINV_OK;
 }
 

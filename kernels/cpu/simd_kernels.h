@@ -14,13 +14,14 @@ textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *
 textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                     const void *x, const float *mean, const float *rstd,
                                     const float *weight, const float *bias,
-                                    const ti_groupnorm_shape *s);
+                                    const void *other, const ti_groupnorm_shape *s);
 textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                     const void *x, const float *weight, const float *bias,
                                     const ti_layernorm_shape *s);
 textinv_status TI_FN(layernorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                     const void *x, const float *mean, const float *rstd,
-                                    const float *weight, const ti_layernorm_shape *s);
+                                    const float *weight, const void *other,
+                                    const ti_layernorm_shape *s);
 textinv_status TI_FN(activation_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                      const ti_activation_shape *s);
 textinv_status TI_FN(activation_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,

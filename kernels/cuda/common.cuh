@@ -50,8 +50,8 @@ static inline textinv_status launch(ti_exec *e, const char *name, void (*kernel)
   return ti_cuda_check(e, name);
 }
 
-/* 16 bytes of T, or one value where rows are not so aligned */
-template <typename T, int COUNT> struct vector {
+/* 16 bytes of T, or one value where rows are not so aligned; takes fewer registers than floats */
+template <typename T, int COUNT> struct alignas(COUNT * sizeof(T)) vector {
   T v[COUNT];
 };
 

@@ -66,13 +66,14 @@ textinv_status ti_cuda_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float 
 textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                      const void *x, const float *mean, const float *rstd,
                                      const float *weight, const float *bias,
-                                     const ti_groupnorm_shape *s);
+                                     const void *other, const ti_groupnorm_shape *s);
 textinv_status ti_cuda_layernorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                      const void *x, const float *weight, const float *bias,
                                      const ti_layernorm_shape *s);
 textinv_status ti_cuda_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                      const void *x, const float *mean, const float *rstd,
-                                     const float *weight, const ti_layernorm_shape *s);
+                                     const float *weight, const void *other,
+                                     const ti_layernorm_shape *s);
 textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
                                      const void *k, const void *v, const ti_attention_shape *s);
 textinv_status ti_cuda_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,

@@ -304,8 +304,8 @@ template <typename T, int VEC>
 static __global__ void __launch_bounds__(THREADS, 2)
     groupnorm_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x, const float *__restrict__ mean,
                          const float *__restrict__ rstd, const float *__restrict__ weight,
-                         const float *__restrict__ bias, const float2 *__restrict__ scratch,
-                         ti_groupnorm_shape s, cut a)
+                         const float *__restrict__ bias, const T *other,
+                         const float2 *__restrict__ scratch, ti_groupnorm_shape s, cut a)
 {
   float *g_avgs = (float *)shared_memory(), *gx_avgs = g_avgs + s.groups; /* [groups] each */
   const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
@@ -359,18 +359,25 @@ static __global__ void __launch_bounds__(THREADS, 2)
       }
 #pragma unroll
       for (int u = 0; u < BWD_LOADS; u++) {
+        vector<T, VEC> o = {};
+
+        if (other)
+          o = *(const vector<T, VEC> *)(other + at + u * stride);
         unfold<T>(d[u], f[u], m, r, w, b, s.silu);
-        fold(d[u], f[u], r, w, g_avg, gx_avg);
+        fold(d[u], f[u], r, w, g_avg, gx_avg, o);
         store_vector(dx + at + u * stride, d[u]);
       }
     }
     for (; k < count; k++, at += stride) {
       float f[VEC], d[VEC];
+      vector<T, VEC> o = {};
 
       load_vector(f, x + at);
       load_vector(d, dy + at);
+      if (other)
+        o = *(const vector<T, VEC> *)(other + at);
       unfold<T>(d, f, m, r, w, b, s.silu);
-      fold(d, f, r, w, g_avg, gx_avg);
+      fold(d, f, r, w, g_avg, gx_avg, o);
       store_vector(dx + at, d);
     }
   }
@@ -438,7 +445,7 @@ static textinv_status fwd(ti_exec *e, T *y, float *mean, float *rstd, const T *x
 
 template <typename T, int VEC>
 static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const float *mean,
-                          const float *rstd, const float *weight, const float *bias,
+                          const float *rstd, const float *weight, const float *bias, const T *other,
                           const ti_groupnorm_shape *s)
 {
   float2 *scratch = (float2 *)e->scratch;
@@ -451,7 +458,7 @@ static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const floa
                   *s, a);
   return status < 0 ? status
                     : launch(e, "groupnorm_bwd", groupnorm_bwd_kernel<T, VEC>, grid, a.threads(),
-                             2 * s->groups * sizeof(float), dx, dy, x, mean, rstd, weight, bias,
+                             2 * s->groups * sizeof(float), dx, dy, x, mean, rstd, weight, bias, other,
                              (const float2 *)scratch, *s, a);
 }
 
@@ -480,18 +487,20 @@ extern "C" textinv_status ti_cuda_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void
 extern "C" textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx,
                                                 const void *dy, const void *x, const float *mean,
                                                 const float *rstd, const float *weight,
-                                                const float *bias, const ti_groupnorm_shape *s)
+                                                const float *bias, const void *other,
+                                                const ti_groupnorm_shape *s)
 {
   const textinv_status status = check_scratch(e, s);
 
   if (status < 0)
     return status;
   TI_WITH_DTYPE(dtype,
-                const int wide = is_vector<T>(s, x, dy, dx);
+                const int wide = is_vector<T>(s, x, dy, dx) && ti_aligned(other, 16);
                 if (wide && ti_cuda_groupnorm_is_whole(dtype, s))
-                  return ti_cuda_groupnorm_whole_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias, s);
+                  return ti_cuda_groupnorm_whole_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias,
+                                                     other, s);
                 return wide ? bwd<T, lanes<T>::count>(e, (T *)dx, (const T *)dy, (const T *)x, mean,
-                                                      rstd, weight, bias, s)
+                                                      rstd, weight, bias, (const T *)other, s)
                             : bwd<T, 1>(e, (T *)dx, (const T *)dy, (const T *)x, mean, rstd, weight,
-                                        bias, s));
+                                        bias, (const T *)other, s));
 }

@@ -98,17 +98,21 @@ static __device__ __forceinline__ void unfold(float (&d)[VEC], float (&f)[VEC],
 }
 
 /*
- * dx in place of what unfold() left. The product is rounded as it was when it was added up: averages
- * cancel it, all of it in a group of one value.
+ * dx and other in place of what unfold() left. The product is rounded as it was when it was added up:
+ * averages cancel it, all of it in a group of one value.
  */
-template <int VEC>
+template <typename T, int VEC>
 static __device__ __forceinline__ void fold(float (&d)[VEC], const float (&f)[VEC],
                                             const float (&scale)[VEC], const float (&weight)[VEC],
-                                            const float (&g_avg)[VEC], const float (&gx_avg)[VEC])
+                                            const float (&g_avg)[VEC], const float (&gx_avg)[VEC],
+                                            const vector<T, VEC> &other)
 {
+  float o[VEC];
+
+  load_vector(o, other.v);
 #pragma unroll
   for (int i = 0; i < VEC; i++)
-    d[i] = scale[i] * (__fmul_rn(d[i], weight[i]) - g_avg[i] - f[i] * gx_avg[i]);
+    d[i] = scale[i] * (__fmul_rn(d[i], weight[i]) - g_avg[i] - f[i] * gx_avg[i]) + o[i];
 }
 
 /* groupnorm_whole.cu, for 16-byte vectors: false: a block cannot hold all pixels of a group */
@@ -119,6 +123,6 @@ textinv_status ti_cuda_groupnorm_whole_fwd(ti_exec *e, ti_dtype dtype, void *y, 
 textinv_status ti_cuda_groupnorm_whole_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                            const void *x, const float *mean, const float *rstd,
                                            const float *weight, const float *bias,
-                                           const ti_groupnorm_shape *s);
+                                           const void *other, const ti_groupnorm_shape *s);
 
 #endif /* TI_CUDA_GROUPNORM_CUH */

@@ -107,7 +107,7 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
     groupnorm_whole_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
                                const float *__restrict__ mean, const float *__restrict__ rstd,
                                const float *__restrict__ weight, const float *__restrict__ bias,
-                               ti_groupnorm_shape s, cut a)
+                               const T *other, ti_groupnorm_shape s, cut a)
 {
   __shared__ float part[VEC][WHOLE_THREADS / 32], g_sums[VEC], gx_sums[VEC];
   const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
@@ -158,13 +158,17 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
     g[j] /= count;
     gx[j] /= count;
   }
+  other += other ? (size_t)blockIdx.y * s.hw * s.c + from + first : 0;
   for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
     float f[VEC], d[VEC];
+    vector<T, VEC> o = {};
 
+    if (other)
+      o = *(const vector<T, VEC> *)(other + (size_t)p * s.c);
     load_vector(f, x_held + i * VEC);
     load_vector(d, dy_held + i * VEC);
     unfold<T>(d, f, m, r, w, b, s.silu);
-    fold(d, f, r, w, g, gx);
+    fold(d, f, r, w, g, gx, o);
     store_vector(dx + (size_t)p * s.c, d);
   }
 }
@@ -217,7 +221,7 @@ textinv_status ti_cuda_groupnorm_whole_fwd(ti_exec *e, ti_dtype dtype, void *y, 
 textinv_status ti_cuda_groupnorm_whole_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                            const void *x, const float *mean, const float *rstd,
                                            const float *weight, const float *bias,
-                                           const ti_groupnorm_shape *s)
+                                           const void *other, const ti_groupnorm_shape *s)
 {
   cut a;
 
@@ -226,5 +230,6 @@ textinv_status ti_cuda_groupnorm_whole_bwd(ti_exec *e, ti_dtype dtype, void *dx,
                                      groupnorm_whole_bwd_kernel<T, lanes<T>::count>,
                                      whole_grid(s, a), a.threads(),
                                      2 * (size_t)s->hw * a.columns * 16, (T *)dx, (const T *)dy,
-                                     (const T *)x, mean, rstd, weight, bias, *s, a));
+                                     (const T *)x, mean, rstd, weight, bias, (const T *)other, *s,
+                                     a));
 }

@@ -58,15 +58,17 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T, int VEC>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 4)
     layernorm_held_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
                               const float *__restrict__ mean, const float *__restrict__ rstd,
-                              const float *__restrict__ weight, ti_layernorm_shape s, int share)
+                              const float *__restrict__ weight, const T *other, ti_layernorm_shape s,
+                              int share)
 {
   const int row = blockIdx.x * (THREADS / share) + threadIdx.x / share, t = threadIdx.x % share;
   const int columns = row < s.rows ? s.c / VEC : 0;
   const float m = columns ? mean[row] : 0.0f, r = columns ? rstd[row] : 0.0f;
   float f[HELD][VEC] = {}, d[HELD][VEC] = {}, g_sum = 0.0f, gx_sum = 0.0f;
+  vector<T, VEC> more[HELD] = {};
 
   x += (size_t)row * s.c;
   dy += (size_t)row * s.c;
@@ -76,6 +78,8 @@ static __global__ void __launch_bounds__(THREADS)
     if (t + u * share < columns) {
       load_vector(f[u], x + (t + u * share) * VEC);
       load_vector(d[u], dy + (t + u * share) * VEC);
+      if (other)
+        more[u] = *(const vector<T, VEC> *)(other + (size_t)row * s.c + (t + u * share) * VEC);
     }
   }
 #pragma unroll
@@ -96,9 +100,12 @@ static __global__ void __launch_bounds__(THREADS)
 
 #pragma unroll
   for (int u = 0; u < HELD; u++) {
+    float o[VEC];
+
+    load_vector(o, more[u].v);
 #pragma unroll
     for (int i = 0; i < VEC; i++)
-      d[u][i] = r * (d[u][i] - g_avg - f[u][i] * gx_avg);
+      d[u][i] = r * (d[u][i] - g_avg - f[u][i] * gx_avg) + o[i];
     if (t + u * share < columns)
       store_vector(dx + (t + u * share) * VEC, d[u]);
   }
@@ -156,7 +163,8 @@ template <typename T, int VEC>
 static __global__ void layernorm_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
                                             const float *__restrict__ mean,
                                             const float *__restrict__ rstd,
-                                            const float *__restrict__ weight, ti_layernorm_shape s)
+                                            const float *__restrict__ weight, const T *other,
+                                            ti_layernorm_shape s)
 {
   const int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   float g_sum = 0.0f, gx_sum = 0.0f;
@@ -184,13 +192,15 @@ static __global__ void layernorm_bwd_kernel(T *dx, const T *dy, const T *__restr
   const float g_avg = warp_sum(g_sum) / s.c, gx_avg = warp_sum(gx_sum) / s.c;
 
   for (int c = lane * VEC; c < s.c; c += 32 * VEC) {
-    float f[VEC], d[VEC];
+    float f[VEC], d[VEC], o[VEC] = {};
 
     load_vector(f, x + c);
     load_vector(d, dy + c);
+    if (other)
+      load_vector(o, other + (size_t)row * s.c + c);
 #pragma unroll
     for (int i = 0; i < VEC; i++)
-      d[i] = r * (d[i] * weight[c + i] - g_avg - (f[i] - m) * r * gx_avg);
+      d[i] = r * (d[i] * weight[c + i] - g_avg - (f[i] - m) * r * gx_avg) + o[i];
     store_vector(dx + c, d);
   }
 }
@@ -241,17 +251,18 @@ extern "C" textinv_status ti_cuda_layernorm_fwd(ti_exec *e, ti_dtype dtype, void
 extern "C" textinv_status ti_cuda_layernorm_bwd(ti_exec *e, ti_dtype dtype, void *dx,
                                                 const void *dy, const void *x, const float *mean,
                                                 const float *rstd, const float *weight,
-                                                const ti_layernorm_shape *s)
+                                                const void *other, const ti_layernorm_shape *s)
 {
   TI_WITH_DTYPE(dtype,
-                const int wide = is_vector<T>(s, x, dy, dx), share = lanes_of<T>(s, wide);
+                const int wide = is_vector<T>(s, x, dy, dx) && ti_aligned(other, 16);
+                const int share = lanes_of<T>(s, wide);
                 if (share)
                   return launch(e, "layernorm_bwd", layernorm_held_bwd_kernel<T, lanes<T>::count>,
                                 row_grid(s, share), THREADS, 0, (T *)dx, (const T *)dy,
-                                (const T *)x, mean, rstd, weight, *s, share);
+                                (const T *)x, mean, rstd, weight, (const T *)other, *s, share);
                 return launch(e, "layernorm_bwd",
                               wide ? layernorm_bwd_kernel<T, lanes<T>::count>
                                    : layernorm_bwd_kernel<T, 1>,
                               row_grid(s, 32), THREADS, 0, (T *)dx, (const T *)dy, (const T *)x,
-                              mean, rstd, weight, *s));
+                              mean, rstd, weight, (const T *)other, *s));
 }

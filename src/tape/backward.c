@@ -2,8 +2,8 @@
  * The backward pass: walk the records in reverse and append those that compute gradients.
  *
  * A gradient belongs to the value whose storage counts (the base). Where a value fans out, the
- * partial gradients are summed in the order in which they arise: by the product that makes the next
- * one, else by an add record. The gradient of a residual is dy itself, so no record computes it.
+ * partial gradients are summed in the order in which they arise: by the product or norm that makes
+ * the next one, else by an add record. The gradient of a residual is dy itself, so no record computes it.
  */
 #include <string.h>
 
@@ -88,6 +88,13 @@ static void contribute(walk *b, ti_val v, ti_val g)
   b->t->values[base].grad = sum;
 }
 
+/* whether op adds to its gradient, in[1], what x has already */
+static int adds(ti_op op)
+{
+  return op == TI_OP_CONV2D_BWD || op == TI_OP_LINEAR_BWD || op == TI_OP_GROUPNORM_BWD ||
+         op == TI_OP_LAYERNORM_BWD;
+}
+
 /* a record of op with in = { dy, saved... } whose single output is the gradient of x */
 static void unary(walk *b, const ti_record *f, ti_op op, ti_val x, const ti_val *in, int count)
 {
@@ -101,8 +108,7 @@ static void unary(walk *b, const ti_record *f, ti_op op, ti_val x, const ti_val 
     return;
   memcpy(r->in, in, (size_t)count * sizeof(*in));
   r->out[0] = dx;
-  if (op == TI_OP_CONV2D_BWD || op == TI_OP_LINEAR_BWD) {
-    /* a product adds the gradient that x has already */
+  if (adds(op)) {
     ti_val *grad = &b->t->values[b->t->values[x].base].grad;
 
     r->in[1] = *grad;
@@ -174,7 +180,7 @@ static void backward(walk *b, const ti_record *f)
   case TI_OP_GROUPNORM:
   case TI_OP_LAYERNORM:
     unary(b, f, f->op == TI_OP_GROUPNORM ? TI_OP_GROUPNORM_BWD : TI_OP_LAYERNORM_BWD, x,
-          (ti_val[]){ dy, saved(b, x), saved(b, f->out[1]), saved(b, f->out[2]) }, 4);
+          (ti_val[]){ dy, TI_NONE, saved(b, x), saved(b, f->out[1]), saved(b, f->out[2]) }, 5);
     break;
   case TI_OP_ATTENTION: attention(b, f, dy); break;
   case TI_OP_ACTIVATION:

@@ -97,13 +97,13 @@ static unsigned in_place_inputs(const ti_record *r)
   case TI_OP_LINEAR:
   case TI_OP_CONV2D_BWD:
   case TI_OP_LINEAR_BWD: return 1u << 1; /* the residual, the other gradient */
+  case TI_OP_GROUPNORM_BWD:
+  case TI_OP_LAYERNORM_BWD:
   case TI_OP_ADD: return 1u << 0 | 1u << 1;
   case TI_OP_GROUPNORM:
   case TI_OP_LAYERNORM:
   case TI_OP_ACTIVATION:
   case TI_OP_ADD_CHANNELS:
-  case TI_OP_GROUPNORM_BWD:
-  case TI_OP_LAYERNORM_BWD:
   case TI_OP_ACTIVATION_BWD: return 1u << 0;
   default: return 0;
   }

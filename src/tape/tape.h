@@ -45,9 +45,9 @@ typedef enum {
   TI_OP_LINEAR,           /* in x, residual        out y */
   TI_OP_LINEAR_BWD,       /* in dy, other dx       out dx */
   TI_OP_GROUPNORM,        /* in x                  out y, mean, rstd */
-  TI_OP_GROUPNORM_BWD,    /* in dy, x, mean, rstd  out dx */
+  TI_OP_GROUPNORM_BWD,    /* in dy, other dx, x, mean, rstd  out dx */
   TI_OP_LAYERNORM,        /* in x                  out y, mean, rstd */
-  TI_OP_LAYERNORM_BWD,    /* in dy, x, mean, rstd  out dx */
+  TI_OP_LAYERNORM_BWD,    /* in dy, other dx, x, mean, rstd  out dx */
   TI_OP_ATTENTION,        /* in q, k, v            out o, lse */
   TI_OP_ATTENTION_BWD,    /* in do, o, lse, q, k, v  out dq, dk, dv */
   TI_OP_ACTIVATION,       /* in x                  out y */

@@ -386,7 +386,8 @@ static void bench_groupnorm(ti_dtype dtype, int n, int hw, int c, int backward)
 
   o.scratch(kernels.groupnorm_scratch(&s));
   o.run([&](int i) {
-    return backward ? kernels.groupnorm_bwd(&o.e, dtype, y[i], dy[i], x[i], mean, rstd, w, b, &s)
+    return backward ? kernels.groupnorm_bwd(&o.e, dtype, y[i], dy[i], x[i], mean, rstd, w, b,
+                                            NULL, &s)
                     : kernels.groupnorm_fwd(&o.e, dtype, y[i], mean, rstd, x[i], w, b, &s);
   });
   drop_memory();
@@ -411,7 +412,7 @@ static void bench_layernorm(ti_dtype dtype, int rows, int c, int backward)
   float *mean = (float *)values(TI_F32, (size_t)rows), *rstd = (float *)values(TI_F32, (size_t)rows);
 
   o.run([&](int i) {
-    return backward ? kernels.layernorm_bwd(&o.e, dtype, y[i], dy[i], x[i], mean, rstd, w, &s)
+    return backward ? kernels.layernorm_bwd(&o.e, dtype, y[i], dy[i], x[i], mean, rstd, w, NULL, &s)
                     : kernels.layernorm_fwd(&o.e, dtype, y[i], mean, rstd, x[i], w, w, &s);
   });
   drop_memory();

@@ -304,7 +304,13 @@ static textinv_status groupnorm_fwd(const bench *b)
 static textinv_status groupnorm_bwd(const bench *b)
 {
   return k.groupnorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5],
-                         b->x[6], b->shape);
+                         b->x[6], NULL, b->shape);
+}
+
+static textinv_status groupnorm_sum(const bench *b)
+{
+  return k.groupnorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5],
+                         b->x[6], b->x[7], b->shape);
 }
 
 static textinv_status layernorm_fwd(const bench *b)
@@ -315,7 +321,13 @@ static textinv_status layernorm_fwd(const bench *b)
 
 static textinv_status layernorm_bwd(const bench *b)
 {
-  return k.layernorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5],
+  return k.layernorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5], NULL,
+                         b->shape);
+}
+
+static textinv_status layernorm_sum(const bench *b)
+{
+  return k.layernorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5], b->x[7],
                          b->shape);
 }
 
@@ -432,6 +444,7 @@ static void by_memory(const char *op, const char *text, ti_dtype dtype, double p
     b.x[i] = buffer(dtype, count);
   for (int i = 3; i < 7; i++)
     b.x[i] = buffer(TI_F32, 1 << 16);
+  b.x[7] = buffer(dtype, count);
   if (peak_bytes > 0.0)
     report(&b);
   else
@@ -442,18 +455,24 @@ static void by_memory(const char *op, const char *text, ti_dtype dtype, double p
 static void bench_groupnorm(ti_dtype dtype)
 {
   const ti_groupnorm_shape s = { 1, 4096, 320, 32, 1, 1e-5f }, t = { 1, 256, 2560, 32, 1, 1e-5f };
+  const size_t count = 4096 * 320;
 
   by_memory("groupnorm fwd", "64x64x320 silu", dtype, 2, 4096 * 320, &s, groupnorm_fwd);
   by_memory("groupnorm bwd", "64x64x320 silu", dtype, 3, 4096 * 320, &s, groupnorm_bwd);
+  by_memory("groupnorm bwd, sum", "64x64x320 silu", dtype, 4, 4096 * 320, &s, groupnorm_sum);
+  by_memory("add", "64x64x320", dtype, 3, count, &count, add);
   by_memory("groupnorm fwd", "16x16x2560 silu", dtype, 2, 256 * 2560, &t, groupnorm_fwd);
 }
 
 static void bench_layernorm(ti_dtype dtype)
 {
   const ti_layernorm_shape s = { 4096, 320, 1e-5f };
+  const size_t count = 4096 * 320;
 
   by_memory("layernorm fwd", "4096x320", dtype, 2, 4096 * 320, &s, layernorm_fwd);
   by_memory("layernorm bwd", "4096x320", dtype, 3, 4096 * 320, &s, layernorm_bwd);
+  by_memory("layernorm bwd, sum", "4096x320", dtype, 4, 4096 * 320, &s, layernorm_sum);
+  by_memory("add", "4096x320", dtype, 3, count, &count, add);
 }
 
 static void bench_elementwise(ti_dtype dtype)

@@ -27,7 +27,7 @@ static void check_groupnorm(ti_dtype dtype, ti_groupnorm_shape s)
   test t("groupnorm n %d hw %d c %d groups %d silu %d", dtype, s.n, s.hw, s.c, s.groups, s.silu);
   const size_t count = (size_t)s.n * s.hw * s.c, stats = (size_t)s.n * s.groups;
   const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c), b = t.input(TI_F32, s.c);
-  const tensor dy = t.input(dtype, count);
+  const tensor dy = t.input(dtype, count), other = t.input(dtype, count);
   tensor mean = t.output(TI_F32, stats), rstd = t.output(TI_F32, stats), y = t.output(dtype, count);
   tensor dx = t.output(dtype, count);
 
@@ -39,11 +39,13 @@ static void check_groupnorm(ti_dtype dtype, ti_groupnorm_shape s)
   t.compare(mean);
   t.compare(rstd);
   t.compare(y);
-  t.run([&](backend &k) {
-    return k->groupnorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), (float *)k(mean),
-                            (float *)k(rstd), (float *)k(w), (float *)k(b), &s);
-  });
-  t.compare(dx);
+  for (int sum = 0; sum < 2; sum++) {
+    t.run([&](backend &k) {
+      return k->groupnorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), (float *)k(mean),
+                              (float *)k(rstd), (float *)k(w), (float *)k(b), sum ? k(other) : NULL, &s);
+    });
+    t.compare(dx);
+  }
 }
 
 static void check_layernorm(ti_dtype dtype, ti_layernorm_shape s)
@@ -51,7 +53,7 @@ static void check_layernorm(ti_dtype dtype, ti_layernorm_shape s)
   test t("layernorm rows %d c %d", dtype, s.rows, s.c);
   const size_t count = (size_t)s.rows * s.c;
   const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c), b = t.input(TI_F32, s.c);
-  const tensor dy = t.input(dtype, count);
+  const tensor dy = t.input(dtype, count), other = t.input(dtype, count);
   tensor mean = t.output(TI_F32, s.rows), rstd = t.output(TI_F32, s.rows), y = t.output(dtype, count);
   tensor dx = t.output(dtype, count);
 
@@ -62,11 +64,13 @@ static void check_layernorm(ti_dtype dtype, ti_layernorm_shape s)
   t.compare(mean);
   t.compare(rstd);
   t.compare(y);
-  t.run([&](backend &k) {
-    return k->layernorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), (float *)k(mean),
-                            (float *)k(rstd), (float *)k(w), &s);
-  });
-  t.compare(dx);
+  for (int sum = 0; sum < 2; sum++) {
+    t.run([&](backend &k) {
+      return k->layernorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), (float *)k(mean),
+                              (float *)k(rstd), (float *)k(w), sum ? k(other) : NULL, &s);
+    });
+    t.compare(dx);
+  }
 }
 
 static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, int d, int causal,

@@ -9,7 +9,8 @@ static const ti_groupnorm_shape shapes[] = {
   { 1, 1024, 32, 32, 0, 1e-5f },  { 2, 150, 320, 32, 1, 1e-5f }, { 1, 1031, 66, 6, 0, 1e-5f },
 };
 
-enum { X, WEIGHT, BIAS, DY, MEAN, RSTD };
+/* OTHER: a gradient that is added */
+enum { X, WEIGHT, BIAS, DY, MEAN, RSTD, OTHER };
 
 static textinv_status run_fwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                               void **out, void **in)
@@ -21,10 +22,10 @@ static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_d
                               void **out, void **in)
 {
   return k->groupnorm_bwd(e, dtype, out[0], in[DY], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                          in[BIAS], o->shape);
+                          in[BIAS], in[OTHER], o->shape);
 }
 
-/* y over x, dx over dy */
+/* y over x, dx over dy, dx over the other gradient */
 static textinv_status run_in_place(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                                    void **out, void **in)
 {
@@ -37,8 +38,13 @@ static textinv_status run_in_place(const op *o, const ti_kernels *k, ti_exec *e,
   if (status < 0)
     return status;
   memcpy(out[1], in[DY], bytes);
-  return k->groupnorm_bwd(e, dtype, out[1], out[1], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                          in[BIAS], o->shape);
+  status = k->groupnorm_bwd(e, dtype, out[1], out[1], in[X], in[MEAN], in[RSTD], in[WEIGHT],
+                            in[BIAS], in[OTHER], o->shape);
+  if (status < 0 || !in[OTHER])
+    return status;
+  memcpy(out[2], in[OTHER], bytes);
+  return k->groupnorm_bwd(e, dtype, out[2], in[DY], in[X], in[MEAN], in[RSTD], in[WEIGHT],
+                          in[BIAS], out[2], o->shape);
 }
 
 static textinv_status derive(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
@@ -68,17 +74,24 @@ static void test_all(void **state)
     op bwd = { .name = "groupnorm bwd", .run = run_bwd, .derive = derive, .shape = s,
                .in = { [X] = x, [WEIGHT] = weight, [BIAS] = bias, [DY] = y, [MEAN] = stats,
                        [RSTD] = stats },
-               .out = { y } };
+               .out = { y } }, in_place;
 
     check_overrides(&fwd);
-    check_overrides(&bwd);
-    /* one value has no spread, and its gradient is a difference of equals */
-    if (s->hw > 1)
-      check_gradient(&fwd, X, &bwd, DY, 0, (const int[]){ X, X, WEIGHT, WEIGHT, BIAS, BIAS, -1 });
-    bwd.name = "groupnorm in place";
-    bwd.run = run_in_place;
-    bwd.out[1] = y;
-    check_overrides(&bwd);
+    for (int other = 0; other < 2; other++) {
+      check_overrides(&bwd);
+      /* one value has no spread, and its gradient is a difference of equals */
+      if (s->hw > 1)
+        check_gradient(&fwd, X, &bwd, DY, 0, (const int[]){ X, X, WEIGHT, WEIGHT, BIAS, BIAS, -1 });
+      in_place = bwd;
+      in_place.name = "groupnorm in place";
+      in_place.run = run_in_place;
+      in_place.out[1] = y;
+      if (other)
+        in_place.out[2] = y;
+      check_overrides(&in_place);
+      bwd.in[OTHER] = y;
+      bwd.other = OTHER;
+    }
   }
 }
 

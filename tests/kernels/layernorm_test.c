@@ -7,7 +7,8 @@ static const ti_layernorm_shape shapes[] = {
   { 131, 320, 1e-5f },
 };
 
-enum { X, WEIGHT, BIAS, DY, MEAN, RSTD };
+/* OTHER: a gradient that is added */
+enum { X, WEIGHT, BIAS, DY, MEAN, RSTD, OTHER };
 
 static textinv_status run_fwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                               void **out, void **in)
@@ -19,10 +20,10 @@ static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_d
                               void **out, void **in)
 {
   return k->layernorm_bwd(e, dtype, out[0], in[DY], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                          o->shape);
+                          in[OTHER], o->shape);
 }
 
-/* y over x, dx over dy */
+/* y over x, dx over dy, dx over the other gradient */
 static textinv_status run_in_place(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                                    void **out, void **in)
 {
@@ -35,8 +36,13 @@ static textinv_status run_in_place(const op *o, const ti_kernels *k, ti_exec *e,
   if (status < 0)
     return status;
   memcpy(out[1], in[DY], bytes);
-  return k->layernorm_bwd(e, dtype, out[1], out[1], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                          o->shape);
+  status = k->layernorm_bwd(e, dtype, out[1], out[1], in[X], in[MEAN], in[RSTD], in[WEIGHT],
+                            in[OTHER], o->shape);
+  if (status < 0 || !in[OTHER])
+    return status;
+  memcpy(out[2], in[OTHER], bytes);
+  return k->layernorm_bwd(e, dtype, out[2], in[DY], in[X], in[MEAN], in[RSTD], in[WEIGHT],
+                          out[2], o->shape);
 }
 
 static textinv_status derive(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
@@ -66,16 +72,23 @@ static void test_all(void **state)
     op bwd = { .name = "layernorm bwd", .run = run_bwd, .derive = derive, .shape = s,
                .in = { [X] = x, [WEIGHT] = weight, [BIAS] = bias, [DY] = y, [MEAN] = stats,
                        [RSTD] = stats },
-               .out = { y } };
+               .out = { y } }, in_place;
 
     check_overrides(&fwd);
-    check_overrides(&bwd);
-    if (s->c > 1)
-      check_gradient(&fwd, X, &bwd, DY, 0, (const int[]){ X, X, WEIGHT, WEIGHT, BIAS, BIAS, -1 });
-    bwd.name = "layernorm in place";
-    bwd.run = run_in_place;
-    bwd.out[1] = y;
-    check_overrides(&bwd);
+    for (int other = 0; other < 2; other++) {
+      check_overrides(&bwd);
+      if (s->c > 1)
+        check_gradient(&fwd, X, &bwd, DY, 0, (const int[]){ X, X, WEIGHT, WEIGHT, BIAS, BIAS, -1 });
+      in_place = bwd;
+      in_place.name = "layernorm in place";
+      in_place.run = run_in_place;
+      in_place.out[1] = y;
+      if (other)
+        in_place.out[2] = y;
+      check_overrides(&in_place);
+      bwd.in[OTHER] = y;
+      bwd.other = OTHER;
+    }
   }
 }
 

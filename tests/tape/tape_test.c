@@ -45,7 +45,7 @@ typedef struct net {
 static net record(ti_tape *t, int recompute, int num_of)
 {
   net n;
-  ti_val h, context, time, skip, pooled, filtered;
+  ti_val h, context, time, skip, pooled, halved, filtered;
   const int same[4] = { 1, 1, 1, 1 };
 
   test_seed(5);
@@ -80,10 +80,11 @@ static net record(ti_tape *t, int recompute, int num_of)
   h = ti_geglu(t, ti_linear(t, h, WEIGHT(2 * C, C), WEIGHT(2 * C), TI_NONE));
   ti_block_end(t);
   ti_block_begin(t);
-  h = ti_conv2d(t, h, WEIGHT(C, C, 3, 3), WEIGHT(C), 2, same, 1, TI_NONE);
-  h = ti_groupnorm(t, ti_reshape(t, h, N, 1, H * W / 4, C), WEIGHT(C), WEIGHT(C), 4, 1e-5, 1);
+  halved = ti_conv2d(t, h, WEIGHT(C, C, 3, 3), WEIGHT(C), 2, same, 1, TI_NONE);
+  h = ti_reshape(t, halved, N, 1, H * W / 4, C);
+  h = ti_groupnorm(t, h, WEIGHT(C), WEIGHT(C), 4, 1e-5, 1);
   h = ti_reshape(t, h, N, H / 2, W / 2, C);
-  h = ti_add(t, ti_activate(t, h, TI_GELU), h);
+  h = ti_add(t, ti_add(t, ti_activate(t, h, TI_GELU), h), halved);
   filtered = ti_conv2d_same(t, h, WEIGHT(C, C, 3, 3), NULL, TI_NONE);
   h = ti_add(t, filtered, ti_activate(t, h, TI_SILU));
   h = ti_conv2d(t, h, WEIGHT(C, C, 3, 3), WEIGHT(C), 1, same, 2, TI_NONE);
@@ -225,11 +226,11 @@ static void nothing_before_the_rows_is_differentiated(void **state)
   ti_tape_free(&t);
 }
 
-/* a gradient that a product ends is added up by it, in place; what ends elsewhere by a record */
-static void products_add_up_gradients(void **state)
+/* a gradient that a product or a norm ends is added up by it, in place; what ends elsewhere by a record */
+static void products_and_norms_add_up_gradients(void **state)
 {
   ti_tape t;
-  int convolutions = 0, matrices = 0, sums = 0;
+  int convolutions = 0, matrices = 0, groupnorms = 0, layernorms = 0, sums = 0;
 
   (void)state;
   ti_tape_init(&t, TI_F32, &error);
@@ -238,17 +239,25 @@ static void products_add_up_gradients(void **state)
   for (int i = 0; i < t.num_records; i++) {
     const ti_record *r = &t.records[i];
     const int conv = r->op == TI_OP_CONV2D_BWD, matrix = r->op == TI_OP_LINEAR_BWD;
+    const int groupnorm = r->op == TI_OP_GROUPNORM_BWD, layernorm = r->op == TI_OP_LAYERNORM_BWD;
 
     sums += r->op == TI_OP_ADD;
-    if (!(conv || matrix) || r->in[1] == TI_NONE)
+    if (!(conv || matrix || groupnorm || layernorm) || r->in[1] == TI_NONE)
       continue;
     convolutions += conv;
     matrices += matrix;
-    assert_true(t.values[r->out[0]].offset == t.values[r->in[1]].offset);
+    groupnorms += groupnorm;
+    layernorms += layernorm;
+    /* a norm may work in place of either */
+    assert_true(t.values[r->out[0]].offset == t.values[r->in[1]].offset ||
+                ((groupnorm || layernorm) &&
+                 t.values[r->out[0]].offset == t.values[r->in[0]].offset));
   }
   assert_int_equal(convolutions, 1);
   assert_int_equal(matrices, 1);
-  assert_int_equal(sums, 7); /* two of them forward */
+  assert_int_equal(groupnorms, 1);
+  assert_int_equal(layernorms, 1);
+  assert_int_equal(sums, 7); /* three of them forward */
   ti_tape_free(&t);
 }
 
@@ -472,7 +481,7 @@ int main(void)
     cmocka_unit_test(gradient_matches_differences),
     cmocka_unit_test(recomputation_changes_nothing_but_memory),
     cmocka_unit_test(nothing_before_the_rows_is_differentiated),
-    cmocka_unit_test(products_add_up_gradients),
+    cmocka_unit_test(products_and_norms_add_up_gradients),
     cmocka_unit_test(unused_records_are_dropped),
     cmocka_unit_test(values_do_not_overlap),
     cmocka_unit_test(peak_is_what_the_process_uses),
