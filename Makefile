@@ -163,6 +163,9 @@ include tests/fuzz/fuzz.mk
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*_bench.c))
 $(BUILD)/tests/bench/%_bench: $(BUILD)/tests/bench/%_bench.o $(BUILD)/libtextinv.a
 	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+# which operations a training step has: plan_ops MODEL [BATCH]
+$(BUILD)/tests/bench/plan_ops: $(BUILD)/tests/bench/plan_ops.o $(BUILD)/libtextinv.a
+	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 bench: all $(BENCH) $(if $(OP),,build/venv/ready) ## whole steps beside PyTorch and OpenVINO; OP=conv2d: one operation
 	@for b in $(BENCH); do $$b $(OP) || exit 1; done
 	$(if $(OP),,@build/venv/bin/python tests/bench/steps.py)
@@ -193,5 +196,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(BUILD) $(BUILD)-san build/demo lib/libtextinv.so* lib/libtextinv.a
 
--include $(OBJECTS:.o=.d) $(BENCH:%=%.d) $(TESTLIB:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)
+-include $(OBJECTS:.o=.d) $(BENCH:%=%.d) $(BUILD)/tests/bench/plan_ops.d $(TESTLIB:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)
 .SECONDARY:

@@ -132,6 +132,12 @@ double ti_seconds(void); /* monotonic */
  * for it */
 textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_model *model,
                            const ti_plan_key *key);
+/*
+ * The tape of a plan, laid out but not prepared, whatever *p was; ti_plan_free(&p->plan) also after a
+ * failure. level: how much is computed again, 0 = nothing
+ */
+textinv_status ti_plan_record(ti_net_plan *p, textinv_session *s, const textinv_model *model,
+                              const ti_plan_key *key, int level);
 /* bytes of activations that a plan of key would take, without making it */
 textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
                                const ti_plan_key *key);

@@ -172,17 +172,23 @@ static const int recompute_levels[NUM_LEVELS][2] = { { 0, 1 },
                                                      { 3, 4 },
                                                      { 1, 1 } };
 
-static textinv_status measure(size_t *bytes, textinv_session *s, const textinv_model *model,
+textinv_status ti_plan_record(ti_net_plan *p, textinv_session *s, const textinv_model *model,
                               const ti_plan_key *key, int level)
 {
   const int *part = recompute_levels[level];
-  ti_net_plan p;
   textinv_status status;
 
-  memset(&p, 0, sizeof(p));
-  status = record(&p, s, model, key, part[0], part[1]);
-  if (status >= 0)
-    status = ti_tape_plan(&p.plan.tape);
+  memset(p, 0, sizeof(*p));
+  status = record(p, s, model, key, part[0], part[1]);
+  return status < 0 ? status : ti_tape_plan(&p->plan.tape);
+}
+
+static textinv_status measure(size_t *bytes, textinv_session *s, const textinv_model *model,
+                              const ti_plan_key *key, int level)
+{
+  ti_net_plan p;
+  const textinv_status status = ti_plan_record(&p, s, model, key, level);
+
   *bytes = p.plan.tape.arena_bytes;
   ti_plan_free(&p.plan);
   return status;
