@@ -92,19 +92,21 @@ $(EMULATE_SAN_BUILD)/kernels_emulated: $(EMULATE_NAMES:%=$(EMULATE_SAN_BUILD)/%.
   $(CUDA_REFERENCE:%.c=$(EMULATE_SAN_BUILD)/%.o) $(CHECK_NAMES:%=$(EMULATE_SAN_BUILD)/tests/cuda/%.o)
 	@$(CXX) -fopenmp -fsanitize=$(EMULATE_SAN) -o $@ $^ -lm
 
-check-cuda-emulated: $(EMULATE_SAN_BUILD)/kernels_emulated ## every CUDA kernel on the CPU against the reference
+check-cuda-emulated: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libtextinv-cuda.so $(CUDA_BUILD)/cuda_bench ## every CUDA kernel on the CPU against the reference
 	$(EMULATE_SAN_BUILD)/kernels_emulated
+	tests/bench/check.sh
 
 # part of make check: the kernels one by one, and sessions on the emulated device
 TESTBIN += $(EMULATE_SAN_BUILD)/kernels_emulated
 check check-san-run: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libtextinv-cuda.so
+check: $(CUDA_BUILD)/cuda_bench
 
 # --- on a GPU
 CHECK_OBJECTS := $(CHECK_NAMES:%=$(CUDA_BUILD)/tests/cuda/%.o) $(CUDA_REFERENCE:%.c=$(CUDA_BUILD)/%.o)
 $(CUDA_BUILD)/kernels_check: $(CHECK_OBJECTS)
 	@$(CXX) -s -fopenmp -o $@ $^ -ldl -lm
 
-BENCH_OBJECTS := $(CUDA_BUILD)/tests/bench/cuda_bench.o \
+BENCH_OBJECTS := $(patsubst %.cpp,$(CUDA_BUILD)/%.o,$(wildcard tests/bench/cuda_bench*.cpp)) \
   $(patsubst %.c,$(CUDA_BUILD)/%.o,$(CUDA_BASE) kernels/weight.c)
 $(CUDA_BUILD)/cuda_bench: $(BENCH_OBJECTS)
 	@$(CXX) -s -o $@ $^ -ldl -lpthread -lm

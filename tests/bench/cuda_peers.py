@@ -173,7 +173,7 @@ def main():
     parser.add_argument('bench')
     parser.add_argument('plugin')
     parser.add_argument('--batch', default='4')
-    parser.add_argument('--names', default='attention,conv2d,linear,norm,geglu', help='parts of operations\' names')
+    parser.add_argument('--names', default='', help='parts of operations\' names, separated by commas; "" = all')
     parser.add_argument('--ways', default='fast', choices=['fast', 'all'], help='of ours; "all" takes three times as long')
     parser.add_argument('--seconds', type=float, default=75, help='when they have passed, the rest has no peers')
     parser.add_argument('--search', type=int, default=3, help='algorithms that cuDNN tries for a convolution')
