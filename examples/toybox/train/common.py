@@ -39,8 +39,8 @@ def set_up():
 
 def autocast(device, cpu=False):
   """
-  bf16 on a GPU; CPUs without bf16 instructions are three times faster in f32, and those with them
-  twice as fast in bf16 where all is matrices (cpu=True)
+  bf16 on a GPU, and where cpu=True on CPUs with bf16 instructions, which are twice as fast in it;
+  those without are three times faster in f32
   """
   cpu = cpu and torch.backends.cpu.get_cpu_capability() == "AVX512" and \
     torch.cpu._is_avx512_bf16_supported()
@@ -151,6 +151,7 @@ class Run:
     self.parameters = self.flat.parameters
     self.first, self.second = (torch.zeros_like(self.flat.vector) for _ in range(2))
     self.step = self.samples = 0
+    self.fresh = 0              # the step at which the optimiser began
     self.seconds = 0.0
     self.best = float("inf")
     self.decayed = 1.0          # how far the learning rate has come down, 1 to 0
@@ -187,6 +188,7 @@ class Run:
     self.second.copy_(state["moments"][1])
     for name in ("step", "samples", "seconds", "best", "decayed"):
       setattr(self, name, state[name])
+    self.fresh = state.get("fresh", 0)
     print(f"resumed at step {self.step}, {self.samples} samples, {self.seconds / 60:.1f} minutes",
           flush=True)
 
@@ -200,12 +202,14 @@ class Run:
       average.load_state_dict(theirs)
     for name in ("step", "samples", "seconds"):
       setattr(self, name, state[name])
+    self.fresh = self.step
 
   def keep(self, name="last.pt"):
     save(dict(nets=[n.state_dict() for n in self.nets],
               average=[n.state_dict() for n in self.average],
               moments=[self.first, self.second], step=self.step, samples=self.samples,
-              seconds=self.seconds, best=self.best, decayed=self.decayed), self._path(name))
+              seconds=self.seconds, best=self.best, decayed=self.decayed, fresh=self.fresh),
+         self._path(name))
 
   def keep_best(self, value):
     """the averaged weights, when validation has never been better"""
@@ -304,7 +308,8 @@ class Run:
     piece = 1 << 18 if vector.device.type == "cpu" else len(vector)
     spans = [slice(i, min(i + piece, len(vector))) for i in range(0, len(vector), piece)]
     one, two = self.betas
-    rate = self.rate * min(1, (self.step + 1) / self.warm_steps) * max(self.decayed, 0.02)
+    step = self.step - self.fresh
+    rate = self.rate * min(1, (step + 1) / self.warm_steps) * max(self.decayed, 0.02)
     decay = min(self.decay, (self.step + 1) / (self.step + 20))
 
     if fast(self.device):
@@ -321,7 +326,8 @@ class Run:
     norm = torch.stack(self._each(add, spans)).sum().sqrt()
     shrink = (clip / (norm + 1e-6)).clamp(max=1)
     self.step += 1
-    correct = (1 - two ** self.step) ** 0.5
+    step += 1
+    correct = (1 - two ** step) ** 0.5
 
     def move(span):
       g, p = gradients[0][span].mul_(shrink), vector[span]
@@ -329,7 +335,7 @@ class Run:
       self.second[span].mul_(two).addcmul_(g, g, value=1 - two)
       p.mul_(1 - rate * self.weight_decay)
       p.addcdiv_(self.first[span], self.second[span].sqrt().div_(correct).add_(1e-8),
-                 value=-rate / (1 - one ** self.step))
+                 value=-rate / (1 - one ** step))
       average[span].lerp_(p, 1 - decay)
 
     self._each(move, spans)
@@ -338,7 +344,7 @@ class Run:
     """the same in three passes over everything, for a GPU"""
     norm = torch.linalg.vector_norm(gradient)
     adamw([self.flat.vector], [gradient], [self.first], [self.second], [],
-          [torch.full((), float(self.step), device=self.device)], fused=True, amsgrad=False,
+          [torch.full((), float(self.step - self.fresh), device=self.device)], fused=True, amsgrad=False,
           beta1=self.betas[0], beta2=self.betas[1], lr=rate, weight_decay=self.weight_decay,
           eps=1e-8, maximize=False, grad_scale=(norm / clip).clamp(min=1))
     self.flat_average.vector.lerp_(self.flat.vector, 1 - decay)

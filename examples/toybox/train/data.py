@@ -1,7 +1,8 @@
 """
 The rendered training set: shards of pictures, captions and labels, written once, read by all.
 
-    python data.py --size first --shards 12 [--workers 2]    render shards 0..11, unless they are there
+    python data.py --size first --shards 12 [--first 0] [--workers 2]
+                                       renders shards 0..11, unless they are there
 
 Shard k is a pure function of k and the size, so it need not be kept, copied or committed. The
 first shards hold mostly plain grounds and large single objects; the share of scenes and styles
@@ -53,7 +54,7 @@ def render(size, shard, world, split="train"):
     images, texts, metas = world.batch(seeds, size=pixels, split=split, stage=stage_of(shard))
     parts.append(images)
     captions += texts
-    labels += [{k: m[k] for k in ("noun", "scene", "style", "kind", "instance")} for m in metas]
+    labels += [{k: m[k] for k in ("noun", "scene", "style", "kind", "instance", "box")} for m in metas]
   with open(shard_path(size, shard, "npy.part"), "wb") as f:
     np.save(f, np.concatenate(parts))
   os.replace(shard_path(size, shard, "npy.part"), shard_path(size, shard, "npy"))
@@ -167,10 +168,11 @@ if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--size", default="first", choices=SIZES)
   parser.add_argument("--shards", type=int, default=12, help="how many")
+  parser.add_argument("--first", type=int, default=0, help="the number of the first")
   parser.add_argument("--workers", type=int, default=2, help="processes")
   a = parser.parse_args()
   world = open_world(a.size)   # read once, then shared by the processes
-  numbers = [VALIDATION] + list(range(a.shards))
+  numbers = [VALIDATION] + list(range(a.first, a.first + a.shards))
   world.threads = a.workers
   render_all(a.size, world, numbers[:2])   # all at once, for training waits for them
   world.threads, numbers = 1, numbers[2:]

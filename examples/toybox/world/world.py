@@ -80,6 +80,7 @@ class World(Sampler):
                 "second": s["second"][0] if s["second"] else None,
                 "template": s["template"],
                 "coverage": float(rep["coverage"]),
+                "box": [round(float(x), 4) for x in rep["box"]],
                 "key": self.header["meshes"][s["thing"]]["key"] if s["kind"] == MESH else None,
             }
             for s, rep in zip(specs, reports)
