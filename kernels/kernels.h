@@ -50,7 +50,8 @@ typedef struct ti_linear_shape {
   int rows, cin, cout;
 } ti_linear_shape;
 
-/* statistics over one (sample, group): hw * c / groups values; silu = 1: y = silu(norm) */
+/* y = norm(x + shift), shift [n, c] or NULL; statistics over one (sample, group): hw * c / groups
+ * values; silu = 1: y = silu(norm) */
 typedef struct ti_groupnorm_shape {
   int n, hw, c, groups;
   int silu;
@@ -176,11 +177,11 @@ typedef struct ti_kernels {
                                const void *other, const ti_linear_shape *s);
   /* mean, rstd [n, groups]; y may be x, dx may be dy or other, which may be NULL and is added */
   textinv_status (*groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
-                                  const void *x, const float *weight, const float *bias,
-                                  const ti_groupnorm_shape *s);
+                                  const void *x, const void *shift, const float *weight,
+                                  const float *bias, const ti_groupnorm_shape *s);
   textinv_status (*groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                  const void *x, const float *mean, const float *rstd,
-                                  const float *weight, const float *bias,
+                                  const void *x, const void *shift, const float *mean,
+                                  const float *rstd, const float *weight, const float *bias,
                                   const void *other, const ti_groupnorm_shape *s);
   /* mean, rstd [rows]; y may be x, dx may be dy or other, which may be NULL and is added */
   textinv_status (*layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,

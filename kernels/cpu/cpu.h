@@ -57,11 +57,11 @@ textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void
 textinv_status ti_cpu_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                  const void *w, const void *other, const ti_linear_shape *s);
 textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
-                                    const void *x, const float *weight, const float *bias,
-                                    const ti_groupnorm_shape *s);
+                                    const void *x, const void *shift, const float *weight,
+                                    const float *bias, const ti_groupnorm_shape *s);
 textinv_status ti_cpu_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                    const void *x, const float *mean, const float *rstd,
-                                    const float *weight, const float *bias,
+                                    const void *x, const void *shift, const float *mean,
+                                    const float *rstd, const float *weight, const float *bias,
                                     const void *other, const ti_groupnorm_shape *s);
 textinv_status ti_cpu_layernorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                     const void *x, const float *weight, const float *bias,

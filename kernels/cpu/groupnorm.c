@@ -1,11 +1,11 @@
 /*
  * Group normalisation over NHWC, with or without SiLU behind it, the reference.
  *
- *   fwd: xhat = (x - mean) rstd             z = xhat weight + bias       y = z or silu(z)
+ *   fwd: xhat = (x + shift - mean) rstd     z = xhat weight + bias       y = z or silu(z)
  *   bwd: g = dy weight (dz weight)          dx = rstd (g - avg(g) - xhat avg(g xhat)) (+ other)
  *
- * mean, rstd and both averages are over one (sample, group). fwd keeps mean and rstd [n, groups]
- * for bwd; x is the only saved activation.
+ * shift is a vector of channels for each sample, or zero. mean, rstd and both averages are over one
+ * (sample, group). fwd keeps mean and rstd [n, groups] for bwd; x is the only saved activation.
  */
 #include "cpu.h"
 
@@ -19,6 +19,15 @@ static size_t value_at(const ti_groupnorm_shape *s, size_t from, int j)
   return from + (size_t)(j / per) * s->c + j % per;
 }
 
+/* x + shift at value `at` of channel c */
+static double input(ti_dtype dtype, const void *x, const void *shift, const ti_groupnorm_shape *s,
+                    size_t at, int c)
+{
+  const size_t n = at / ((size_t)s->hw * s->c);
+
+  return (double)ti_load(dtype, x, at) + (shift ? ti_load(dtype, shift, n * s->c + c) : 0.0f);
+}
+
 static double silu_slope(double z)
 {
   const double sigmoid = 1.0 / (1.0 + exp(-z));
@@ -27,8 +36,8 @@ static double silu_slope(double z)
 }
 
 textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
-                                    const void *x, const float *weight, const float *bias,
-                                    const ti_groupnorm_shape *s)
+                                    const void *x, const void *shift, const float *weight,
+                                    const float *bias, const ti_groupnorm_shape *s)
 {
   const int per = s->c / s->groups, len = per * s->hw;
 
@@ -39,11 +48,11 @@ textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *
     double sum = 0.0, sq = 0.0, avg;
 
     for (int j = 0; j < len; j++)
-      sum += ti_load(dtype, x, value_at(s, from, j));
+      sum += input(dtype, x, shift, s, value_at(s, from, j), c0 + j % per);
     avg = sum / len;
     /* a second pass: E[x^2] - mean^2 cancels when |mean| is large */
     for (int j = 0; j < len; j++) {
-      const double d = ti_load(dtype, x, value_at(s, from, j)) - avg;
+      const double d = input(dtype, x, shift, s, value_at(s, from, j), c0 + j % per) - avg;
 
       sq += d * d;
     }
@@ -52,7 +61,7 @@ textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *
     for (int j = 0; j < len; j++) {
       const size_t at = value_at(s, from, j);
       const int c = c0 + j % per;
-      double z = ((double)ti_load(dtype, x, at) - mean[i]) * rstd[i] * weight[c] + bias[c];
+      double z = (input(dtype, x, shift, s, at, c) - mean[i]) * rstd[i] * weight[c] + bias[c];
 
       if (s->silu)
         z /= 1.0 + exp(-z);
@@ -63,8 +72,8 @@ textinv_status ti_cpu_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *
 }
 
 textinv_status ti_cpu_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                    const void *x, const float *mean, const float *rstd,
-                                    const float *weight, const float *bias,
+                                    const void *x, const void *shift, const float *mean,
+                                    const float *rstd, const float *weight, const float *bias,
                                     const void *other, const ti_groupnorm_shape *s)
 {
   const int per = s->c / s->groups, len = per * s->hw;
@@ -79,7 +88,7 @@ textinv_status ti_cpu_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx, const 
       for (int j = 0; j < len; j++) {
         const size_t at = value_at(s, from, j);
         const int c = c0 + j % per;
-        const double xhat = ((double)ti_load(dtype, x, at) - mean[i]) * rstd[i];
+        const double xhat = (input(dtype, x, shift, s, at, c) - mean[i]) * rstd[i];
         double g = (double)ti_load(dtype, dy, at) * weight[c];
 
         if (s->silu)

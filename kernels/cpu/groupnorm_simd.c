@@ -17,16 +17,16 @@
 
 enum { MAX_CHANNELS = 512, ROWS = 32 };
 
-/* rows of x, from channel c0, of one sample and one worker's groups */
+/* rows of x, from channel c0, of one sample and one worker's groups; vector: of shift, the same */
 typedef struct block {
-  size_t from, hw, stride;
+  size_t from, hw, stride, vector;
   int channels, per;
 } block;
 
-/* per channel: y = xhat weight + bias with xhat = (x - b) a */
+/* per channel: y = xhat weight + bias with xhat = (x - b) a, where b = mean - shift */
 typedef struct channels {
   _Alignas(64) float a[MAX_CHANNELS], b[MAX_CHANNELS];
-  _Alignas(64) float weight[MAX_CHANNELS], bias[MAX_CHANNELS];
+  _Alignas(64) float weight[MAX_CHANNELS], bias[MAX_CHANNELS], shift[MAX_CHANNELS];
   _Alignas(64) double sum[MAX_CHANNELS], sum2[MAX_CHANNELS];
 } channels;
 
@@ -170,21 +170,31 @@ static void set_channels(channels *ch, const block *k, int group, float a, float
 {
   for (int c = group * k->per; c < (group + 1) * k->per; c++) {
     ch->a[c] = a;
-    ch->b[c] = b;
+    ch->b[c] = b - ch->shift[c];
   }
 }
 
+static void set_parameters(ti_dtype dtype, channels *ch, const float *weight, const float *bias,
+                           const void *shift, const block *k)
+{
+  memcpy(ch->weight, weight, k->channels * sizeof(float));
+  memcpy(ch->bias, bias, k->channels * sizeof(float));
+  for (int c = 0; shift && c < k->channels; c++)
+    ch->shift[c] = ti_load(dtype, shift, k->vector + c);
+}
+
 static TI_SIMD void fwd_block(ti_dtype dtype, void *y, float *mean, float *rstd, const void *x,
-                              const float *weight, const float *bias, const block *k,
-                              const ti_groupnorm_shape *s)
+                              const void *shift, const float *weight, const float *bias,
+                              const block *k, const ti_groupnorm_shape *s)
 {
   const int groups = k->channels / k->per;
   const double count = (double)k->hw * k->per;
   channels ch = { .a = { 0 } };
 
-  memcpy(ch.weight, weight, k->channels * sizeof(float));
-  memcpy(ch.bias, bias, k->channels * sizeof(float));
+  set_parameters(dtype, &ch, weight, bias, shift, k);
   TI_DISPATCH(dtype, moments_worker, &ch, x, k, 0);
+  for (int c = 0; c < k->channels; c++)
+    ch.sum[c] += (double)k->hw * ch.shift[c];
   for (int g = 0; g < groups; g++) {
     mean[g] = (float)(group_sum(ch.sum, k, g) / count);
     set_channels(&ch, k, g, 0.0f, mean[g]);
@@ -203,16 +213,16 @@ static TI_SIMD void fwd_block(ti_dtype dtype, void *y, float *mean, float *rstd,
 }
 
 static TI_SIMD void bwd_block(ti_dtype dtype, void *dx, const void *dy, const void *x,
-                              const float *mean, const float *rstd, const float *weight,
-                              const float *bias, const void *other, const block *k, int silu)
+                              const void *shift, const float *mean, const float *rstd,
+                              const float *weight, const float *bias, const void *other,
+                              const block *k, int silu)
 {
   const int groups = k->channels / k->per;
   const double count = (double)k->hw * k->per;
   _Alignas(64) float g_avg[MAX_CHANNELS] = { 0 }, gx_avg[MAX_CHANNELS] = { 0 };
   channels ch = { .a = { 0 } };
 
-  memcpy(ch.weight, weight, k->channels * sizeof(float));
-  memcpy(ch.bias, bias, k->channels * sizeof(float));
+  set_parameters(dtype, &ch, weight, bias, shift, k);
   for (int g = 0; g < groups; g++)
     set_channels(&ch, k, g, rstd[g], mean[g]);
   if (silu)
@@ -250,46 +260,47 @@ static block block_of(const ti_groupnorm_shape *s, int at_once, int blocks, int 
   return (block){ .from = (size_t)(i / blocks) * s->hw * s->c + (size_t)g * per,
                   .hw = s->hw,
                   .stride = s->c,
+                  .vector = (size_t)(i / blocks) * s->c + (size_t)g * per,
                   .channels = count * per,
                   .per = per };
 }
 
 textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
-                                    const void *x, const float *weight, const float *bias,
-                                    const ti_groupnorm_shape *s)
+                                    const void *x, const void *shift, const float *weight,
+                                    const float *bias, const ti_groupnorm_shape *s)
 {
   const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
 
   if (s->c / s->groups > MAX_CHANNELS)
-    return ti_cpu_groupnorm_fwd(e, dtype, y, mean, rstd, x, weight, bias, s);
+    return ti_cpu_groupnorm_fwd(e, dtype, y, mean, rstd, x, shift, weight, bias, s);
 #pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
   for (int i = 0; i < s->n * blocks; i++) {
     int first;
     const block k = block_of(s, at_once, blocks, i, &first);
     const size_t c0 = (size_t)(first % s->groups) * k.per;
 
-    fwd_block(dtype, y, mean + first, rstd + first, x, weight + c0, bias + c0, &k, s);
+    fwd_block(dtype, y, mean + first, rstd + first, x, shift, weight + c0, bias + c0, &k, s);
   }
   return TEXTINV_OK;
 }
 
 textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                    const void *x, const float *mean, const float *rstd,
-                                    const float *weight, const float *bias,
+                                    const void *x, const void *shift, const float *mean,
+                                    const float *rstd, const float *weight, const float *bias,
                                     const void *other, const ti_groupnorm_shape *s)
 {
   const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
 
   if (s->c / s->groups > MAX_CHANNELS)
-    return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias, other, s);
+    return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, shift, mean, rstd, weight, bias, other, s);
 #pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
   for (int i = 0; i < s->n * blocks; i++) {
     int first;
     const block k = block_of(s, at_once, blocks, i, &first);
     const size_t c0 = (size_t)(first % s->groups) * k.per;
 
-    bwd_block(dtype, dx, dy, x, mean + first, rstd + first, weight + c0, bias + c0, other, &k,
-              s->silu);
+    bwd_block(dtype, dx, dy, x, shift, mean + first, rstd + first, weight + c0, bias + c0, other,
+              &k, s->silu);
   }
   return TEXTINV_OK;
 }

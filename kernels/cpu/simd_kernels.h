@@ -9,11 +9,11 @@
 #ifdef TI_HAVE_SIMD
 
 textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
-                                    const void *x, const float *weight, const float *bias,
-                                    const ti_groupnorm_shape *s);
+                                    const void *x, const void *shift, const float *weight,
+                                    const float *bias, const ti_groupnorm_shape *s);
 textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                    const void *x, const float *mean, const float *rstd,
-                                    const float *weight, const float *bias,
+                                    const void *x, const void *shift, const float *mean,
+                                    const float *rstd, const float *weight, const float *bias,
                                     const void *other, const ti_groupnorm_shape *s);
 textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                     const void *x, const float *weight, const float *bias,

@@ -71,7 +71,7 @@ static __device__ __forceinline__ void moments(float (&mean)[VEC], float (&sq)[V
 template <typename T, int VEC>
 static __global__ void __launch_bounds__(THREADS, 2)
     groupnorm_chunk_kernel(float2 *__restrict__ scratch, const T *__restrict__ x,
-                           ti_groupnorm_shape s, cut a)
+                           const T *__restrict__ shift, ti_groupnorm_shape s, cut a)
 {
   /* [lanes, c] each */
   float *means = (float *)shared_memory(), *squares = means + a.lanes * s.c;
@@ -86,6 +86,14 @@ static __global__ void __launch_bounds__(THREADS, 2)
     float mean[VEC], sq[VEC];
 
     moments(mean, sq, x + column * VEC, (size_t)a.lanes * s.c, full + (lane < more));
+    if (shift) {
+      float v[VEC];
+
+      load_vector(v, shift + blockIdx.y * s.c + column * VEC);
+#pragma unroll
+      for (int i = 0; i < VEC; i++)
+        mean[i] += v[i];
+    }
     keep_floats(means + at, mean);
     keep_floats(squares + at, sq);
   }
@@ -135,8 +143,9 @@ static __device__ __forceinline__ int pixels_of(int i, const ti_groupnorm_shape 
 template <typename T, int VEC>
 static __global__ void __launch_bounds__(THREADS, 2)
     groupnorm_fwd_kernel(T *y, float *__restrict__ mean, float *__restrict__ rstd, const T *x,
-                         const float *__restrict__ weight, const float *__restrict__ bias,
-                         const float2 *__restrict__ scratch, ti_groupnorm_shape s, cut a)
+                         const T *__restrict__ shift, const float *__restrict__ weight,
+                         const float *__restrict__ bias, const float2 *__restrict__ scratch,
+                         ti_groupnorm_shape s, cut a)
 {
   float *means = (float *)shared_memory(), *rstds = means + s.groups; /* [groups] each */
   const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
@@ -192,6 +201,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     load_floats(w, weight + column * VEC);
     load_floats(b, bias + column * VEC);
     spread(m, means, column * VEC, per);
+    take_shift(m, shift ? shift + n * s.c + column * VEC : NULL);
     spread(slope, rstds, column * VEC, per);
 #pragma unroll
     for (int i = 0; i < VEC; i++)
@@ -221,9 +231,10 @@ static __global__ void __launch_bounds__(THREADS, 2)
 template <typename T, int VEC>
 static __global__ void __launch_bounds__(THREADS, 2)
     groupnorm_bwd_chunk_kernel(float2 *__restrict__ scratch, const T *__restrict__ dy,
-                               const T *__restrict__ x, const float *__restrict__ mean,
-                               const float *__restrict__ rstd, const float *__restrict__ weight,
-                               const float *__restrict__ bias, ti_groupnorm_shape s, cut a)
+                               const T *__restrict__ x, const T *__restrict__ shift,
+                               const float *__restrict__ mean, const float *__restrict__ rstd,
+                               const float *__restrict__ weight, const float *__restrict__ bias,
+                               ti_groupnorm_shape s, cut a)
 {
   /* [lanes, c] each */
   float *g_part = (float *)shared_memory(), *gx_part = g_part + a.lanes * s.c;
@@ -241,6 +252,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     load_floats(w, weight + column * VEC);
     load_floats(b, bias + column * VEC);
     spread(m, mean + n * s.groups, column * VEC, per);
+    take_shift(m, shift ? shift + n * s.c + column * VEC : NULL);
     spread(r, rstd + n * s.groups, column * VEC, per);
     for (; k + BWD_LOADS <= count; k += BWD_LOADS, at += BWD_LOADS * stride) {
       float f[BWD_LOADS][VEC], d[BWD_LOADS][VEC];
@@ -302,10 +314,11 @@ static __global__ void __launch_bounds__(THREADS, 2)
 
 template <typename T, int VEC>
 static __global__ void __launch_bounds__(THREADS, 2)
-    groupnorm_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x, const float *__restrict__ mean,
-                         const float *__restrict__ rstd, const float *__restrict__ weight,
-                         const float *__restrict__ bias, const T *other,
-                         const float2 *__restrict__ scratch, ti_groupnorm_shape s, cut a)
+    groupnorm_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x, const T *__restrict__ shift,
+                         const float *__restrict__ mean, const float *__restrict__ rstd,
+                         const float *__restrict__ weight, const float *__restrict__ bias,
+                         const T *other, const float2 *__restrict__ scratch, ti_groupnorm_shape s,
+                         cut a)
 {
   float *g_avgs = (float *)shared_memory(), *gx_avgs = g_avgs + s.groups; /* [groups] each */
   const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
@@ -346,6 +359,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     load_floats(w, weight + column * VEC);
     load_floats(b, bias + column * VEC);
     spread(m, mean + n * s.groups, column * VEC, per);
+    take_shift(m, shift ? shift + n * s.c + column * VEC : NULL);
     spread(r, rstd + n * s.groups, column * VEC, per);
     spread(g_avg, g_avgs, column * VEC, per);
     spread(gx_avg, gx_avgs, column * VEC, per);
@@ -427,7 +441,7 @@ static textinv_status check_scratch(ti_exec *e, const ti_groupnorm_shape *s)
 }
 
 template <typename T, int VEC>
-static textinv_status fwd(ti_exec *e, T *y, float *mean, float *rstd, const T *x,
+static textinv_status fwd(ti_exec *e, T *y, float *mean, float *rstd, const T *x, const T *shift,
                           const float *weight, const float *bias, const ti_groupnorm_shape *s)
 {
   float2 *scratch = (float2 *)e->scratch;
@@ -436,17 +450,17 @@ static textinv_status fwd(ti_exec *e, T *y, float *mean, float *rstd, const T *x
   textinv_status status;
 
   status = launch(e, "groupnorm_chunk", groupnorm_chunk_kernel<T, VEC>, grid, a.threads(),
-                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, x, *s, a);
+                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, x, shift, *s, a);
   return status < 0 ? status
                     : launch(e, "groupnorm_fwd", groupnorm_fwd_kernel<T, VEC>, grid, a.threads(),
-                             2 * s->groups * sizeof(float), y, mean, rstd, x, weight, bias,
+                             2 * s->groups * sizeof(float), y, mean, rstd, x, shift, weight, bias,
                              (const float2 *)scratch, *s, a);
 }
 
 template <typename T, int VEC>
-static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const float *mean,
-                          const float *rstd, const float *weight, const float *bias, const T *other,
-                          const ti_groupnorm_shape *s)
+static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const T *shift,
+                          const float *mean, const float *rstd, const float *weight,
+                          const float *bias, const T *other, const ti_groupnorm_shape *s)
 {
   float2 *scratch = (float2 *)e->scratch;
   const cut a = chunks_of(s, VEC);
@@ -454,12 +468,12 @@ static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const floa
   textinv_status status;
 
   status = launch(e, "groupnorm_bwd_chunk", groupnorm_bwd_chunk_kernel<T, VEC>, grid, a.threads(),
-                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, dy, x, mean, rstd, weight, bias,
-                  *s, a);
+                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, dy, x, shift, mean, rstd, weight,
+                  bias, *s, a);
   return status < 0 ? status
                     : launch(e, "groupnorm_bwd", groupnorm_bwd_kernel<T, VEC>, grid, a.threads(),
-                             2 * s->groups * sizeof(float), dx, dy, x, mean, rstd, weight, bias, other,
-                             (const float2 *)scratch, *s, a);
+                             2 * s->groups * sizeof(float), dx, dy, x, shift, mean, rstd, weight,
+                             bias, other, (const float2 *)scratch, *s, a);
 }
 
 extern "C" size_t ti_cuda_groupnorm_scratch(const ti_groupnorm_shape *s)
@@ -468,26 +482,8 @@ extern "C" size_t ti_cuda_groupnorm_scratch(const ti_groupnorm_shape *s)
 }
 
 extern "C" textinv_status ti_cuda_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean,
-                                                float *rstd, const void *x, const float *weight,
-                                                const float *bias, const ti_groupnorm_shape *s)
-{
-  const textinv_status status = check_scratch(e, s);
-
-  if (status < 0)
-    return status;
-  TI_WITH_DTYPE(dtype,
-                const int wide = is_vector<T>(s, x, y, y);
-                if (wide && ti_cuda_groupnorm_is_whole(dtype, s))
-                  return ti_cuda_groupnorm_whole_fwd(e, dtype, y, mean, rstd, x, weight, bias, s);
-                return wide ? fwd<T, lanes<T>::count>(e, (T *)y, mean, rstd, (const T *)x, weight,
-                                                      bias, s)
-                            : fwd<T, 1>(e, (T *)y, mean, rstd, (const T *)x, weight, bias, s));
-}
-
-extern "C" textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx,
-                                                const void *dy, const void *x, const float *mean,
-                                                const float *rstd, const float *weight,
-                                                const float *bias, const void *other,
+                                                float *rstd, const void *x, const void *shift,
+                                                const float *weight, const float *bias,
                                                 const ti_groupnorm_shape *s)
 {
   const textinv_status status = check_scratch(e, s);
@@ -495,12 +491,35 @@ extern "C" textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void
   if (status < 0)
     return status;
   TI_WITH_DTYPE(dtype,
-                const int wide = is_vector<T>(s, x, dy, dx) && ti_aligned(other, 16);
+                const int wide = is_vector<T>(s, x, y, shift);
                 if (wide && ti_cuda_groupnorm_is_whole(dtype, s))
-                  return ti_cuda_groupnorm_whole_bwd(e, dtype, dx, dy, x, mean, rstd, weight, bias,
-                                                     other, s);
-                return wide ? bwd<T, lanes<T>::count>(e, (T *)dx, (const T *)dy, (const T *)x, mean,
-                                                      rstd, weight, bias, (const T *)other, s)
-                            : bwd<T, 1>(e, (T *)dx, (const T *)dy, (const T *)x, mean, rstd, weight,
-                                        bias, (const T *)other, s));
+                  return ti_cuda_groupnorm_whole_fwd(e, dtype, y, mean, rstd, x, shift, weight,
+                                                     bias, s);
+                return wide ? fwd<T, lanes<T>::count>(e, (T *)y, mean, rstd, (const T *)x,
+                                                      (const T *)shift, weight, bias, s)
+                            : fwd<T, 1>(e, (T *)y, mean, rstd, (const T *)x, (const T *)shift, weight,
+                                        bias, s));
+}
+
+extern "C" textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx,
+                                                const void *dy, const void *x, const void *shift,
+                                                const float *mean, const float *rstd,
+                                                const float *weight, const float *bias,
+                                                const void *other, const ti_groupnorm_shape *s)
+{
+  const textinv_status status = check_scratch(e, s);
+
+  if (status < 0)
+    return status;
+  TI_WITH_DTYPE(dtype,
+                const int wide = is_vector<T>(s, x, dy, dx) && ti_aligned(shift, 16) &&
+                                 ti_aligned(other, 16);
+                if (wide && ti_cuda_groupnorm_is_whole(dtype, s))
+                  return ti_cuda_groupnorm_whole_bwd(e, dtype, dx, dy, x, shift, mean, rstd,
+                                                     weight, bias, other, s);
+                return wide ? bwd<T, lanes<T>::count>(e, (T *)dx, (const T *)dy, (const T *)x,
+                                                      (const T *)shift, mean, rstd, weight, bias,
+                                                      (const T *)other, s)
+                            : bwd<T, 1>(e, (T *)dx, (const T *)dy, (const T *)x, (const T *)shift,
+                                        mean, rstd, weight, bias, (const T *)other, s));
 }

@@ -65,6 +65,20 @@ static __device__ __forceinline__ void spread(float (&f)[VEC], const float *of_g
   }
 }
 
+/* from the means of x + shift, of VEC channels, those of x; shift: of these channels, or NULL */
+template <typename T, int VEC>
+static __device__ __forceinline__ void take_shift(float (&mean)[VEC], const T *shift)
+{
+  float v[VEC];
+
+  if (!shift)
+    return;
+  load_vector(v, shift);
+#pragma unroll
+  for (int i = 0; i < VEC; i++)
+    mean[i] -= v[i];
+}
+
 template <typename T, int VEC>
 static __device__ __forceinline__ void normalise(float (&f)[VEC], const float (&centre)[VEC],
                                                  const float (&slope)[VEC], const float (&bias)[VEC],
@@ -118,11 +132,13 @@ static __device__ __forceinline__ void fold(float (&d)[VEC], const float (&f)[VE
 /* groupnorm_whole.cu, for 16-byte vectors: false: a block cannot hold all pixels of a group */
 bool ti_cuda_groupnorm_is_whole(ti_dtype dtype, const ti_groupnorm_shape *s);
 textinv_status ti_cuda_groupnorm_whole_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean,
-                                           float *rstd, const void *x, const float *weight,
-                                           const float *bias, const ti_groupnorm_shape *s);
-textinv_status ti_cuda_groupnorm_whole_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                           const void *x, const float *mean, const float *rstd,
+                                           float *rstd, const void *x, const void *shift,
                                            const float *weight, const float *bias,
-                                           const void *other, const ti_groupnorm_shape *s);
+                                           const ti_groupnorm_shape *s);
+textinv_status ti_cuda_groupnorm_whole_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
+                                           const void *x, const void *shift, const float *mean,
+                                           const float *rstd, const float *weight,
+                                           const float *bias, const void *other,
+                                           const ti_groupnorm_shape *s);
 
 #endif /* TI_CUDA_GROUPNORM_CUH */

@@ -41,8 +41,8 @@ static __device__ __forceinline__ void group_sums(float *out, float (*part)[WHOL
 template <typename T, int VEC>
 static __global__ void __launch_bounds__(WHOLE_THREADS)
     groupnorm_whole_fwd_kernel(T *y, float *__restrict__ mean, float *__restrict__ rstd, const T *x,
-                               const float *__restrict__ weight, const float *__restrict__ bias,
-                               ti_groupnorm_shape s, cut a)
+                               const T *__restrict__ shift, const float *__restrict__ weight,
+                               const float *__restrict__ bias, ti_groupnorm_shape s, cut a)
 {
   __shared__ float part[VEC][WHOLE_THREADS / 32], sums[VEC], squares[VEC];
   const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
@@ -50,7 +50,7 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
   const int end = lane < a.lanes ? s.hw : 0;
   const float count = (float)per * s.hw;
   T *held = (T *)shared_memory() + threadIdx.x * VEC; /* [hw, step, VEC] */
-  float m[VEC], slope[VEC], w[VEC], b[VEC], sum[VEC] = {}, sq[VEC] = {};
+  float m[VEC], slope[VEC], w[VEC], b[VEC], sum[VEC] = {}, sq[VEC] = {}, v[VEC] = {};
 
   x += (size_t)blockIdx.y * s.hw * s.c + from + first;
   y += (size_t)blockIdx.y * s.hw * s.c + from + first;
@@ -59,6 +59,8 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
   copy_commit();
   load_floats(w, weight + from + first);
   load_floats(b, bias + from + first);
+  if (shift)
+    load_vector(v, shift + blockIdx.y * s.c + from + first);
   copy_wait<0>();
   /* every thread reads its own alone, so no barrier */
   for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
@@ -67,13 +69,13 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
     load_vector(f, held + i * VEC);
 #pragma unroll
     for (int j = 0; j < VEC; j++)
-      sum[j] += f[j];
+      sum[j] += f[j] + v[j];
   }
   group_sums(sums, part, sum, first, per, a.groups);
   spread(m, sums, first, per);
 #pragma unroll
   for (int j = 0; j < VEC; j++)
-    m[j] /= count;
+    m[j] = m[j] / count - v[j];
   for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
     float f[VEC];
 
@@ -105,9 +107,10 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
 template <typename T, int VEC>
 static __global__ void __launch_bounds__(WHOLE_THREADS)
     groupnorm_whole_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
-                               const float *__restrict__ mean, const float *__restrict__ rstd,
-                               const float *__restrict__ weight, const float *__restrict__ bias,
-                               const T *other, ti_groupnorm_shape s, cut a)
+                               const T *__restrict__ shift, const float *__restrict__ mean,
+                               const float *__restrict__ rstd, const float *__restrict__ weight,
+                               const float *__restrict__ bias, const T *other, ti_groupnorm_shape s,
+                               cut a)
 {
   __shared__ float part[VEC][WHOLE_THREADS / 32], g_sums[VEC], gx_sums[VEC];
   const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
@@ -130,6 +133,7 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
   load_floats(w, weight + from + first);
   load_floats(b, bias + from + first);
   spread(m, mean + at, first, per);
+  take_shift(m, shift ? shift + blockIdx.y * s.c + from + first : NULL);
   spread(r, rstd + at, first, per);
   copy_wait<0>();
   for (int p = lane, i = 0; p < end; p += a.lanes, i += hop) {
@@ -206,8 +210,9 @@ bool ti_cuda_groupnorm_is_whole(ti_dtype dtype, const ti_groupnorm_shape *s)
 }
 
 textinv_status ti_cuda_groupnorm_whole_fwd(ti_exec *e, ti_dtype dtype, void *y, float *mean,
-                                           float *rstd, const void *x, const float *weight,
-                                           const float *bias, const ti_groupnorm_shape *s)
+                                           float *rstd, const void *x, const void *shift,
+                                           const float *weight, const float *bias,
+                                           const ti_groupnorm_shape *s)
 {
   cut a;
 
@@ -215,13 +220,15 @@ textinv_status ti_cuda_groupnorm_whole_fwd(ti_exec *e, ti_dtype dtype, void *y, 
   TI_WITH_DTYPE(dtype, return launch(e, "groupnorm_whole_fwd",
                                      groupnorm_whole_fwd_kernel<T, lanes<T>::count>,
                                      whole_grid(s, a), a.threads(), (size_t)s->hw * a.columns * 16,
-                                     (T *)y, mean, rstd, (const T *)x, weight, bias, *s, a));
+                                     (T *)y, mean, rstd, (const T *)x, (const T *)shift, weight,
+                                     bias, *s, a));
 }
 
 textinv_status ti_cuda_groupnorm_whole_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
-                                           const void *x, const float *mean, const float *rstd,
-                                           const float *weight, const float *bias,
-                                           const void *other, const ti_groupnorm_shape *s)
+                                           const void *x, const void *shift, const float *mean,
+                                           const float *rstd, const float *weight,
+                                           const float *bias, const void *other,
+                                           const ti_groupnorm_shape *s)
 {
   cut a;
 
@@ -230,6 +237,6 @@ textinv_status ti_cuda_groupnorm_whole_bwd(ti_exec *e, ti_dtype dtype, void *dx,
                                      groupnorm_whole_bwd_kernel<T, lanes<T>::count>,
                                      whole_grid(s, a), a.threads(),
                                      2 * (size_t)s->hw * a.columns * 16, (T *)dx, (const T *)dy,
-                                     (const T *)x, mean, rstd, weight, bias, (const T *)other, *s,
-                                     a));
+                                     (const T *)x, (const T *)shift, mean, rstd, weight, bias,
+                                     (const T *)other, *s, a));
 }

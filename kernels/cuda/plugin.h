@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 4u
+#define TI_CUDA_PLUGIN_VERSION 5u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 

@@ -38,11 +38,12 @@ static ti_val resnet(builder *b, const char *prefix, ti_val x)
   ti_val h, time, shortcut = x;
 
   ti_block_begin(net->t);
-  h = ti_net_groupnorm(net, join(b, prefix, "norm1"), x, b->c->groups, b->c->eps, 1);
+  h = ti_net_groupnorm(net, join(b, prefix, "norm1"), x, TI_NONE, b->c->groups, b->c->eps, 1);
   h = ti_net_conv(net, join(b, prefix, "conv1"), h, TI_NONE);
   time = ti_net_linear(net, join(b, prefix, "time_emb_proj"), b->time, 1, TI_NONE);
-  h = ti_add_channels(net->t, as_many(b, h, time), as_many(b, time, h));
-  h = ti_net_groupnorm(net, join(b, prefix, "norm2"), h, b->c->groups, b->c->eps, 1);
+  h = as_many(b, h, time);
+  h = ti_net_groupnorm(net, join(b, prefix, "norm2"), h, as_many(b, time, h), b->c->groups,
+                       b->c->eps, 1);
   if (ti_net_optional(net, join(b, prefix, "conv_shortcut"), "weight"))
     shortcut = ti_net_conv(net, b->name, x, TI_NONE);
   h = ti_net_conv(net, join(b, prefix, "conv2"), h, as_many(b, shortcut, h));
@@ -88,7 +89,8 @@ static ti_val transformer(builder *b, const char *prefix, ti_val x, int layers, 
 {
   const ti_net *net = &b->net;
   char part[TI_NAME_SIZE];
-  ti_val h = ti_net_groupnorm(net, join(b, prefix, "norm"), x, b->c->groups, TRANSFORMER_EPS, 0);
+  ti_val h = ti_net_groupnorm(net, join(b, prefix, "norm"), x, TI_NONE, b->c->groups,
+                              TRANSFORMER_EPS, 0);
 
   h = ti_net_linear(net, join(b, prefix, "proj_in"), h, 1, TI_NONE);
   for (int i = 0; i < layers; i++) {
@@ -191,7 +193,7 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
       x = upsample(&b, part, x, skips[num_skips - 1]);
     }
   }
-  x = ti_net_groupnorm(net, "conv_norm_out", x, c->groups, c->eps, 1);
+  x = ti_net_groupnorm(net, "conv_norm_out", x, TI_NONE, c->groups, c->eps, 1);
   x = ti_net_conv(net, "conv_out", x, TI_NONE);
   return ti_net_expect(net, "conv_out", x, c->out_channels);
 }

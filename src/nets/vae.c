@@ -88,11 +88,11 @@ static ti_val resnet(const ti_net *net, const ti_vae_config *c, const char *pref
   ti_val h, shortcut = x;
 
   ti_format(name, sizeof(name), "%s.norm1", prefix);
-  h = ti_net_groupnorm(net, name, x, c->groups, EPS, 1);
+  h = ti_net_groupnorm(net, name, x, TI_NONE, c->groups, EPS, 1);
   ti_format(name, sizeof(name), "%s.conv1", prefix);
   h = ti_net_conv(net, name, h, TI_NONE);
   ti_format(name, sizeof(name), "%s.norm2", prefix);
-  h = ti_net_groupnorm(net, name, h, c->groups, EPS, 1);
+  h = ti_net_groupnorm(net, name, h, TI_NONE, c->groups, EPS, 1);
   ti_format(name, sizeof(name), "%s.conv_shortcut", prefix);
   if (ti_net_optional(net, name, "weight"))
     shortcut = ti_net_conv(net, name, x, TI_NONE);
@@ -118,7 +118,7 @@ static ti_val attention(const ti_net *net, const ti_vae_config *c, const char *p
   ti_val h, q, k, v;
 
   ti_format(name, sizeof(name), "%s.group_norm", prefix);
-  h = ti_net_groupnorm(net, name, x, c->groups, EPS, 0);
+  h = ti_net_groupnorm(net, name, x, TI_NONE, c->groups, EPS, 0);
   q = project(net, prefix, "to_q", "query", h, TI_NONE);
   k = project(net, prefix, "to_k", "key", h, TI_NONE);
   v = project(net, prefix, "to_v", "value", h, TI_NONE);
@@ -156,7 +156,7 @@ ti_val ti_vae_encoder(const ti_net *net, const ti_vae_config *c, ti_val x)
     }
   }
   x = middle(net, c, "encoder", x);
-  x = ti_net_groupnorm(net, "encoder.conv_norm_out", x, c->groups, EPS, 1);
+  x = ti_net_groupnorm(net, "encoder.conv_norm_out", x, TI_NONE, c->groups, EPS, 1);
   x = ti_net_conv(net, "encoder.conv_out", x, TI_NONE);
   if (c->quant_conv)
     x = ti_net_conv(net, "quant_conv", x, TI_NONE);
@@ -180,7 +180,7 @@ ti_val ti_vae_decoder(const ti_net *net, const ti_vae_config *c, ti_val z)
       x = ti_net_conv_padded(net, name, x, 1, (int[]){ 1, 1, 1, 1 }, 2);
     }
   }
-  x = ti_net_groupnorm(net, "decoder.conv_norm_out", x, c->groups, EPS, 1);
+  x = ti_net_groupnorm(net, "decoder.conv_norm_out", x, TI_NONE, c->groups, EPS, 1);
   x = ti_net_conv(net, "decoder.conv_out", x, TI_NONE);
   return ti_net_expect(net, "decoder.conv_out", x, c->out_channels);
 }

@@ -166,12 +166,12 @@ ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int s
   return ti_conv2d(net->t, x, w, b, stride, pads, up, TI_NONE);
 }
 
-ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, int groups, double eps,
-                        int silu)
+ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, ti_val shift, int groups,
+                        double eps, int silu)
 {
   ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");
 
-  return ti_groupnorm(net->t, x, w, b, groups, eps, silu);
+  return ti_groupnorm(net->t, x, shift, w, b, groups, eps, silu);
 }
 
 ti_val ti_net_layernorm(const ti_net *net, const char *prefix, ti_val x, double eps)

@@ -44,8 +44,9 @@ ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bi
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual);
 ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int stride,
                           const int pads[4], int up);
-ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, int groups, double eps,
-                        int silu);
+/* of x + shift; shift may be TI_NONE */
+ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, ti_val shift, int groups,
+                        double eps, int silu);
 ti_val ti_net_layernorm(const ti_net *net, const char *prefix, ti_val x, double eps);
 
 /* x itself; fails the tape when prefix made it with other channels than the config says */

@@ -3,7 +3,8 @@
  *
  * A gradient belongs to the value whose storage counts (the base). Where a value fans out, the
  * partial gradients are summed in the order in which they arise: by the product or norm that makes
- * the next one, else by an add record. The gradient of a residual is dy itself, so no record computes it.
+ * the next one, else by an add record. The gradient of a residual is dy itself, so no record computes
+ * it.
  */
 #include <string.h>
 
@@ -117,6 +118,30 @@ static void unary(walk *b, const ti_record *f, ti_op op, ti_val x, const ti_val 
   contribute(b, x, dx);
 }
 
+/* the gradient of the shift is that of x, summed over pixels, so it is made before others join */
+static void groupnorm(walk *b, const ti_record *f, ti_val dy)
+{
+  const ti_val x = f->in[0], shift = f->in[1];
+  const ti_val in[] = { dy, TI_NONE, saved(b, x), saved(b, f->out[1]), saved(b, f->out[2]),
+                        saved(b, shift) };
+  const ti_groupnorm_shape s = f->s.groupnorm;
+  ti_record of_sum = *f, *r;
+  ti_val dx;
+
+  if (!wanted(b, shift)) {
+    unary(b, f, TI_OP_GROUPNORM_BWD, x, in, 6);
+    return;
+  }
+  dx = like(b, x);
+  if (!(r = append(b, f, TI_OP_GROUPNORM_BWD)))
+    return;
+  memcpy(r->in, in, sizeof(in));
+  r->out[0] = dx;
+  of_sum.s.add_channels = (ti_add_channels_shape){ s.n, s.hw, s.c };
+  unary(b, &of_sum, TI_OP_ADD_CHANNELS_BWD, shift, &dx, 1);
+  contribute(b, x, dx);
+}
+
 static void attention(walk *b, const ti_record *f, ti_val dy)
 {
   const int want_q = wanted(b, f->in[0]), want_kv = wanted(b, f->in[1]) || wanted(b, f->in[2]);
@@ -177,9 +202,9 @@ static void backward(walk *b, const ti_record *f)
     unary(b, f, TI_OP_LINEAR_BWD, x, (ti_val[]){ dy }, 1);
     contribute(b, f->in[1], dy);
     break;
-  case TI_OP_GROUPNORM:
+  case TI_OP_GROUPNORM: groupnorm(b, f, dy); break;
   case TI_OP_LAYERNORM:
-    unary(b, f, f->op == TI_OP_GROUPNORM ? TI_OP_GROUPNORM_BWD : TI_OP_LAYERNORM_BWD, x,
+    unary(b, f, TI_OP_LAYERNORM_BWD, x,
           (ti_val[]){ dy, TI_NONE, saved(b, x), saved(b, f->out[1]), saved(b, f->out[2]) }, 5);
     break;
   case TI_OP_ATTENTION: attention(b, f, dy); break;

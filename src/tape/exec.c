@@ -175,11 +175,11 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   case TI_OP_LINEAR_BWD:
     return k->linear_bwd(e, d, out[0], in[0], r->weight_data, in[1], &r->s.linear);
   case TI_OP_GROUPNORM:
-    return k->groupnorm_fwd(e, d, out[0], out[1], out[2], in[0], r->weight_data, r->bias_data,
-                            &r->s.groupnorm);
+    return k->groupnorm_fwd(e, d, out[0], out[1], out[2], in[0], in[1], r->weight_data,
+                            r->bias_data, &r->s.groupnorm);
   case TI_OP_GROUPNORM_BWD:
-    return k->groupnorm_bwd(e, d, out[0], in[0], in[2], in[3], in[4], r->weight_data, r->bias_data,
-                            in[1], &r->s.groupnorm);
+    return k->groupnorm_bwd(e, d, out[0], in[0], in[2], in[5], in[3], in[4], r->weight_data,
+                            r->bias_data, in[1], &r->s.groupnorm);
   case TI_OP_LAYERNORM:
     return k->layernorm_fwd(e, d, out[0], out[1], out[2], in[0], r->weight_data, r->bias_data,
                             &r->s.layernorm);

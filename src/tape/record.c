@@ -298,8 +298,8 @@ ti_val ti_linear(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, ti_val residu
   return y;
 }
 
-ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int groups, double eps,
-                    int silu)
+ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_val shift, ti_weight *w, ti_weight *b, int groups,
+                    double eps, int silu)
 {
   ti_record *r;
   ti_val y, mean, rstd;
@@ -312,12 +312,15 @@ ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int groups
     return TI_NONE;
   if (groups < 1 || v.c % groups)
     return fail_shape(t, "groups that do not divide the channels", w, groups, v.c);
-  y = derive(t, act_type(t), v.n, v.h, v.w, v.c, &x, 1);
+  if (shift != TI_NONE && (rows_of(&t->values[shift]) != v.n || t->values[shift].c != v.c))
+    return fail_shape(t, "channels of a sum", NULL, t->values[shift].c, v.c);
+  y = derive(t, act_type(t), v.n, v.h, v.w, v.c, (ti_val[]){ x, shift }, 2);
   mean = ti_tape_new_value(t, TI_TYPE_F32, v.n, 1, 1, groups);
   rstd = ti_tape_new_value(t, TI_TYPE_F32, v.n, 1, 1, groups);
   if (!(r = ti_tape_append(t, TI_OP_GROUPNORM)))
     return TI_NONE;
   r->in[0] = x;
+  r->in[1] = shift;
   r->out[0] = y;
   r->out[1] = mean;
   r->out[2] = rstd;

@@ -44,8 +44,8 @@ typedef enum {
   TI_OP_CONV2D_BWD,       /* in dy, other dx       out dx */
   TI_OP_LINEAR,           /* in x, residual        out y */
   TI_OP_LINEAR_BWD,       /* in dy, other dx       out dx */
-  TI_OP_GROUPNORM,        /* in x                  out y, mean, rstd */
-  TI_OP_GROUPNORM_BWD,    /* in dy, other dx, x, mean, rstd  out dx */
+  TI_OP_GROUPNORM,        /* in x, shift           out y, mean, rstd */
+  TI_OP_GROUPNORM_BWD,    /* in dy, other dx, x, mean, rstd, shift  out dx */
   TI_OP_LAYERNORM,        /* in x                  out y, mean, rstd */
   TI_OP_LAYERNORM_BWD,    /* in dy, other dx, x, mean, rstd  out dx */
   TI_OP_ATTENTION,        /* in q, k, v            out o, lse */
@@ -132,8 +132,9 @@ ti_val ti_conv2d(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int stride, c
                  int up, ti_val residual);
 ti_val ti_conv2d_same(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, ti_val residual);
 ti_val ti_linear(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, ti_val residual);
-ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int groups, double eps,
-                    int silu);
+/* of x + shift; shift [n, 1, 1, c] or TI_NONE */
+ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_val shift, ti_weight *w, ti_weight *b, int groups,
+                    double eps, int silu);
 ti_val ti_layernorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, double eps);
 ti_val ti_attention(ti_tape *t, ti_val q, ti_val k, ti_val v, int heads, int causal);
 ti_val ti_activate(ti_tape *t, ti_val x, ti_activation kind);

@@ -51,9 +51,9 @@ static void bench_groupnorm(ti_dtype dtype, int n, int hw, int c, int backward, 
         10.0 * (double)count, t, [=](ti_exec *e, void *const *p) {
           float *w = (float *)p[0], *b = (float *)p[1], *mean = (float *)p[2], *rstd = (float *)p[3];
 
-          return backward ? kernels.groupnorm_bwd(e, dtype, p[4], p[6], p[5], mean, rstd, w, b,
+          return backward ? kernels.groupnorm_bwd(e, dtype, p[4], p[6], p[5], NULL, mean, rstd, w, b,
                                                   sum ? p[7] : NULL, &s)
-                          : kernels.groupnorm_fwd(e, dtype, p[4], mean, rstd, p[5], w, b, &s);
+                          : kernels.groupnorm_fwd(e, dtype, p[4], mean, rstd, p[5], NULL, w, b, &s);
         }, kernels.groupnorm_scratch(&s));
 }
 

@@ -297,20 +297,20 @@ static void bench_attention(ti_dtype dtype)
 
 static textinv_status groupnorm_fwd(const bench *b)
 {
-  return k.groupnorm_fwd(&e, b->dtype, b->x[0], b->x[3], b->x[4], b->x[1], b->x[5], b->x[6],
-                         b->shape);
+  return k.groupnorm_fwd(&e, b->dtype, b->x[0], b->x[3], b->x[4], b->x[1], NULL, b->x[5],
+                         b->x[6], b->shape);
 }
 
 static textinv_status groupnorm_bwd(const bench *b)
 {
-  return k.groupnorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5],
-                         b->x[6], NULL, b->shape);
+  return k.groupnorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], NULL, b->x[3], b->x[4],
+                         b->x[5], b->x[6], NULL, b->shape);
 }
 
 static textinv_status groupnorm_sum(const bench *b)
 {
-  return k.groupnorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5],
-                         b->x[6], b->x[7], b->shape);
+  return k.groupnorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], NULL, b->x[3], b->x[4],
+                         b->x[5], b->x[6], b->x[7], b->shape);
 }
 
 static textinv_status layernorm_fwd(const bench *b)

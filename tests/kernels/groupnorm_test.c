@@ -10,19 +10,20 @@ static const ti_groupnorm_shape shapes[] = {
 };
 
 /* OTHER: a gradient that is added */
-enum { X, WEIGHT, BIAS, DY, MEAN, RSTD, OTHER };
+enum { X, WEIGHT, BIAS, DY, MEAN, RSTD, OTHER, SHIFT };
 
 static textinv_status run_fwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                               void **out, void **in)
 {
-  return k->groupnorm_fwd(e, dtype, out[0], out[1], out[2], in[X], in[WEIGHT], in[BIAS], o->shape);
+  return k->groupnorm_fwd(e, dtype, out[0], out[1], out[2], in[X], in[SHIFT], in[WEIGHT], in[BIAS],
+                          o->shape);
 }
 
 static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                               void **out, void **in)
 {
-  return k->groupnorm_bwd(e, dtype, out[0], in[DY], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                          in[BIAS], in[OTHER], o->shape);
+  return k->groupnorm_bwd(e, dtype, out[0], in[DY], in[X], in[SHIFT], in[MEAN], in[RSTD],
+                          in[WEIGHT], in[BIAS], in[OTHER], o->shape);
 }
 
 /* y over x, dx over dy, dx over the other gradient */
@@ -33,26 +34,26 @@ static textinv_status run_in_place(const op *o, const ti_kernels *k, ti_exec *e,
   textinv_status status;
 
   memcpy(out[0], in[X], bytes);
-  status = k->groupnorm_fwd(e, dtype, out[0], in[MEAN], in[RSTD], out[0], in[WEIGHT], in[BIAS],
-                            o->shape);
+  status = k->groupnorm_fwd(e, dtype, out[0], in[MEAN], in[RSTD], out[0], in[SHIFT], in[WEIGHT],
+                            in[BIAS], o->shape);
   if (status < 0)
     return status;
   memcpy(out[1], in[DY], bytes);
-  status = k->groupnorm_bwd(e, dtype, out[1], out[1], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                            in[BIAS], in[OTHER], o->shape);
+  status = k->groupnorm_bwd(e, dtype, out[1], out[1], in[X], in[SHIFT], in[MEAN], in[RSTD],
+                            in[WEIGHT], in[BIAS], in[OTHER], o->shape);
   if (status < 0 || !in[OTHER])
     return status;
   memcpy(out[2], in[OTHER], bytes);
-  return k->groupnorm_bwd(e, dtype, out[2], in[DY], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                          in[BIAS], out[2], o->shape);
+  return k->groupnorm_bwd(e, dtype, out[2], in[DY], in[X], in[SHIFT], in[MEAN], in[RSTD],
+                          in[WEIGHT], in[BIAS], out[2], o->shape);
 }
 
 static textinv_status derive(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                              void **out, void **in)
 {
   void *y = test_buffer_new(dtype, o->in[X].count);
-  const textinv_status status = k->groupnorm_fwd(e, dtype, y, in[MEAN], in[RSTD], in[X], in[WEIGHT],
-                                                 in[BIAS], o->shape);
+  const textinv_status status = k->groupnorm_fwd(e, dtype, y, in[MEAN], in[RSTD], in[X], in[SHIFT],
+                                                 in[WEIGHT], in[BIAS], o->shape);
 
   (void)out;
   test_buffer_free(y);
@@ -68,12 +69,15 @@ static void test_all(void **state)
     const tensor x = { STORED, count, 1.5f, 0.7f }, y = { STORED, count, 1, 0 };
     const tensor weight = { FLOAT, s->c, 0.5f, 1 }, bias = { FLOAT, s->c, 0.5f, 0 };
     const tensor stats = { FLOAT, groups, 0, 0 };
+    /* two values may lie so close that the rounding of mean - shift shows */
+    const int shifted = i % 2 && s->hw > 1;
+    const tensor shift = { shifted ? STORED : NONE, (size_t)s->n * s->c, 1, 0.3f };
     const op fwd = { .name = "groupnorm fwd", .run = run_fwd, .shape = s,
-                     .in = { [X] = x, [WEIGHT] = weight, [BIAS] = bias },
+                     .in = { [X] = x, [WEIGHT] = weight, [BIAS] = bias, [SHIFT] = shift },
                      .out = { y, stats, stats } };
     op bwd = { .name = "groupnorm bwd", .run = run_bwd, .derive = derive, .shape = s,
                .in = { [X] = x, [WEIGHT] = weight, [BIAS] = bias, [DY] = y, [MEAN] = stats,
-                       [RSTD] = stats },
+                       [RSTD] = stats, [SHIFT] = shift },
                .out = { y } }, in_place;
 
     check_overrides(&fwd);
@@ -81,7 +85,9 @@ static void test_all(void **state)
       check_overrides(&bwd);
       /* one value has no spread, and its gradient is a difference of equals */
       if (s->hw > 1)
-        check_gradient(&fwd, X, &bwd, DY, 0, (const int[]){ X, X, WEIGHT, WEIGHT, BIAS, BIAS, -1 });
+        check_gradient(&fwd, X, &bwd, DY, 0,
+                       (const int[]){ X, X, WEIGHT, WEIGHT, BIAS, BIAS, shifted ? SHIFT : -1,
+                                      SHIFT, -1 });
       in_place = bwd;
       in_place.name = "groupnorm in place";
       in_place.run = run_in_place;
