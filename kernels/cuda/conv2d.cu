@@ -1,11 +1,16 @@
-/* Convolution over NHWC as a matrix product. Formulas: kernels/cpu/conv2d.c; product: gemm.cu. */
+/*
+ * Convolution over NHWC as a matrix product. Formulas: kernels/cpu/conv2d.c; products: gemm.cu,
+ * conv2d_hopper.cu.
+ */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "gemm.h"
 
-/* the weights as [cout, kh, kw, cin] on the device */
+/* the weights on the device: tiled, or as [cout, kh, kw, cin] */
 struct prepared_conv2d {
   const void *w;
+  int tiled;
 };
 
 static gemm_problem problem_of(const ti_conv2d_shape *s, int backward)
@@ -44,11 +49,14 @@ extern "C" textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, voi
   c = (prepared_conv2d *)calloc(1, sizeof(*c));
   if (!c)
     return ti_fail_nomem(e->error, sizeof(*c), w->name);
-  if ((status = ti_cuda_weight(e, &c->w, w, dtype, TI_CUDA_CHANNELS_LAST)) < 0) {
+  c->tiled = ti_conv2d_hopper_takes(e, dtype, s);
+  if ((status = ti_cuda_weight(e, &c->w, w, dtype,
+                               c->tiled ? TI_CUDA_TILED : TI_CUDA_CHANNELS_LAST)) < 0) {
     free(c);
     return status;
   }
-  if ((scratch = ti_cuda_gemm_scratch(e, dtype, &p)) > *scratch_bytes)
+  scratch = c->tiled ? ti_conv2d_hopper_scratch(e, &p) : ti_cuda_gemm_scratch(e, dtype, &p);
+  if (scratch > *scratch_bytes)
     *scratch_bytes = scratch;
   *prepared = c;
   return TEXTINV_OK;
@@ -67,7 +75,9 @@ static textinv_status run(ti_exec *e, const char *name, ti_dtype dtype, gemm_buf
   if (!c)
     return ti_fail(e->error, TEXTINV_E_INVALID, "%s: the record was not prepared", name);
   io.b = c->w;
-  return ti_cuda_gemm(e, name, dtype, io, problem_of(s, backward), backward);
+  assert(!c->tiled || ti_gemm_hopper_fits(&io));
+  return c->tiled ? ti_conv2d_hopper(e, name, dtype, io, problem_of(s, backward), backward)
+                  : ti_cuda_gemm(e, name, dtype, io, problem_of(s, backward), backward);
 }
 
 extern "C" textinv_status ti_cuda_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,

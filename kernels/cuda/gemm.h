@@ -12,6 +12,7 @@ struct gemm_problem {
   int out_h, out_w;    /* of the grid that m runs over */
   int kh, kw;
   int stride, up, pad_top, pad_left;
+  int tiled;           /* b is of TI_CUDA_TILED, which Hopper's kernels read */
   int splits, split_k; /* k of one split, a multiple of the kernel's step; splits = 1: all */
 };
 
@@ -35,5 +36,14 @@ int ti_gemm_hopper_fits(const gemm_buffers *io);
 size_t ti_gemm_hopper_scratch(const ti_exec *e, const gemm_problem *p);
 textinv_status ti_gemm_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
                               gemm_problem p, int backward);
+
+/*
+ * Convolutions of 3 x 3 and stride 1 on Hopper, whose weights are TI_CUDA_TILED: conv2d_hopper.cu.
+ * What decides is the weight, so that it is on the device once; addresses are multiples of 16.
+ */
+int ti_conv2d_hopper_takes(const ti_exec *e, ti_dtype dtype, const ti_conv2d_shape *s);
+size_t ti_conv2d_hopper_scratch(const ti_exec *e, const gemm_problem *p);
+textinv_status ti_conv2d_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                                gemm_problem p, int backward);
 
 #endif /* TI_CUDA_GEMM_H */

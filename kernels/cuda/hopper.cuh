@@ -24,7 +24,8 @@ enum matrix_swizzle { SWIZZLE_NONE = 0, SWIZZLE_128 = 1, SWIZZLE_64 = 2, SWIZZLE
  * Byte offset of 16-byte chunk c of row r in an atom of 8 rows: rows follow each other, and an atom
  * begins at a multiple of its size (8 rows).
  */
-template <int SWIZZLE> static __device__ __forceinline__ int swizzled(int r, int c)
+template <int SWIZZLE>
+static __host__ __device__ __forceinline__ int swizzled(int r, int c)
 {
   return SWIZZLE == SWIZZLE_128  ? r * 128 + ((c ^ r) & 7) * 16
          : SWIZZLE == SWIZZLE_64 ? r * 64 + ((c ^ r >> 1) & 3) * 16

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "context.h"
+#include "hopper.cuh"
 
 static textinv_status fill_id(ti_error *error, void *out, const ti_weight *w, void *user)
 {
@@ -35,6 +36,22 @@ static void to_channels_last(void *to, const void *from, size_t size, const ti_w
   }
 }
 
+/* [cout, cin, kh, kw] to TI_CUDA_TILED; cin is a multiple of 32, cout of 8 */
+static void to_tiles(uint16_t *to, const uint16_t *from, const ti_weight *w)
+{
+  const size_t taps = (size_t)w->dims[2] * w->dims[3];
+  const size_t across = (size_t)w->dims[1] / 32, down = (size_t)w->dims[0] / 8;
+
+  for (size_t row = 0; row < down * 8; row++) {
+    for (size_t i = 0; i < across * 32; i++) {
+      const size_t place = swizzled<SWIZZLE_64>((int)(row % 8), (int)(i % 32 / 8)) / 2 + i % 8;
+
+      for (size_t t = 0; t < taps; t++)
+        to[((t * across + i / 32) * down + row / 8) * 256 + place] = *from++;
+    }
+  }
+}
+
 /* the values of w in host memory as they will lie on the device; free() them */
 static void *host_values(const ti_weight *w, ti_dtype dtype, ti_cuda_layout layout)
 {
@@ -47,7 +64,9 @@ static void *host_values(const ti_weight *w, ti_dtype dtype, ti_cuda_layout layo
   if (layout == TI_CUDA_PLAIN || w->rank != 4)
     return plain;
   ordered = malloc(bytes);
-  if (ordered)
+  if (ordered && layout == TI_CUDA_TILED)
+    to_tiles((uint16_t *)ordered, (const uint16_t *)plain, w);
+  else if (ordered)
     to_channels_last(ordered, plain, size, w);
   free(plain);
   return ordered;

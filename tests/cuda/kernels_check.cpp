@@ -140,12 +140,16 @@ static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int ha
   const tensor other = t.input(dtype, x_count);
   tensor y = t.output(dtype, y_count), dx = t.output(dtype, x_count);
   weight weights(t, w, { s.cout, s.cin, s.kh, s.kw });
+  size_t kept = 0; /* of weights, on the device */
 
   for (int backward = 0; backward < 2; backward++) {
     t.prepare([&](ti_exec *e, void **prepared, size_t *scratch) {
       return cuda()->conv2d_prepare(e, dtype, prepared, scratch, weights.get(), &s, has_residual,
                                     backward);
     });
+    if (backward && plugin()->weight_bytes(context()) != kept)
+      t.fail("the directions do not share the weight");
+    kept = plugin()->weight_bytes(context());
     t.run([&](backend &k) {
       return backward ? k->conv2d_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(w),
                                       has_residual ? k(other) : NULL, &s)
@@ -380,8 +384,15 @@ static void check_dtype(ti_dtype dtype)
     { 2, 16, 16, 64, 64, 3, 3, 2, 1, 1, 1, 1, 1, 0, 0 },   /* down */
     { 1, 21, 18, 64, 128, 3, 3, 2, 0, 0, 1, 1, 1, 0, 0 },  /* the autoencoder's down */
     { 1, 8, 9, 128, 64, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },    /* up */
-    { 1, 14, 15, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },
-    { 4, 9, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* tiles of 256 */
+    { 2, 7, 8, 64, 128, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },    /* up, in patches */
+    { 1, 14, 15, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },  /* patches of 8 x 8 that stand over */
+    { 5, 8, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* tiles of 256, several of a block */
+    { 1, 8, 8, 384, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* split tiles of 128 */
+    { 7, 8, 8, 128, 128, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* a last tile without all its patches */
+    { 1, 10, 10, 64, 64, 3, 3, 1, 0, 0, 0, 0, 1, 0, 0 },   /* a smaller image */
+    { 1, 14, 6, 64, 64, 3, 3, 1, 2, 1, 2, 2, 1, 0, 0 },    /* a larger one */
+    { 1, 4, 4, 64, 128, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },    /* a few rows */
+    { 4, 9, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* gathered, with tiled weights */
     { 1, 35, 32, 128, 128, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0 },
   };
   static const ti_linear_shape linears[] = {

@@ -317,7 +317,7 @@ static void thread_main(void *argument)
   (*running)();
   if (w->copies.size())
     fail("a thread ends while its copies are under way");
-  end_hopper();
+  end_hopper(alive == 1);
   w->waiting = ENDED;
   alive--;
 }
@@ -349,15 +349,15 @@ static void start_block(dim3 block, dim3 blocks, size_t shared_bytes)
   start_hopper();
 }
 
-/* let threads order[from..to) run until each waits for others; false when none could */
-static bool run_threads(const std::vector<int> &order, size_t from, size_t to)
+/* let threads order[from..to), but those of warp late, run until each waits; false when none could */
+static bool run_threads(const std::vector<int> &order, size_t from, size_t to, int late = -1)
 {
   bool progress = false;
 
   for (size_t i = from; i < to; i++) {
     worker *w = &workers[order[i]];
 
-    if (w->waiting != RUNNING)
+    if (w->waiting != RUNNING || w->index / WARP == late)
       continue;
     progress = true;
     emulate_self = w;
@@ -379,17 +379,20 @@ static bool run_group(const std::vector<int> &order, size_t from, size_t to)
 }
 
 /*
- * Shuffled, all threads go on side by side; else a warp runs as far ahead of the others as barriers
+ * Shuffled, all threads go on side by side, but for one warp, each in turn, that stands still while
+ * the others can go on: so a wait for it that is missing is seen. Else a warp runs as far ahead of the others as barriers
  * let it, and four warps, which have products in common, as far ahead of the rest: so what they do
  * too early or too late is seen.
  */
 static void run_block(const std::vector<int> &order)
 {
-  while (alive) {
+  for (int late = 0; alive; late = (late + 1) % (num_threads / WARP)) {
     bool progress = false;
 
     if (emulate_order == EMULATE_SHUFFLED) {
-      progress = run_threads(order, 0, order.size());
+      while (run_threads(order, 0, order.size(), late))
+        progress = true;
+      progress = run_threads(order, 0, order.size()) || progress;
     } else {
       for (size_t i = 0; i < order.size(); i += GROUP) {
         while (run_group(order, i, std::min(i + GROUP, order.size())))

@@ -65,12 +65,12 @@ void start_hopper()
   bulk_copies.clear();
 }
 
-void end_hopper()
+void end_hopper(bool last)
 {
   if (groups[self()->index / GROUP].products.size())
     fail("a thread ends while products are under way");
-  if (bulk_copies.size())
-    fail("a thread ends while bulk copies are under way");
+  if (last && bulk_copies.size())
+    fail("a block ends while bulk copies are under way");
 }
 
 static void wake(wait reason, const void *place)

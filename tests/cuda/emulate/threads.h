@@ -47,8 +47,8 @@ void fail(const char *what) __attribute__((noreturn));
 void wait_here(wait reason);
 /* what a product reads at an address of shared memory */
 const void *shared_at(unsigned address);
-/* a block begins, a thread ends */
+/* a block begins, a thread ends, the last one of its block */
 void start_hopper();
-void end_hopper();
+void end_hopper(bool last);
 
 #endif /* TI_EMULATE_THREADS_H */
