@@ -10,9 +10,8 @@ enum {
   WARPS = 4,
   MAX_HEAD = 512,
   MMA_HEAD = 160,
-  HOPPER_HEAD = 64,
-  ENOUGH_BLOCKS = 132,
-  MAX_SPLITS = 32
+  MAX_SPLITS = 32,
+  SUM_THREADS = 128
 };
 
 // ------------------------------------------------------------------ kernels
@@ -174,18 +173,19 @@ static __global__ void plain_dkv_kernel(attention_buffers io, ti_attention_shape
   store_row((T *)io.dv + w.v_from + (size_t)w.row * s.v_stride, dv, s.d, 1.0f);
 }
 
-/* delta = sum of do o, eight lanes a row of a head */
+/* delta = sum of do o, eight lanes a row of a head; 32 bits number rows, 64 would divide slowly */
 template <typename T>
 static __global__ void attention_delta_kernel(attention_buffers io, ti_attention_shape s)
 {
-  const size_t i = grid_index() / 8, count = (size_t)s.n * s.heads * s.tq;
+  const unsigned i = blockIdx.x * (blockDim.x / 8) + threadIdx.x / 8;
+  const unsigned heads = (unsigned)s.heads, count = (unsigned)s.n * heads * (unsigned)s.tq;
   float sum = 0.0f;
 
   for (int c = threadIdx.x % 8 * 8; c < s.d && i < count; c += 64) {
     float a[8], b[8];
 
-    load_vector(a, (const T *)io.d_o + i * s.d + c);
-    load_vector(b, (const T *)io.o + i * s.d + c);
+    load_vector(a, (const T *)io.d_o + (size_t)i * s.d + c);
+    load_vector(b, (const T *)io.o + (size_t)i * s.d + c);
 #pragma unroll
     for (int j = 0; j < 8; j++)
       sum = fmaf(a[j], b[j], sum);
@@ -194,29 +194,35 @@ static __global__ void attention_delta_kernel(attention_buffers io, ti_attention
   for (int lanes = 4; lanes > 0; lanes /= 2)
     sum += shuffle_xor(sum, lanes);
   if (i < count && threadIdx.x % 8 == 0) {
-    const size_t head = i % s.heads, row = i / s.heads % s.tq, n = i / s.heads / s.tq;
+    const unsigned token = i / heads, n = token / (unsigned)s.tq;
 
-    io.delta[(n * s.heads + head) * s.tq + row] = sum;
+    io.delta[((size_t)n * heads + i % heads) * s.tq + token % (unsigned)s.tq] = sum;
   }
 }
 
+/* the parts of dk and dv; blocks: four values a thread, heads, dk and dv */
 template <typename T>
 static __global__ void attention_sum_kernel(attention_buffers io, ti_attention_shape s)
 {
-  const size_t part = (size_t)s.n * s.heads * s.tk * s.d;
+  const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x) * 4, of_head = s.tk * s.d;
+  const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads, is_v = blockIdx.z;
+  const size_t part = (size_t)s.n * s.heads * of_head;
+  const float *from = io.partial + is_v * io.splits * part + (size_t)blockIdx.y * of_head + i;
+  T *to = (T *)(is_v ? io.dv : io.dk) +
+          ((size_t)n * s.tk + i / s.d) * (is_v ? s.v_stride : s.k_stride) + head * s.d + i % s.d;
+  float sum[4] = {};
 
-  for (size_t i = grid_index(); i < 2 * part; i += grid_step()) {
-    const int is_v = i >= part;
-    const size_t j = i % part, c = j % s.d, key = j / s.d % s.tk, head = j / s.d / s.tk;
-    const float *from = io.partial + is_v * io.splits * part + j;
-    T *to = (T *)(is_v ? io.dv : io.dk);
-    float sum = 0.0f;
+  if (i >= of_head)
+    return;
+#pragma unroll 4
+  for (int k = 0; k < io.splits; k++) {
+    const float4 f = *(const float4 *)(from + k * part);
 
-    for (int k = 0; k < io.splits; k++)
-      sum += from[k * part];
-    from_float(to + (head / s.heads * s.tk + key) * (is_v ? s.v_stride : s.k_stride) +
-                   head % s.heads * s.d + c, sum);
+    sum[0] += f.x, sum[1] += f.y, sum[2] += f.z, sum[3] += f.w;
   }
+  const uint2 u = { pack(sum[0], sum[1], T()), pack(sum[2], sum[3], T()) };
+
+  *(uint2 *)to = u;
 }
 
 // ------------------------------------------------------------------ launchers
@@ -267,7 +273,7 @@ int ti_cuda_attention_splits(const ti_attention_shape *s)
 {
   const size_t blocks = ti_ceil_div((size_t)s->tk, 64) * s->n * s->heads;
   const size_t steps = ti_ceil_div((size_t)s->tq, 64);
-  size_t splits = ENOUGH_BLOCKS / blocks;
+  size_t splits = TI_ENOUGH_BLOCKS / blocks;
 
   if (splits > steps / 2)
     splits = steps / 2;
@@ -283,14 +289,16 @@ extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_s
   const int splits = dtype == TI_F32 ? 1 : ti_cuda_attention_splits(s);
   const size_t partial =
       splits > 1 ? 2 * (size_t)splits * s->n * s->heads * s->tk * s->d * sizeof(float) : 0;
-  size_t packed = 0;
+  size_t of_hopper = 0;
 
   (void)threads;
   if (is_long)
-    packed = backward ? ti_cuda_attention_ring_bwd_scratch(s) : ti_cuda_attention_ring_scratch(s);
+    of_hopper = backward ? ti_cuda_attention_ring_bwd_scratch(s) : ti_cuda_attention_ring_scratch(s);
+  else if (backward && ti_cuda_attention_is_short(dtype, s, 1))
+    of_hopper = ti_cuda_attention_short_bwd_scratch(s);
   if (!backward)
-    return packed;
-  return delta_bytes(s) + (packed > partial ? packed : partial);
+    return of_hopper;
+  return delta_bytes(s) + (of_hopper > partial ? of_hopper : partial);
 }
 
 static textinv_status check(ti_exec *e, ti_dtype dtype, const ti_attention_shape *s, int backward)
@@ -304,12 +312,6 @@ static textinv_status check(ti_exec *e, ti_dtype dtype, const ti_attention_shape
     return ti_fail(e->error, TEXTINV_E_INVALID,
                    "attention: %zu bytes of scratch where %zu are needed", e->scratch_bytes, needed);
   return TEXTINV_OK;
-}
-
-/* on Hopper the portable kernels are faster for wide heads of few tokens */
-static int is_hopper_head(const ti_exec *e, const ti_attention_shape *s)
-{
-  return s->d <= HOPPER_HEAD && ti_cuda_hopper(e);
 }
 
 extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse,
@@ -329,31 +331,36 @@ extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void
   if (ti_cuda_attention_is_wide(dtype, &b, s)) {
     if (ti_cuda_attention_is_long(dtype, s) && ti_cuda_hopper(e))
       return ti_cuda_attention_ring(e, dtype, &b, s);
-    return is_hopper_head(e, s) ? ti_cuda_attention_hopper(e, dtype, &b, s)
-                                : ti_cuda_attention_mma(e, dtype, &b, s);
+    if (ti_cuda_attention_is_short(dtype, s, 0) && ti_cuda_hopper(e))
+      return ti_cuda_attention_short(e, dtype, &b, s);
+    return ti_cuda_attention_mma(e, dtype, &b, s);
   }
   TI_WITH_DTYPE(dtype, return s->d <= 160 ? plain_fwd<T, 5>(e, &b, s) : plain_fwd<T, 16>(e, &b, s));
 }
 
-static textinv_status tensor_core_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
+static textinv_status tensor_core_bwd(ti_exec *e, ti_dtype dtype, attention_buffers b,
                                       const ti_attention_shape *s)
 {
   const size_t rows = (size_t)s->n * s->heads * s->tq;
-  textinv_status status;
+  const dim3 sum_grid((unsigned)ti_ceil_div((size_t)s->tk * s->d, 4 * SUM_THREADS),
+                      (unsigned)(s->n * s->heads), 2);
+  const int is_short = ti_cuda_attention_is_short(dtype, s, 1) && ti_cuda_hopper(e);
+  textinv_status status = TEXTINV_OK;
 
-  TI_WITH_DTYPE_16(dtype, status = launch(e, "attention_delta", attention_delta_kernel<T>,
-                                          (unsigned)ti_ceil_div(rows, 16), 128, 0, *b, *s));
+  b.splits = is_short ? ti_cuda_attention_short_splits(s) : ti_cuda_attention_splits(s);
+  if (!is_short || s->tk > TI_SHORT_KEYS) {
+    TI_WITH_DTYPE_16(dtype, status = launch(e, "attention_delta", attention_delta_kernel<T>,
+                                            (unsigned)ti_ceil_div(rows, 16), 128, 0, b, *s));
+  }
   if (status >= 0 && ti_cuda_attention_is_long(dtype, s) && ti_cuda_hopper(e))
-    return ti_cuda_attention_ring_bwd(e, dtype, b, s, b->partial);
+    return ti_cuda_attention_ring_bwd(e, dtype, &b, s, b.partial);
   if (status >= 0)
-    status = is_hopper_head(e, s) ? ti_cuda_attention_hopper_bwd(e, dtype, b, s)
-                                  : ti_cuda_attention_mma_bwd(e, dtype, b, s);
-  if (status < 0 || !b->dk || b->splits == 1)
+    status = is_short ? ti_cuda_attention_short_bwd(e, dtype, &b, s)
+                      : ti_cuda_attention_mma_bwd(e, dtype, &b, s);
+  if (status < 0 || !b.dk || b.splits == 1)
     return status;
-  const size_t sums = 2 * (size_t)s->n * s->heads * s->tk * s->d;
-
-  TI_WITH_DTYPE_16(dtype, return launch(e, "attention_sum", attention_sum_kernel<T>,
-                                        ti_flat_blocks(sums), TI_FLAT_THREADS, 0, *b, *s));
+  TI_WITH_DTYPE_16(dtype, return launch(e, "attention_sum", attention_sum_kernel<T>, sum_grid,
+                                        SUM_THREADS, 0, b, *s));
 }
 
 extern "C" textinv_status ti_cuda_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *dk,
@@ -377,8 +384,7 @@ extern "C" textinv_status ti_cuda_attention_bwd(ti_exec *e, ti_dtype dtype, void
   b.dv = dv;
   b.delta = (float *)e->scratch;
   b.partial = (float *)((char *)e->scratch + delta_bytes(s));
-  b.splits = ti_cuda_attention_splits(s);
   if (ti_cuda_attention_is_wide(dtype, &b, s))
-    return tensor_core_bwd(e, dtype, &b, s);
+    return tensor_core_bwd(e, dtype, b, s);
   TI_WITH_DTYPE(dtype, return s->d <= 160 ? plain_bwd<T, 5>(e, &b, s) : plain_bwd<T, 16>(e, &b, s));
 }

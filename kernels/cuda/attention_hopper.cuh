@@ -42,16 +42,6 @@ static __device__ __forceinline__ void load_planes(T *tile, const T *from, int f
   }
 }
 
-/* zeros in columns FROM to TO of a tile, for this thread's later async_fence() */
-template <typename T, int ROWS, int FROM, int TO, int THREADS>
-static __device__ __forceinline__ void clear_planes(T *tile)
-{
-  uint4 *planes = (uint4 *)tile;
-
-  for (int i = FROM / 8 * ROWS + threadIdx.x; i < TO / 8 * ROWS; i += THREADS)
-    planes[i] = make_uint4(0, 0, 0, 0);
-}
-
 /* a tile of ROWS rows from row on, as an operand whose k are the columns */
 template <typename T, int ROWS>
 static __device__ __forceinline__ uint64_t rows_operand(const T *tile, int row = 0)
@@ -97,10 +87,11 @@ static __device__ __forceinline__ void round_operand(uint32_t (&p)[K / 16][4],
 
 #endif
 
-/* run a statement with N bound to the padded size of a head, D to that as a sum over its columns */
-#define TI_WITH_HOPPER_HEAD(d, ...)                                           \
-  if ((d) <= 32) { constexpr int D = 32, N = 32; __VA_ARGS__; }               \
-  else if ((d) <= 40) { constexpr int D = 48, N = 40; __VA_ARGS__; }          \
-  else { constexpr int D = 64, N = 64; __VA_ARGS__; }
+/* run a statement with D bound to the padded size of a head */
+#define TI_WITH_SHORT_HEAD(d, ...)                             \
+  if ((d) <= 48) { constexpr int D = 48; __VA_ARGS__; }        \
+  else if ((d) <= 64) { constexpr int D = 64; __VA_ARGS__; }   \
+  else if ((d) <= 80) { constexpr int D = 80; __VA_ARGS__; }   \
+  else { constexpr int D = 160; __VA_ARGS__; }
 
 #endif /* TI_CUDA_ATTENTION_HOPPER_CUH */
