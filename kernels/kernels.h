@@ -145,12 +145,12 @@ typedef struct ti_kernels {
    * Optional (NULL in the reference): build what a record needs once: a primitive, packed weights
    * (kept with the weight by ti_weight_pack, so plans share them). *prepared = NULL means that the
    * plain path is taken and w is then passed as plain values of dtype; otherwise w is passed as
-   * NULL. bias is that of linear_fwd, which still gets its floats, or NULL. scratch_bytes may be
+   * NULL. bias is what forward gets as floats, or NULL. scratch_bytes may be
    * raised.
    */
   textinv_status (*conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
-                                   size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
-                                   int has_residual, int backward);
+                                   size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
+                                   const ti_conv2d_shape *s, int has_residual, int backward);
   textinv_status (*linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
                                    size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                    const ti_linear_shape *s, int has_residual, int backward);

@@ -8,14 +8,14 @@
 #include <omp.h>
 
 textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                        size_t *scratch_bytes, ti_weight *w,
+                                        size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                         const ti_conv2d_shape *s, int has_residual, int backward)
 {
   const dnnl_data_type_t type = ti_dnnl_type(dtype);
   const dnnl_engine_t engine = ti_dnnl_engine();
   const dnnl_dims_t x = { s->n, s->cin, s->h * s->up, s->w * s->up };
   const dnnl_dims_t y = { s->n, s->cout, s->oh, s->ow };
-  const dnnl_dims_t weights = { s->cout, s->cin, s->kh, s->kw }, bias = { s->cout };
+  const dnnl_dims_t weights = { s->cout, s->cin, s->kh, s->kw }, channels = { s->cout };
   ti_dnnl_conv c = { .strides = { s->stride, s->stride },
                      .pad_begin = { s->pad_top, s->pad_left },
                      .pad_end = { s->pad_bottom, s->pad_right } };
@@ -26,6 +26,7 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
   dnnl_status_t made = dnnl_unimplemented;
   textinv_status status = TEXTINV_OK;
 
+  (void)bias;
   *prepared = NULL;
   if (!engine || type == dnnl_data_type_undef)
     return TEXTINV_OK;
@@ -33,7 +34,7 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
   c.src = ti_md_new(4, x, type, dnnl_nhwc);
   c.dst = ti_md_new(4, y, type, dnnl_nhwc);
   c.weights = ti_md_new(4, weights, type, dnnl_format_tag_any);
-  c.bias = backward ? NULL : ti_md_new(1, bias, dnnl_f32, dnnl_a);
+  c.bias = backward ? NULL : ti_md_new(1, channels, dnnl_f32, dnnl_a);
   plain = ti_md_new(4, weights, type, dnnl_oihw);
   attr = ti_dnnl_attr(has_residual && !backward);
   if (!c.src || !c.dst || !c.weights || !(backward || c.bias) || !plain || !attr) {

@@ -380,14 +380,15 @@ static void release(ti_prepared *p)
 }
 
 textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
-                                     int has_residual, int backward)
+                                     size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
+                                     const ti_conv2d_shape *s, int has_residual, int backward)
 {
   const int phases = backward ? s->stride : s->up;
   textinv_status status;
   record *r;
   size_t bytes;
 
+  (void)bias;
   (void)has_residual;
   *prepared = NULL;
   /* what the passes describe; anything else takes the plain path */
@@ -442,8 +443,8 @@ textinv_status TI_FN(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
                                  .oh = 1,
                                  .ow = s->rows };
 
-  (void)bias;
-  return TI_FN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, &conv, has_residual, backward);
+  return TI_FN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, bias, &conv, has_residual,
+                               backward);
 }
 
 #endif /* TI_HAVE_SIMD */

@@ -9,7 +9,7 @@
 
 /* the prepare entries; they exist only where TI_ONEDNN is defined */
 textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                        size_t *scratch_bytes, ti_weight *w,
+                                        size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                         const ti_conv2d_shape *s, int has_residual, int backward);
 textinv_status ti_onednn_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                         size_t *scratch_bytes, ti_weight *w, ti_weight *bias,

@@ -53,7 +53,7 @@ size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads);
   size_t name(attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,         \
                                  int backward);                                                    \
   textinv_status name(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,                 \
-                                      size_t *scratch_bytes, ti_weight *w,                         \
+                                      size_t *scratch_bytes, ti_weight *w, ti_weight *bias,        \
                                       const ti_conv2d_shape *s, int has_residual, int backward);   \
   textinv_status name(linear_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,                 \
                                       size_t *scratch_bytes, ti_weight *w, ti_weight *bias,        \

@@ -36,11 +36,11 @@ static size_t attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int
 }
 
 static textinv_status conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                     size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
-                                     int has_residual, int backward)
+                                     size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
+                                     const ti_conv2d_shape *s, int has_residual, int backward)
 {
   return (dtype == TI_BF16 ? ti_bf16_conv2d_prepare : ti_avx512_conv2d_prepare)(
-    e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+    e, dtype, prepared, scratch_bytes, w, bias, s, has_residual, backward);
 }
 
 static textinv_status linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
@@ -109,19 +109,20 @@ static textinv_status shared_linear(ti_exec *e, ti_dtype dtype, void **prepared,
 }
 
 static textinv_status shared_conv2d(ti_exec *e, ti_dtype dtype, void **prepared,
-                                    size_t *scratch_bytes, ti_weight *w, const ti_conv2d_shape *s,
-                                    int has_residual, int backward)
+                                    size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
+                                    const ti_conv2d_shape *s, int has_residual, int backward)
 {
   textinv_status status;
 
   if (s->kh == 1 && s->kw == 1 && s->stride == 1 && s->up == 1 && s->oh == s->h && s->ow == s->w)
-    return shared_linear(e, dtype, prepared, scratch_bytes, w, NULL,
+    return shared_linear(e, dtype, prepared, scratch_bytes, w, bias,
                          &(ti_linear_shape){ s->n * s->h * s->w, s->cin, s->cout }, has_residual,
                          backward);
-  status = OWN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+  status = OWN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, bias, s, has_residual, backward);
   if (status < 0 || *prepared)
     return status;
-  return ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, s, has_residual, backward);
+  return ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, bias, s, has_residual,
+                                  backward);
 }
 
 int TI_FN(share_with_onednn)(ti_kernels *k)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conv2d_cudnn.h"
 #include "cublas.h"
 
 struct ti_cuda_graph {
@@ -186,6 +187,7 @@ static void close_context(ti_cuda *c)
       (void)cudaStreamSynchronize(c->stream);
     ti_cuda_drop_weights(c);
     ti_cublas_close(c);
+    ti_cudnn_close(c);
     for (cudaEvent_t mark : c->marks) {
       if (mark)
         (void)cudaEventDestroy(mark);
@@ -223,7 +225,8 @@ static textinv_status find_context(ti_cuda *c, ti_error *error, void *stream)
 static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda_host *host,
                                    int device, void *stream)
 {
-  const char *only = getenv("TEXTINV_CUDA"); /* "portable": none of one architecture's own kernels */
+  /* "portable": none of one architecture's own kernels; "cudnn": convolutions by cuDNN */
+  const char *ways = getenv("TEXTINV_CUDA");
   ti_cuda_device info;
   ti_cuda *c;
   cudaError_t code = cudaSuccess;
@@ -242,7 +245,8 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
   c->device = device;
   c->multiprocessors = info.multiprocessors;
   c->is_hopper = info.major == 9 && info.minor == 0;
-  c->hopper_off = only && !strcmp(only, "portable");
+  c->hopper_off = ways && !strcmp(ways, "portable");
+  c->cudnn_on = ways && !strcmp(ways, "cudnn");
   c->process = getpid();
   c->host = *host;
   if ((status = find_context(c, error, stream)) < 0)
@@ -591,6 +595,7 @@ extern "C" const ti_cuda_plugin *textinv_cuda_plugin(void)
                                          ti_cuda_step_update,
                                          ti_cuda_noise,
                                          ti_cuda_use_cublas,
+                                         ti_cuda_use_cudnn,
                                          use_hopper };
 
   return &plugin;

@@ -31,6 +31,8 @@ struct ti_cuda {
   ti_cuda_host host;
   struct ti_cublas *cublas; /* of cublas.cu: NULL = not installed, or not tried yet */
   int cublas_tried, cublas_off;
+  struct ti_cudnn *cudnn; /* of conv2d_cudnn.cu, in the same way */
+  int cudnn_tried, cudnn_on;
   size_t weight_bytes;
   device_weight *weights[TI_CUDA_BUCKETS];
 };

@@ -1,16 +1,18 @@
 /*
  * Convolution over NHWC as a matrix product. Formulas: kernels/cpu/conv2d.c; products: gemm.cu,
- * conv2d_hopper.cu.
+ * conv2d_hopper.cu; cuDNN: conv2d_cudnn.cu.
  */
 #include <assert.h>
 #include <stdlib.h>
 
-#include "gemm.h"
+#include "conv2d_cudnn.h"
 
 /* the weights on the device: tiled, or as [cout, kh, kw, cin] */
 struct prepared_conv2d {
   const void *w;
   int tiled;
+  const ti_cudnn_plan *cudnn; /* NULL: own kernels */
+  const void *bias;           /* of the storage type, for cuDNN */
 };
 
 static gemm_problem problem_of(const ti_conv2d_shape *s, int backward)
@@ -36,22 +38,28 @@ static gemm_problem problem_of(const ti_conv2d_shape *s, int backward)
 
 extern "C" textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                                  size_t *scratch_bytes, ti_weight *w,
-                                                 const ti_conv2d_shape *s, int has_residual,
-                                                 int backward)
+                                                 ti_weight *bias, const ti_conv2d_shape *s,
+                                                 int has_residual, int backward)
 {
   const gemm_problem p = problem_of(s, backward);
+  const int cudnn = ti_cudnn_wants((ti_cuda *)e->device, dtype, s);
   size_t scratch;
   prepared_conv2d *c;
   textinv_status status;
 
-  (void)has_residual;
   *prepared = NULL;
   c = (prepared_conv2d *)calloc(1, sizeof(*c));
   if (!c)
     return ti_fail_nomem(e->error, sizeof(*c), w->name);
-  c->tiled = ti_conv2d_hopper_takes(e, dtype, s);
-  if ((status = ti_cuda_weight(e, &c->w, w, dtype,
-                               c->tiled ? TI_CUDA_TILED : TI_CUDA_CHANNELS_LAST)) < 0) {
+  /* what decides is the same in both directions, which share the weights */
+  c->tiled = !cudnn && ti_conv2d_hopper_takes(e, dtype, s);
+  status = ti_cuda_weight(e, &c->w, w, dtype, c->tiled ? TI_CUDA_TILED : TI_CUDA_CHANNELS_LAST);
+  if (status >= 0 && cudnn)
+    status = ti_cudnn_prepare(e, dtype, &c->cudnn, scratch_bytes, s, bias != NULL, has_residual,
+                              backward);
+  if (status >= 0 && c->cudnn && bias)
+    status = ti_cuda_weight(e, &c->bias, bias, dtype, TI_CUDA_PLAIN);
+  if (status < 0) {
     free(c);
     return status;
   }
@@ -75,6 +83,9 @@ static textinv_status run(ti_exec *e, const char *name, ti_dtype dtype, gemm_buf
   if (!c)
     return ti_fail(e->error, TEXTINV_E_INVALID, "%s: the record was not prepared", name);
   io.b = c->w;
+  assert(!c->cudnn || !io.bias == !c->bias);
+  if (c->cudnn)
+    return ti_cudnn_run(e, name, c->cudnn, &io, c->bias);
   assert(!c->tiled || ti_gemm_hopper_fits(&io));
   return c->tiled ? ti_conv2d_hopper(e, name, dtype, io, problem_of(s, backward), backward)
                   : ti_cuda_gemm(e, name, dtype, io, problem_of(s, backward), backward);

@@ -19,10 +19,8 @@
 #if !defined(TI_EMULATE) && __has_include(<cublasLt.h>)
 
 #include <cublasLt.h>
-#include <dlfcn.h>
 
-#define TEXT_OF(x) #x
-#define NUMBER_TEXT(x) TEXT_OF(x)
+#include "library.h"
 
 enum { WORKSPACE = 32 << 20, ALIGNMENT = 16, WORKSPACE_ALIGNMENT = 256 };
 
@@ -51,12 +49,6 @@ struct prepared_product {
 
 // ------------------------------------------------------------------ the library
 
-template <typename F> static bool find(void *library, const char *name, F *f)
-{
-  *f = (F)dlsym(library, name);
-  return *f != NULL;
-}
-
 static void close_library(ti_cublas *b)
 {
   if (b->handle)
@@ -67,7 +59,7 @@ static void close_library(ti_cublas *b)
 
 static ti_cublas *open_library()
 {
-  void *library = dlopen("libcublasLt.so." NUMBER_TEXT(CUBLAS_VER_MAJOR), RTLD_NOW | RTLD_LOCAL);
+  void *library = dlopen("libcublasLt.so." TI_NUMBER_TEXT(CUBLAS_VER_MAJOR), RTLD_NOW | RTLD_LOCAL);
   ti_cublas *b = library ? (ti_cublas *)calloc(1, sizeof(*b)) : NULL;
 
   if (!b) {
@@ -76,15 +68,15 @@ static ti_cublas *open_library()
     return NULL;
   }
   b->library = library;
-  if (find(library, "cublasLtCreate", &b->create) &&
-      find(library, "cublasLtDestroy", &b->destroy) &&
-      find(library, "cublasLtMatmulDescInit_internal", &b->operation_init) &&
-      find(library, "cublasLtMatmulDescSetAttribute", &b->operation_set) &&
-      find(library, "cublasLtMatrixLayoutInit_internal", &b->layout_init) &&
-      find(library, "cublasLtMatmulPreferenceInit_internal", &b->preference_init) &&
-      find(library, "cublasLtMatmulPreferenceSetAttribute", &b->preference_set) &&
-      find(library, "cublasLtMatmulAlgoGetHeuristic", &b->heuristic) &&
-      find(library, "cublasLtMatmul", &b->multiply) &&
+  if (ti_find(library, "cublasLtCreate", &b->create) &&
+      ti_find(library, "cublasLtDestroy", &b->destroy) &&
+      ti_find(library, "cublasLtMatmulDescInit_internal", &b->operation_init) &&
+      ti_find(library, "cublasLtMatmulDescSetAttribute", &b->operation_set) &&
+      ti_find(library, "cublasLtMatrixLayoutInit_internal", &b->layout_init) &&
+      ti_find(library, "cublasLtMatmulPreferenceInit_internal", &b->preference_init) &&
+      ti_find(library, "cublasLtMatmulPreferenceSetAttribute", &b->preference_set) &&
+      ti_find(library, "cublasLtMatmulAlgoGetHeuristic", &b->heuristic) &&
+      ti_find(library, "cublasLtMatmul", &b->multiply) &&
       b->create(&b->handle) == CUBLAS_STATUS_SUCCESS)
     return b;
   b->handle = NULL;

@@ -96,6 +96,17 @@ check-cuda-emulated: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libt
 	$(EMULATE_SAN_BUILD)/kernels_emulated
 	tests/bench/check.sh
 
+# whether cuDNN has kernels for what we ask of it, where it is installed beside nvcc
+CUDA_ROOT := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC) 2>/dev/null)))
+ifneq ($(wildcard $(CUDA_ROOT)/include/cudnn.h),)
+$(CUDA_BUILD)/tests/cuda/cudnn_check.o: CUDA_INCLUDES += -isystem $(CUDA_ROOT)/include
+$(CUDA_BUILD)/tests/cuda/cudnn_check.o: kernels/cuda/conv2d_cudnn.cu
+$(CUDA_BUILD)/cudnn_check: $(CUDA_BUILD)/tests/cuda/cudnn_check.o $(CUDA_BASE:%.c=$(CUDA_BUILD)/%.o)
+	@$(CXX) -fopenmp -Wl,-rpath,$(CUDA_ROOT)/lib64 -o $@ $^ -ldl
+TESTBIN += $(CUDA_BUILD)/cudnn_check
+check check-san-run: $(CUDA_BUILD)/cudnn_check
+endif
+
 # part of make check: the kernels one by one, and sessions on the emulated device
 TESTBIN += $(EMULATE_SAN_BUILD)/kernels_emulated
 check check-san-run: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libtextinv-cuda.so

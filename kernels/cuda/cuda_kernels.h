@@ -24,6 +24,7 @@ int ti_cuda_multiprocessors(const ti_exec *e);
 int ti_cuda_hopper(const ti_exec *e);
 
 int ti_cuda_use_cublas(ti_cuda *c, int on);
+int ti_cuda_use_cudnn(ti_cuda *c, int on);
 
 /*
  * The device's copy of w, made at first use and kept until ti_cuda_plugin.trim(): the values in
@@ -47,7 +48,7 @@ size_t ti_cuda_groupnorm_scratch(const ti_groupnorm_shape *s);
 
 textinv_status ti_cuda_weight_plain(ti_exec *e, const void **out, ti_weight *w, ti_dtype dtype);
 textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
-                                      size_t *scratch_bytes, ti_weight *w,
+                                      size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                       const ti_conv2d_shape *s, int has_residual, int backward);
 textinv_status ti_cuda_linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                       size_t *scratch_bytes, ti_weight *w, ti_weight *bias,

@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 5u
+#define TI_CUDA_PLUGIN_VERSION 6u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 
@@ -186,6 +186,8 @@ typedef struct ti_cuda_plugin {
 
   /* let linear layers use cuBLASLt (the default where it is installed); 1 when they now do */
   int (*use_cublas)(ti_cuda *c, int on);
+  /* let convolutions use cuDNN, where it has a kernel (not the default); 1 when they now do */
+  int (*use_cudnn)(ti_cuda *c, int on);
   /* let kernels for compute capability 9.0 be used (the default on such a device); 1 when they now are */
   int (*use_hopper)(ti_cuda *c, int on);
 } ti_cuda_plugin;

@@ -80,7 +80,7 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
   const ti_kernels *k = plan->kernels;
   const ti_dtype dtype = plan->tape.dtype;
   const int residual = r->in[1] != TI_NONE;
-  ti_weight *bias = r->op == TI_OP_LINEAR ? r->bias : NULL;
+  ti_weight *bias = r->op == TI_OP_LINEAR || r->op == TI_OP_CONV2D ? r->bias : NULL;
   size_t scratch = 0;
   textinv_status status = TEXTINV_OK;
 
@@ -88,8 +88,8 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
   case TI_OP_CONV2D:
   case TI_OP_CONV2D_BWD:
     if (k->conv2d_prepare)
-      status = k->conv2d_prepare(e, dtype, &r->prepared, &scratch, r->weight, &r->s.conv2d,
-                                 residual, r->op == TI_OP_CONV2D_BWD);
+      status = k->conv2d_prepare(e, dtype, &r->prepared, &scratch, r->weight, bias,
+                                 &r->s.conv2d, residual, r->op == TI_OP_CONV2D_BWD);
     break;
   case TI_OP_LINEAR:
   case TI_OP_LINEAR_BWD:

@@ -4,7 +4,7 @@
  *   cuda_bench PLUGIN [NAMES] [BATCH] [WAYS]   operations whose name contains one of NAMES, which are
  *                                              separated by commas; WAYS: of computing products, "all"
  *                                              (default) or "fast", without the portable one where the
- *                                              device has another; "tiny": all, at sizes that the
+ *                                              device has another, and cuDNN; "tiny": all, at sizes that the
  *                                              emulated device runs in seconds, to run this program
  *
  * An operation is captured into a graph that runs it on several sets of random inputs, one after the
@@ -33,7 +33,7 @@ ti_kernels kernels;
 ti_error error;
 bool tiny;
 double peak_flops, peak_bytes;
-const char *const variant_names[] = { "portable", "hopper", "cublas" };
+const char *const variant_names[] = { "portable", "hopper", "cublas", "cudnn" };
 
 static std::string filter;
 static bool fast_only;
@@ -165,10 +165,11 @@ double time_of(int sets, const std::function<textinv_status(int)> &f)
 
 bool choose(int v)
 {
-  if (v == PORTABLE && fast_only && plugin->use_hopper(context, 1))
+  if (fast_only && (v == CUDNN || (v == PORTABLE && plugin->use_hopper(context, 1))))
     return false;
   return plugin->use_hopper(context, v == HOPPER) == (v == HOPPER) &&
-         plugin->use_cublas(context, v == CUBLAS) == (v == CUBLAS);
+         plugin->use_cublas(context, v == CUBLAS) == (v == CUBLAS) &&
+         plugin->use_cudnn(context, v == CUDNN) == (v == CUDNN);
 }
 
 /* ------ operations */

@@ -34,7 +34,7 @@ void drop_memory();
 double time_of(int sets, const std::function<textinv_status(int)> &f);
 
 /* ways to compute a product */
-enum variant { PORTABLE, HOPPER, CUBLAS, VARIANTS };
+enum variant { PORTABLE, HOPPER, CUBLAS, CUDNN, VARIANTS };
 extern const char *const variant_names[VARIANTS];
 
 /* false: the device or the machine has it not, or it is not wanted */

@@ -32,7 +32,7 @@ void measure_peaks()
     const void *plain;
     size_t scratch = 0;
 
-    if (!choose(v))
+    if (v == CUDNN || !choose(v))
       continue;
     must(plugin->enter(context, &error));
     must(kernels.linear_prepare(&e, TI_BF16, &prepared, &scratch, &weight.weight, NULL, &s, 0, 0));
@@ -75,7 +75,7 @@ static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backwa
     void *prepared = NULL;
     size_t scratch = 0;
 
-    if (!choose(v))
+    if (v == CUDNN || !choose(v))
       continue;
     must(plugin->enter(context, &error));
     must(kernels.linear_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight,
@@ -110,14 +110,13 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
 
   if (!o.wanted())
     return;
-  frozen weight({ cout, cin, k, k });
+  frozen weight({ cout, cin, k, k }), frozen_bias({ cout });
+  const void *bias;
 
   for (int i = 0; i < o.sets; i++) {
     in[i] = values(dtype, (size_t)(backward ? y : x));
     out[i] = device((size_t)(backward ? x : y) * 2);
   }
-  float *bias = (float *)values(TI_F32, (size_t)cout);
-
   for (int v = 0; v < VARIANTS; v++) {
     void *prepared = NULL;
     size_t scratch = 0;
@@ -125,13 +124,16 @@ static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k
     if (v == CUBLAS || !choose(v))
       continue;
     must(plugin->enter(context, &error));
-    must(kernels.conv2d_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight, &s, 0, backward));
+    must(kernels.conv2d_prepare(&o.e, dtype, &prepared, &scratch, &weight.weight,
+                                backward ? NULL : &frozen_bias.weight, &s, 0, backward));
+    must(kernels.weight_plain(&o.e, &bias, &frozen_bias.weight, TI_F32));
     plugin->leave(context);
     o.scratch(scratch);
     o.e.prepared = prepared;
     o.run([&](int i) {
       return backward ? kernels.conv2d_bwd(&o.e, dtype, out[i], in[i], NULL, NULL, &s)
-                      : kernels.conv2d_fwd(&o.e, dtype, out[i], in[i], NULL, bias, NULL, &s);
+                      : kernels.conv2d_fwd(&o.e, dtype, out[i], in[i], NULL, (const float *)bias,
+                                           NULL, &s);
     }, variant_names[v]);
     kernels.release(prepared);
   }
@@ -165,7 +167,7 @@ static void bench_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
     must(kernels.attention_fwd(&o.e, dtype, p[i][4], lse[i], p[i][0], p[i][1], p[i][2], &s));
   plugin->leave(context);
   for (int v = 0; v < VARIANTS; v++) {
-    if (v == CUBLAS || !choose(v))
+    if (v == CUBLAS || v == CUDNN || !choose(v))
       continue;
     o.run([&](int i) {
       return backward ? kernels.attention_bwd(&o.e, dtype, p[i][5], p[i][6], p[i][7], p[i][3], p[i][4],

@@ -1,11 +1,12 @@
 """Whole steps on a GPU at the size of Stable Diffusion 1.5, beside PyTorch: training steps and 50-step DDIM pictures.
 
 python tests/bench/cuda_steps.py [--jobs train-4,train-1,image-1] [--size LATENTS] [--steps N] [--rounds N] [--write FILE]
-                                 [--systems textinv,torch,script,compile] [--seconds N] [--compile-seconds N] [--device cpu]
+                                 [--systems textinv,cudnn,torch,script,compile] [--seconds N] [--compile-seconds N] [--device cpu]
 
 Random weights, bf16, one process for each system and job, one after the other; what matters most comes first, and each
 row is printed, and written into FILE, as soon as it is known. Systems:
   textinv  textinv_invert() and textinv_generate(), called through ctypes
+  cudnn    the same with convolutions by cuDNN; only when it is asked for
   torch    by hand: moments of the latents kept, rows alone learn, channels last, fused AdamW, cuDNN's algorithms
            searched, eager with SDPA
   script   the step of diffusers' textual inversion script: VAE in every step, gradient and AdamW of the whole table
@@ -32,7 +33,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/parity'))
-SYSTEMS = {'train': ['textinv', 'torch', 'script', 'compile'], 'image': ['textinv', 'torch', 'compile']}
+SYSTEMS = {'train': ['textinv', 'cudnn', 'torch', 'script', 'compile'], 'image': ['textinv', 'cudnn', 'torch', 'compile']}
 # steps that are not counted; pixels of a latent; seconds that an answer may take, and without which none begins
 WARM, SIDE, ANSWER, LEAST = 3, 8, 90, 5
 LATE = 'no time was left'
@@ -140,6 +141,11 @@ class Torch:
         return self.torch.nn.functional.mse_loss(out.float(), noise.float())
 
 
+def prepare_cudnn(options):
+    os.environ['TEXTINV_CUDA'] = 'cudnn'
+    return prepare_textinv(options)
+
+
 def prepare_torch(options, mode=None):
     t = Torch(options, mode)
     torch = t.torch
@@ -243,15 +249,15 @@ def prepare_peak(options):
     return lambda: [s / 10 * 8192 ** 3 / n ** 3 for s in timed(products, wait, 5)]
 
 
-PREPARE = {'textinv': prepare_textinv, 'script': prepare_script, 'torch': prepare_torch, 'compile': prepare_compile,
-           'peak': prepare_peak}
+PREPARE = {'textinv': prepare_textinv, 'cudnn': prepare_cudnn, 'script': prepare_script, 'torch': prepare_torch,
+           'compile': prepare_compile, 'peak': prepare_peak}
 
 
 def work(options):
     """A line of JSON for each line read: to the first, which loads and warms up too, and to others the seconds of steps."""
     output = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
-    if options.worker != 'textinv':  # without the device
+    if options.worker not in ('textinv', 'cudnn'):  # without the device
         import torch
     if options.worker in ('torch', 'script', 'compile'):
         import models  # noqa: F401
@@ -453,7 +459,7 @@ def in_order(jobs, systems):
         system, job = pair
         if system == 'compile':
             return 5
-        if system == 'textinv':
+        if system in ('textinv', 'cudnn'):
             return 0
         return 3 if job.startswith('image') else 1 if job == jobs[0] else 4
 

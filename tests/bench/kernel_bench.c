@@ -175,7 +175,7 @@ static void matrix(ti_dtype dtype, int backward, const ti_conv2d_shape *conv,
     snprintf(text, sizeof(text), "%dx%d %d>%d k%d s%d u%d", conv->h, conv->w, conv->cin, conv->cout,
              conv->kh, conv->stride, conv->up);
     if (k.conv2d_prepare)
-      status = k.conv2d_prepare(&e, dtype, &b.prepared, &scratch, &w, conv, 0, backward);
+      status = k.conv2d_prepare(&e, dtype, &b.prepared, &scratch, &w, NULL, conv, 0, backward);
   } else {
     b.op = backward ? "linear bwd" : "linear fwd";
     b.run = backward ? linear_bwd : linear_fwd;

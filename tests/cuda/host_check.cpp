@@ -173,7 +173,7 @@ static const char *check_weights()
   const textinv_status status =
       cuda()->weight_plain(&e, &first, &w, TI_F32) | cuda()->weight_plain(&e, &second, &w, TI_F32) |
       cuda()->weight_plain(&e, &third, &other, TI_F32) |
-      cuda()->conv2d_prepare(&e, TI_BF16, &prepared, &scratch, &w, &s, 0, 0);
+      cuda()->conv2d_prepare(&e, TI_BF16, &prepared, &scratch, &w, NULL, &s, 0, 0);
   plugin()->leave(context());
   ti_weight_drop(&w);
   ti_weight_drop(&other);

@@ -139,12 +139,13 @@ static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int ha
   const tensor bias = t.input(TI_F32, s.cout), residual = t.input(dtype, y_count);
   const tensor other = t.input(dtype, x_count);
   tensor y = t.output(dtype, y_count), dx = t.output(dtype, x_count);
-  weight weights(t, w, { s.cout, s.cin, s.kh, s.kw });
+  weight weights(t, w, { s.cout, s.cin, s.kh, s.kw }), biases(t, bias, { s.cout });
   size_t kept = 0; /* of weights, on the device */
 
   for (int backward = 0; backward < 2; backward++) {
     t.prepare([&](ti_exec *e, void **prepared, size_t *scratch) {
-      return cuda()->conv2d_prepare(e, dtype, prepared, scratch, weights.get(), &s, has_residual,
+      return cuda()->conv2d_prepare(e, dtype, prepared, scratch, weights.get(),
+                                    has_bias && !backward ? biases.get() : NULL, &s, has_residual,
                                     backward);
     });
     if (backward && plugin()->weight_bytes(context()) != kept)
@@ -453,6 +454,15 @@ static void check_dtype(ti_dtype dtype)
       if (cublas)
         check_linear(dtype, s, 1, 1, " cublas");
     }
+  }
+  if (dtype != TI_F32 && plugin()->use_cudnn(context(), 1)) {
+    for (const auto &s : convs) {
+      for (int with = 0; with < 4; with++)
+        check_conv2d(dtype, s, with % 2, with / 2, " cudnn");
+    }
+    for (const auto &s : hopper_convs)
+      check_conv2d(dtype, s, 1, (&s - hopper_convs) % 2, " cudnn");
+    plugin()->use_cudnn(context(), 0);
   }
   if (plugin()->use_hopper(context(), 1) && dtype != TI_F32) {
     plugin()->use_cublas(context(), 0);

@@ -69,7 +69,7 @@ aside() {
 # the operations run apart, because after some errors a process can use the device no more
 kernels() {
   for part in 'attention n' 'conv2d n' 'linear rows' 'attention hopper' 'conv2d hopper' 'linear hopper' \
-    'linear cublas' groupnorm -attention,conv2d,linear,groupnorm; do
+    'linear cublas' 'conv2d cudnn' groupnorm -attention,conv2d,linear,groupnorm; do
     aside 60 "kernels $part" "$folder/kernels_check" "$plugin" "$part" &
     jobs="${jobs:-} $!"
   done
@@ -163,7 +163,7 @@ bench)
   peers 100 --batch 4 --ways all --write "$tables"
   peers 60 --batch 1
   profile 90
-  steps 430 --systems textinv,torch,script,compile
+  steps 430 --systems textinv,cudnn,torch,script,compile
   ;;
 *)
   echo "usage: $0 quick|beside|inversion|check|bench [FOLDER]" >&2
