@@ -93,10 +93,10 @@ typedef struct ti_geglu_shape {
   int rows, c;
 } ti_geglu_shape;
 
-/* y[n, hw, c] = x[n, hw, c] + v[n, c] */
-typedef struct ti_add_channels_shape {
+/* v[n, c] = sum of x[n, hw, c] over hw */
+typedef struct ti_sum_pixels_shape {
   int n, hw, c;
-} ti_add_channels_shape;
+} ti_sum_pixels_shape;
 
 /* columns [x_from, x_from + count) of rows of x_c into columns [y_from, y_from + count) of rows of
  * y_c */
@@ -210,11 +210,9 @@ typedef struct ti_kernels {
   /* y = a + b; y may be a or b */
   textinv_status (*add)(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                         size_t count);
-  /* y may be x; dx of add_channels is dy itself, bwd gives dv = sum of dy over hw */
-  textinv_status (*add_channels_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
-                                     const void *v, const ti_add_channels_shape *s);
-  textinv_status (*add_channels_bwd)(ti_exec *e, ti_dtype dtype, void *dv, const void *dy,
-                                     const ti_add_channels_shape *s);
+  /* the gradient of a vector that was added to every pixel */
+  textinv_status (*sum_pixels)(ti_exec *e, ti_dtype dtype, void *v, const void *x,
+                               const ti_sum_pixels_shape *s);
   /* concat, split and their gradients are copies of columns */
   textinv_status (*copy_columns)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                  const ti_copy_columns_shape *s);

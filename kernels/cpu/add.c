@@ -1,4 +1,4 @@
-/* Sums, the reference: y = a + b; y[n, hw, c] = x[n, hw, c] + v[n, c], bwd: dv = sum of dy over hw. */
+/* Sums, the reference: y = a + b; v[n, c] = sum of x[n, hw, c] over hw. */
 #include "cpu.h"
 
 textinv_status ti_cpu_add(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
@@ -10,22 +10,8 @@ textinv_status ti_cpu_add(ti_exec *e, ti_dtype dtype, void *y, const void *a, co
   return TEXTINV_OK;
 }
 
-textinv_status ti_cpu_add_channels_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
-                                       const void *v, const ti_add_channels_shape *s)
-{
-  const size_t c = s->c;
-
-#pragma omp parallel for num_threads(ti_threads(e, s->n * s->hw * c))
-  for (int r = 0; r < s->n * s->hw; r++) {
-    for (size_t i = 0; i < c; i++)
-      ti_store(dtype, y, r * c + i,
-               ti_load(dtype, x, r * c + i) + ti_load(dtype, v, r / s->hw * c + i));
-  }
-  return TEXTINV_OK;
-}
-
-textinv_status ti_cpu_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, const void *dy,
-                                       const ti_add_channels_shape *s)
+textinv_status ti_cpu_sum_pixels(ti_exec *e, ti_dtype dtype, void *v, const void *x,
+                                 const ti_sum_pixels_shape *s)
 {
   const size_t c = s->c, hw = s->hw;
 
@@ -35,8 +21,8 @@ textinv_status ti_cpu_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, con
     double sum = 0.0;
 
     for (size_t p = 0; p < hw; p++)
-      sum += ti_load(dtype, dy, from + p * c);
-    ti_store(dtype, dv, i, (float)sum);
+      sum += ti_load(dtype, x, from + p * c);
+    ti_store(dtype, v, i, (float)sum);
   }
   return TEXTINV_OK;
 }

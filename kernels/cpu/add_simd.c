@@ -66,8 +66,8 @@ TI_SIMD_INLINE void pixel_worker(ti_dtype dtype, void *dx, const void *dy, size_
   }
 }
 
-static TI_SIMD void sum_pixels(ti_dtype dtype, void *dx, const void *dy, const ti_upsample_shape *s,
-                               size_t r)
+static TI_SIMD void sum_quads(ti_dtype dtype, void *dx, const void *dy, const ti_upsample_shape *s,
+                              size_t r)
 {
   const size_t c = s->c, row = 2 * s->w * c;
 
@@ -84,19 +84,8 @@ textinv_status TI_FN(add)(ti_exec *e, ti_dtype dtype, void *y, const void *a, co
   return TEXTINV_OK;
 }
 
-textinv_status TI_FN(add_channels_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
-                                       const void *v, const ti_add_channels_shape *s)
-{
-  const size_t c = s->c;
-
-#pragma omp parallel for num_threads(ti_threads(e, s->n * s->hw * c))
-  for (int r = 0; r < s->n * s->hw; r++)
-    add_range(dtype, y, x, v, r * c, r / s->hw * c, c);
-  return TEXTINV_OK;
-}
-
-textinv_status TI_FN(add_channels_bwd)(ti_exec *e, ti_dtype dtype, void *dv, const void *dy,
-                                       const ti_add_channels_shape *s)
+textinv_status TI_FN(sum_pixels)(ti_exec *e, ti_dtype dtype, void *v, const void *x,
+                                 const ti_sum_pixels_shape *s)
 {
   const size_t c = s->c, hw = s->hw;
   const int blocks = (s->c + BLOCK - 1) / BLOCK;
@@ -105,7 +94,7 @@ textinv_status TI_FN(add_channels_bwd)(ti_exec *e, ti_dtype dtype, void *dv, con
   for (int i = 0; i < s->n * blocks; i++) {
     const size_t n = i / blocks, from = (size_t)(i % blocks) * BLOCK;
 
-    sum_rows(dtype, dv, dy, n * c + from, n * hw * c + from, hw, c,
+    sum_rows(dtype, v, x, n * c + from, n * hw * c + from, hw, c,
              c - from < BLOCK ? c - from : BLOCK);
   }
   return TEXTINV_OK;
@@ -116,7 +105,7 @@ textinv_status TI_FN(upsample_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const v
 {
 #pragma omp parallel for num_threads(ti_threads(e, (size_t)4 * s->n * s->h * s->w * s->c))
   for (int r = 0; r < s->n * s->h; r++)
-    sum_pixels(dtype, dx, dy, s, r);
+    sum_quads(dtype, dx, dy, s, r);
   return TEXTINV_OK;
 }
 

@@ -34,8 +34,7 @@ void ti_kernels_init_cpu(ti_kernels *k)
   k->geglu_fwd = ti_cpu_geglu_fwd;
   k->geglu_bwd = ti_cpu_geglu_bwd;
   k->add = ti_cpu_add;
-  k->add_channels_fwd = ti_cpu_add_channels_fwd;
-  k->add_channels_bwd = ti_cpu_add_channels_bwd;
+  k->sum_pixels = ti_cpu_sum_pixels;
   k->copy_columns = ti_cpu_copy_columns;
   k->upsample_fwd = ti_cpu_upsample_fwd;
   k->upsample_bwd = ti_cpu_upsample_bwd;

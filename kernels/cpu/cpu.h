@@ -85,10 +85,8 @@ textinv_status ti_cpu_geglu_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void
                                 const ti_geglu_shape *s);
 textinv_status ti_cpu_add(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                           size_t count);
-textinv_status ti_cpu_add_channels_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
-                                       const void *v, const ti_add_channels_shape *s);
-textinv_status ti_cpu_add_channels_bwd(ti_exec *e, ti_dtype dtype, void *dv, const void *dy,
-                                       const ti_add_channels_shape *s);
+textinv_status ti_cpu_sum_pixels(ti_exec *e, ti_dtype dtype, void *v, const void *x,
+                                 const ti_sum_pixels_shape *s);
 textinv_status ti_cpu_copy_columns(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                    const ti_copy_columns_shape *s);
 textinv_status ti_cpu_upsample_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,

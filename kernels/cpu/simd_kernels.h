@@ -32,10 +32,8 @@ textinv_status TI_FN(geglu_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void
                                 const ti_geglu_shape *s);
 textinv_status TI_FN(add)(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                           size_t count);
-textinv_status TI_FN(add_channels_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
-                                       const void *v, const ti_add_channels_shape *s);
-textinv_status TI_FN(add_channels_bwd)(ti_exec *e, ti_dtype dtype, void *dv, const void *dy,
-                                       const ti_add_channels_shape *s);
+textinv_status TI_FN(sum_pixels)(ti_exec *e, ti_dtype dtype, void *v, const void *x,
+                                 const ti_sum_pixels_shape *s);
 textinv_status TI_FN(upsample_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                    const ti_upsample_shape *s);
 

@@ -81,8 +81,7 @@ void TI_FN(install)(ti_kernels *k)
   k->geglu_fwd = TI_FN(geglu_fwd);
   k->geglu_bwd = TI_FN(geglu_bwd);
   k->add = TI_FN(add);
-  k->add_channels_fwd = TI_FN(add_channels_fwd);
-  k->add_channels_bwd = TI_FN(add_channels_bwd);
+  k->sum_pixels = TI_FN(sum_pixels);
   k->upsample_bwd = TI_FN(upsample_bwd);
 }
 

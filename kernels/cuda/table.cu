@@ -27,8 +27,7 @@ extern "C" void ti_kernels_init_cuda(ti_kernels *k)
   k->geglu_fwd = ti_cuda_geglu_fwd;
   k->geglu_bwd = ti_cuda_geglu_bwd;
   k->add = ti_cuda_add;
-  k->add_channels_fwd = ti_cuda_add_channels_fwd;
-  k->add_channels_bwd = ti_cuda_add_channels_bwd;
+  k->sum_pixels = ti_cuda_sum_pixels;
   k->copy_columns = ti_cuda_copy_columns;
   k->upsample_fwd = ti_cuda_upsample_fwd;
   k->upsample_bwd = ti_cuda_upsample_bwd;

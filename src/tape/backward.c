@@ -137,8 +137,8 @@ static void groupnorm(walk *b, const ti_record *f, ti_val dy)
     return;
   memcpy(r->in, in, sizeof(in));
   r->out[0] = dx;
-  of_sum.s.add_channels = (ti_add_channels_shape){ s.n, s.hw, s.c };
-  unary(b, &of_sum, TI_OP_ADD_CHANNELS_BWD, shift, &dx, 1);
+  of_sum.s.sum_pixels = (ti_sum_pixels_shape){ s.n, s.hw, s.c };
+  unary(b, &of_sum, TI_OP_SUM_PIXELS, shift, &dx, 1);
   contribute(b, x, dx);
 }
 
@@ -215,10 +215,6 @@ static void backward(walk *b, const ti_record *f)
   case TI_OP_ADD:
     contribute(b, x, dy);
     contribute(b, f->in[1], dy);
-    break;
-  case TI_OP_ADD_CHANNELS:
-    contribute(b, x, dy);
-    unary(b, f, TI_OP_ADD_CHANNELS_BWD, f->in[1], (ti_val[]){ dy }, 1);
     break;
   case TI_OP_CONCAT:
     slice(b, f, x, dy, 0);

@@ -197,9 +197,7 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   case TI_OP_GEGLU_BWD: return k->geglu_bwd(e, d, out[0], in[0], in[1], &r->s.geglu);
   case TI_OP_ADD:
     return k->add(e, (ti_dtype)t->values[r->out[0]].type, out[0], in[0], in[1], r->s.count);
-  case TI_OP_ADD_CHANNELS:
-    return k->add_channels_fwd(e, d, out[0], in[0], in[1], &r->s.add_channels);
-  case TI_OP_ADD_CHANNELS_BWD: return k->add_channels_bwd(e, d, out[0], in[0], &r->s.add_channels);
+  case TI_OP_SUM_PIXELS: return k->sum_pixels(e, d, out[0], in[0], &r->s.sum_pixels);
   case TI_OP_CONCAT: {
     const ti_copy_columns_shape a = r->s.columns;
     const int c = a.y_c - a.count;

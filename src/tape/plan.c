@@ -103,7 +103,6 @@ static unsigned in_place_inputs(const ti_record *r)
   case TI_OP_GROUPNORM:
   case TI_OP_LAYERNORM:
   case TI_OP_ACTIVATION:
-  case TI_OP_ADD_CHANNELS:
   case TI_OP_ACTIVATION_BWD: return 1u << 0;
   default: return 0;
   }

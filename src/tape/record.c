@@ -445,27 +445,6 @@ ti_val ti_add(ti_tape *t, ti_val a, ti_val b)
   return y;
 }
 
-ti_val ti_add_channels(ti_tape *t, ti_val x, ti_val v)
-{
-  ti_record *r;
-  ti_val y;
-
-  if (!alive(t, x) || !alive(t, v))
-    return TI_NONE;
-  const ti_value a = t->values[x], b = t->values[v];
-
-  if (rows_of(&b) != a.n || b.c != a.c)
-    return fail_shape(t, "channels of a sum", NULL, b.c, a.c);
-  y = derive(t, act_type(t), a.n, a.h, a.w, a.c, (ti_val[]){ x, v }, 2);
-  if (!(r = ti_tape_append(t, TI_OP_ADD_CHANNELS)))
-    return TI_NONE;
-  r->in[0] = x;
-  r->in[1] = v;
-  r->out[0] = y;
-  r->s.add_channels = (ti_add_channels_shape){ a.n, a.h * a.w, a.c };
-  return y;
-}
-
 ti_val ti_concat(ti_tape *t, ti_val a, ti_val b)
 {
   ti_record *r;

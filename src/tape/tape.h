@@ -55,8 +55,7 @@ typedef enum {
   TI_OP_GEGLU,            /* in x                  out y */
   TI_OP_GEGLU_BWD,        /* in dy, x              out dx */
   TI_OP_ADD,              /* in a, b               out y */
-  TI_OP_ADD_CHANNELS,     /* in x, v               out y */
-  TI_OP_ADD_CHANNELS_BWD, /* in dy             out dv */
+  TI_OP_SUM_PIXELS,       /* in dy             out d shift */
   TI_OP_CONCAT,           /* in a, b               out y; s.columns copies a */
   TI_OP_SLICE,            /* in x                  out y */
   TI_OP_UPSAMPLE,         /* in x                  out y */
@@ -86,7 +85,7 @@ typedef struct ti_record {
     ti_attention_shape attention;
     ti_activation_shape activation;
     ti_geglu_shape geglu;
-    ti_add_channels_shape add_channels;
+    ti_sum_pixels_shape sum_pixels;
     ti_copy_columns_shape columns;
     ti_upsample_shape upsample;
     ti_timestep_shape timestep;
@@ -140,7 +139,6 @@ ti_val ti_attention(ti_tape *t, ti_val q, ti_val k, ti_val v, int heads, int cau
 ti_val ti_activate(ti_tape *t, ti_val x, ti_activation kind);
 ti_val ti_geglu(ti_tape *t, ti_val x);
 ti_val ti_add(ti_tape *t, ti_val a, ti_val b);
-ti_val ti_add_channels(ti_tape *t, ti_val x, ti_val v);
 ti_val ti_concat(ti_tape *t, ti_val a, ti_val b);
 ti_val ti_upsample(ti_tape *t, ti_val x);
 ti_val ti_crop(ti_tape *t, ti_val x, int h, int w); /* the upper left; has no backward */

@@ -12,7 +12,7 @@ for name in conv2d linear groupnorm layernorm attention activation geglu upsampl
     echo "$table" | grep -q "^$line .* [0-9.]*$" || missing="$missing $line"
   done
 done
-for line in add add_channels add_channels_bwd concat split cast timestep noise adamw 'activation quick_gelu' \
+for line in add sum_pixels concat split cast timestep noise adamw 'activation quick_gelu' \
   'activation gelu' 'activation silu'; do
   echo "$table" | grep -q "^$line " || missing="$missing $line"
 done

@@ -105,25 +105,20 @@ static void bench_activation(ti_dtype dtype, ti_activation kind, int rows, int c
         });
 }
 
-/* forward: of two tensors, and of a vector to every pixel; backward: the gradient of that vector */
+/* of two tensors, and (backward) over pixels */
 static void bench_sums(ti_dtype dtype, int n, int hw, int c, int backward)
 {
-  const ti_add_channels_shape s = { n, hw, c };
+  const ti_sum_pixels_shape s = { n, hw, c };
   const size_t count = (size_t)n * hw * c, of_vector = (size_t)n * c;
 
   if (backward) {
-    bench(text("add_channels_bwd %d x %d x %d", n, hw, c), (double)count,
+    bench(text("sum_pixels %d x %d x %d", n, hw, c), (double)count,
           { { dtype, of_vector, false }, { dtype, count, false } },
-          [=](ti_exec *e, void *const *p) { return kernels.add_channels_bwd(e, dtype, p[0], p[1], &s); });
+          [=](ti_exec *e, void *const *p) { return kernels.sum_pixels(e, dtype, p[0], p[1], &s); });
     return;
   }
   bench(text("add %d x %d x %d", n, hw, c), (double)count, { 3, { dtype, count, false } },
         [=](ti_exec *e, void *const *p) { return kernels.add(e, dtype, p[0], p[1], p[2], count); });
-  bench(text("add_channels %d x %d x %d", n, hw, c), (double)count,
-        { { dtype, count, false }, { dtype, count, false }, { dtype, of_vector, false } },
-        [=](ti_exec *e, void *const *p) {
-          return kernels.add_channels_fwd(e, dtype, p[0], p[1], p[2], &s);
-        });
 }
 
 /* rows of a + b channels, or (split) back again */

@@ -367,14 +367,9 @@ static textinv_status copy(const bench *b)
   return k.copy_columns(&e, b->dtype, b->x[0], b->x[1], b->shape);
 }
 
-static textinv_status add_channels_fwd(const bench *b)
+static textinv_status sum_pixels(const bench *b)
 {
-  return k.add_channels_fwd(&e, b->dtype, b->x[0], b->x[1], b->x[2], b->shape);
-}
-
-static textinv_status add_channels_bwd(const bench *b)
-{
-  return k.add_channels_bwd(&e, b->dtype, b->x[0], b->x[1], b->shape);
+  return k.sum_pixels(&e, b->dtype, b->x[0], b->x[1], b->shape);
 }
 
 static textinv_status upsample_fwd(const bench *b)
@@ -480,7 +475,7 @@ static void bench_elementwise(ti_dtype dtype)
   static const char *const names[] = { "silu fwd", "silu bwd",       "gelu fwd",
                                        "gelu bwd", "quick gelu fwd", "quick gelu bwd" };
   const ti_geglu_shape g = { 4096, 1280 };
-  const ti_add_channels_shape c = { 1, 4096, 1280 };
+  const ti_sum_pixels_shape c = { 1, 4096, 1280 };
   const size_t count = 4096 * 1280;
 
   for (int i = 0; i < 6; i++) {
@@ -492,8 +487,7 @@ static void bench_elementwise(ti_dtype dtype)
   by_memory("geglu fwd", "4096x1280", dtype, 1.5, 2 * count, &g, geglu_fwd);
   by_memory("geglu bwd", "4096x1280", dtype, 2.5, 2 * count, &g, geglu_bwd);
   by_memory("add", "4096x1280", dtype, 3, count, &count, add);
-  by_memory("channels fwd", "4096x1280", dtype, 2, count, &c, add_channels_fwd);
-  by_memory("channels bwd", "4096x1280", dtype, 1, count, &c, add_channels_bwd);
+  by_memory("sum_pixels", "4096x1280", dtype, 1, count, &c, sum_pixels);
 }
 
 static void bench_layout(ti_dtype dtype)
