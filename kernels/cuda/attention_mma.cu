@@ -79,13 +79,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, row_groups<D>::block
   copy_wait<0>();
 
 #pragma unroll
-  for (int m = 0; m < M; m++) {
-    softmax_end(sum[m], top[m], io.lse_out ? io.lse_out + (size_t)blockIdx.y * s.tq : NULL,
-                row0 + m * 16, s.tq, s.scale);
-    store_rows<T, D>((T *)io.out + (size_t)n * s.tq * s.heads * s.d + head * s.d, acc[m],
-                     first + (warp * M + m) * 16, s.tq, s.heads * s.d, s.d, 1.0f / sum[m][0],
-                     1.0f / sum[m][1]);
-  }
+  for (int m = 0; m < M; m++)
+    softmax_end<T, D>(io, s, acc[m], sum[m], top[m], first + (warp * M + m) * 16);
 }
 
 // ------------------------------------------------------------------ launchers

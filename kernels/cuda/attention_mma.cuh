@@ -148,6 +148,31 @@ static __device__ __forceinline__ void store_rows(T *to, const float (&c)[D / 2]
   }
 }
 
+/*
+ * The end of rows first + lane / 4 and that + 8 of the queries: acc by the sums of whole rows, and the
+ * logarithms of these to lse_out.
+ */
+template <typename T, int D>
+static __device__ __forceinline__ void
+softmax_end(const attention_buffers &io, const ti_attention_shape &s, const float (&acc)[D / 2],
+            float (&sum)[2], const float (&top)[2], int first)
+{
+  const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
+  const int row0 = first + threadIdx.x % 32 / 4;
+
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int row = row0 + half * 8;
+
+    sum[half] += shuffle_xor(sum[half], 1);
+    sum[half] += shuffle_xor(sum[half], 2);
+    if (io.lse_out && threadIdx.x % 4 == 0 && row < s.tq)
+      io.lse_out[(size_t)blockIdx.y * s.tq + row] = fmaf(top[half], s.scale, logf(sum[half]));
+  }
+  store_rows<T, D>((T *)io.out + (size_t)n * s.tq * s.heads * s.d + head * s.d, acc, first, s.tq,
+                   s.heads * s.d, s.d, 1.0f / sum[0], 1.0f / sum[1]);
+}
+
 /* log2 of the softmax's divisor and delta of a row; 0 where there is none */
 static __device__ __forceinline__ float2 row_sums(const attention_buffers &io,
                                                   const ti_attention_shape &s, int row)

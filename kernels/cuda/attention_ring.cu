@@ -121,10 +121,7 @@ static __global__ void __launch_bounds__(C::threads, C::blocks)
     sum[0] = threadIdx.x % 4 ? 0.0f : acc[20];
     sum[1] = threadIdx.x % 4 ? 0.0f : acc[22];
   }
-  softmax_end(sum, top, io.lse_out ? io.lse_out + (size_t)blockIdx.y * s.tq : NULL, row0, s.tq,
-              s.scale);
-  store_rows<T, D>((T *)io.out + (size_t)n * s.tq * s.heads * s.d + head * s.d, acc, first, s.tq,
-                   s.heads * s.d, s.d, 1.0f / sum[0], 1.0f / sum[1]);
+  softmax_end<T, D>(io, s, acc, sum, top, first);
 #endif
 }
 

@@ -71,10 +71,7 @@ static __global__ void __launch_bounds__(C::threads, C::blocks)
     wgmma_wait<0>();
     wgmma_hold(p);
     wgmma_hold(acc);
-    softmax_end(sum, top, io.lse_out ? io.lse_out + (size_t)blockIdx.y * s.tq : NULL, row0, s.tq,
-                s.scale);
-    store_rows<T, D>((T *)io.out + (size_t)n * s.tq * s.heads * s.d + head * s.d, acc, first, s.tq,
-                     s.heads * s.d, s.d, 1.0f / sum[0], 1.0f / sum[1]);
+    softmax_end<T, D>(io, s, acc, sum, top, first);
   }
 #endif
 }

@@ -61,17 +61,4 @@ static __device__ __forceinline__ void softmax_step(float (&x)[N / 2], float (&a
   }
 }
 
-/* the sums of whole rows, and their logarithms to lse_out at row0 and row0 + 8 of count */
-static __device__ __forceinline__ void softmax_end(float (&sum)[2], const float (&top)[2],
-                                                   float *lse_out, int row0, int count, float scale)
-{
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    sum[half] += shuffle_xor(sum[half], 1);
-    sum[half] += shuffle_xor(sum[half], 2);
-    if (lse_out && threadIdx.x % 4 == 0 && row0 + half * 8 < count)
-      lse_out[row0 + half * 8] = fmaf(top[half], scale, logf(sum[half]));
-  }
-}
-
 #endif /* TI_CUDA_ATTENTION_SOFTMAX_CUH */

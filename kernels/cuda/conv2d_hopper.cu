@@ -300,11 +300,7 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
       const conv_patch at = patch_of(grid, patch + i);
       const int m[2] = { row_at(at, lane / 4), row_at(at, lane / 4 + 8) };
 
-      wgmma_hold(acc[i]);
-      if (p.splits > 1)
-        write_partial<BN>(io.partial + (size_t)w.split * p.m * p.n, acc[i], p, m, n0);
-      else
-        write_rows<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, m, n0);
+      write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w.split, m, n0);
     }
   }
 }

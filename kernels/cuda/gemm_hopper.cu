@@ -230,11 +230,7 @@ static __device__ __forceinline__ void consume(const hopper_shared &s, const gem
     for (int i = 0; i < BLOCKS; i++) {
       const int m[2] = { row_at(m0 + i * 64, lane / 4), row_at(m0 + i * 64, lane / 4 + 8) };
 
-      wgmma_hold(acc[i]);
-      if (p.splits > 1)
-        write_partial<BN>(io.partial + (size_t)w.split * p.m * p.n, acc[i], p, m, n0);
-      else
-        write_rows<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, m, n0);
+      write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w.split, m, n0);
     }
   }
 }

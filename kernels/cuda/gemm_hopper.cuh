@@ -161,6 +161,20 @@ static __device__ __forceinline__ void write_partial(float *partial, const float
   }
 }
 
+/* one or the other; buffer: of this warp */
+template <typename T, int BN>
+static __device__ __forceinline__ void write_sums(unsigned char *buffer, float (&acc)[BN / 2],
+                                                  const float (&bias)[BN / 32],
+                                                  const gemm_buffers &io, const gemm_problem &p,
+                                                  int split, const int (&m)[2], int n0)
+{
+  wgmma_hold(acc);
+  if (p.splits > 1)
+    write_partial<BN>(io.partial + (size_t)split * p.m * p.n, acc, p, m, n0);
+  else
+    write_rows<T, BN>(buffer, acc, bias, io, p, m, n0);
+}
+
 #endif
 
 // ------------------------------------------------------------------ launchers

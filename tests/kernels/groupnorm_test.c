@@ -1,5 +1,5 @@
 /* Group normalisation: the reference's gradient, and the overrides. */
-#include "harness.h"
+#include "in_place.h"
 
 static const ti_groupnorm_shape shapes[] = {
   { 1, 1, 1, 1, 0, 1e-5f },       { 2, 5, 6, 3, 0, 1e-5f },     { 2, 7, 6, 3, 1, 1e-5f },
@@ -30,22 +30,12 @@ static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_d
 static textinv_status run_in_place(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                                    void **out, void **in)
 {
-  const size_t bytes = o->in[X].count * ti_dtype_size(dtype);
-  textinv_status status;
+  void *y[] = { out[0], in[MEAN], in[RSTD] };
+  textinv_status status = run_over(run_fwd, X, o, k, e, dtype, y, in);
 
-  memcpy(out[0], in[X], bytes);
-  status = k->groupnorm_fwd(e, dtype, out[0], in[MEAN], in[RSTD], out[0], in[SHIFT], in[WEIGHT],
-                            in[BIAS], o->shape);
-  if (status < 0)
-    return status;
-  memcpy(out[1], in[DY], bytes);
-  status = k->groupnorm_bwd(e, dtype, out[1], out[1], in[X], in[SHIFT], in[MEAN], in[RSTD],
-                            in[WEIGHT], in[BIAS], in[OTHER], o->shape);
-  if (status < 0 || !in[OTHER])
-    return status;
-  memcpy(out[2], in[OTHER], bytes);
-  return k->groupnorm_bwd(e, dtype, out[2], in[DY], in[X], in[SHIFT], in[MEAN], in[RSTD],
-                          in[WEIGHT], in[BIAS], out[2], o->shape);
+  if (status >= 0)
+    status = run_over(run_bwd, DY, o, k, e, dtype, &out[1], in);
+  return status < 0 ? status : run_over(run_bwd, OTHER, o, k, e, dtype, &out[2], in);
 }
 
 static textinv_status derive(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,

@@ -1,5 +1,5 @@
 /* Layer normalisation: the reference's gradient, and the overrides. */
-#include "harness.h"
+#include "in_place.h"
 
 static const ti_layernorm_shape shapes[] = {
   { 1, 1, 1e-5f },  { 3, 5, 1e-5f },    { 1, 16, 1e-5f },   { 77, 768, 1e-5f },
@@ -27,22 +27,12 @@ static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_d
 static textinv_status run_in_place(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                                    void **out, void **in)
 {
-  const size_t bytes = o->in[X].count * ti_dtype_size(dtype);
-  textinv_status status;
+  void *y[] = { out[0], in[MEAN], in[RSTD] };
+  textinv_status status = run_over(run_fwd, X, o, k, e, dtype, y, in);
 
-  memcpy(out[0], in[X], bytes);
-  status = k->layernorm_fwd(e, dtype, out[0], in[MEAN], in[RSTD], out[0], in[WEIGHT], in[BIAS],
-                            o->shape);
-  if (status < 0)
-    return status;
-  memcpy(out[1], in[DY], bytes);
-  status = k->layernorm_bwd(e, dtype, out[1], out[1], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                            in[OTHER], o->shape);
-  if (status < 0 || !in[OTHER])
-    return status;
-  memcpy(out[2], in[OTHER], bytes);
-  return k->layernorm_bwd(e, dtype, out[2], in[DY], in[X], in[MEAN], in[RSTD], in[WEIGHT],
-                          out[2], o->shape);
+  if (status >= 0)
+    status = run_over(run_bwd, DY, o, k, e, dtype, &out[1], in);
+  return status < 0 ? status : run_over(run_bwd, OTHER, o, k, e, dtype, &out[2], in);
 }
 
 static textinv_status derive(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
