@@ -6,9 +6,9 @@
  * type of activations and of the weights of conv2d and linear; arithmetic is float or better.
  * Biases, norm parameters, statistics, losses and learnt rows are float.
  *
- * bwd entries set dx (=), and add only what conv2d, linear and the norms are given for that. Weights
- * are frozen, so no entry computes a weight gradient.
- * An output may be the same buffer as an input only where a comment says so.
+ * bwd entries set dx (=), and add only what conv2d, linear and the norms are given for that.
+ * Weights are frozen, so no entry computes a weight gradient. An output may be the same buffer as
+ * an input only where a comment says so.
  */
 #ifndef TI_KERNELS_H
 #define TI_KERNELS_H

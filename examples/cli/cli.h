@@ -25,7 +25,7 @@ extern const cli_option cli_compute_options[], cli_model_options[], cli_talk_opt
 /* defaults of cli_common, those of the library */
 void cli_common_init(cli_common *common);
 
-/* a session; SIGINT, SIGTERM, SIGHUP and SIGPIPE cancel it. CLI_OK, or CLI_FAILED after a message */
+/* a session that SIGINT, SIGTERM, SIGHUP and SIGPIPE cancel; CLI_OK, or CLI_FAILED and a message */
 int cli_open_session(textinv_session **out, const char *command, const cli_common *common);
 void cli_close_session(textinv_session *session);
 
@@ -36,8 +36,8 @@ int cli_open_model(textinv_model **out, textinv_session *session, const char *co
 int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
                        const textinv_model *model, const char *command, const char *text);
 
-/* FILE's folder must exist and be writable, and FILE must be a file when it is there; option, such as
- * "--out", begins the message. CLI_OK, or CLI_FAILED after a message */
+/* FILE's folder must exist and be writable, and FILE must be a file when it is there; option, such
+ * as "--out", begins the message. CLI_OK, or CLI_FAILED after a message */
 int cli_check_output(const char *command, const char *option, const char *path);
 /* PATH must be a folder that can be written */
 int cli_check_output_folder(const char *command, const char *option, const char *path);

@@ -255,8 +255,8 @@ TEXTINV_API uint64_t textinv_session_peak_bytes(const textinv_session *session);
 typedef struct textinv_model_info {
   size_t      struct_size;
   const char *path;             /* the folder; owned by the model */
-  const char *fingerprint;      /* 16 hex digits of schedule, tensor names and shapes, and samples of
-                                   the weights; owned by the model */
+  const char *fingerprint; /* 16 hex digits of schedule, tensor names and shapes, and samples of
+                              the weights; owned by the model */
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
   const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT, such as "ddim" */
   uint32_t    num_encoders;     /* text encoders: 1 or 2 */

@@ -1,7 +1,7 @@
 /*
  * Activations, the reference.
  *
- *   silu: x s(x)        gelu: x Phi(x)        quick gelu: x s(1.702 x)        s(x) = 1 / (1 + exp(-x))
+ *   silu: x s(x)      gelu: x Phi(x)      quick gelu: x s(1.702 x)      s(x) = 1 / (1 + exp(-x))
  *   bwd:  dx = dy f'(x); x is saved
  */
 #include "cpu.h"

@@ -12,7 +12,8 @@
 #include "alloc.h"
 
 /* fwd: [cout, kh, kw, cin], bwd: [cin, kh, kw, cout], as floats */
-static float *permuted_weights(ti_dtype dtype, const void *w, const ti_conv2d_shape *s, int backward)
+static float *permuted_weights(ti_dtype dtype, const void *w, const ti_conv2d_shape *s,
+                               int backward)
 {
   const size_t taps = (size_t)s->kh * s->kw, cin = s->cin, cout = s->cout;
   float *p = ti_calloc(cout * cin * taps, sizeof(float));
@@ -77,8 +78,9 @@ static double bwd_pixel(const float *dy, const float *w, const ti_conv2d_shape *
   return sum;
 }
 
-textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_, const void *w_,
-                                 const float *bias, const void *residual, const ti_conv2d_shape *s)
+textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_,
+                                 const void *w_, const float *bias, const void *residual,
+                                 const ti_conv2d_shape *s)
 {
   const size_t count = (size_t)s->n * s->h * s->w * s->cin, row = (size_t)s->ow * s->cout;
   const size_t per = (size_t)s->kh * s->kw * s->cin;

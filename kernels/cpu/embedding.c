@@ -16,7 +16,8 @@ textinv_status ti_cpu_timestep_fwd(ti_exec *e, ti_dtype dtype, void *y, const fl
     const size_t from = (size_t)n * s->dim;
 
     for (int j = 0; j < half; j++) {
-      /* every step rounded to float: at t = 1000 the models know these roundings, not the exact angle */
+      /* every step rounded to float: at t = 1000 the models know these roundings, not the exact
+       * angle */
       const float exponent = -(float)log(s->max_period) * (float)j / ((float)half - s->shift);
       const float angle = t[n] * (float)exp(exponent);
 

@@ -33,8 +33,9 @@ static void product(ti_exec *e, ti_dtype dtype, void *y, const float *x, const f
   }
 }
 
-textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_, const void *w_,
-                                 const float *bias, const void *residual, const ti_linear_shape *s)
+textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_,
+                                 const void *w_, const float *bias, const void *residual,
+                                 const ti_linear_shape *s)
 {
   void *x_heap, *w_heap;
   const float *x = ti_cpu_floats(dtype, x_, (size_t)s->rows * s->cin, &x_heap);

@@ -1,7 +1,7 @@
 /*
  * Matrix products through oneDNN, and the table of its entries. In f32 both directions read the
- * weights as the file has them, so nothing is packed; in bf16, which comes here only where there are
- * no vector kernels, each direction has its own packed form.
+ * weights as the file has them, so nothing is packed; in bf16, which comes here only where there
+ * are no vector kernels, each direction has its own packed form.
  */
 #include "cpu.h"
 #include "onednn.h"

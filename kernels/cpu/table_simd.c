@@ -117,7 +117,8 @@ static textinv_status shared_conv2d(ti_exec *e, ti_dtype dtype, void **prepared,
     return shared_linear(e, dtype, prepared, scratch_bytes, w, bias,
                          &(ti_linear_shape){ s->n * s->h * s->w, s->cin, s->cout }, has_residual,
                          backward);
-  status = OWN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, bias, s, has_residual, backward);
+  status = OWN(conv2d_prepare)(e, dtype, prepared, scratch_bytes, w, bias, s, has_residual,
+                               backward);
   if (status < 0 || *prepared)
     return status;
   return ti_onednn_conv2d_prepare(e, dtype, prepared, scratch_bytes, w, bias, s, has_residual,

@@ -282,8 +282,8 @@ int ti_cuda_attention_splits(const ti_attention_shape *s)
   return splits < 1 ? 1 : (int)splits;
 }
 
-extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
-                                            int backward)
+extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_shape *s,
+                                            int threads, int backward)
 {
   const int is_long = ti_cuda_attention_is_long(dtype, s);
   const int splits = dtype == TI_F32 ? 1 : ti_cuda_attention_splits(s);
@@ -293,7 +293,8 @@ extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_s
 
   (void)threads;
   if (is_long)
-    of_hopper = backward ? ti_cuda_attention_ring_bwd_scratch(s) : ti_cuda_attention_ring_scratch(s);
+    of_hopper = backward ? ti_cuda_attention_ring_bwd_scratch(s)
+                         : ti_cuda_attention_ring_scratch(s);
   else if (backward && ti_cuda_attention_is_short(dtype, s, 1))
     of_hopper = ti_cuda_attention_short_bwd_scratch(s);
   if (!backward)
@@ -310,7 +311,8 @@ static textinv_status check(ti_exec *e, ti_dtype dtype, const ti_attention_shape
                    "attention heads of %d channels; %d at most are possible", s->d, (int)MAX_HEAD);
   if (e->scratch_bytes < needed)
     return ti_fail(e->error, TEXTINV_E_INVALID,
-                   "attention: %zu bytes of scratch where %zu are needed", e->scratch_bytes, needed);
+                   "attention: %zu bytes of scratch where %zu are needed", e->scratch_bytes,
+                   needed);
   return TEXTINV_OK;
 }
 

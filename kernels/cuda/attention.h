@@ -43,7 +43,8 @@ textinv_status ti_cuda_attention_mma(ti_exec *e, ti_dtype dtype, const attention
 textinv_status ti_cuda_attention_mma_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                          const ti_attention_shape *s);
 
-/* whether attention_short*.cu take it on Hopper: a prompt's keys; backward, wide heads of 256 too */
+/* whether attention_short*.cu take it on Hopper: a prompt's keys; backward, wide heads of 256 too
+ */
 static inline int ti_cuda_attention_is_short(ti_dtype dtype, const ti_attention_shape *s,
                                              int backward)
 {

@@ -14,8 +14,8 @@
 
 /*
  * Start copying ROWS rows from row first of [count, stride] to the first N columns of a tile; what
- * lies outside, and columns from d on, become zeros. Eight lanes write the 128 bytes of eight rows of
- * a plane, and a warp reads at least 32 bytes of a row.
+ * lies outside, and columns from d on, become zeros. Eight lanes write the 128 bytes of eight rows
+ * of a plane, and a warp reads at least 32 bytes of a row.
  */
 template <typename T, int ROWS, int N, int THREADS>
 static __device__ __forceinline__ void load_planes(T *tile, const T *from, int first, int count,

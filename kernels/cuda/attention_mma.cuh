@@ -149,8 +149,8 @@ static __device__ __forceinline__ void store_rows(T *to, const float (&c)[D / 2]
 }
 
 /*
- * The end of rows first + lane / 4 and that + 8 of the queries: acc by the sums of whole rows, and the
- * logarithms of these to lse_out.
+ * The end of rows first + lane / 4 and that + 8 of the queries: acc by the sums of whole rows, and
+ * the logarithms of these to lse_out.
  */
 template <typename T, int D>
 static __device__ __forceinline__ void

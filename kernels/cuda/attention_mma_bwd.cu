@@ -1,8 +1,9 @@
 /*
  * Attention on tensor cores, backward. Two kernels make the scores again, one walking over keys for
- * dq, one over queries for dk and dv: two products more than one kernel with atomics would need, and
- * the same bits every time. Where keys are few (a prompt), queries are cut into parts whose dk and
- * dv are added afterwards, in order. The next tiles are under way during the products of a step.
+ * dq, one over queries for dk and dv: two products more than one kernel with atomics would need,
+ * and the same bits every time. Where keys are few (a prompt), queries are cut into parts whose dk
+ * and dv are added afterwards, in order. The next tiles are under way during the products of a
+ * step.
  */
 #include "attention_mma.cuh"
 #include "attention_softmax.cuh"
@@ -213,7 +214,8 @@ static textinv_status bwd(ti_exec *e, const attention_buffers *b, const ti_atten
   const unsigned heads = (unsigned)(s->n * s->heads);
   const size_t row = pitch<D>::values * sizeof(T);
   const dim3 q_grid((unsigned)ti_ceil_div((size_t)s->tq, ATTENTION_ROWS), heads);
-  const dim3 k_grid((unsigned)ti_ceil_div((size_t)s->tk, ATTENTION_ROWS), heads, (unsigned)b->splits);
+  const dim3 k_grid((unsigned)ti_ceil_div((size_t)s->tk, ATTENTION_ROWS), heads,
+                    (unsigned)b->splits);
   textinv_status status = TEXTINV_OK;
 
   if (b->dq)

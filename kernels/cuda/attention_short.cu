@@ -87,8 +87,8 @@ static textinv_status short_forward(ti_exec *e, const attention_buffers *b,
   const size_t per = ti_ceil_div(tiles * heads, (size_t)TI_ENOUGH_BLOCKS * C::blocks);
   const dim3 grid((unsigned)ti_ceil_div(tiles, per), (unsigned)heads);
 
-  return launch(e, "attention_fwd", attention_short_fwd_kernel<T, C>, grid, C::threads, C::bytes, *b,
-                *s, (int)per);
+  return launch(e, "attention_fwd", attention_short_fwd_kernel<T, C>, grid, C::threads, C::bytes,
+                *b, *s, (int)per);
 }
 
 textinv_status ti_cuda_attention_short(ti_exec *e, ti_dtype dtype, const attention_buffers *b,

@@ -1,9 +1,9 @@
 /*
  * Attention of few keys on Hopper, backward: one kernel for dq, dk and dv. A block keeps a tile of
- * keys and values of a head in shared memory and walks over queries in steps, or over a part of them
- * whose dk and dv are added afterwards, in order. Two warpgroups own 64 queries of a step each: they
- * leave p and ds in shared memory, and then one makes dv of all, the other dk, transposed, so that
- * few keys do not have to fill the 64 rows of a product: channels do.
+ * keys and values of a head in shared memory and walks over queries in steps, or over a part of
+ * them whose dk and dv are added afterwards, in order. Two warpgroups own 64 queries of a step
+ * each: they leave p and ds in shared memory, and then one makes dv of all, the other dk,
+ * transposed, so that few keys do not have to fill the 64 rows of a product: channels do.
  *
  * A prompt's keys are one tile: dq is complete, and delta, the sum of do o, is that of p do v as
  * well. With more tiles delta has been made before, and the dq of tiles are added afterwards.
@@ -93,7 +93,8 @@ static __device__ __forceinline__ void make_ds(float (&x)[KEYS / 2], const float
 
 /* an operand in registers to its 16 rows, row and row + 8, of a tile of ROWS rows */
 template <typename T, int ROWS, int N>
-static __device__ __forceinline__ void store_planes(T *tile, const uint32_t (&f)[N / 16][4], int row)
+static __device__ __forceinline__ void store_planes(T *tile, const uint32_t (&f)[N / 16][4],
+                                                    int row)
 {
 #pragma unroll
   for (int i = 0; i < N / 4; i++)
@@ -285,7 +286,8 @@ static __global__ void __launch_bounds__(C::threads, 1)
 
 /* the parts of dq, of tiles; blocks: rows of all heads */
 template <typename T>
-static __global__ void attention_sum_dq_kernel(attention_buffers io, ti_attention_shape s, int tiles)
+static __global__ void attention_sum_dq_kernel(attention_buffers io, ti_attention_shape s,
+                                               int tiles)
 {
   const int width = s.heads * s.d;
   const size_t row = blockIdx.x, part = (size_t)s.n * s.tq * width;
@@ -353,8 +355,8 @@ static textinv_status short_backward(ti_exec *e, const attention_buffers *b,
                   io, *s);
   if (status < 0 || C::whole || !b->dq)
     return status;
-  return launch(e, "attention_sum", attention_sum_dq_kernel<T>, (unsigned)(s->n * s->tq), 128, 0, io,
-                *s, tiles);
+  return launch(e, "attention_sum", attention_sum_dq_kernel<T>, (unsigned)(s->n * s->tq), 128, 0,
+                io, *s, tiles);
 }
 
 textinv_status ti_cuda_attention_short_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,

@@ -7,8 +7,8 @@
 #define TI_LOG2_E 1.44269504088896341f
 
 /*
- * A thread holds parts of two rows, lane / 4 and the eighth behind it: x[4 j + 2 half + i] is column
- * 8 j + lane % 4 * 2 + i of row half. So do the accumulators of mma and of wgmma.
+ * A thread holds parts of two rows, lane / 4 and the eighth behind it: x[4 j + 2 half + i] is
+ * column 8 j + lane % 4 * 2 + i of row half. So do the accumulators of mma and of wgmma.
  */
 template <int N>
 static __device__ __forceinline__ void mask_columns(float (&x)[N / 2], int first,

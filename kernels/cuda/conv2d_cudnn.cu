@@ -1,14 +1,14 @@
 /*
- * Convolutions through cuDNN, with bias and residual in the same kernel. What it has no kernel for is
- * left to the own ones.
+ * Convolutions through cuDNN, with bias and residual in the same kernel. What it has no kernel for
+ * is left to the own ones.
  *
  * The library is opened at run time, in the version that this file was compiled with, so that the
- * plug-in loads without it. Its heuristics choose an engine from the shape alone, and only engines are
- * taken whose sums have a fixed order and that compile nothing: the same shape on the same device
- * gives the same bits.
+ * plug-in loads without it. Its heuristics choose an engine from the shape alone, and only engines
+ * are taken whose sums have a fixed order and that compile nothing: the same shape on the same
+ * device gives the same bits.
  *
- * Its kernels that are there ready made know y = conv(x) [+ residual] [+ bias], added in that order,
- * and dx = conv^T(dy) [+ dx].
+ * Its kernels that are there ready made know y = conv(x) [+ residual] [+ bias], added in that
+ * order, and dx = conv^T(dy) [+ dx].
  */
 #include <stdlib.h>
 #include <string.h>
@@ -150,7 +150,8 @@ static descriptor make(ti_cudnn_plan *p, cudnnBackendDescriptorType_t type)
 {
   descriptor d = NULL;
 
-  p->failed |= p->count == DESCRIPTORS || p->library->new_descriptor(type, &d) != CUDNN_STATUS_SUCCESS;
+  p->failed |= p->count == DESCRIPTORS ||
+               p->library->new_descriptor(type, &d) != CUDNN_STATUS_SUCCESS;
   if (p->failed)
     return NULL;
   return p->made[p->count++] = d;
@@ -294,7 +295,8 @@ static descriptor operations(ti_cudnn_plan *p)
     all[count++] = forward(p, x, w, last);
     if (residual) {
       next = y(SUM_B, !bias);
-      all[count++] = sum(p, last, tensor(p, RESIDUAL, type, s->n, s->cout, s->oh, s->ow, false), next);
+      all[count++] = sum(p, last, tensor(p, RESIDUAL, type, s->n, s->cout, s->oh, s->ow, false),
+                         next);
       last = next;
     }
     if (bias)
@@ -316,7 +318,8 @@ static bool is_exact(ti_cudnn *b, descriptor configuration)
   cudnnBackendBehaviorNote_t manners[NOTES];
   descriptor engine = NULL;
   int64_t count = 0, num_notes = 0, num_manners = 0;
-  bool exact = b->new_descriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) == CUDNN_STATUS_SUCCESS &&
+  bool exact = b->new_descriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) ==
+                 CUDNN_STATUS_SUCCESS &&
                b->get(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
                       &count, &engine) == CUDNN_STATUS_SUCCESS &&
                b->get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, NOTES,
@@ -345,8 +348,8 @@ static bool take(ti_cudnn_plan *p, descriptor configuration)
       b->new_descriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan) != CUDNN_STATUS_SUCCESS)
     return false;
   if ((b->handle ? b->set(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &b->handle)
-                 : b->set(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
-                          &b->device)) != CUDNN_STATUS_SUCCESS ||
+                 : b->set(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                          1, &b->device)) != CUDNN_STATUS_SUCCESS ||
       b->set(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
              &configuration) != CUDNN_STATUS_SUCCESS ||
       b->finalize(plan) != CUDNN_STATUS_SUCCESS ||
@@ -465,7 +468,8 @@ textinv_status ti_cudnn_run(ti_exec *e, const char *name, const ti_cudnn_plan *p
   if (code == CUDNN_STATUS_SUCCESS)
     code = b->set(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, given);
   if (code == CUDNN_STATUS_SUCCESS)
-    code = b->set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers);
+    code = b->set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count,
+                  pointers);
   if (code == CUDNN_STATUS_SUCCESS)
     code = b->set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
   if (code == CUDNN_STATUS_SUCCESS)

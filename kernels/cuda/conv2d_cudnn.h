@@ -7,20 +7,21 @@
 
 struct ti_cudnn_plan;
 
-/* whether a convolution is to be tried: the library is there, the switch is on, and the type has 16 bits */
+/* whether a convolution is to be tried: the library is there, the switch is on, and the type has 16
+ * bits */
 int ti_cudnn_wants(ti_cuda *c, ti_dtype dtype, const ti_conv2d_shape *s);
 
 /*
- * How the library computes a convolution: of a context, kept for others of the same shape. *out is NULL
- * where it does not, and the own kernel is to be taken. Raises scratch_bytes.
+ * How the library computes a convolution: of a context, kept for others of the same shape. *out is
+ * NULL where it does not, and the own kernel is to be taken. Raises scratch_bytes.
  */
 textinv_status ti_cudnn_prepare(ti_exec *e, ti_dtype dtype, const ti_cudnn_plan **out,
                                 size_t *scratch_bytes, const ti_conv2d_shape *s, int has_bias,
                                 int has_residual, int backward);
 
 /*
- * Weights are channels last, the bias is of the storage type (io->bias is not read) or NULL; there is a
- * bias and a residual where the plan was prepared with them; addresses are multiples of 16.
+ * Weights are channels last, the bias is of the storage type (io->bias is not read) or NULL; there
+ * is a bias and a residual where the plan was prepared with them; addresses are multiples of 16.
  */
 textinv_status ti_cudnn_run(ti_exec *e, const char *name, const ti_cudnn_plan *plan,
                             const gemm_buffers *io, const void *bias);

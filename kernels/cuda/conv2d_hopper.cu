@@ -2,18 +2,20 @@
  * Convolutions of 3 x 3, stride 1, on Hopper: 16 bits, channels in and out multiples of 64. Forward
  * the image may be upsampled before.
  *
- * The tile of y is of patches of 8 x 8 pixels, the 64 rows of a wgmma. Its source is 10 x 10 pixels.
- * Of those, 10 rows of 8 pixels lie in shared memory for one column of taps (kx): the rows that the
- * taps ky of it read begin 0, 8 and 16 rows into them, where an operand may begin. So 64 channels of
- * 80 pixels serve three steps, and 3 x 80 rows are brought where a gather for each tap takes 9 x 64.
+ * The tile of y is of patches of 8 x 8 pixels, the 64 rows of a wgmma. Its source is 10 x 10
+ * pixels. Of those, 10 rows of 8 pixels lie in shared memory for one column of taps (kx): the rows
+ * that the taps ky of it read begin 0, 8 and 16 rows into them, where an operand may begin. So 64
+ * channels of 80 pixels serve three steps, and 3 x 80 rows are brought where a gather for each tap
+ * takes 9 x 64.
  *
  * Weights lie on the device as they will lie in shared memory (TI_CUDA_TILED): one lane starts bulk
  * copies of whole tiles. The other three warps of its warpgroup gather the source, which zeros
- * surround. Source and weights have rings of slots of their own: a slot is full when the copies have
- * arrived (of the source: every thread has waited for its own and fenced them), and empty when every
- * multiplying warp is done with it.
+ * surround. Source and weights have rings of slots of their own: a slot is full when the copies
+ * have arrived (of the source: every thread has waited for its own and fenced them), and empty when
+ * every multiplying warp is done with it.
  *
- * k runs over 64 channels at a time, then kx, then ky. A unit of it is what a slot of source serves.
+ * k runs over 64 channels at a time, then kx, then ky. A unit of it is what a slot of source
+ * serves.
  */
 #include "gemm_hopper.cuh"
 
@@ -358,8 +360,8 @@ static size_t count_patches(const gemm_problem *p)
 }
 
 /*
- * Else the product gathers every tap. Backward through an upsampling the rows of a patch lie two rows
- * apart; and patches that are a quarter empty take longer.
+ * Else the product gathers every tap. Backward through an upsampling the rows of a patch lie two
+ * rows apart; and patches that are a quarter empty take longer.
  */
 static bool fits_patches(const gemm_problem *p)
 {

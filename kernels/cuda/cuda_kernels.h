@@ -30,9 +30,10 @@ int ti_cuda_use_cudnn(ti_cuda *c, int on);
  * The device's copy of w, made at first use and kept until ti_cuda_plugin.trim(): the values in
  * dtype, in the order of the file, or for 4-dimensional weights with the input channels last.
  *
- * Tiled, in 16 bits: [kh kw, cin / 32, cout / 8] atoms of 8 output x 32 input channels, 512 bytes each,
- * whose chunks are exchanged as wgmma's 64-byte swizzle wants it. A tile of either direction is a few
- * whole pieces of it: forward the outputs are its rows and k is along memory, backward they are k.
+ * Tiled, in 16 bits: [kh kw, cin / 32, cout / 8] atoms of 8 output x 32 input channels, 512 bytes
+ * each, whose chunks are exchanged as wgmma's 64-byte swizzle wants it. A tile of either direction
+ * is a few whole pieces of it: forward the outputs are its rows and k is along memory, backward
+ * they are k.
  */
 typedef enum { TI_CUDA_PLAIN, TI_CUDA_CHANNELS_LAST, TI_CUDA_TILED } ti_cuda_layout;
 

@@ -132,7 +132,7 @@ static __device__ __forceinline__ void load_matrix(uint32_t r[4], const void *ro
                : "memory");
 }
 
-/* the same with each matrix transposed: r[i] gets rows 2 (lane % 4) and the next of column lane / 4 */
+/* the same, each matrix transposed: r[i] gets rows 2 (lane % 4) and the next of column lane / 4 */
 static __device__ __forceinline__ void load_matrix_transposed(uint32_t r[4], const void *row)
 {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"

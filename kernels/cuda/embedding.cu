@@ -74,8 +74,8 @@ extern "C" textinv_status ti_cuda_timestep_fwd(ti_exec *e, ti_dtype dtype, void 
                                                const ti_timestep_shape *s)
 {
   TI_WITH_DTYPE(dtype, return launch(e, "timestep_fwd", timestep_fwd_kernel<T>,
-                                     ti_flat_blocks((size_t)s->n * (s->dim / 2 + 1)), TI_FLAT_THREADS,
-                                     0, (T *)y, t, *s));
+                                     ti_flat_blocks((size_t)s->n * (s->dim / 2 + 1)),
+                                     TI_FLAT_THREADS, 0, (T *)y, t, *s));
 }
 
 extern "C" textinv_status ti_cuda_embedding_fwd(ti_exec *e, ti_dtype dtype, void *y,

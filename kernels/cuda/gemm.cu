@@ -112,7 +112,8 @@ static __device__ __forceinline__ bool advance(gemm_cursor &at, const gemm_probl
   return at.tap != tap;
 }
 
-/* byte offsets in a tile of rows of 32 values (64 bytes), and of rows of n values: no bank conflicts */
+/* byte offsets in a tile of rows of 32 values (64 bytes), and of rows of n values: no bank
+ * conflicts */
 static __device__ __forceinline__ int k_tile_at(int row, int chunk)
 {
   return row * 64 + (chunk ^ (row >> 1 & 3)) * 16;
@@ -123,7 +124,8 @@ template <int BN> static __device__ __forceinline__ int n_tile_at(int row, int c
   return row * BN * 2 + ((chunk & ~7) | ((chunk ^ row) & 7)) * 16;
 }
 
-/* PAIRS pairs of y[m, n ..], 8 values from each other; all that is read is, before anything is written */
+/* PAIRS pairs of y[m, n ..], 8 values from each other; all that is read is, before anything is
+ * written */
 template <typename T, int PAIRS>
 static __device__ __forceinline__ void write_pairs(const gemm_buffers &io, const gemm_problem &p,
                                                    float (&f)[PAIRS][2], int m, int n)
@@ -193,8 +195,8 @@ static __global__ void __launch_bounds__(THREADS, 2) gemm_kernel(gemm_buffers io
   const int begin = blockIdx.z * p.split_k, end = min(begin + p.split_k, p.k);
   const int steps = (end - begin + GEMM_BK - 1) / GEMM_BK;
   gemm_row rows[VEC ? 1 : A_ROWS]; /* VEC: made anew for each tap, which leaves registers */
-  /* of 16-byte copies: this thread's values of k of a, and of each chunk of b; offsets of its rows of
-   * a in eights of values, -1 where the tap reads none */
+  /* of 16-byte copies: this thread's values of k of a, and of each chunk of b; offsets of its rows
+   * of a in eights of values, -1 where the tap reads none */
   gemm_cursor ka = cursor_at(p, begin + thread % 4 * 8), kb[BWD ? B_CHUNKS : 1];
   int offsets[A_ROWS];
   float acc[WM / 16][WN / 8][4] = {};
@@ -287,7 +289,8 @@ static __global__ void __launch_bounds__(THREADS, 2) gemm_kernel(gemm_buffers io
     const unsigned char *a_tile = shared + step % GEMM_STAGES * STAGE, *b_tile = a_tile + A_BYTES;
 
     copy_wait<GEMM_STAGES - 2>();
-    __syncthreads(); /* the tile is there, and the buffer that load() fills next is no longer read */
+    __syncthreads(); /* the tile is there, and the buffer that load() fills next is no longer read
+                      */
     if (step + GEMM_STAGES - 1 < steps)
       load(step + GEMM_STAGES - 1);
     copy_commit();
@@ -302,8 +305,9 @@ static __global__ void __launch_bounds__(THREADS, 2) gemm_kernel(gemm_buffers io
 #pragma unroll
       for (int j = 0; j < WN / 16; j++) {
         if (BWD)
-          load_matrix_transposed(fb[j], b_tile + n_tile_at<BN>(kk * 16 + lane / 8 % 2 * 8 + lane % 8,
-                                                               warp_n / 8 + j * 2 + lane / 16));
+          load_matrix_transposed(fb[j],
+                                 b_tile + n_tile_at<BN>(kk * 16 + lane / 8 % 2 * 8 + lane % 8,
+                                                        warp_n / 8 + j * 2 + lane / 16));
         else
           load_matrix(fb[j], b_tile + k_tile_at(warp_n + j * 16 + lane / 16 * 8 + lane % 8,
                                                 kk * 2 + lane / 8 % 2));
@@ -423,8 +427,8 @@ static textinv_status gemm_launch(ti_exec *e, const char *name, const gemm_buffe
                                   const gemm_problem &p, int large)
 {
   const int tile = VEC && large ? 128 : 64;
-  const dim3 grid((unsigned)ti_ceil_div((size_t)p.m, tile), (unsigned)ti_ceil_div((size_t)p.n, tile),
-                  (unsigned)p.splits);
+  const dim3 grid((unsigned)ti_ceil_div((size_t)p.m, tile),
+                  (unsigned)ti_ceil_div((size_t)p.n, tile), (unsigned)p.splits);
   const size_t shared = (size_t)GEMM_STAGES * 2 * tile * 64;
 
   if constexpr (VEC) {
@@ -462,9 +466,10 @@ static textinv_status gemm_run(ti_exec *e, const char *name, ti_dtype dtype, gem
   }
   io.partial = (float *)e->scratch;
   if (dtype == TI_F32)
-    return launch(e, name, gemm_f32_kernel<BWD>,
-                  dim3((unsigned)ti_ceil_div((size_t)p.m, 64), (unsigned)ti_ceil_div((size_t)p.n, 64)),
-                  256, 0, io, p);
+    return launch(
+      e, name, gemm_f32_kernel<BWD>,
+      dim3((unsigned)ti_ceil_div((size_t)p.m, 64), (unsigned)ti_ceil_div((size_t)p.n, 64)), 256, 0,
+      io, p);
   TI_WITH_DTYPE_16(dtype, return gemm_run_16<T, BWD>(e, name, io, p,
                                                      gemm_is_large(&p, multiprocessors)));
 }

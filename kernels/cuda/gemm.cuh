@@ -74,7 +74,8 @@ static __device__ __forceinline__ size_t weight_at(const gemm_problem &p, int n,
 
 /* y = f + bias + residual for four values of a row from at = m p.n + n; p.n is a multiple of 4 */
 template <typename T>
-static __device__ __forceinline__ void write_four(const gemm_buffers &io, size_t at, int n, float4 f)
+static __device__ __forceinline__ void write_four(const gemm_buffers &io, size_t at, int n,
+                                                  float4 f)
 {
   if (io.bias) {
     const float4 bias = *(const float4 *)(io.bias + n);

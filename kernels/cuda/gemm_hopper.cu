@@ -1,10 +1,10 @@
 /*
  * The matrix product of gemm.cu on Hopper: 16 bits, channels a multiple of 64, n of 8.
  *
- * A block makes BM x BN tiles of y, one after the other. Its last warpgroup gathers 64 values of k of
- * a and b at a time into a ring of buffers: 64 channels lie within one tap, so each row of a is one
- * offset per tap. The first two warpgroups multiply, each half of the rows, and write the tile while
- * the next one is already being gathered.
+ * A block makes BM x BN tiles of y, one after the other. Its last warpgroup gathers 64 values of k
+ * of a and b at a time into a ring of buffers: 64 channels lie within one tap, so each row of a is
+ * one offset per tap. The first two warpgroups multiply, each half of the rows, and write the tile
+ * while the next one is already being gathered.
  *
  * A buffer is full when every copying thread has waited for its copies, fenced them and arrived;
  * empty when every multiplying warp is done with it.

@@ -1,7 +1,7 @@
 /*
- * What the matrix products of Hopper share: gemm_hopper.cu, and conv2d_hopper.cu for convolutions of
- * 3 x 3. A block makes BM x BN tiles of y, one after the other; two of its warpgroups multiply and
- * write, the third brings what they multiply.
+ * What the matrix products of Hopper share: gemm_hopper.cu, and conv2d_hopper.cu for convolutions
+ * of 3 x 3. A block makes BM x BN tiles of y, one after the other; two of its warpgroups multiply
+ * and write, the third brings what they multiply.
  */
 #ifndef TI_CUDA_GEMM_HOPPER_CUH
 #define TI_CUDA_GEMM_HOPPER_CUH
@@ -42,7 +42,8 @@ static __device__ __forceinline__ hopper_work work_of(int tile, int across, int 
   return { tile / across % down, tile % across, tile / across / down };
 }
 
-/* let the residual of 16 rows of a warp come from memory while it multiplies; m: row lane / 2, or -1 */
+/* let the residual of 16 rows of a warp come from memory while it multiplies; m: row lane / 2, or
+ * -1 */
 template <typename T, int BN>
 static __device__ __forceinline__ void prefetch_rows(const T *residual, const gemm_problem &p,
                                                      int m, int n0)
@@ -73,8 +74,9 @@ static __device__ __forceinline__ void load_bias(float (&bias)[BN / 32], const f
 }
 
 /*
- * 16 rows of y that a warp holds, through its buffer, 32 columns at a time: 16 bytes a lane are read
- * and written. m: where rows lane / 4 and that + 8 lie in y, or -1. bias: of column lane of each 32.
+ * 16 rows of y that a warp holds, through its buffer, 32 columns at a time: 16 bytes a lane are
+ * read and written. m: where rows lane / 4 and that + 8 lie in y, or -1. bias: of column lane of
+ * each 32.
  */
 template <typename T, int BN>
 static __device__ __forceinline__ void write_rows(unsigned char *buffer, const float (&acc)[BN / 2],

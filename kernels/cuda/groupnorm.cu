@@ -1,11 +1,11 @@
 /*
  * Group normalisation over NHWC, with or without SiLU behind it. Formulas: kernels/cpu/groupnorm.c.
  *
- * Where all pixels of some groups fit into shared memory, one launch does it all: groupnorm_whole.cu.
- * Else blocks over chunks of pixels leave two numbers a group in scratch (fwd: mean and sum of
- * squared deviations of the chunk; bwd: sums of g and g xhat), then every block merges the chunks of
- * its sample, in the same order, and goes on. A thread keeps to one column, and to what its channels
- * need in registers.
+ * Where all pixels of some groups fit into shared memory, one launch does it all:
+ * groupnorm_whole.cu. Else blocks over chunks of pixels leave two numbers a group in scratch (fwd:
+ * mean and sum of squared deviations of the chunk; bwd: sums of g and g xhat), then every block
+ * merges the chunks of its sample, in the same order, and goes on. A thread keeps to one column,
+ * and to what its channels need in registers.
  */
 #include "groupnorm.cuh"
 
@@ -124,7 +124,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
   }
 }
 
-/* what chunks i, i + share .. left of a group, zeros behind the last; stride: from chunk to chunk */
+/* what chunks i, i + share .. left of a group, zeros behind the last; stride: between chunks */
 static __device__ __forceinline__ void load_chunks(float2 (&part)[CHUNK_LOADS],
                                                    const float2 *__restrict__ scratch, int stride,
                                                    int i, int share, int chunks)
@@ -434,10 +434,11 @@ static textinv_status check_scratch(ti_exec *e, const ti_groupnorm_shape *s)
 {
   const size_t needed = ti_cuda_groupnorm_scratch(s);
 
-  return e->scratch_bytes >= needed ? TEXTINV_OK
-                                    : ti_fail(e->error, TEXTINV_E_INVALID,
-                                              "groupnorm: %zu bytes of scratch where %zu are needed",
-                                              e->scratch_bytes, needed);
+  return e->scratch_bytes >= needed
+           ? TEXTINV_OK
+           : ti_fail(e->error, TEXTINV_E_INVALID,
+                     "groupnorm: %zu bytes of scratch where %zu are needed", e->scratch_bytes,
+                     needed);
 }
 
 template <typename T, int VEC>
@@ -468,8 +469,8 @@ static textinv_status bwd(ti_exec *e, T *dx, const T *dy, const T *x, const T *s
   textinv_status status;
 
   status = launch(e, "groupnorm_bwd_chunk", groupnorm_bwd_chunk_kernel<T, VEC>, grid, a.threads(),
-                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, dy, x, shift, mean, rstd, weight,
-                  bias, *s, a);
+                  2 * (size_t)a.lanes * s->c * sizeof(float), scratch, dy, x, shift, mean, rstd,
+                  weight, bias, *s, a);
   return status < 0 ? status
                     : launch(e, "groupnorm_bwd", groupnorm_bwd_kernel<T, VEC>, grid, a.threads(),
                              2 * s->groups * sizeof(float), dx, dy, x, shift, mean, rstd, weight,
@@ -490,15 +491,14 @@ extern "C" textinv_status ti_cuda_groupnorm_fwd(ti_exec *e, ti_dtype dtype, void
 
   if (status < 0)
     return status;
-  TI_WITH_DTYPE(dtype,
-                const int wide = is_vector<T>(s, x, y, shift);
-                if (wide && ti_cuda_groupnorm_is_whole(dtype, s))
-                  return ti_cuda_groupnorm_whole_fwd(e, dtype, y, mean, rstd, x, shift, weight,
-                                                     bias, s);
-                return wide ? fwd<T, lanes<T>::count>(e, (T *)y, mean, rstd, (const T *)x,
-                                                      (const T *)shift, weight, bias, s)
-                            : fwd<T, 1>(e, (T *)y, mean, rstd, (const T *)x, (const T *)shift, weight,
-                                        bias, s));
+  TI_WITH_DTYPE(
+    dtype, const int wide = is_vector<T>(s, x, y, shift);
+    if (wide && ti_cuda_groupnorm_is_whole(dtype, s)) return ti_cuda_groupnorm_whole_fwd(
+      e, dtype, y, mean, rstd, x, shift, weight, bias, s);
+    return wide
+             ? fwd<T, lanes<T>::count>(e, (T *)y, mean, rstd, (const T *)x, (const T *)shift,
+                                       weight, bias, s)
+             : fwd<T, 1>(e, (T *)y, mean, rstd, (const T *)x, (const T *)shift, weight, bias, s));
 }
 
 extern "C" textinv_status ti_cuda_groupnorm_bwd(ti_exec *e, ti_dtype dtype, void *dx,

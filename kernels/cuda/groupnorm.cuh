@@ -35,7 +35,8 @@ template <typename T> static __device__ __forceinline__ float silu_slope(float z
 }
 
 /* to shared memory, aligned where VEC is a multiple of four */
-template <int VEC> static __device__ __forceinline__ void keep_floats(float *p, const float (&f)[VEC])
+template <int VEC>
+static __device__ __forceinline__ void keep_floats(float *p, const float (&f)[VEC])
 {
   if constexpr (VEC % 4 == 0) {
 #pragma unroll
@@ -81,8 +82,8 @@ static __device__ __forceinline__ void take_shift(float (&mean)[VEC], const T *s
 
 template <typename T, int VEC>
 static __device__ __forceinline__ void normalise(float (&f)[VEC], const float (&centre)[VEC],
-                                                 const float (&slope)[VEC], const float (&bias)[VEC],
-                                                 int silu)
+                                                 const float (&slope)[VEC],
+                                                 const float (&bias)[VEC], int silu)
 {
 #pragma unroll
   for (int i = 0; i < VEC; i++)
@@ -112,8 +113,8 @@ static __device__ __forceinline__ void unfold(float (&d)[VEC], float (&f)[VEC],
 }
 
 /*
- * dx and other in place of what unfold() left. The product is rounded as it was when it was added up:
- * averages cancel it, all of it in a group of one value.
+ * dx and other in place of what unfold() left. The product is rounded as it was when it was added
+ * up: averages cancel it, all of it in a group of one value.
  */
 template <typename T, int VEC>
 static __device__ __forceinline__ void fold(float (&d)[VEC], const float (&f)[VEC],

@@ -11,10 +11,12 @@ enum {
 
 // ------------------------------------------------------------------ kernels
 
-/* sums of v by the group of each channel, to out [groups]; part [groups, warps]; all threads call it */
+/* sums of v by the group of each channel, to out [groups]; part [groups, warps]; all threads call
+ * it */
 template <int VEC>
 static __device__ __forceinline__ void group_sums(float *out, float (*part)[WHOLE_THREADS / 32],
-                                                  const float (&v)[VEC], int first, int per, int groups)
+                                                  const float (&v)[VEC], int first, int per,
+                                                  int groups)
 {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
 

@@ -230,7 +230,7 @@ static __device__ __forceinline__ void async_fence()
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/* arrive, and let the phase wait for so many bytes of copy_bulk() as well: this thread starts them */
+/* arrive, and let the phase wait for so many bytes of copy_bulk(), which this thread starts */
 static __device__ __forceinline__ void barrier_expect(uint64_t *barrier, int bytes)
 {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(

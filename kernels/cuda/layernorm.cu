@@ -1,6 +1,6 @@
 /*
- * Layer normalisation of rows. Formulas: kernels/cpu/layernorm.c. Some lanes of a warp hold a row in
- * registers; a row that is too long for that is read again for every pass, from cache.
+ * Layer normalisation of rows. Formulas: kernels/cpu/layernorm.c. Some lanes of a warp hold a row
+ * in registers; a row that is too long for that is read again for every pass, from cache.
  */
 #include "common.cuh"
 
@@ -59,10 +59,10 @@ static __global__ void __launch_bounds__(THREADS)
 
 template <typename T, int VEC>
 static __global__ void __launch_bounds__(THREADS, 4)
-    layernorm_held_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
-                              const float *__restrict__ mean, const float *__restrict__ rstd,
-                              const float *__restrict__ weight, const T *other, ti_layernorm_shape s,
-                              int share)
+  layernorm_held_bwd_kernel(T *dx, const T *dy, const T *__restrict__ x,
+                            const float *__restrict__ mean, const float *__restrict__ rstd,
+                            const float *__restrict__ weight, const T *other, ti_layernorm_shape s,
+                            int share)
 {
   const int row = blockIdx.x * (THREADS / share) + threadIdx.x / share, t = threadIdx.x % share;
   const int columns = row < s.rows ? s.c / VEC : 0;

@@ -10,7 +10,8 @@
  * device, and the device is never reset.
  *
  * Errors: TEXTINV_E_NOMEM leaves the context usable. After TEXTINV_E_BACKEND, lost() tells whether
- * the device was lost, that is, the process's CUDA context is poisoned: then every later call fails.
+ * the device was lost, that is, the process's CUDA context is poisoned: then every later call
+ * fails.
  */
 #ifndef TI_CUDA_PLUGIN_H
 #define TI_CUDA_PLUGIN_H
@@ -145,7 +146,8 @@ typedef struct ti_cuda_plugin {
   textinv_status (*allocate)(ti_cuda *c, ti_error *error, void **out, size_t bytes);
   void (*free)(ti_cuda *c, void *p);
   textinv_status (*free_bytes)(ti_cuda *c, ti_error *error, size_t *available, size_t *total);
-  void (*trim)(ti_cuda *c); /* drop the device's copies of weights: no prepared record may be alive */
+  void (*trim)(
+    ti_cuda *c); /* drop the device's copies of weights: no prepared record may be alive */
   size_t (*weight_bytes)(const ti_cuda *c);
 
   /* in order with the stream; upload has taken src when it returns, download waits for its bytes */
@@ -188,7 +190,8 @@ typedef struct ti_cuda_plugin {
   int (*use_cublas)(ti_cuda *c, int on);
   /* let convolutions use cuDNN, where it has a kernel (not the default); 1 when they now do */
   int (*use_cudnn)(ti_cuda *c, int on);
-  /* let kernels for compute capability 9.0 be used (the default on such a device); 1 when they now are */
+  /* let kernels for compute capability 9.0 be used (the default on such a device); 1 when they now
+   * are */
   int (*use_hopper)(ti_cuda *c, int on);
 } ti_cuda_plugin;
 

@@ -120,8 +120,7 @@ struct textinv_session {
   const ti_net_plan *last; /* whose values the arena still holds, or NULL */
 };
 
-/* clear and return the session's error, or the thread's when s is NULL; every call begins with it
- */
+/* clear and return the session's error, the thread's when s is NULL; every call begins with it */
 ti_error *ti_begin(textinv_session *s);
 /* after TEXTINV_E_CANCELLED: clear the flag */
 textinv_status ti_session_end(textinv_session *s, textinv_status status);
@@ -133,8 +132,8 @@ double ti_seconds(void); /* monotonic */
 textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_model *model,
                            const ti_plan_key *key);
 /*
- * The tape of a plan, laid out but not prepared, whatever *p was; ti_plan_free(&p->plan) also after a
- * failure. level: how much is computed again, 0 = nothing
+ * The tape of a plan, laid out but not prepared, whatever *p was; ti_plan_free(&p->plan) also after
+ * a failure. level: how much is computed again, 0 = nothing
  */
 textinv_status ti_plan_record(ti_net_plan *p, textinv_session *s, const textinv_model *model,
                               const ti_plan_key *key, int level);

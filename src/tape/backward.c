@@ -3,8 +3,8 @@
  *
  * A gradient belongs to the value whose storage counts (the base). Where a value fans out, the
  * partial gradients are summed in the order in which they arise: by the product or norm that makes
- * the next one, else by an add record. The gradient of a residual is dy itself, so no record computes
- * it.
+ * the next one, else by an add record. The gradient of a residual is dy itself, so no record
+ * computes it.
  */
 #include <string.h>
 

@@ -20,8 +20,8 @@ static inline void must(textinv_status status)
 static inline void refused(textinv_status met, textinv_status expected, const char *part)
 {
   if (met != expected || !strstr(textinv_session_error(session), part))
-    fail_msg("%s: \"%s\"; expected %s with \"%s\"", textinv_status_name(met), textinv_session_error(session),
-             textinv_status_name(expected), part);
+    fail_msg("%s: \"%s\"; expected %s with \"%s\"", textinv_status_name(met),
+             textinv_session_error(session), textinv_status_name(expected), part);
 }
 
 #endif /* TI_TESTING_API_H */

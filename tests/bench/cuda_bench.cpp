@@ -1,17 +1,19 @@
 /*
  * Every CUDA operation at the shapes of SD 1.5: time, TFLOP/s, GB/s, percent of the measured peaks.
  *
- *   cuda_bench PLUGIN [NAMES] [BATCH] [WAYS]   operations whose name contains one of NAMES, which are
- *                                              separated by commas; WAYS: of computing products, "all"
- *                                              (default) or "fast", without the portable one where the
- *                                              device has another, and cuDNN; "tiny": all, at sizes that the
- *                                              emulated device runs in seconds, to run this program
+ *   cuda_bench PLUGIN [NAMES] [BATCH] [WAYS]
  *
- * An operation is captured into a graph that runs it on several sets of random inputs, one after the
- * other, so that no run finds its data in cache; the graph is warmed up and launched 5 times; the
- * median counts. Floating point operations and bytes are the fewest that the operation needs. The
- * peaks are measured first: a copy, and the fastest matrix product of 8192. A matrix product has a
- * line for each way to compute it. tests/bench/cuda_peers.py sets other libraries' times beside these.
+ *   NAMES   operations whose name contains one of them; separated by commas
+ *   WAYS    of computing products: "all" (default); "fast": without cuDNN, and without the
+ *           portable one where the device has another; "tiny": all, at sizes that the emulated
+ *           device runs in seconds, to run this program
+ *
+ * An operation is captured into a graph that runs it on several sets of random inputs, one after
+ * the other, so that no run finds its data in cache; the graph is warmed up and launched 5 times;
+ * the median counts. Floating point operations and bytes are the fewest that the operation needs.
+ * The peaks are measured first: a copy, and the fastest matrix product of 8192. A matrix product
+ * has a line for each way to compute it. tests/bench/cuda_peers.py sets other libraries' times
+ * beside these.
  */
 #include "cuda_bench.h"
 
@@ -67,7 +69,8 @@ void *zeros(size_t bytes)
   return p;
 }
 
-enum { POOL = 1 << 22, HOP = 1000008 }; /* values; where the next tensor begins: a multiple of 8 further */
+/* values; where the next tensor begins: a multiple of 8 further */
+enum { POOL = 1 << 22, HOP = 1000008 };
 
 /* random values of deviation 1; zeros would flatter */
 static const std::vector<unsigned char> &pool(ti_dtype dtype)
@@ -91,7 +94,8 @@ static const std::vector<unsigned char> &pool(ti_dtype dtype)
   return p;
 }
 
-/* a tensor of them on the device, copied there from one upload; every one starts elsewhere in the pool */
+/* a tensor of them on the device, copied there from one upload; every one starts elsewhere in the
+ * pool */
 void *values(ti_dtype dtype, size_t count)
 {
   static size_t begin;
@@ -277,8 +281,8 @@ int main(int argc, char **argv)
   printf("%s, %d multiprocessors, compute capability %d.%d, batch %d, bf16\n", info.name,
          info.multiprocessors, info.major, info.minor, n);
   measure_peaks();
-  printf("%-44s %-8s %9s %8s %8s %6s %6s %6s\n", "operation", "how", "us", "TFLOP/s", "GB/s", "%mat",
-         "%mem", "%floor");
+  printf("%-44s %-8s %9s %8s %8s %6s %6s %6s\n", "operation", "how", "us", "TFLOP/s", "GB/s",
+         "%mat", "%mem", "%floor");
   for (int backward = 0; backward < 2; backward++) {
     bench_products(TI_BF16, n, backward);
     bench_by_memory(TI_BF16, n, backward);

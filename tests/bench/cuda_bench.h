@@ -1,6 +1,7 @@
 /*
- * What the parts of cuda_bench share: memory with random values, timing, and a line for each operation.
- * Only code that links nothing but libc++ and the base of the library: the plug-in is opened at run time.
+ * What the parts of cuda_bench share: memory with random values, timing, and a line for each
+ * operation. Only code that links nothing but libc++ and the base of the library: the plug-in is
+ * opened at run time.
  */
 #ifndef TI_CUDA_BENCH_H
 #define TI_CUDA_BENCH_H
@@ -66,7 +67,7 @@ struct frozen {
 
 void measure_peaks(); /* cuda_bench_products.cpp */
 
-/* all operations of n samples in one direction; backward includes what stands at the end of a step */
+/* all operations of n samples in one direction; backward includes what ends a step */
 void bench_products(ti_dtype dtype, int n, int backward);
 void bench_by_memory(ti_dtype dtype, int n, int backward);
 

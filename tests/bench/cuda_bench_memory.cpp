@@ -1,4 +1,5 @@
-/* cuda_bench: what moves memory: norms, activations, sums, copies, embeddings, and the ends of a step. */
+/* cuda_bench: what moves memory: norms, activations, sums, copies, embeddings, and the ends of a
+ * step. */
 #include "cuda_bench.h"
 
 #include <math.h>
@@ -30,7 +31,8 @@ static void bench(const std::string &name, double flops, const std::vector<tenso
     return;
   for (int i = 0; i < o.sets; i++) {
     for (size_t k = 0; k < tensors.size(); k++)
-      sets[i].push_back(i && tensors[k].shared ? sets[0][k] : values(tensors[k].dtype, tensors[k].count));
+      sets[i].push_back(i && tensors[k].shared ? sets[0][k]
+                                               : values(tensors[k].dtype, tensors[k].count));
   }
   o.scratch(scratch);
   o.run([&](int i) { return f(&o.e, sets[i].data()); });
@@ -47,14 +49,18 @@ static void bench_groupnorm(ti_dtype dtype, int n, int hw, int c, int backward, 
 
   for (int more = 0; more < backward + sum; more++)
     t.push_back({ dtype, count, false });
-  bench(text("groupnorm%s silu %d x %d x %d%s", backward ? "_bwd" : "", n, hw, c, sum ? " + other" : ""),
-        10.0 * (double)count, t, [=](ti_exec *e, void *const *p) {
-          float *w = (float *)p[0], *b = (float *)p[1], *mean = (float *)p[2], *rstd = (float *)p[3];
+  bench(
+    text("groupnorm%s silu %d x %d x %d%s", backward ? "_bwd" : "", n, hw, c,
+         sum ? " + other" : ""),
+    10.0 * (double)count, t,
+    [=](ti_exec *e, void *const *p) {
+      float *w = (float *)p[0], *b = (float *)p[1], *mean = (float *)p[2], *rstd = (float *)p[3];
 
-          return backward ? kernels.groupnorm_bwd(e, dtype, p[4], p[6], p[5], NULL, mean, rstd, w, b,
-                                                  sum ? p[7] : NULL, &s)
-                          : kernels.groupnorm_fwd(e, dtype, p[4], mean, rstd, p[5], NULL, w, b, &s);
-        }, kernels.groupnorm_scratch(&s));
+      return backward ? kernels.groupnorm_bwd(e, dtype, p[4], p[6], p[5], NULL, mean, rstd, w, b,
+                                              sum ? p[7] : NULL, &s)
+                      : kernels.groupnorm_fwd(e, dtype, p[4], mean, rstd, p[5], NULL, w, b, &s);
+    },
+    kernels.groupnorm_scratch(&s));
 }
 
 static void bench_layernorm(ti_dtype dtype, int rows, int c, int backward, int sum)
@@ -85,7 +91,9 @@ static void bench_geglu(ti_dtype dtype, int rows, int c, int backward)
   if (backward)
     bench(text("geglu_bwd %d x %d", rows, c), 10.0 * (double)count,
           { { dtype, 2 * count, false }, { dtype, count, false }, { dtype, 2 * count, false } },
-          [=](ti_exec *e, void *const *p) { return kernels.geglu_bwd(e, dtype, p[0], p[1], p[2], &s); });
+          [=](ti_exec *e, void *const *p) {
+            return kernels.geglu_bwd(e, dtype, p[0], p[1], p[2], &s);
+          });
   else
     bench(text("geglu %d x %d", rows, c), 10.0 * (double)count,
           { { dtype, count, false }, { dtype, 2 * count, false } },
@@ -124,20 +132,23 @@ static void bench_sums(ti_dtype dtype, int n, int hw, int c, int backward)
 /* rows of a + b channels, or (split) back again */
 static void bench_concat(ti_dtype dtype, int rows, int a, int b, int backward)
 {
-  const ti_copy_columns_shape join[2] = { { rows, a, a + b, 0, a, 0 }, { rows, b, a + b, a, b, 0 } };
-  const ti_copy_columns_shape split[2] = { { rows, a, a, 0, a + b, 0 }, { rows, b, b, 0, a + b, a } };
+  const ti_copy_columns_shape join[2] = { { rows, a, a + b, 0, a, 0 },
+                                          { rows, b, a + b, a, b, 0 } };
+  const ti_copy_columns_shape split[2] = { { rows, a, a, 0, a + b, 0 },
+                                           { rows, b, b, 0, a + b, a } };
   const size_t p_count = (size_t)rows * a, q_count = (size_t)rows * b;
 
-  bench(text("%s %d x %d + %d", backward ? "split" : "concat", rows, a, b), 0.0,
-        { { dtype, p_count + q_count, false }, { dtype, p_count, false }, { dtype, q_count, false } },
-        [=](ti_exec *e, void *const *p) {
-          textinv_status status = TEXTINV_OK;
+  bench(
+    text("%s %d x %d + %d", backward ? "split" : "concat", rows, a, b), 0.0,
+    { { dtype, p_count + q_count, false }, { dtype, p_count, false }, { dtype, q_count, false } },
+    [=](ti_exec *e, void *const *p) {
+      textinv_status status = TEXTINV_OK;
 
-          for (int i = 0; i < 2 && status >= 0; i++)
-            status = backward ? kernels.copy_columns(e, dtype, p[1 + i], p[0], &split[i])
-                              : kernels.copy_columns(e, dtype, p[0], p[1 + i], &join[i]);
-          return status;
-        });
+      for (int i = 0; i < 2 && status >= 0; i++)
+        status = backward ? kernels.copy_columns(e, dtype, p[1 + i], p[0], &split[i])
+                          : kernels.copy_columns(e, dtype, p[0], p[1 + i], &join[i]);
+      return status;
+    });
 }
 
 static void bench_upsample(ti_dtype dtype, int n, int side, int c, int backward)
@@ -146,8 +157,8 @@ static void bench_upsample(ti_dtype dtype, int n, int side, int c, int backward)
   const size_t count = (size_t)n * side * side * c;
 
   bench(text("upsample%s %d %dx%d %d", backward ? "_bwd" : "", n, side, side, c),
-        backward ? 4.0 * (double)count : 0.0, { { dtype, count, false }, { dtype, 4 * count, false } },
-        [=](ti_exec *e, void *const *p) {
+        backward ? 4.0 * (double)count : 0.0,
+        { { dtype, count, false }, { dtype, 4 * count, false } }, [=](ti_exec *e, void *const *p) {
           return backward ? kernels.upsample_bwd(e, dtype, p[0], p[1], &s)
                           : kernels.upsample_fwd(e, dtype, p[1], p[0], &s);
         });
@@ -195,7 +206,8 @@ static void bench_embedding(ti_dtype dtype, int n, int c, int rows, int backward
   if (backward) {
     o.run([&](int) { return kernels.embedding_bwd(&o.e, dtype, (float *)learnt, y, ids, &s); });
   } else {
-    const void *table = values(dtype, (size_t)s.vocab * c), *positions = values(dtype, (size_t)s.tokens * c);
+    const void *table = values(dtype, (size_t)s.vocab * c),
+               *positions = values(dtype, (size_t)s.tokens * c);
 
     o.run([&](int) {
       return kernels.embedding_fwd(&o.e, dtype, y, ids, table, (float *)learnt, positions, &s);
@@ -228,7 +240,8 @@ static void bench_timestep(ti_dtype dtype, int n, int dim)
 {
   const ti_timestep_shape s = { n, dim, 1, 0.0f, 10000.0f };
 
-  bench(text("timestep %d x %d", n, dim), 0.0, { { dtype, (size_t)n * dim, false }, { TI_F32, (size_t)n, false } },
+  bench(text("timestep %d x %d", n, dim), 0.0,
+        { { dtype, (size_t)n * dim, false }, { TI_F32, (size_t)n, false } },
         [=](ti_exec *e, void *const *p) {
           return kernels.timestep_fwd(e, dtype, p[0], (const float *)p[1], &s);
         });
@@ -237,7 +250,9 @@ static void bench_timestep(ti_dtype dtype, int n, int dim)
 static void bench_mse(ti_dtype dtype, int n, size_t count, int backward)
 {
   const ti_mse_shape s = { n, count };
-  std::vector<tensor> t = { { TI_F32, 1, true }, { dtype, n * count, false }, { TI_F32, n * count, false } };
+  std::vector<tensor> t = { { TI_F32, 1, true },
+                            { dtype, n * count, false },
+                            { TI_F32, n * count, false } };
 
   if (backward)
     t.push_back({ dtype, n * count, false });
@@ -262,7 +277,8 @@ static void bench_noise(int n, int hw, int c)
   for (int i = 0; i < n; i++)
     samples[i] = { (uint32_t)i, (uint32_t)i, 0, 500.0f, 0.8f, 0.6f };
   void *d_step = device(sizeof(step)), *d_samples = device(n * sizeof(samples[0]));
-  void *noisy = device(count * 4), *target = device(count * 4), *latents = values(TI_F32, 2 * count);
+  void *noisy = device(count * 4), *target = device(count * 4),
+       *latents = values(TI_F32, 2 * count);
 
   must(plugin->upload(context, &error, d_step, &step, sizeof(step)));
   must(plugin->upload(context, &error, d_samples, samples.data(), n * sizeof(samples[0])));
@@ -309,7 +325,9 @@ static void bench_update(int rows, int c)
 void bench_by_memory(ti_dtype dtype, int n, int backward)
 {
   static const int levels[][2] = { { 4096, 320 }, { 1024, 640 }, { 256, 1280 } };
-  static const int norms[][2] = { { 4096, 320 }, { 4096, 640 }, { 1024, 640 }, { 256, 1280 }, { 64, 2560 } };
+  static const int norms[][2] = {
+    { 4096, 320 }, { 4096, 640 }, { 1024, 640 }, { 256, 1280 }, { 64, 2560 }
+  };
   static const int concats[][3] = { { 4096, 320, 320 }, { 4096, 640, 320 }, { 1024, 1280, 640 },
                                     { 256, 1280, 1280 } };
   static const int upsamples[][2] = { { 32, 640 }, { 16, 1280 }, { 8, 1280 } };

@@ -95,16 +95,18 @@ static void bench_linear(ti_dtype dtype, int rows, int cin, int cout, int backwa
   drop_memory();
 }
 
-static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k, int stride, int up,
-                       int backward)
+static void bench_conv(ti_dtype dtype, int n, int side, int cin, int cout, int k, int stride,
+                       int up, int backward)
 {
-  ti_conv2d_shape s = { n, side, side, cin, cout, k, k, stride, k / 2, k / 2, k / 2, k / 2, up, 0, 0 };
+  ti_conv2d_shape s = {
+    n, side, side, cin, cout, k, k, stride, k / 2, k / 2, k / 2, k / 2, up, 0, 0
+  };
 
   s.oh = s.ow = (side * up + k / 2 * 2 - k) / stride + 1;
   const double x = (double)n * side * side * cin, y = (double)n * s.oh * s.ow * cout;
   const double w = (double)cin * cout * k * k;
-  operation o(text("conv2d%s %d %dx%d %d -> %d k%d s%d u%d", backward ? "_bwd" : "", n, side, side, cin,
-                   cout, k, stride, up),
+  operation o(text("conv2d%s %d %dx%d %d -> %d k%d s%d u%d", backward ? "_bwd" : "", n, side, side,
+                   cin, cout, k, stride, up),
               2.0 * y * cin * k * k, 2.0 * (x + y + w));
   void *in[MAX_SETS], *out[MAX_SETS];
 
@@ -146,8 +148,9 @@ static void bench_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
                                  1.0f / sqrtf((float)d) };
   const double q = (double)n * tq * heads * d, k = (double)n * tk * heads * d;
   /* backward: five products, and q, k, v, o, do read, dq, dk, dv written */
-  operation o(text("attention%s %d x %d heads %d x %d d %d", backward ? "_bwd" : "", n, heads, tq, tk, d),
-              (backward ? 10.0 : 4.0) * q * tk, 2.0 * (backward ? 4 * q + 4 * k : 2 * q + 2 * k));
+  operation o(
+    text("attention%s %d x %d heads %d x %d d %d", backward ? "_bwd" : "", n, heads, tq, tk, d),
+    (backward ? 10.0 : 4.0) * q * tk, 2.0 * (backward ? 4 * q + 4 * k : 2 * q + 2 * k));
   void *p[MAX_SETS][8];
   float *lse[MAX_SETS];
 
@@ -169,12 +172,14 @@ static void bench_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
   for (int v = 0; v < VARIANTS; v++) {
     if (v == CUBLAS || v == CUDNN || !choose(v))
       continue;
-    o.run([&](int i) {
-      return backward ? kernels.attention_bwd(&o.e, dtype, p[i][5], p[i][6], p[i][7], p[i][3], p[i][4],
-                                              lse[i], p[i][0], p[i][1], p[i][2], &s)
-                      : kernels.attention_fwd(&o.e, dtype, p[i][4], lse[i], p[i][0], p[i][1], p[i][2],
-                                              &s);
-    }, variant_names[v]);
+    o.run(
+      [&](int i) {
+        return backward ? kernels.attention_bwd(&o.e, dtype, p[i][5], p[i][6], p[i][7], p[i][3],
+                                                p[i][4], lse[i], p[i][0], p[i][1], p[i][2], &s)
+                        : kernels.attention_fwd(&o.e, dtype, p[i][4], lse[i], p[i][0], p[i][1],
+                                                p[i][2], &s);
+      },
+      variant_names[v]);
   }
   drop_memory();
 }

@@ -327,8 +327,8 @@ static textinv_status layernorm_bwd(const bench *b)
 
 static textinv_status layernorm_sum(const bench *b)
 {
-  return k.layernorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5], b->x[7],
-                         b->shape);
+  return k.layernorm_bwd(&e, b->dtype, b->x[0], b->x[2], b->x[1], b->x[3], b->x[4], b->x[5],
+                         b->x[7], b->shape);
 }
 
 static textinv_status activation_fwd(const bench *b)

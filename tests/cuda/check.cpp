@@ -92,7 +92,8 @@ static char running[256]; /* the test's name, for when it never ends */
 
 static void on_terminate(int)
 {
-  if (write(2, "stopped in ", 11) < 0 || write(2, running, strlen(running)) < 0 || write(2, "\n", 1) < 0)
+  if (write(2, "stopped in ", 11) < 0 || write(2, running, strlen(running)) < 0 ||
+      write(2, "\n", 1) < 0)
     _exit(2);
   _exit(1);
 }
@@ -202,7 +203,8 @@ test::~test()
 
       for (int side = 0; side < 2; side++) {
         must(the_plugin->download(the_context, &error, guard.data(),
-                                  side ? t->device + t->bytes() : t->device - GUARD, GUARD), "guard");
+                                  side ? t->device + t->bytes() : t->device - GUARD, GUARD),
+             "guard");
         for (unsigned char c : guard) {
           if (c != CANARY && !failed)
             fail("written %s a tensor", side ? "behind" : "before");
@@ -243,7 +245,8 @@ static void to_device(tensor t)
     must(the_plugin->allocate(the_context, &error, &p, bytes.size()), "memory");
     t->device = (char *)p + GUARD;
   }
-  must(the_plugin->upload(the_context, &error, t->device - GUARD, bytes.data(), bytes.size()), "upload");
+  must(the_plugin->upload(the_context, &error, t->device - GUARD, bytes.data(), bytes.size()),
+       "upload");
 }
 
 static tensor new_tensor(ti_dtype dtype, size_t count)
@@ -371,7 +374,8 @@ static std::vector<unsigned char> device_bytes(tensor t)
 {
   std::vector<unsigned char> bytes(t->bytes());
 
-  must(the_plugin->download(the_context, &error, bytes.data(), t->device, bytes.size()), "download");
+  must(the_plugin->download(the_context, &error, bytes.data(), t->device, bytes.size()),
+       "download");
   return bytes;
 }
 

@@ -1,4 +1,4 @@
-/* What the checks of the CUDA kernels are written with: tensors on both sides, runs, comparisons. */
+/* What checks of the CUDA kernels are written with: tensors on both sides, runs, comparisons. */
 #ifndef TI_CUDA_CHECK_H
 #define TI_CUDA_CHECK_H
 

@@ -1,6 +1,7 @@
 /*
- * Whether cuDNN has kernels, as conv2d_cudnn.cu asks for them, for the convolutions of the networks:
- * for devices that are described, not there. What they compute is the business of `make check-cuda`.
+ * Whether cuDNN has kernels, as conv2d_cudnn.cu asks for them, for the convolutions of the
+ * networks: for devices that are described, not there. What they compute is the business of `make
+ * check-cuda`.
  */
 #include "../../kernels/cuda/conv2d_cudnn.cu"
 
@@ -34,16 +35,17 @@ static std::string json_of(const described &d)
 {
   char text[2048];
 
-  snprintf(text, sizeof(text),
-           "{\"deviceName\": \"%s\", \"deviceVer\": %d, \"driverVer\": 13000, \"cudaDeviceId\": 0, "
-           "\"multiProcessorCount\": %d, \"maxSharedMemoryPerBlockOptin\": %d, \"l2CacheSize\": %d, "
-           "\"smClockRateKHz\": %d, \"memClockRateKHz\": %d, \"totalGlobalMem\": 85899345920, "
-           "\"maxGridSize\": [2147483647, 65535, 65535], \"maxBlockSize\": [1024, 1024, 64], "
-           "\"regsPerBlock\": 65536, \"warpSize\": 32, \"maxSharedMemoryPerBlock\": 49152, "
-           "\"reservedSharedMemoryPerBlock\": 1024, \"maxRegistersPerSM\": 65536, "
-           "\"pciDeviceId\": 0, \"maxCtasPerSM\": 32, \"maxThreadsPerBlock\": 1024, "
-           "\"maxThreadsPerSM\": 2048, \"isTccDriver\": 0, \"supportCoopLaunch\": 1}",
-           d.name, d.version, d.multiprocessors, d.shared_optin, d.l2, d.clock, d.memory_clock);
+  snprintf(
+    text, sizeof(text),
+    "{\"deviceName\": \"%s\", \"deviceVer\": %d, \"driverVer\": 13000, \"cudaDeviceId\": 0, "
+    "\"multiProcessorCount\": %d, \"maxSharedMemoryPerBlockOptin\": %d, \"l2CacheSize\": %d, "
+    "\"smClockRateKHz\": %d, \"memClockRateKHz\": %d, \"totalGlobalMem\": 85899345920, "
+    "\"maxGridSize\": [2147483647, 65535, 65535], \"maxBlockSize\": [1024, 1024, 64], "
+    "\"regsPerBlock\": 65536, \"warpSize\": 32, \"maxSharedMemoryPerBlock\": 49152, "
+    "\"reservedSharedMemoryPerBlock\": 1024, \"maxRegistersPerSM\": 65536, "
+    "\"pciDeviceId\": 0, \"maxCtasPerSM\": 32, \"maxThreadsPerBlock\": 1024, "
+    "\"maxThreadsPerSM\": 2048, \"isTccDriver\": 0, \"supportCoopLaunch\": 1}",
+    d.name, d.version, d.multiprocessors, d.shared_optin, d.l2, d.clock, d.memory_clock);
   return text;
 }
 
@@ -119,9 +121,10 @@ int main()
         if (has_kernel(library, l, is_half ? TI_F16 : TI_BF16, has_residual, backward))
           continue;
         num_failed++;
-        printf("[  FAILED  ] %s: conv2d%s %s n %d %dx%d %d -> %d stride %d residual %d: no kernel\n",
-               d.name, backward ? "_bwd" : "", is_half ? "f16" : "bf16", l.n, l.side, l.side, l.cin,
-               l.cout, l.stride, has_residual);
+        printf(
+          "[  FAILED  ] %s: conv2d%s %s n %d %dx%d %d -> %d stride %d residual %d: no kernel\n",
+          d.name, backward ? "_bwd" : "", is_half ? "f16" : "bf16", l.n, l.side, l.side, l.cin,
+          l.cout, l.stride, has_residual);
       }
     }
     (void)library->free_descriptor(library->device);

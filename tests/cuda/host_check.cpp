@@ -25,7 +25,8 @@ static const char *check_devices()
     return "no device";
   if (plugin()->device_info(&error, &info, 0) < 0 || !*info.name || !info.total_bytes)
     return "device 0 has no name or memory";
-  if (plugin()->device_info(&error, &info, 1000) != TEXTINV_E_BACKEND || !strstr(error.text, "1000"))
+  if (plugin()->device_info(&error, &info, 1000) != TEXTINV_E_BACKEND ||
+      !strstr(error.text, "1000"))
     return "device 1000 is accepted";
   return NULL;
 }
@@ -129,7 +130,8 @@ static const char *check_graph()
     if (plugin()->graph_launch(context(), &error, graph) < 0 ||
         plugin()->download(context(), &error, from_graph.data(), d[2], COUNT * 4) < 0)
       return error.text;
-    if (work() < 0 || plugin()->download(context(), &error, from_stream.data(), d[2], COUNT * 4) < 0)
+    if (work() < 0 ||
+        plugin()->download(context(), &error, from_stream.data(), d[2], COUNT * 4) < 0)
       return error.text;
     if (memcmp(from_graph.data(), from_stream.data(), COUNT * 4))
       return "the graph gives other bits than the stream";

@@ -1,9 +1,9 @@
 /*
  * Every CUDA kernel against the CPU reference: on the emulated device, or on a real one.
  *
- *   kernels_emulated [NAMES]            cases whose name contains one of NAMES, which are separated by
- *                                       commas; with '-' before them, the other cases
- *   kernels_check PLUGIN [NAMES]        the same through libtextinv-cuda.so
+ *   kernels_emulated [NAMES]            cases whose name contains one of NAMES, which are separated
+ * by commas; with '-' before them, the other cases kernels_check PLUGIN [NAMES]        the same
+ * through libtextinv-cuda.so
  *
  * The truth is the reference in double precision on the rounded inputs. Float must agree to 1e-5.
  * For 16 bits the error may be twice that of the plain formula in the same type, which rounds what
@@ -26,7 +26,8 @@ static void check_groupnorm(ti_dtype dtype, ti_groupnorm_shape s)
 {
   test t("groupnorm n %d hw %d c %d groups %d silu %d", dtype, s.n, s.hw, s.c, s.groups, s.silu);
   const size_t count = (size_t)s.n * s.hw * s.c, stats = (size_t)s.n * s.groups;
-  const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c), b = t.input(TI_F32, s.c);
+  const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c),
+               b = t.input(TI_F32, s.c);
   const tensor dy = t.input(dtype, count), other = t.input(dtype, count);
   const tensor shift = t.input(dtype, (size_t)s.n * s.c);
   /* one value has no spread, and a shift would be what is left of a difference of equals */
@@ -37,15 +38,17 @@ static void check_groupnorm(ti_dtype dtype, ti_groupnorm_shape s)
   t.scratch(cuda()->groupnorm_scratch(&s));
   for (int sums = 0; sums < 2; sums++) {
     t.run([&](backend &k) {
-      return k->groupnorm_fwd(k.exec(), k.type(dtype), k(y), (float *)k(mean), (float *)k(rstd), k(x),
-                              sums && has_spread ? k(shift) : NULL, (float *)k(w), (float *)k(b), &s);
+      return k->groupnorm_fwd(k.exec(), k.type(dtype), k(y), (float *)k(mean), (float *)k(rstd),
+                              k(x), sums && has_spread ? k(shift) : NULL, (float *)k(w),
+                              (float *)k(b), &s);
     });
     t.compare(mean);
     t.compare(rstd);
     t.compare(y);
     t.run([&](backend &k) {
-      return k->groupnorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x), sums && has_spread ? k(shift) : NULL,
-                              (float *)k(mean), (float *)k(rstd), (float *)k(w), (float *)k(b),
+      return k->groupnorm_bwd(k.exec(), k.type(dtype), k(dx), k(dy), k(x),
+                              sums && has_spread ? k(shift) : NULL, (float *)k(mean),
+                              (float *)k(rstd), (float *)k(w), (float *)k(b),
                               sums ? k(other) : NULL, &s);
     });
     t.compare(dx);
@@ -56,9 +59,11 @@ static void check_layernorm(ti_dtype dtype, ti_layernorm_shape s)
 {
   test t("layernorm rows %d c %d", dtype, s.rows, s.c);
   const size_t count = (size_t)s.rows * s.c;
-  const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c), b = t.input(TI_F32, s.c);
+  const tensor x = t.input(dtype, count, 1.0f, 3.0f), w = t.input(TI_F32, s.c),
+               b = t.input(TI_F32, s.c);
   const tensor dy = t.input(dtype, count), other = t.input(dtype, count);
-  tensor mean = t.output(TI_F32, s.rows), rstd = t.output(TI_F32, s.rows), y = t.output(dtype, count);
+  tensor mean = t.output(TI_F32, s.rows), rstd = t.output(TI_F32, s.rows),
+         y = t.output(dtype, count);
   tensor dx = t.output(dtype, count);
 
   t.run([&](backend &k) {
@@ -86,11 +91,13 @@ static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
   ti_attention_shape s = { n, heads, tq, tk, d, stride, stride, stride, causal,
                            1.0f / sqrtf((float)d) };
   const size_t rows = (size_t)n * heads * tq;
-  const tensor q = t.input(dtype, (size_t)n * tq * stride), k = t.input(dtype, (size_t)n * tk * stride);
+  const tensor q = t.input(dtype, (size_t)n * tq * stride),
+               k = t.input(dtype, (size_t)n * tk * stride);
   const tensor v = t.input(dtype, (size_t)n * tk * stride);
   const tensor d_o = t.input(dtype, (size_t)n * tq * width);
   tensor o = t.output(dtype, (size_t)n * tq * width), lse = t.output(TI_F32, rows);
-  tensor dq = t.output(dtype, (size_t)n * tq * stride), dk = t.output(dtype, (size_t)n * tk * stride);
+  tensor dq = t.output(dtype, (size_t)n * tq * stride),
+         dk = t.output(dtype, (size_t)n * tk * stride);
   tensor dv = t.output(dtype, (size_t)n * tk * stride);
 
   /* what a packed row holds of the other two stays as it was */
@@ -110,7 +117,7 @@ static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
     return b->attention_bwd(b.exec(), b.type(dtype), b(dq), b(dk), b(dv), b(d_o), b(o),
                             (float *)b(lse), b(q), b(k), b(v), &s);
   });
-  /* p and ds are rounded before the second product, as PyTorch's kernels and the plain formula do */
+  /* p and ds are rounded before the second product, as PyTorch and the plain formula do */
   t.compare(dq, 1.5);
   t.compare(dk, 1.5);
   t.compare(dv, 1.5);
@@ -130,9 +137,10 @@ static void check_conv2d(ti_dtype dtype, ti_conv2d_shape s, int has_bias, int ha
   s.oh = (s.h * s.up + s.pad_top + s.pad_bottom - s.kh) / s.stride + 1;
   s.ow = (s.w * s.up + s.pad_left + s.pad_right - s.kw) / s.stride + 1;
   test t("conv2d%s n %d %dx%d %d->%d k %dx%d stride %d pad %d %d %d %d up %d bias %d residual %d",
-         dtype, by, s.n, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride, s.pad_top, s.pad_left, s.pad_bottom,
-         s.pad_right, s.up, has_bias, has_residual);
-  const size_t x_count = (size_t)s.n * s.h * s.w * s.cin, y_count = (size_t)s.n * s.oh * s.ow * s.cout;
+         dtype, by, s.n, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride, s.pad_top, s.pad_left,
+         s.pad_bottom, s.pad_right, s.up, has_bias, has_residual);
+  const size_t x_count = (size_t)s.n * s.h * s.w * s.cin,
+               y_count = (size_t)s.n * s.oh * s.ow * s.cout;
   const float deviation = 1.0f / sqrtf((float)s.kh * s.kw * s.cin);
   const tensor x = t.input(dtype, x_count), dy = t.input(dtype, y_count);
   const tensor w = t.input(dtype, (size_t)s.cout * s.cin * s.kh * s.kw, deviation);
@@ -311,7 +319,8 @@ static void check_embedding(ti_dtype dtype, int n, int tokens, int c, int vocab,
   const ti_embedding_shape s = { n, tokens, c, vocab, rows };
   const size_t count = (size_t)n * tokens * c;
   const tensor ids = t.integers((size_t)n * tokens, vocab + rows);
-  const tensor table = t.input(dtype, (size_t)vocab * c), learnt = t.input(TI_F32, (size_t)rows * c);
+  const tensor table = t.input(dtype, (size_t)vocab * c),
+               learnt = t.input(TI_F32, (size_t)rows * c);
   const tensor positions = t.input(dtype, (size_t)tokens * c), dy = t.input(dtype, count);
   tensor y = t.output(dtype, count), drows = t.output(TI_F32, (size_t)rows * c);
 
@@ -321,7 +330,8 @@ static void check_embedding(ti_dtype dtype, int n, int tokens, int c, int vocab,
   });
   t.compare(y);
   t.run([&](backend &k) {
-    return k->embedding_bwd(k.exec(), k.type(dtype), (float *)k(drows), k(dy), (int32_t *)k(ids), &s);
+    return k->embedding_bwd(k.exec(), k.type(dtype), (float *)k(drows), k(dy), (int32_t *)k(ids),
+                            &s);
   });
   t.compare(drows);
 }
@@ -398,7 +408,9 @@ static void check_dtype(ti_dtype dtype)
   static const ti_linear_shape cublas_linears[] = {
     { 2, 320, 1280 }, { 154, 768, 320 }, { 308, 768, 640 }, { 256, 1280, 1280 }, { 64, 5120, 1280 },
   };
-  static const ti_linear_shape hopper_linears[] = { { 77, 768, 64 }, { 100, 128, 320 }, { 300, 320, 640 } };
+  static const ti_linear_shape hopper_linears[] = { { 77, 768, 64 },
+                                                    { 100, 128, 320 },
+                                                    { 300, 320, 640 } };
   struct attention_case {
     int n, heads, tq, tk, d, causal, packed;
   };
@@ -424,8 +436,8 @@ static void check_dtype(ti_dtype dtype)
     { 1, 1, 256, 300, 56, 0, 0 }, { 1, 1, 300, 256, 72, 0, 0 },
   };
   static const ti_copy_columns_shape copies[] = {
-    { 5, 8, 24, 8, 16, 0 }, { 3, 5, 9, 2, 7, 1 }, { 7, 320, 640, 320, 320, 0 }, { 1, 1, 1, 0, 1, 0 },
-    { 4, 6, 12, 2, 8, 2 },
+    { 5, 8, 24, 8, 16, 0 }, { 3, 5, 9, 2, 7, 1 },  { 7, 320, 640, 320, 320, 0 },
+    { 1, 1, 1, 0, 1, 0 },   { 4, 6, 12, 2, 8, 2 },
   };
 
   for (const auto &s : groupnorms)

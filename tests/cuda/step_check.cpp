@@ -1,4 +1,4 @@
-/* Noise, and sums and AdamW of a training step, against the host's: they must have the same bits. */
+/* Noise, and sums and AdamW of a training step, have the bits of the host's. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,9 @@ static const char *check_noise_case(ti_dtype dtype, int prediction, int n, int h
   step.prediction = prediction;
   step.pass = 1;
   for (int i = 0; i < 2 * n; i++)
-    all.samples[i] = { (uint32_t)(i + 5), (uint32_t)(i % pictures), 0, 0.0f, 0.8f - 0.1f * i, 0.6f };
+    all.samples[i] = {
+      (uint32_t)(i + 5), (uint32_t)(i % pictures), 0, 0.0f, 0.8f - 0.1f * i, 0.6f
+    };
 
   if (plugin()->allocate(context(), &error, &d_latents, latents.size() * 4) < 0 ||
       plugin()->allocate(context(), &error, &d_noisy, noisy.size()) < 0 ||

@@ -54,7 +54,9 @@ static void test_activation(void **state)
 
 static void test_geglu(void **state)
 {
-  static const ti_geglu_shape shapes[] = { { 1, 1 }, { 3, 17 }, { 64, 1280 }, { 5, 160 }, { 9, 7 } };
+  static const ti_geglu_shape shapes[] = {
+    { 1, 1 }, { 3, 17 }, { 64, 1280 }, { 5, 160 }, { 9, 7 }
+  };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF(shapes); i++) {

@@ -60,7 +60,8 @@ static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype
   memcpy(file + offset, in[W], count * size);
   omp_set_num_threads(e->threads);
   if (k->conv2d_prepare)
-    status = k->conv2d_prepare(e, dtype, &prepared, &scratch, &w, NULL, s, !!in[RESIDUAL], backward);
+    status = k->conv2d_prepare(e, dtype, &prepared, &scratch, &w, NULL, s, !!in[RESIDUAL],
+                               backward);
   if (status >= 0 && !prepared)
     status = ti_weight_plain(e->error, &plain, &w, dtype);
   assert_int_equal(status, TEXTINV_OK);

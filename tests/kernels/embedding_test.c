@@ -1,4 +1,5 @@
-/* Embeddings of tokens and times, the loss and casts: gradients of the reference, values, overrides. */
+/* Embeddings of tokens and times, the loss and casts: gradients of the reference, values,
+ * overrides. */
 #include "harness.h"
 
 enum { IDS_IN, TABLE, ROWS_IN, POSITIONS };
@@ -29,10 +30,14 @@ static void test_embedding(void **state)
     const tensor y = { STORED, tokens * s->c, 1, 0 };
     const tensor ids = { IDS, tokens, (float)(s->vocab + s->num_rows), 0 };
     const tensor rows = { FLOAT, (size_t)s->num_rows * s->c, 1, 0 };
-    const op fwd = { .name = "embedding fwd", .run = embedding_fwd, .shape = s,
-                     .in = { [IDS_IN] = ids, [TABLE] = { STORED, (size_t)s->vocab * s->c, 1, 0 },
+    const op fwd = { .name = "embedding fwd",
+                     .run = embedding_fwd,
+                     .shape = s,
+                     .in = { [IDS_IN] = ids,
+                             [TABLE] = { STORED, (size_t)s->vocab * s->c, 1, 0 },
                              [ROWS_IN] = rows,
-                             [POSITIONS] = { i % 2 ? STORED : NONE, (size_t)s->tokens * s->c, 1, 0 } },
+                             [POSITIONS] = { i % 2 ? STORED : NONE, (size_t)s->tokens * s->c, 1,
+                                             0 } },
                      .out = { y } };
     const op bwd = { .name = "embedding bwd", .run = embedding_bwd, .shape = s,
                      .in = { [DY] = y, [IDS_BWD] = ids }, .out = { rows } };

@@ -1,7 +1,8 @@
 /*
  * The one harness of the kernel tests. An operation is described once: its tensors and how to call
  * it. From that come the checks: backward against central differences of the reference, every
- * override against the reference in f32 and bf16, canaries, and the same bits for any number of threads.
+ * override against the reference in f32 and bf16, canaries, and the same bits for any number of
+ * threads.
  */
 #ifndef TI_HARNESS_H
 #define TI_HARNESS_H
@@ -226,9 +227,9 @@ static double weighted_sum(const op *o, const ti_kernels *k, void **in, const fl
 
 /*
  * The backward pass of the reference: the derivative of sum(dy fwd(in)) along random directions of
- * in[x] must be that of bwd.out[dx]. bwd.in[dy] is the gradient of fwd.out[0]; other inputs of bwd that share
- * a place in same[] (pairs of indices: fwd in, bwd in, ended by -1) hold the same values. What bwd
- * adds is the gradient of sum(other in[x]).
+ * in[x] must be that of bwd.out[dx]. bwd.in[dy] is the gradient of fwd.out[0]; other inputs of bwd
+ * that share a place in same[] (pairs of indices: fwd in, bwd in, ended by -1) hold the same
+ * values. What bwd adds is the gradient of sum(other in[x]).
  */
 static void check_gradient(const op *fwd, int x, const op *bwd, int dy, int dx, const int *same)
 {

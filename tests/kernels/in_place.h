@@ -4,7 +4,7 @@
 
 #include "harness.h"
 
-/* run with its first output lying over input at, which is NULL where there is none: nothing is run */
+/* run with its first output lying over input at; nothing is run where there is none */
 static textinv_status run_over(op_run run, int at, const op *o, const ti_kernels *k, ti_exec *e,
                                ti_dtype dtype, void **out, void **in)
 {

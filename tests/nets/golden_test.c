@@ -1,4 +1,4 @@
-/* networks, gradients and pictures of two tiny models against diffusers (tests/golden/networks.py) */
+/* networks, gradients and pictures of tiny models against diffusers (tests/golden/networks.py) */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,7 +32,8 @@ static const ti_tensor *tensor(const fixture *f, const char *name)
   return t;
 }
 
-static void close_to(const fixture *f, const char *name, const float *met, size_t count, double allowed)
+static void close_to(const fixture *f, const char *name, const float *met, size_t count,
+                     double allowed)
 {
   const ti_tensor *t = tensor(f, name);
   const double error = test_relative_error(TI_F32, met, t->data, count);
@@ -113,12 +114,13 @@ static const char *text(const fixture *f, const char *key)
 static void text_encoder(void **state)
 {
   const fixture *f = *state;
-  const size_t count = (size_t)f->info.max_tokens * f->info.context_dim, num_pooled = f->info.pooled_dim;
+  const size_t count = (size_t)f->info.max_tokens * f->info.context_dim,
+               num_pooled = f->info.pooled_dim;
   float *context = floats(count), *pooled = num_pooled ? floats(num_pooled) : NULL;
   size_t truncated;
 
-  must(f, textinv_encode_prompt(f->session, context, count, pooled, num_pooled, &truncated, f->model,
-                                f->words, text(f, "prompt"), 0));
+  must(f, textinv_encode_prompt(f->session, context, count, pooled, num_pooled, &truncated,
+                                f->model, f->words, text(f, "prompt"), 0));
   assert_int_equal(truncated, 0);
   close_to(f, "context", context, count, ALLOWED);
   if (pooled)
@@ -230,7 +232,8 @@ static void draws(const fixture *f, textinv_sampler sampler, const char *name)
     far += difference > 1 || difference < -1;
   }
   if ((double)far > 0.001 * (double)expected->count)
-    fail_msg("%s: %zu of %zu values are more than one grey level apart", name, far, (size_t)expected->count);
+    fail_msg("%s: %zu of %zu values are more than one grey level apart", name, far,
+             (size_t)expected->count);
   textinv_images_free(images);
 }
 

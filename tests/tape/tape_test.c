@@ -226,7 +226,8 @@ static void nothing_before_the_rows_is_differentiated(void **state)
   ti_tape_free(&t);
 }
 
-/* a gradient that a product or a norm ends is added up by it, in place; what ends elsewhere by a record */
+/* a gradient that a product or a norm ends is added up by it, in place; what ends elsewhere by a
+ * record */
 static void products_and_norms_add_up_gradients(void **state)
 {
   ti_tape t;

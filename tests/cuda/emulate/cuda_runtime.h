@@ -70,14 +70,16 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 /* ------ for tests */
 
-/* bytes that can be allocated in all (0 = no limit), multiprocessors and 10 x capability of the device */
+/* bytes that can be allocated in all (0 = no limit), multiprocessors and 10 x capability of the
+ * device */
 extern size_t emulate_memory_limit;
 extern int emulate_multiprocessors, emulate_capability;
 /* live allocations, depth of the context stack: both 0 when everything was given back */

@@ -349,7 +349,7 @@ static void start_block(dim3 block, dim3 blocks, size_t shared_bytes)
   start_hopper();
 }
 
-/* let threads order[from..to), but those of warp late, run until each waits; false when none could */
+/* let threads order[from..to), but those of warp late, run until each waits; false: none could */
 static bool run_threads(const std::vector<int> &order, size_t from, size_t to, int late = -1)
 {
   bool progress = false;
@@ -380,9 +380,9 @@ static bool run_group(const std::vector<int> &order, size_t from, size_t to)
 
 /*
  * Shuffled, all threads go on side by side, but for one warp, each in turn, that stands still while
- * the others can go on: so a wait for it that is missing is seen. Else a warp runs as far ahead of the others as barriers
- * let it, and four warps, which have products in common, as far ahead of the rest: so what they do
- * too early or too late is seen.
+ * the others can go on: so a wait for it that is missing is seen. Else a warp runs as far ahead of
+ * the others as barriers let it, and four warps, which have products in common, as far ahead of the
+ * rest: so what they do too early or too late is seen.
  */
 static void run_block(const std::vector<int> &order)
 {

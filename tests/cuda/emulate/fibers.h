@@ -6,7 +6,7 @@
 
 typedef struct fiber fiber;
 
-/* a fiber that will run entry(argument) when first resumed; entry never returns but by fiber_exit */
+/* a fiber that runs entry(argument) when first resumed; entry never returns but by fiber_exit */
 fiber *fiber_new(size_t stack_bytes);
 void fiber_start(fiber *f, void (*entry)(void *), void *argument);
 
