@@ -176,6 +176,19 @@ static textinv_status enter(ti_cuda *c, ti_error *error)
   return TEXTINV_OK;
 }
 
+static int use_cudnn(ti_cuda *c, int on)
+{
+  ti_error error;
+  int used;
+
+  c->cudnn_on = on;
+  if (enter(c, &error) < 0)
+    return 0;
+  used = ti_cudnn_is_on(c);
+  leave(c);
+  return used;
+}
+
 static void close_context(ti_cuda *c)
 {
   const release_fn release = (release_fn)driver_function("cuDevicePrimaryCtxRelease");
@@ -595,7 +608,7 @@ extern "C" const ti_cuda_plugin *textinv_cuda_plugin(void)
                                          ti_cuda_step_update,
                                          ti_cuda_noise,
                                          ti_cuda_use_cublas,
-                                         ti_cuda_use_cudnn,
+                                         use_cudnn,
                                          use_hopper };
 
   return &plugin;

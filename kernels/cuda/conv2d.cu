@@ -42,7 +42,7 @@ extern "C" textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, voi
                                                  int has_residual, int backward)
 {
   const gemm_problem p = problem_of(s, backward);
-  const int cudnn = ti_cudnn_wants((ti_cuda *)e->device, dtype, s);
+  const int cudnn = dtype != TI_F32 && s->up == 1 && ti_cudnn_is_on((ti_cuda *)e->device);
   size_t scratch;
   prepared_conv2d *c;
   textinv_status status;

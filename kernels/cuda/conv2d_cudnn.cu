@@ -126,15 +126,13 @@ static ti_cudnn *open_for_device()
   return b;
 }
 
-int ti_cudnn_wants(ti_cuda *c, ti_dtype dtype, const ti_conv2d_shape *s)
+int ti_cudnn_is_on(ti_cuda *c)
 {
-  if (!c->cudnn_on || dtype == TI_F32 || s->up != 1)
-    return 0;
-  if (!c->cudnn_tried) {
+  if (c->cudnn_on && !c->cudnn_tried) {
     c->cudnn_tried = 1;
     c->cudnn = open_for_device();
   }
-  return c->cudnn != NULL;
+  return c->cudnn_on && c->cudnn;
 }
 
 void ti_cudnn_close(ti_cuda *c)
@@ -487,7 +485,7 @@ textinv_status ti_cudnn_run(ti_exec *e, const char *name, const ti_cudnn_plan *p
 
 #else
 
-int ti_cudnn_wants(ti_cuda *, ti_dtype, const ti_conv2d_shape *)
+int ti_cudnn_is_on(ti_cuda *)
 {
   return 0;
 }
@@ -510,11 +508,3 @@ textinv_status ti_cudnn_run(ti_exec *e, const char *name, const ti_cudnn_plan *,
 }
 
 #endif
-
-extern "C" int ti_cuda_use_cudnn(ti_cuda *c, int on)
-{
-  static const ti_conv2d_shape any = { 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1 };
-
-  c->cudnn_on = on;
-  return ti_cudnn_wants(c, TI_BF16, &any);
-}

@@ -7,9 +7,8 @@
 
 struct ti_cudnn_plan;
 
-/* whether a convolution is to be tried: the library is there, the switch is on, and the type has 16
- * bits */
-int ti_cudnn_wants(ti_cuda *c, ti_dtype dtype, const ti_conv2d_shape *s);
+/* whether convolutions may take it: the switch is on, and the library is there */
+int ti_cudnn_is_on(ti_cuda *c);
 
 /*
  * How the library computes a convolution: of a context, kept for others of the same shape. *out is

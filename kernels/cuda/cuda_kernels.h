@@ -24,7 +24,6 @@ int ti_cuda_multiprocessors(const ti_exec *e);
 int ti_cuda_hopper(const ti_exec *e);
 
 int ti_cuda_use_cublas(ti_cuda *c, int on);
-int ti_cuda_use_cudnn(ti_cuda *c, int on);
 
 /*
  * The device's copy of w, made at first use and kept until ti_cuda_plugin.trim(): the values in
