@@ -222,32 +222,40 @@ static descriptor convolution(ti_cudnn_plan *p)
   return d;
 }
 
-static descriptor forward(ti_cudnn_plan *p, descriptor x, descriptor w, descriptor y)
+/* the library's names for a convolution in one direction */
+struct direction {
+  cudnnBackendDescriptorType_t type;
+  cudnnBackendAttributeName_t convolution, in, weights, out, alpha, beta;
+};
+
+static const direction forward = { CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+                                   CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                                   CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                                   CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                                   CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                                   CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                                   CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA };
+static const direction backward = { CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA };
+
+/* out = the convolution of in, and what out holds already where beta is 1 */
+static descriptor product(ti_cudnn_plan *p, const direction &a, descriptor in, descriptor w,
+                          descriptor out, float beta)
 {
-  const float one = 1.0f, zero = 0.0f;
-  descriptor d = make(p, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+  const float one = 1.0f;
+  descriptor d = make(p, a.type);
 
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, convolution(p));
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y);
-  set(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &one);
-  set(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero);
-  finish(p, d);
-  return d;
-}
-
-static descriptor backward(ti_cudnn_plan *p, descriptor dy, descriptor w, descriptor dx)
-{
-  const float one = 1.0f, beta = p->key.has_residual ? 1.0f : 0.0f;
-  descriptor d = make(p, CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR);
-
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, convolution(p));
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, dy);
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, w);
-  set_descriptor(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, dx);
-  set(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_TYPE_FLOAT, 1, &one);
-  set(p, d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, CUDNN_TYPE_FLOAT, 1, &beta);
+  set_descriptor(p, d, a.convolution, convolution(p));
+  set_descriptor(p, d, a.in, in);
+  set_descriptor(p, d, a.weights, w);
+  set_descriptor(p, d, a.out, out);
+  set(p, d, a.alpha, CUDNN_TYPE_FLOAT, 1, &one);
+  set(p, d, a.beta, CUDNN_TYPE_FLOAT, 1, &beta);
   finish(p, d);
   return d;
 }
@@ -282,7 +290,9 @@ static descriptor operations(ti_cudnn_plan *p)
   int count = 0;
 
   if (k->backward) {
-    all[count++] = backward(p, tensor(p, IN, type, s->n, s->cout, s->oh, s->ow, false), w, x);
+    descriptor dy = tensor(p, IN, type, s->n, s->cout, s->oh, s->ow, false);
+
+    all[count++] = product(p, backward, dy, w, x, k->has_residual ? 1.0f : 0.0f);
   } else {
     auto y = [&](int id, bool is_last) {
       return tensor(p, is_last ? OUT : id, is_last ? type : CUDNN_DATA_FLOAT, s->n, s->cout, s->oh,
@@ -290,7 +300,7 @@ static descriptor operations(ti_cudnn_plan *p)
     };
     descriptor last = y(SUM_A, !residual && !bias), next;
 
-    all[count++] = forward(p, x, w, last);
+    all[count++] = product(p, forward, x, w, last, 0.0f);
     if (residual) {
       next = y(SUM_B, !bias);
       all[count++] = sum(p, last, tensor(p, RESIDUAL, type, s->n, s->cout, s->oh, s->ow, false),
