@@ -214,7 +214,7 @@ def restore_weights(size):
 class Renderer:
   """data.py in a session of its own, which a later call finds at work"""
 
-  def __init__(self, size, cores, shards, environment):
+  def __init__(self, size, cores, first, shards, environment):
     self.path = os.path.join(common.state_dir(size, "world"), "renderer.pid")
     self.process = None
     if os.path.exists(self.path):
@@ -223,8 +223,8 @@ class Renderer:
       if self.working():
         return
     self.process = subprocess.Popen(
-      [sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--shards", str(shards),
-       "--workers", str(cores)], env=environment, stdin=subprocess.DEVNULL,
+      [sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--first", str(first),
+       "--shards", str(shards), "--workers", str(cores)], env=environment, stdin=subprocess.DEVNULL,
       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     self.pid = self.process.pid
     with open(self.path, "w") as f:
@@ -285,20 +285,20 @@ class Check:
     return "1"
 
 
-def prepare(size, cores, shards):
+def prepare(size, cores, first, shards):
   environment = restore_world(size)
   check = Check(size)
-  renderer = Renderer(size, cores, shards, environment)
+  renderer = Renderer(size, cores, first, shards, environment)
   check.verdict()
   print(f"the renderer works on: {renderer.working()}", flush=True)
 
 
-def piece(size, minutes, last, out, cores, shards, stages):
+def piece(size, minutes, last, out, cores, first, shards, stages):
   deadline = time.time() + 60 * minutes
   restore_weights(size)
   environment = restore_world(size)
   check = Check(size)
-  renderer = Renderer(size, cores, shards, environment)
+  renderer = Renderer(size, cores, first, shards, environment)
   fast = os.environ.get("TOYBOX_FAST")
 
   def train(stage):
@@ -342,6 +342,8 @@ if __name__ == "__main__":
   parser.add_argument("--minutes", type=float, default=9)
   parser.add_argument("--last", action="store_true")
   parser.add_argument("--cores", type=int, default=max(1, os.cpu_count() - 3))
+  parser.add_argument("--first", type=int, default=0,
+                      help="shard; from 32 on they have the full mix of scenes and styles")
   parser.add_argument("--shards", type=int, default=240)
   parser.add_argument("--go-on", action="store_true")
   parser.add_argument("--model", default=os.path.join(common.ROOT, "models", "toybox"),
@@ -358,10 +360,10 @@ if __name__ == "__main__":
     for folder in (FOLDER, *([WEIGHTS] if a.go_on else [])):
       print(f"{folder}: {megabytes(folder):.1f} MB")
   elif a.what == "prepare":
-    prepare(a.size, a.cores, a.shards)
+    prepare(a.size, a.cores, a.first, a.shards)
   elif a.what == "piece":
     os.makedirs(a.out, exist_ok=True)
-    piece(a.size, a.minutes, a.last, a.out, a.cores, a.shards,
+    piece(a.size, a.minutes, a.last, a.out, a.cores, a.first, a.shards,
           {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))})
   else:
     home(a.files, os.path.dirname(common.state_dir(a.size)))
