@@ -44,9 +44,22 @@ def rows(x):
   return x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
 
 
-def pointwise(conv, x):
-  """a 1x1 convolution as a product of matrices, which adds its bias on the way"""
-  return F.linear(x, conv.weight.flatten(1), conv.bias)
+def lent(bias):
+  """a bias whose gradient is left to kernels.owe or layer_norm"""
+  return bias if bias is None else bias.detach()
+
+
+def owing(module, x):
+  """a linear layer or 1x1 convolution as a product of matrices, whose bias is owed its gradient"""
+  return F.linear(x, module.weight.flatten(1), lent(module.bias))
+
+
+def linear(self, x):
+  return kernels.owe(owing(self, x), self.bias)
+
+
+def conv(self, x):
+  return kernels.owe(self._conv_forward(x, self.weight, lent(self.bias)), self.bias)
 
 
 def norm(module, x, silu, add=None, keep=False):
@@ -59,17 +72,20 @@ def resnet(self, x, temb=None, *_):
   x, y = norm(self.norm1, x, True, keep=True)
   y = F.conv2d(y, self.conv1.weight, None, padding=1)
   if self.time_emb_proj is not None and temb is not None:
-    add = self.time_emb_proj(F.silu(temb)) + self.conv1.bias
+    bias = self.time_emb_proj.bias + self.conv1.bias
+    add = kernels.owe(F.linear(F.silu(temb), self.time_emb_proj.weight, lent(bias)), bias)
   else:
     add = self.conv1.bias.expand(len(x), -1)
   y = F.conv2d(norm(self.norm2, y, True, add), self.conv2.weight, None, padding=1)
+  bias = self.conv2.bias
   if self.conv_shortcut is not None:
-    x = image(pointwise(self.conv_shortcut, rows(x)), x)
-  return kernels.add_bias(x, y, self.conv2.bias)
+    x = image(F.linear(rows(x), self.conv_shortcut.weight.flatten(1)), x)
+    bias = bias + self.conv_shortcut.bias
+  return kernels.add_bias(x, y, bias)
 
 
 def attend(attn, x, context=None):
-  """queries, keys and values in as few products as there are inputs"""
+  """queries, keys and values in as few products as there are inputs; the last bias is owed"""
   n, length, channels = x.shape
   heads = attn.heads
   if context is None:
@@ -81,26 +97,28 @@ def attend(attn, x, context=None):
     k, v = (z.transpose(1, 2) for z in F.linear(context, w).view(
       n, context.shape[1], 2, heads, -1).unbind(2))
   y = F.scaled_dot_product_attention(q, k, v)
-  return attn.to_out[0](y.transpose(1, 2).reshape(n, length, channels))
+  return owing(attn.to_out[0], y.transpose(1, 2).reshape(n, length, channels))
 
 
-def block(self, x, encoder_hidden_states):
-  def add_norm(x, more, module):
-    return kernels.layer_norm(x, more, module.weight, module.bias, module.eps)
+def block(self, x, encoder_hidden_states, owed=None):
+  """owed: a bias in x that still needs its gradient"""
+  def add_norm(x, more, module, owed):
+    return kernels.layer_norm(x, more, module.weight, module.bias, module.eps, owed=owed)
 
-  x, y = add_norm(x, None, self.norm1)
-  x, y = add_norm(x, attend(self.attn1, y), self.norm2)
-  x, y = add_norm(x, attend(self.attn2, y, encoder_hidden_states), self.norm3)
+  x, y = add_norm(x, None, self.norm1, owed)
+  x, y = add_norm(x, attend(self.attn1, y), self.norm2, self.attn1.to_out[0].bias)
+  x, y = add_norm(x, attend(self.attn2, y, encoder_hidden_states), self.norm3,
+                  self.attn2.to_out[0].bias)
   inner, _, outer = self.ff.net
-  return x + outer(kernels.geglu(F.linear(y, inner.proj.weight), inner.proj.bias))
+  return x + linear(outer, kernels.geglu(F.linear(y, inner.proj.weight), inner.proj.bias))
 
 
 def transformer(self, hidden_states, encoder_hidden_states=None, *_, return_dict=True, **__):
   x, y = norm(self.norm, hidden_states, False, keep=True)
-  y = pointwise(self.proj_in, rows(y))
+  y, owed = owing(self.proj_in, rows(y)), self.proj_in.bias
   for each in self.transformer_blocks:
-    y = each(y, encoder_hidden_states)
-  out = image(pointwise(self.proj_out, y), x) + x
+    y, owed = each(y, encoder_hidden_states, owed), None
+  out = image(linear(self.proj_out, y), x) + x
   return Transformer2DModelOutput(sample=out) if return_dict else (out,)
 
 
@@ -117,7 +135,7 @@ def last_norm(self, x):
 
 
 FORWARDS = {ResnetBlock2D: resnet, Transformer2DModel: transformer, BasicTransformerBlock: block,
-            Upsample2D: upsample}
+            Upsample2D: upsample, torch.nn.Linear: linear, torch.nn.Conv2d: conv}
 
 
 def text_norm(self, x):

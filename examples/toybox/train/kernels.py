@@ -2,13 +2,14 @@
 Triton kernels of a fast training step, as differentiable functions on channels-last tensors.
 
     group_norm(x, weight, bias, groups, eps, silu, add, keep)   silu(norm(x + add)), f32 statistics
-    layer_norm(x, more, weight, bias, eps)                      x + more, and its norm
+    layer_norm(x, more, weight, bias, eps, dtype, owed)         x + more, and its norm
     geglu(x, bias)                                              (a + bias) * gelu(b + bias)
     add_bias(x, y, bias)                                        x + y + bias
     quick_gelu(x)                                               x * sigmoid(1.702 x)
+    owe(y, bias)                                                y, which has bias in it already
 
 Activations are read and written in their own type, bf16 on a GPU; arithmetic is f32. Sums over
-rows go to a row of partial sums a program, which are then added in a fixed order: no atomics.
+rows go to a row of partial sums a program, which sum_rows then adds in a fixed order: no atomics.
 TRITON_INTERPRET=1 runs all of it on a CPU, for kernels_test.py.
 """
 
@@ -16,10 +17,24 @@ import torch
 import triton
 import triton.language as tl
 
-PROGRAMS = 1024   # that share the rows of layer_norm's and geglu's backward passes
+PROGRAMS = 896   # about so many, all running at once, share what is summed over rows
 
 
 # --- kernels
+
+@triton.jit
+def sum_rows_kernel(out, x, rows, columns, each, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+  """a program: `each` rows, a multiple of ROWS, of BLOCK columns"""
+  c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+  first = tl.program_id(0) * each
+  sums = tl.zeros([ROWS, BLOCK], tl.float32)
+  for at in range(0, each, ROWS):
+    row = first + at + tl.arange(0, ROWS)
+    mask = (row < rows)[:, None] & (c < columns)[None, :]
+    where = row.to(tl.int64)[:, None] * columns + c[None, :]
+    sums += tl.load(x + where, mask=mask, other=0.0).to(tl.float32)
+  tl.store(out + tl.program_id(0) * columns + c, tl.sum(sums, axis=0), mask=c < columns)
+
 
 @triton.jit
 def group_sums(columns, GROUP: tl.constexpr, BLOCK: tl.constexpr):
@@ -117,11 +132,11 @@ def groupnorm_back(dx, more, u, g, where, mask, rstd, w, one, two, KEEP: tl.cons
 
 
 @triton.jit
-def groupnorm_bwd_kernel(dx, dadd, dweights, dbiases, dy, more, x, add, means, rstds, weight, bias,
+def groupnorm_bwd_kernel(dx, dadd, sums, dy, more, x, add, means, rstds, weight, bias,
                          pixels, C: tl.constexpr, GROUP: tl.constexpr, WIDTH: tl.constexpr,
                          ROWS: tl.constexpr, BLOCK: tl.constexpr, ONE: tl.constexpr,
                          ADD: tl.constexpr, SILU: tl.constexpr, KEEP: tl.constexpr):
-  """dadd, dweights, dbiases [n, C]: sums over the pixels of a sample"""
+  """dadd [n, C], sums [n, 2, C] for weight and bias: over the pixels of a sample"""
   n = tl.program_id(0).to(tl.int64)
   local = tl.arange(0, BLOCK)
   c = tl.program_id(1) * WIDTH + local
@@ -164,10 +179,10 @@ def groupnorm_bwd_kernel(dx, dadd, dweights, dbiases, dy, more, x, add, means, r
       v, where, mask = groupnorm_load(x, at, pixels, c, inside, shift, C, ROWS)
       u, g = groupnorm_slopes(dy, v, where, mask, mean, rstd, w, b, SILU)
       columns += groupnorm_back(dx, more, u, g, where, mask, rstd, w, one, two, KEEP)
-  tl.store(dweights + n * C + c, dw, mask=inside)
-  tl.store(dbiases + n * C + c, db, mask=inside)
+  tl.store(sums + n * (2 * C) + c, dw, mask=inside)
+  tl.store(sums + n * (2 * C) + C + c, db, mask=inside)
   if ADD:
-    tl.store(dadd + n * C + c, columns, mask=inside)
+    tl.store(dadd + n * C + c, columns.to(dadd.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -192,14 +207,18 @@ def layernorm_fwd_kernel(y, h, x, more, weight, bias, rows, eps, C: tl.constexpr
 
 
 @triton.jit
-def layernorm_bwd_kernel(dx, dweights, dbiases, dy, more, h, weight, rows, eps, each,
-                         C: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-                         KEEP: tl.constexpr):
-  """a program: `each` rows, a multiple of ROWS; statistics are made anew"""
+def layernorm_bwd_kernel(dx, sums, dy, more, h, weight, rows, eps, each, C: tl.constexpr,
+                         ROWS: tl.constexpr, BLOCK: tl.constexpr, KEEP: tl.constexpr,
+                         OWED: tl.constexpr):
+  """
+  a program: `each` rows, a multiple of ROWS; statistics are made anew. sums [programs, 2 or 3, C]:
+  for weight, bias and what is owed
+  """
   c = tl.arange(0, BLOCK)
   w = tl.load(weight + c, mask=c < C, other=0.0).to(tl.float32)
-  dw = tl.zeros([BLOCK], tl.float32)
-  db = tl.zeros([BLOCK], tl.float32)
+  dw = tl.zeros([ROWS, BLOCK], tl.float32)
+  db = tl.zeros([ROWS, BLOCK], tl.float32)
+  dowed = tl.zeros([ROWS, BLOCK], tl.float32)
   first = tl.program_id(0) * each
   for at in range(0, each, ROWS):
     row = first + at + tl.arange(0, ROWS)
@@ -207,66 +226,88 @@ def layernorm_bwd_kernel(dx, dweights, dbiases, dy, more, h, weight, rows, eps, 
     where = row.to(tl.int64)[:, None] * C + c[None, :]
     v = tl.load(h + where, mask=mask, other=0.0).to(tl.float32)
     g = tl.load(dy + where, mask=mask, other=0.0).to(tl.float32)
+    past = tl.zeros([ROWS, BLOCK], tl.float32)
+    if KEEP:
+      past = tl.load(more + where, mask=mask, other=0.0).to(tl.float32)
     u = tl.where(mask, v - (tl.sum(v, axis=1) / C)[:, None], 0.0)
     rstd = tl.rsqrt(tl.sum(u * u, axis=1) / C + eps)
     u = u * rstd[:, None]
-    dw += tl.sum(g * u, axis=0)
-    db += tl.sum(g, axis=0)
+    dw += g * u
+    db += g
     g = g * w[None, :]
     one = tl.sum(g, axis=1) / C
     two = tl.sum(g * u, axis=1) / C
-    d = (g - one[:, None] - u * two[:, None]) * rstd[:, None]
-    if KEEP:
-      d += tl.load(more + where, mask=mask, other=0.0).to(tl.float32)
+    d = (g - one[:, None] - u * two[:, None]) * rstd[:, None] + past
     tl.store(dx + where, d.to(dx.dtype.element_ty), mask=mask)
-  tl.store(dweights + tl.program_id(0) * C + c, dw, mask=c < C)
-  tl.store(dbiases + tl.program_id(0) * C + c, db, mask=c < C)
+    if OWED:
+      dowed += tl.where(mask, d, 0.0)
+  out = sums + tl.program_id(0) * ((3 if OWED else 2) * C) + c
+  tl.store(out, tl.sum(dw, axis=0), mask=c < C)
+  tl.store(out + C, tl.sum(db, axis=0), mask=c < C)
+  if OWED:
+    tl.store(out + 2 * C, tl.sum(dowed, axis=0), mask=c < C)
 
 
 @triton.jit
-def geglu_load(x, bias, row, rows, c, D: tl.constexpr):
+def geglu_load(x, row, rows, c, bias_a, bias_b, D: tl.constexpr):
   """both halves with their bias, and where the first is"""
-  inside = c < D
-  mask = (row < rows)[:, None] & inside[None, :]
+  mask = (row < rows)[:, None] & (c < D)[None, :]
   where = row.to(tl.int64)[:, None] * (2 * D) + c[None, :]
-  a = tl.load(x + where, mask=mask, other=0.0).to(tl.float32)
-  b = tl.load(x + where + D, mask=mask, other=0.0).to(tl.float32)
-  a += tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)[None, :]
-  b += tl.load(bias + D + c, mask=inside, other=0.0).to(tl.float32)[None, :]
+  a = tl.load(x + where, mask=mask, other=0.0).to(tl.float32) + bias_a[None, :]
+  b = tl.load(x + where + D, mask=mask, other=0.0).to(tl.float32) + bias_b[None, :]
   return a, b, where, mask
+
+
+@triton.jit
+def normal(b):
+  """
+  the normal distribution up to b, and its density: Abramowitz and Stegun 7.1.26, within 1e-7, with
+  one exponential for both
+  """
+  e = tl.exp(-0.5 * b * b)
+  t = 1 / (1 + 0.23164189 * tl.abs(b))
+  tail = t * (0.127414796 + t * (-0.142248368 + t * (
+    0.7107068705 + t * (-0.7265760135 + t * 0.5307027145)))) * e
+  return tl.where(b < 0, tail, 1 - tail), 0.3989422804014327 * e
 
 
 @triton.jit
 def geglu_fwd_kernel(y, x, bias, rows, D: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
   c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+  bias_a = tl.load(bias + c, mask=c < D, other=0.0).to(tl.float32)
+  bias_b = tl.load(bias + D + c, mask=c < D, other=0.0).to(tl.float32)
   row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-  a, b, where, mask = geglu_load(x, bias, row, rows, c, D)
-  z = a * 0.5 * b * (1 + tl.erf(b * 0.7071067811865476))
+  a, b, where, mask = geglu_load(x, row, rows, c, bias_a, bias_b, D)
+  cdf, density = normal(b)
+  z = a * b * cdf
   tl.store(y + row.to(tl.int64)[:, None] * D + c[None, :], z.to(y.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def geglu_bwd_kernel(dx, dbiases, dy, x, bias, rows, each, D: tl.constexpr, ROWS: tl.constexpr,
                      BLOCK: tl.constexpr):
+  """a program: `each` rows, a multiple of ROWS, of BLOCK columns of both halves"""
   c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+  bias_a = tl.load(bias + c, mask=c < D, other=0.0).to(tl.float32)
+  bias_b = tl.load(bias + D + c, mask=c < D, other=0.0).to(tl.float32)
   first = tl.program_id(0) * each
-  sum_a = tl.zeros([BLOCK], tl.float32)
-  sum_b = tl.zeros([BLOCK], tl.float32)
+  sum_a = tl.zeros([ROWS, BLOCK], tl.float32)
+  sum_b = tl.zeros([ROWS, BLOCK], tl.float32)
   for at in range(0, each, ROWS):
     row = first + at + tl.arange(0, ROWS)
-    a, b, where, mask = geglu_load(x, bias, row, rows, c, D)
+    a, b, where, mask = geglu_load(x, row, rows, c, bias_a, bias_b, D)
     g = tl.load(dy + row.to(tl.int64)[:, None] * D + c[None, :], mask=mask, other=0.0)
     g = g.to(tl.float32)
-    cdf = 0.5 * (1 + tl.erf(b * 0.7071067811865476))
+    cdf, density = normal(b)
     da = g * b * cdf
-    db = g * a * (cdf + b * 0.3989422804014327 * tl.exp(-0.5 * b * b))
+    db = g * a * (cdf + b * density)
     tl.store(dx + where, da.to(dx.dtype.element_ty), mask=mask)
     tl.store(dx + where + D, db.to(dx.dtype.element_ty), mask=mask)
-    sum_a += tl.sum(da, axis=0)
-    sum_b += tl.sum(db, axis=0)
+    sum_a += da
+    sum_b += db
   out = dbiases + tl.program_id(0) * (2 * D) + c
-  tl.store(out, sum_a, mask=c < D)
-  tl.store(out + D, sum_b, mask=c < D)
+  tl.store(out, tl.sum(sum_a, axis=0), mask=c < D)
+  tl.store(out + D, tl.sum(sum_b, axis=0), mask=c < D)
 
 
 @triton.jit
@@ -302,6 +343,43 @@ def quick_gelu_bwd_kernel(dx, dy, x, count, BLOCK: tl.constexpr):
 
 def channels_last(x):
   return x.contiguous(memory_format=torch.channels_last)
+
+
+def as_rows(x):
+  """[all but channels, channels]; copies nothing that is channels last"""
+  x = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+  return x.reshape(-1, x.shape[-1])
+
+
+def part(width, most=128):
+  """the longest block of a power of two that divides a row: no lanes idle"""
+  return max(16, min(most, width & -width))
+
+
+def share(rows, some, programs):
+  """(rows of each program, a multiple of some; how many programs), about as many as asked for"""
+  each = triton.cdiv(triton.cdiv(rows, programs), some) * some
+  return each, triton.cdiv(rows, each)
+
+
+def sum_rows(x):
+  """sum over the first dimension, in f32; many rows in two stages"""
+  x = x.contiguous()
+  rows, columns = len(x), x.numel() // len(x)
+  if rows > PROGRAMS:
+    block = part(columns)
+    parts = triton.cdiv(columns, block)
+    each, programs = share(rows, 4096 // block, triton.cdiv(PROGRAMS, parts))
+    sums = torch.empty(programs, *x.shape[1:], device=x.device)
+    sum_rows_kernel[(programs, parts)](sums, x, rows, columns, each, ROWS=4096 // block,
+                                       BLOCK=block, num_warps=4)
+    x, rows = sums, programs
+  out = torch.empty(x.shape[1:], device=x.device)
+  block = part(columns, 32)
+  each, _ = share(rows, 8192 // block, 1)
+  sum_rows_kernel[(1, triton.cdiv(columns, block))](out, x, rows, columns, each,
+                                                    ROWS=8192 // block, BLOCK=block, num_warps=8)
+  return out
 
 
 TILE = 8192   # elements of a program of group_norm, whose registers hold one or two such tiles
@@ -344,15 +422,14 @@ def groupnorm_bwd(dy, more, x, add, means, rstds, weight, bias, silu):
   n, channels, height, width = x.shape
   pixels, groups = height * width, means.shape[1]
   dx = torch.empty_like(x)
-  sums, dadd = torch.empty(2, n, channels, device=x.device), None
-  if add is not None:
-    dadd = torch.empty(n, channels, device=x.device)
+  sums = torch.empty(n, 2, channels, device=x.device)
+  dadd = add if add is None else torch.empty_like(add)
   wide, rows, block, warps = groupnorm_tile(pixels, channels, groups)
   groupnorm_bwd_kernel[(n, triton.cdiv(channels, wide))](
-    dx, dadd, sums[0], sums[1], dy, more, x, add, means, rstds, weight, bias, pixels, C=channels,
+    dx, dadd, sums, dy, more, x, add, means, rstds, weight, bias, pixels, C=channels,
     GROUP=channels // groups, WIDTH=wide, ROWS=rows, BLOCK=block, ONE=pixels <= rows,
     ADD=add is not None, SILU=silu, KEEP=more is not None, num_warps=warps)
-  return dx, dadd, *sums.sum(1)
+  return dx, dadd, *sum_rows(sums)
 
 
 class GroupNorm(torch.autograd.Function):
@@ -374,8 +451,7 @@ class GroupNorm(torch.autograd.Function):
     dx, dadd, dweight, dbias = groupnorm_bwd(
       channels_last(dy.to(x.dtype)), more if more is None else channels_last(more), x, add, means,
       rstds, weight, bias, ctx.silu)
-    return (dx, dweight.to(weight.dtype), dbias.to(bias.dtype), None, None, None,
-            dadd if add is None else dadd.to(add.dtype), None)
+    return dx, dweight.to(weight.dtype), dbias.to(bias.dtype), None, None, None, dadd, None
 
 
 def group_norm(x, weight, bias, groups, eps, silu=True, add=None, keep=False):
@@ -388,7 +464,7 @@ def group_norm(x, weight, bias, groups, eps, silu=True, add=None, keep=False):
 
 class LayerNorm(torch.autograd.Function):
   @staticmethod
-  def forward(ctx, x, more, weight, bias, eps, dtype):
+  def forward(ctx, x, more, weight, bias, eps, dtype, owed):
     channels = x.shape[-1]
     x = x.contiguous()
     rows = x.numel() // channels
@@ -400,7 +476,7 @@ class LayerNorm(torch.autograd.Function):
       y, h, x, more if more is None else more.contiguous(), weight, bias, rows, eps, C=channels,
       ROWS=some, BLOCK=block, ADD=more is not None, num_warps=4)
     ctx.save_for_backward(h, weight, bias)
-    ctx.eps, ctx.two = eps, more is not None
+    ctx.eps, ctx.two, ctx.owed = eps, more is not None, owed if owed is None else owed.dtype
     ctx.set_materialize_grads(False)
     return h.view_as(h) if h is x else h, y
 
@@ -409,26 +485,29 @@ class LayerNorm(torch.autograd.Function):
     h, weight, bias = ctx.saved_tensors
     channels = h.shape[-1]
     rows = h.numel() // channels
+    past = past if past is None else past.contiguous()
     if dy is None:
-      return past, past if ctx.two else None, None, None, None, None
+      dowed = ctx.owed and sum_rows(past.view(rows, channels)).to(ctx.owed)
+      return past, past if ctx.two else None, None, None, None, None, dowed
     block = triton.next_power_of_2(channels)
-    some = max(1, 4096 // block)
-    each = triton.cdiv(triton.cdiv(rows, PROGRAMS), some) * some
-    programs = triton.cdiv(rows, each)
+    some = max(1, 1024 // block)
+    each, programs = share(rows, some, PROGRAMS)
     dx = torch.empty_like(h)
-    sums = torch.empty(2, programs, channels, device=h.device)
+    sums = torch.empty(programs, 3 if ctx.owed else 2, channels, device=h.device)
     layernorm_bwd_kernel[(programs,)](
-      dx, sums[0], sums[1], dy.contiguous(), past if past is None else past.contiguous(), h,
-      weight, rows, ctx.eps, each, C=channels, ROWS=some, BLOCK=block, KEEP=past is not None,
-      num_warps=4)
-    dweight, dbias = sums.sum(1)
+      dx, sums, dy.contiguous(), past, h, weight, rows, ctx.eps, each, C=channels, ROWS=some,
+      BLOCK=block, KEEP=past is not None, OWED=ctx.owed is not None, num_warps=4)
+    dweight, dbias, *dowed = sum_rows(sums)
     return (dx, dx if ctx.two else None, dweight.to(weight.dtype), dbias.to(bias.dtype), None,
-            None)
+            None, dowed[0].to(ctx.owed) if ctx.owed else None)
 
 
-def layer_norm(x, more, weight, bias, eps, dtype=None):
-  """(h, norm of h), h = x + more or x; h goes past the norm, as group_norm's x does"""
-  return LayerNorm.apply(x, more, weight, bias, eps, dtype or x.dtype)
+def layer_norm(x, more, weight, bias, eps, dtype=None, owed=None):
+  """
+  (h, norm of h), h = x + more or x; h goes past the norm, as group_norm's x does. owed: a bias
+  that x or more has in it already, whose gradient is left to this
+  """
+  return LayerNorm.apply(x, more, weight, bias, eps, dtype or x.dtype, owed)
 
 
 class Geglu(torch.autograd.Function):
@@ -438,7 +517,7 @@ class Geglu(torch.autograd.Function):
     width = x.shape[-1] // 2
     rows = x.numel() // (2 * width)
     y = x.new_empty(*x.shape[:-1], width)
-    block = min(256, triton.next_power_of_2(width))
+    block = part(width)
     some = 2048 // block
     geglu_fwd_kernel[(triton.cdiv(rows, some), triton.cdiv(width, block))](
       y, x, bias, rows, D=width, ROWS=some, BLOCK=block, num_warps=4)
@@ -450,16 +529,16 @@ class Geglu(torch.autograd.Function):
     x, bias = ctx.saved_tensors
     width = x.shape[-1] // 2
     rows = x.numel() // (2 * width)
-    block = min(256, triton.next_power_of_2(width))
-    some = 2048 // block
-    each = triton.cdiv(triton.cdiv(rows, PROGRAMS), some) * some
-    programs = triton.cdiv(rows, each)
+    block = part(width)
+    parts = triton.cdiv(width, block)
+    some = 1024 // block
+    each, programs = share(rows, some, triton.cdiv(2 * PROGRAMS, parts))
     dx = torch.empty_like(x)
     dbiases = torch.empty(programs, 2 * width, device=x.device)
-    geglu_bwd_kernel[(programs, triton.cdiv(width, block))](
+    geglu_bwd_kernel[(programs, parts)](
       dx, dbiases, dy.contiguous(), x, bias, rows, each, D=width, ROWS=some, BLOCK=block,
       num_warps=4)
-    return dx, dbiases.sum(0).to(bias.dtype)
+    return dx, sum_rows(dbiases).to(bias.dtype)
 
 
 geglu = Geglu.apply
@@ -478,11 +557,26 @@ class AddBias(torch.autograd.Function):
   @staticmethod
   def backward(ctx, g):
     g = channels_last(g)
-    rows = g.permute(0, 2, 3, 1).reshape(-1, g.shape[1])
-    return g.to(ctx.dtypes[0]), g, rows.sum(0, dtype=torch.float32).to(ctx.dtypes[1])
+    return g.to(ctx.dtypes[0]), g, sum_rows(as_rows(g)).to(ctx.dtypes[1])
 
 
 add_bias = AddBias.apply
+
+
+class Owe(torch.autograd.Function):
+  @staticmethod
+  def forward(ctx, y, bias):
+    ctx.dtype = bias.dtype
+    return y.view_as(y)
+
+  @staticmethod
+  def backward(ctx, g):
+    return g, sum_rows(as_rows(g)).to(ctx.dtype)
+
+
+def owe(y, bias):
+  """y, computed with bias.detach(); bias gets its gradient here, for autograd's sums are slow"""
+  return y if bias is None else Owe.apply(y, bias)
 
 
 class QuickGelu(torch.autograd.Function):

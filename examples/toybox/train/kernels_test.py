@@ -74,6 +74,19 @@ def cases(device, dtype, count, grouped):
     yield (f"layer_norm {c} after a sum",
            lambda x, y, w, b: kernels.layer_norm(x, y, w, b, 1e-5),
            lambda x, y, w, b: (x + y, F.layer_norm(x + y, x.shape[-1:], w, b, 1e-5)), [x, y, w, b])
+    owed, = tensors(device, (c,))
+
+    def late(x, y, w, b, owed):
+      return kernels.layer_norm(x, y + owed.detach().to(dtype), w, b, 1e-5, owed=owed)
+
+    def early(x, y, w, b, owed):
+      h = x + y + owed
+      return h, F.layer_norm(h, x.shape[-1:], w, b, 1e-5)
+
+    yield f"layer_norm {c} with a bias owed", late, early, [x, y, w, b, owed]
+    yield (f"layer_norm {c} whose norm is not used",
+           lambda x, y, w, b, owed: late(x, y, w, b, owed)[0] + 0 * (w + b).sum(),
+           lambda x, y, w, b, owed: x + y + owed + 0 * (w + b).sum(), [x, y, w, b, owed])
     yield (f"layer_norm {c}", lambda x, w, b: kernels.layer_norm(x, None, w, b, 1e-5),
            lambda x, w, b: (x, F.layer_norm(x, x.shape[-1:], w, b, 1e-5)), [x, w, b])
 
@@ -86,6 +99,13 @@ def cases(device, dtype, count, grouped):
     yield f"geglu {c}", kernels.geglu, gated, [x, bias]
     x, y = tensors(device, (count, c, 5, 4), (count, c, 5, 4), dtype=dtype)
     yield (f"quick_gelu {c}", kernels.quick_gelu, lambda x: x * torch.sigmoid(1.702 * x), [x])
+    long, = tensors(device, (count, c, 27, 31), dtype=dtype)   # rows for two stages of sums
+    for z in (long, long.permute(0, 2, 3, 1).flatten(1, 2), y, y[:, :4].contiguous()):
+      shape = (-1, 1, 1) if z.dim() == 4 else (-1,)
+      bias, = tensors(device, (z.shape[1 if z.dim() == 4 else -1],))
+      yield (f"owe {tuple(z.shape)}",
+             lambda z, b: kernels.owe(z + b.detach().to(dtype).view(shape), b),
+             lambda z, b: z + b.view(shape), [z, bias])
     yield (f"add_bias {c}", kernels.add_bias, lambda x, y, b: x + y + b[:, None, None], [x, y, b])
 
 
