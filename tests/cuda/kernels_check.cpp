@@ -401,6 +401,9 @@ static void check_dtype(ti_dtype dtype)
     { 1, 4, 4, 64, 128, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },    /* a few rows */
     { 4, 9, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* gathered, with tiled weights */
     { 1, 35, 32, 128, 128, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0 },
+    { 1, 20, 12, 64, 128, 3, 3, 2, 0, 0, 1, 1, 1, 0, 0 },  /* down, of even sides */
+    { 1, 8, 8, 64, 448, 3, 3, 2, 1, 1, 1, 1, 1, 0, 0 },    /* backward split, within taps */
+    { 3, 16, 22, 320, 64, 3, 3, 2, 2, 1, 0, 1, 1, 0, 0 },  /* other paddings, several tiles */
   };
   static const ti_linear_shape linears[] = {
     { 1, 8, 8 }, { 77, 768, 64 }, { 3, 5, 7 }, { 200, 40, 136 }, { 20, 640, 24 },
