@@ -382,6 +382,7 @@ static void check_dtype(ti_dtype dtype)
     { 1, 8, 8, 16, 16, 4, 4, 4 / 2, 0, 0, 0, 0, 1, 0, 0 },
     { 1, 2, 2, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },  /* split */
     { 1, 14, 20, 8, 136, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 }, /* large tiles */
+    { 1, 9, 15, 136, 12, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 }, /* few columns, split */
   };
   /* the same for Hopper: 64 channels lie within one tap */
   static const ti_conv2d_shape hopper_convs[] = {
