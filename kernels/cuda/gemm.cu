@@ -15,7 +15,7 @@
  */
 #include "gemm.cuh"
 
-enum { GEMM_BK = 32, GEMM_STAGES = 4, GEMM_MAX_SPLITS = 16 };
+enum { GEMM_BK = 32, GEMM_STAGES = 4, GEMM_MAX_SPLITS = 16, GEMM_NARROW = 16 /* n at most */ };
 
 // ------------------------------------------------------------------ tensor cores
 
@@ -390,10 +390,11 @@ static __global__ void __launch_bounds__(256) gemm_f32_kernel(gemm_buffers io, g
 
 // ------------------------------------------------------------------ launchers
 
-/* tiles of 128 x 128 fill the device; else 64 x 64 */
+/* tiles of 128 x 128 fill the device; else 64 x 64, or 64 x 16 of few columns */
 static int gemm_is_large(const gemm_problem *p, int multiprocessors)
 {
-  return ti_ceil_div((size_t)p->m, 128) * ti_ceil_div((size_t)p->n, 128) >= (size_t)multiprocessors;
+  return p->n > GEMM_NARROW &&
+         ti_ceil_div((size_t)p->m, 128) * ti_ceil_div((size_t)p->n, 128) >= (size_t)multiprocessors;
 }
 
 /* into how many blocks k is best split; fills splits and split_k */
@@ -402,7 +403,7 @@ static void gemm_split(gemm_problem *p, ti_dtype dtype, int multiprocessors)
   const size_t tiles = ti_ceil_div((size_t)p->m, 64) * ti_ceil_div((size_t)p->n, 64);
   const size_t steps = ti_ceil_div((size_t)p->k, GEMM_BK);
   /* blocks that a multiprocessor has at once; more where a block has little to multiply */
-  const size_t blocks = p->n <= 32 ? 4 : 2;
+  const size_t blocks = p->n <= GEMM_NARROW ? 8 : 2;
   size_t splits = 1;
 
   if (dtype != TI_F32 && !gemm_is_large(p, multiprocessors) &&
@@ -433,6 +434,11 @@ static textinv_status gemm_launch(ti_exec *e, const char *name, const gemm_buffe
                   (unsigned)ti_ceil_div((size_t)p.n, tile), (unsigned)p.splits);
   const size_t shared = (size_t)GEMM_STAGES * 2 * tile * 64;
 
+  if constexpr (VEC && !BWD) {
+    if (p.n <= GEMM_NARROW)
+      return launch(e, name, gemm_kernel<T, 64, GEMM_NARROW, 64, BWD, VEC>, grid, 64,
+                    (size_t)GEMM_STAGES * (64 + GEMM_NARROW) * 64, io, p);
+  }
   if constexpr (VEC) {
     if (large)
       return launch(e, name, gemm_kernel<T, 128, 128, 256, BWD, VEC>, grid, 256, shared, io, p);

@@ -14,6 +14,7 @@ struct gemm_row {
   bool inside;
 };
 
+/* m < 0: outside */
 template <bool BWD>
 static __device__ __forceinline__ gemm_row row_of(const gemm_problem &p, int m)
 {
@@ -23,7 +24,7 @@ static __device__ __forceinline__ gemm_row row_of(const gemm_problem &p, int m)
   r.from = (size_t)n * p.h * p.w * p.channels;
   r.y = BWD ? y * p.up + p.pad_top : y * p.stride - p.pad_top;
   r.x = BWD ? x * p.up + p.pad_left : x * p.stride - p.pad_left;
-  r.inside = m < p.m;
+  r.inside = m >= 0 && m < p.m;
   return r;
 }
 

@@ -13,6 +13,7 @@ struct gemm_problem {
   int kh, kw;
   int stride, up, pad_top, pad_left;
   int tiled;           /* b is of TI_CUDA_TILED, which Hopper's kernels read */
+  int parity;          /* backward, 3 x 3 at stride 2 of even sides: gemm_hopper.cu */
   int splits, split_k; /* k of one split, a multiple of the kernel's step; splits = 1: all */
 };
 

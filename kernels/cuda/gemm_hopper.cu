@@ -11,6 +11,10 @@
  *
  * Rows of a are 64 channels, 128 bytes. So are rows of b forward, along k; backward its rows are
  * the 64 values of k, in atoms of 32 values of n.
+ *
+ * Backward at stride 2 a pixel of y was read through every other tap down and across (p.parity): of
+ * 3 x 3 through 4, 2, 2 or 1, by the parity of its place. A tile has rows of one such class, the
+ * classes with most taps first. k and split_k are those of one tap.
  */
 #include "gemm_hopper.cuh"
 
@@ -34,20 +38,86 @@ struct hopper_shared {
   uint64_t *full, *empty;
 };
 
-/* tiles of y across and down, times splits of k */
+/* tiles of y across and down, times splits of k: of a class of rows, and all */
 template <int BM, int BN> struct hopper_grid {
-  int across, down, tiles;
+  int across, down, of_class, tiles;
 
   __device__ __forceinline__ explicit hopper_grid(const gemm_problem &p)
-      : across((p.n + BN - 1) / BN), down((p.m + BM - 1) / BM), tiles(across * down * p.splits)
+      : across((p.n + BN - 1) / BN), down(((p.parity ? p.m / 4 : p.m) + BM - 1) / BM),
+        of_class(across * down * p.splits), tiles(p.parity ? 4 * of_class : of_class)
   {
   }
 };
 
-/* steps of a split of k */
-static __device__ __forceinline__ int steps_of(const gemm_problem &p, int split)
+/* rows of y that read the same taps: every other one of 3 x 3 from ky and kx; or all rows */
+struct row_class {
+  int rows, taps, ky, kx;
+};
+
+template <bool BWD>
+static __device__ __forceinline__ row_class class_of(const gemm_problem &p, int i)
 {
-  return (min((split + 1) * p.split_k, p.k) - split * p.split_k) / HOPPER_BK;
+  if (BWD && p.parity)
+    return { p.m / 4, (2 - i / 2) * (2 - i % 2), i / 2, i % 2 };
+  return { p.m, 1, 0, 0 };
+}
+
+/* row i of a class in y, or -1 */
+template <bool BWD>
+static __device__ __forceinline__ int row_in(const gemm_problem &p, const row_class &c, int i)
+{
+  if (i >= c.rows)
+    return -1;
+  if (BWD && p.parity) {
+    const int half = p.out_w / 2, y = i / half * 2 + ((c.ky + p.pad_top) & 1);
+
+    return y * p.out_w + i % half * 2 + ((c.kx + p.pad_left) & 1);
+  }
+  return i;
+}
+
+/* tap i of a class */
+template <bool BWD>
+static __device__ __forceinline__ int tap_in(const gemm_problem &p, const row_class &c, int i)
+{
+  if (BWD && p.parity)
+    return c.kx ? (c.ky + i * 2) * 3 + 1 : (c.ky + i / 2 * 2) * 3 + i % 2 * 2;
+  return i;
+}
+
+/* first value of row r of a at a tap of its class, or -1 */
+template <bool BWD>
+static __device__ __forceinline__ int row_at_tap(const gemm_problem &p, const gemm_row &r, int tap)
+{
+  size_t at = 0;
+
+  if (BWD && p.parity) {
+    const int y = (r.y - tap / 3) / 2, x = (r.x - tap % 3) / 2; /* both are even */
+    const bool inside = r.inside && y >= 0 && y < p.h && x >= 0 && x < p.w;
+
+    return inside ? (int)r.from + (y * p.w + x) * p.channels : -1;
+  }
+  return offset_of<BWD>(&at, p, r, tap, 0) ? (int)at : -1;
+}
+
+/* the tile of a block that has made i / gridDim.x; every other time the last block has the first,
+ * so that who had more taps gets fewer */
+static __device__ __forceinline__ int tile_at(int i)
+{
+  const int blocks = gridDim.x, begin = i / blocks * blocks;
+
+  return i / blocks % 2 ? begin + blocks - 1 - blockIdx.x : i;
+}
+
+/* first value of k of a split, and its steps */
+static __device__ __forceinline__ int begin_of(const gemm_problem &p, int taps, int split)
+{
+  return split * p.split_k * taps;
+}
+
+static __device__ __forceinline__ int steps_of(const gemm_problem &p, int taps, int split)
+{
+  return (min(begin_of(p, taps, split + 1), p.k * taps) - begin_of(p, taps, split)) / HOPPER_BK;
 }
 
 /* 64 values of k of rows offsets of a; from: this thread's chunk of the first channel */
@@ -130,33 +200,31 @@ static __device__ __forceinline__ void produce(const hopper_shared &s, const gem
   const T *a = (const T *)io.a + chunk * 8, *b = (const T *)io.b;
   int count = 0, turn = 0;
 
-  for (int i = blockIdx.x; i < grid.tiles; i += gridDim.x) {
-    const hopper_work w = work_of(i, grid.across, grid.down);
-    const int begin = w.split * p.split_k, steps = steps_of(p, w.split);
-    int tap = begin / p.channels, c = begin % p.channels, offsets[BM / 16];
+  for (int t = blockIdx.x, i; (i = tile_at(t)) < grid.tiles; t += gridDim.x) {
+    const hopper_work w = work_of(i % grid.of_class, grid.across, grid.down);
+    const row_class rc = class_of<BWD>(p, i / grid.of_class);
+    const int begin = begin_of(p, rc.taps, w.split), steps = steps_of(p, rc.taps, w.split);
+    int at = begin / p.channels, c = begin % p.channels, tap = 0, offsets[BM / 16];
     gemm_row rows[BM / TI_WARPGROUP];
 
 #pragma unroll
     for (int j = 0; j < BM / TI_WARPGROUP; j++)
-      rows[j] = row_of<BWD>(p, w.m * BM + thread + j * TI_WARPGROUP);
+      rows[j] = row_of<BWD>(p, row_in<BWD>(p, rc, w.m * BM + thread + j * TI_WARPGROUP));
     for (int step = 0; step < steps; step++, count++) {
       const int slot = count % tile::stages;
       unsigned char *to = s.ring + slot * tile::stage;
 
       if (c == p.channels) {
         c = 0;
-        tap++;
+        at++;
       }
       if (c == 0 || step == 0) {
         int *table = s.offsets + turn * BM;
 
+        tap = tap_in<BWD>(p, rc, at);
 #pragma unroll
-        for (int j = 0; j < BM / TI_WARPGROUP; j++) {
-          size_t at = 0;
-          const bool valid = offset_of<BWD>(&at, p, rows[j], tap, 0);
-
-          table[thread + j * TI_WARPGROUP] = valid ? (int)at : -1;
-        }
+        for (int j = 0; j < BM / TI_WARPGROUP; j++)
+          table[thread + j * TI_WARPGROUP] = row_at_tap<BWD>(p, rows[j], tap);
         barrier_threads(PRODUCER_BARRIER, TI_WARPGROUP);
 #pragma unroll
         for (int j = 0; j < BM / 16; j++)
@@ -189,11 +257,10 @@ static __device__ __forceinline__ void consume(const hopper_shared &s, const gem
   float acc[BLOCKS][BN / 2], bias[BN / 32];
   int count = 0;
 
-  auto row_at = [&](int m0, int r) { return m0 + r < p.m ? m0 + r : -1; };
-
-  for (int t = blockIdx.x; t < grid.tiles; t += gridDim.x) {
-    const hopper_work w = work_of(t, grid.across, grid.down);
-    const int steps = steps_of(p, w.split), n0 = w.n * BN;
+  for (int t = blockIdx.x, i; (i = tile_at(t)) < grid.tiles; t += gridDim.x) {
+    const hopper_work w = work_of(i % grid.of_class, grid.across, grid.down);
+    const row_class rc = class_of<BWD>(p, i / grid.of_class);
+    const int steps = steps_of(p, rc.taps, w.split), n0 = w.n * BN;
     const int m0 = w.m * BM + group * BLOCKS * 64 + warp % 4 * 16; /* and 64 rows on */
 
     load_bias<BN>(bias, io.bias, p, n0);
@@ -204,7 +271,8 @@ static __device__ __forceinline__ void consume(const hopper_shared &s, const gem
     if (io.residual && p.splits == 1) {
 #pragma unroll
       for (int i = 0; i < BLOCKS; i++)
-        prefetch_rows<T, BN>((const T *)io.residual, p, row_at(m0 + i * 64, lane / 2), n0);
+        prefetch_rows<T, BN>((const T *)io.residual, p, row_in<BWD>(p, rc, m0 + i * 64 + lane / 2),
+                             n0);
     }
     for (int step = 0; step < steps; step++, count++) {
       const int slot = count % tile::stages;
@@ -228,7 +296,8 @@ static __device__ __forceinline__ void consume(const hopper_shared &s, const gem
       barrier_arrive(&s.empty[(count - 1) % tile::stages]);
 #pragma unroll
     for (int i = 0; i < BLOCKS; i++) {
-      const int m[2] = { row_at(m0 + i * 64, lane / 4), row_at(m0 + i * 64, lane / 4 + 8) };
+      const int row = m0 + i * 64 + lane / 4;
+      const int m[2] = { row_in<BWD>(p, rc, row), row_in<BWD>(p, rc, row + 8) };
 
       write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w.split, m, n0);
     }
@@ -273,11 +342,14 @@ gemm_hopper_kernel(gemm_buffers io, gemm_problem p)
 
 static int plan_of(gemm_problem *p, int multiprocessors)
 {
+  const size_t classes = p->parity ? 4 : 1;
   size_t bytes[HOPPER_TILES], blocks[HOPPER_TILES];
 
+  if (p->parity)
+    p->k = p->channels;
   for (int i = 0; i < HOPPER_TILES; i++) {
     bytes[i] = (size_t)(hopper_tiles[i].m + hopper_tiles[i].n) * 128;
-    blocks[i] = ti_ceil_div((size_t)p->m, (size_t)hopper_tiles[i].m) *
+    blocks[i] = classes * ti_ceil_div((size_t)p->m / classes, (size_t)hopper_tiles[i].m) *
                 ti_ceil_div((size_t)p->n, (size_t)hopper_tiles[i].n);
   }
   return hopper_plan(p, multiprocessors, HOPPER_BK, bytes, blocks);
@@ -287,7 +359,9 @@ template <typename T, int BM, int BN, bool BWD>
 static textinv_status launch_tile(ti_exec *e, const char *name, const gemm_buffers &io,
                                   const gemm_problem &p)
 {
-  const size_t count = ti_ceil_div((size_t)p.n, BN) * ti_ceil_div((size_t)p.m, BM) * p.splits;
+  const size_t classes = p.parity ? 4 : 1;
+  const size_t count = ti_ceil_div((size_t)p.n, BN) * ti_ceil_div((size_t)p.m / classes, BM) *
+                       classes * p.splits;
 
   return launch(e, name, gemm_hopper_kernel<T, BM, BN, BWD>, dim3(hopper_blocks(e, count)),
                 HOPPER_THREADS, (size_t)hopper_tile<BM, BN>::bytes, io, p);

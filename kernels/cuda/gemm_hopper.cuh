@@ -198,7 +198,8 @@ static const struct {
 /*
  * The tile and the split of k with the least estimated time, in cycles of a multiprocessor: 2048
  * pairs of values are multiplied a cycle, and 32 bytes of operands come. k is split at multiples of
- * unit; bytes of operands are those of a unit, blocks those of one split.
+ * unit; bytes of operands are those of a unit, blocks those of one split. p->parity: k is that of a
+ * tap, of which a tile has 4, 2, 2 or 1.
  */
 static inline int hopper_plan(gemm_problem *p, int multiprocessors, int unit,
                               const size_t (&bytes)[HOPPER_TILES],
@@ -219,7 +220,10 @@ static inline int hopper_plan(gemm_problem *p, int multiprocessors, int unit,
       const size_t length = ti_ceil_div(units, splits), used = ti_ceil_div(units, length);
       const double waves = (double)ti_ceil_div(blocks[i] * used, (size_t)multiprocessors);
       const double sum = 3000.0 + (double)used * p->m * p->n * 0.5 / multiprocessors;
-      const double time = waves * ((double)length * step + rest) + (used > 1 ? sum : 0.0);
+      /* the busiest multiprocessor has about its even share, but a tile of 4 taps at least */
+      const double even = (double)(blocks[i] * used) * (9.0 / 4.0) / multiprocessors + 0.5;
+      const double lengths = !p->parity ? waves : even > 4.0 ? even : 4.0;
+      const double time = lengths * (double)length * step + waves * rest + (used > 1 ? sum : 0.0);
 
       if (time < least) {
         least = time;

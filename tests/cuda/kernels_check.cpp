@@ -382,6 +382,7 @@ static void check_dtype(ti_dtype dtype)
     { 1, 8, 8, 16, 16, 4, 4, 4 / 2, 0, 0, 0, 0, 1, 0, 0 },
     { 1, 2, 2, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },  /* split */
     { 1, 14, 20, 8, 136, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 }, /* large tiles */
+    { 1, 9, 15, 136, 12, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 }, /* few columns, split */
   };
   /* the same for Hopper: 64 channels lie within one tap */
   static const ti_conv2d_shape hopper_convs[] = {
@@ -401,6 +402,9 @@ static void check_dtype(ti_dtype dtype)
     { 1, 4, 4, 64, 128, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },    /* a few rows */
     { 4, 9, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* gathered, with tiled weights */
     { 1, 35, 32, 128, 128, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0 },
+    { 1, 20, 12, 64, 128, 3, 3, 2, 0, 0, 1, 1, 1, 0, 0 },  /* down, of even sides */
+    { 1, 8, 8, 64, 448, 3, 3, 2, 1, 1, 1, 1, 1, 0, 0 },    /* backward split, within taps */
+    { 3, 16, 22, 320, 64, 3, 3, 2, 2, 1, 0, 1, 1, 0, 0 },  /* other paddings, several tiles */
   };
   static const ti_linear_shape linears[] = {
     { 1, 8, 8 }, { 77, 768, 64 }, { 3, 5, 7 }, { 200, 40, 136 }, { 20, 640, 24 },

@@ -27,6 +27,7 @@ static const conv_case cases[] = {
   { 1, 37, 25, 35, 70, 3, 1, { 1, 1, 1, 1 }, 1, 1, 1 }, /* more than a block of rows */
   { 2, 20, 20, 24, 400, 3, 1, { 1, 1, 1, 1 }, 2, 0, 1 }, /* and of columns */
   { 1, 38, 39, 48, 20, 3, 2, { 0, 0, 1, 1 }, 1, 0, 1 },
+  { 2, 10, 12, 64, 40, 3, 2, { 2, 1, 0, 1 }, 1, 0, 1 },
 };
 
 /* backward: X is dy, RESIDUAL the gradient that is added */
