@@ -32,7 +32,6 @@ static __device__ __forceinline__ float activation_slope(float x, int kind)
 template <typename T, int VEC>
 static __global__ void activation_fwd_kernel(T *y, const T *x, size_t vectors, int kind)
 {
-  wait_for_inputs();
   for (size_t v = grid_index(); v < vectors; v += grid_step()) {
     float f[VEC];
 
@@ -48,7 +47,6 @@ template <typename T, int VEC>
 static __global__ void activation_bwd_kernel(T *dx, const T *dy, const T *x, size_t vectors,
                                              int kind)
 {
-  wait_for_inputs();
   for (size_t v = grid_index(); v < vectors; v += grid_step()) {
     float f[VEC], d[VEC];
 
@@ -65,7 +63,6 @@ template <typename T, int VEC>
 static __global__ void geglu_fwd_kernel(T *__restrict__ y, const T *__restrict__ x,
                                         ti_geglu_shape s)
 {
-  wait_for_inputs();
   const int columns = s.c / VEC;
 
   for (size_t v = grid_index(); v < (size_t)s.rows * columns; v += grid_step()) {
@@ -85,7 +82,6 @@ template <typename T, int VEC>
 static __global__ void geglu_bwd_kernel(T *__restrict__ dx, const T *__restrict__ dy,
                                         const T *__restrict__ x, ti_geglu_shape s)
 {
-  wait_for_inputs();
   const int columns = s.c / VEC;
 
   for (size_t v = grid_index(); v < (size_t)s.rows * columns; v += grid_step()) {

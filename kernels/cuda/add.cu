@@ -6,7 +6,6 @@
 template <typename T, int VEC>
 static __global__ void add_kernel(T *y, const T *a, const T *b, size_t vectors)
 {
-  wait_for_inputs();
   for (size_t v = grid_index(); v < vectors; v += grid_step()) {
     float p[VEC], q[VEC];
 
@@ -24,7 +23,6 @@ template <typename T>
 static __global__ void sum_pixels_kernel(T *__restrict__ v, const T *__restrict__ x,
                                          ti_sum_pixels_shape s)
 {
-  wait_for_inputs();
   __shared__ float part[8][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.x * 32 + lane;
   float sum = 0.0f;

@@ -102,7 +102,6 @@ static __device__ __forceinline__ void add_row(float (&f)[PER], float factor, co
 template <typename T, int PER>
 static __global__ void plain_fwd_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   const warp_row<T> w = warp_row_of<T>(io, s, s.tq);
   float q[PER], acc[PER] = {}, top = -INFINITY, sum = 0.0f;
 
@@ -129,7 +128,6 @@ static __global__ void plain_fwd_kernel(attention_buffers io, ti_attention_shape
 template <typename T, int PER>
 static __global__ void plain_dq_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   const warp_row<T> w = warp_row_of<T>(io, s, s.tq);
   float q[PER], d_o[PER], acc[PER] = {};
 
@@ -155,7 +153,6 @@ static __global__ void plain_dq_kernel(attention_buffers io, ti_attention_shape 
 template <typename T, int PER>
 static __global__ void plain_dkv_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   const warp_row<T> w = warp_row_of<T>(io, s, s.tk);
   const size_t rows = w.at / s.tk * s.tq; /* of lse and delta of this head */
   float k[PER], v[PER], dk[PER] = {}, dv[PER] = {};
@@ -180,7 +177,6 @@ static __global__ void plain_dkv_kernel(attention_buffers io, ti_attention_shape
 template <typename T>
 static __global__ void attention_delta_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   const unsigned i = blockIdx.x * (blockDim.x / 8) + threadIdx.x / 8;
   const unsigned heads = (unsigned)s.heads, count = (unsigned)s.n * heads * (unsigned)s.tq;
   float sum = 0.0f;
@@ -208,7 +204,6 @@ static __global__ void attention_delta_kernel(attention_buffers io, ti_attention
 template <typename T>
 static __global__ void attention_sum_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x) * 4, of_head = s.tk * s.d;
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads, is_v = blockIdx.z;
   const size_t part = (size_t)s.n * s.heads * of_head;

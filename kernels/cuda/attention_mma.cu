@@ -22,7 +22,6 @@ template <typename T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, row_groups<D>::blocks)
     attention_fwd_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   constexpr int M = row_groups<D>::count, ROWS = ATTENTION_ROWS * M;
   T *q_tile = (T *)shared_memory(), *k_tile = q_tile + ROWS * pitch<D>::values,
     *v_tile = k_tile + KEYS * pitch<D>::values;

@@ -22,7 +22,6 @@ template <typename T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks)
     attention_dq_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   constexpr int KEYS = step_rows<D>::of_dq, TILE = KEYS * pitch<D>::values;
   T *q_tile = (T *)shared_memory(), *do_tile = q_tile + ATTENTION_ROWS * pitch<D>::values,
     *stages = do_tile + ATTENTION_ROWS * pitch<D>::values;
@@ -124,7 +123,6 @@ template <typename T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, step_rows<D>::blocks)
     attention_dkv_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
   constexpr int QUERIES = step_rows<D>::of_dkv;
   constexpr int KEY_TILE = ATTENTION_ROWS * pitch<D>::values, TILE = QUERIES * pitch<D>::values;
   T *k_tile = (T *)shared_memory(), *v_tile = k_tile + KEY_TILE, *stages = v_tile + KEY_TILE;

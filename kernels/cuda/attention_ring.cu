@@ -70,7 +70,6 @@ template <typename T, typename C>
 static __global__ void __launch_bounds__(C::threads, C::blocks)
     attention_ring_fwd_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
 #ifdef TI_HOPPER
   constexpr int D = C::d, KEYS = C::step;
   constexpr bool SUM = D != 48;

@@ -204,7 +204,6 @@ template <typename T, int D>
 static __global__ void attention_pack_kernel(attention_buffers io, ti_attention_shape s,
                                              pack_jobs jobs)
 {
-  wait_for_inputs();
 #ifdef TI_HOPPER
   /* an index would copy all of them to local memory */
   const pack_job job = blockIdx.z < 2 ? (blockIdx.z ? jobs.of[1] : jobs.of[0])

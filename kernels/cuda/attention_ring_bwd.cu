@@ -101,7 +101,6 @@ template <typename T, typename C>
 static __global__ void __launch_bounds__(C::threads, C::blocks)
     attention_ring_dq_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
 #ifdef TI_HOPPER
   constexpr int D = C::d, N = C::columns, KEYS = C::step;
   constexpr bool FOLDED = folds_sums<T, D>::value;
@@ -157,7 +156,6 @@ template <typename T, typename C>
 static __global__ void __launch_bounds__(C::threads, C::blocks)
     attention_ring_dkv_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
 #ifdef TI_HOPPER
   constexpr int D = C::d, N = C::columns, QUERIES = C::step;
   constexpr bool FOLDED = folds_sums<T, D>::value;

@@ -20,7 +20,6 @@ template <typename T, typename C>
 static __global__ void __launch_bounds__(C::threads, C::blocks)
     attention_short_fwd_kernel(attention_buffers io, ti_attention_shape s, int per)
 {
-  wait_for_inputs();
 #ifdef TI_HOPPER
   constexpr int D = C::d, KEYS = C::keys, QUERIES = C::queries;
   T *k_tile = (T *)shared_memory(), *v_tile = k_tile + C::key_tile, *stages = v_tile + C::key_tile;

@@ -182,7 +182,6 @@ template <typename T, typename C>
 static __global__ void __launch_bounds__(C::threads, 1)
     attention_short_bwd_kernel(attention_buffers io, ti_attention_shape s)
 {
-  wait_for_inputs();
 #ifdef TI_HOPPER
   constexpr int D = C::d, KEYS = C::keys, QUERIES = C::queries, N = C::columns;
   T *stages = (T *)shared_memory(), *p_tile = stages + 2 * C::tile, *ds_tile = p_tile + C::scores;
@@ -290,7 +289,6 @@ template <typename T>
 static __global__ void attention_sum_dq_kernel(attention_buffers io, ti_attention_shape s,
                                                int tiles)
 {
-  wait_for_inputs();
   const int width = s.heads * s.d;
   const size_t row = blockIdx.x, part = (size_t)s.n * s.tq * width;
 

@@ -11,7 +11,6 @@
 
 #include "conv2d_cudnn.h"
 #include "cublas.h"
-#include "device.cuh"
 
 struct ti_cuda_graph {
   cudaGraphExec_t exec;
@@ -114,11 +113,6 @@ extern "C" int ti_cuda_hopper(const ti_exec *e)
   const ti_cuda *c = (const ti_cuda *)e->device;
 
   return c->is_hopper && !c->hopper_off;
-}
-
-extern "C" int ti_cuda_early(const ti_exec *e)
-{
-  return ((const ti_cuda *)e->device)->early;
 }
 
 static int use_hopper(ti_cuda *c, int on)
@@ -241,39 +235,10 @@ static textinv_status find_context(ti_cuda *c, ti_error *error, void *stream)
   return TEXTINV_OK;
 }
 
-#ifdef TI_EMULATE
-
-static int can_begin_early(void)
-{
-  return 0;
-}
-
-#else
-
-/* a kernel to ask about */
-static __global__ void compiled_kernel()
-{
-  wait_for_inputs();
-}
-
-/* what is compiled for 9.0 and newer waits by itself; graphs have such launches since CUDA 12.4 */
-static int can_begin_early(void)
-{
-  cudaFuncAttributes compiled = {};
-  int driver = 0;
-
-  return cudaDriverGetVersion(&driver) == cudaSuccess && driver >= 12040 &&
-         cudaFuncGetAttributes(&compiled, compiled_kernel) == cudaSuccess &&
-         compiled.ptxVersion >= 90;
-}
-
-#endif
-
 static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda_host *host,
                                    int device, void *stream)
 {
-  /* "portable": none of one architecture's own kernels; "cudnn": convolutions by cuDNN;
-   * "serial": no kernel begins before the one ahead of it has ended */
+  /* "portable": none of one architecture's own kernels; "cudnn": convolutions by cuDNN */
   const char *ways = getenv("TEXTINV_CUDA");
   ti_cuda_device info;
   ti_cuda *c;
@@ -301,7 +266,6 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     goto fail;
   if ((status = enter(c, error)) < 0)
     goto fail;
-  c->early = can_begin_early() && !(ways && !strcmp(ways, "serial"));
   if (stream) {
     int current = device;
 

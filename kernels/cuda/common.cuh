@@ -36,25 +36,15 @@ static inline textinv_status launch(ti_exec *e, const char *name, void (*kernel)
 #ifdef TI_EMULATE
   emulate_launch(e->stream, grid, threads, shared_bytes, [=] { kernel(P(arguments)...); });
 #else
-  cudaLaunchConfig_t config = {};
-  cudaLaunchAttribute early = {};
   cudaError_t error = cudaSuccess;
 
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  config.gridDim = grid;
-  config.blockDim = dim3((unsigned)threads);
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = (cudaStream_t)e->stream;
-  config.attrs = &early;
-  config.numAttrs = ti_cuda_early(e) ? 1 : 0;
   /* 48 KiB need no leave, but static shared memory counts too */
   if (shared_bytes > 40 * 1024)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  (int)shared_bytes);
   if (error == cudaSuccess)
-    error = cudaLaunchKernelEx(&config, kernel, P(arguments)...);
-  if (error != cudaSuccess)
+    kernel<<<grid, threads, shared_bytes, (cudaStream_t)e->stream>>>(P(arguments)...);
+  else
     return ti_cuda_failed(e, (int)error, name);
 #endif
   return ti_cuda_check(e, name);

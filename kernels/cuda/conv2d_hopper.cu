@@ -313,7 +313,6 @@ template <typename T, int BM, int BN, bool BWD>
 static __global__ void __launch_bounds__(HOPPER_THREADS, 1)
 conv2d_hopper_kernel(gemm_buffers io, gemm_problem p)
 {
-  wait_for_inputs();
 #ifdef TI_HOPPER
   typedef conv_tile<BM, BN> tile;
   unsigned char *shared = shared_memory();

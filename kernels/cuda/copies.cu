@@ -8,7 +8,6 @@ template <typename U>
 static __global__ void copy_columns_kernel(U *__restrict__ y, const U *__restrict__ x,
                                            ti_copy_columns_shape s)
 {
-  wait_for_inputs();
   for (size_t i = grid_index(); i < (size_t)s.rows * s.count; i += grid_step()) {
     const size_t row = i / s.count, c = i % s.count;
 
@@ -20,7 +19,6 @@ template <typename U>
 static __global__ void gather_fwd_kernel(U *__restrict__ y, const U *__restrict__ x,
                                          const int32_t *__restrict__ index, ti_gather_shape s)
 {
-  wait_for_inputs();
   for (size_t i = grid_index(); i < (size_t)s.n * s.c; i += grid_step()) {
     const size_t n = i / s.c, c = i % s.c;
 
@@ -32,7 +30,6 @@ template <typename U>
 static __global__ void gather_bwd_kernel(U *__restrict__ dx, const U *__restrict__ dy,
                                          const int32_t *__restrict__ index, ti_gather_shape s)
 {
-  wait_for_inputs();
   const size_t sample = (size_t)s.tokens * s.c;
 
   for (size_t i = grid_index(); i < s.n * sample; i += grid_step()) {
@@ -45,7 +42,6 @@ static __global__ void gather_bwd_kernel(U *__restrict__ dx, const U *__restrict
 template <typename Y, typename X>
 static __global__ void cast_kernel(Y *__restrict__ y, const X *__restrict__ x, size_t count)
 {
-  wait_for_inputs();
   for (size_t i = grid_index(); i < count; i += grid_step())
     from_float(&y[i], to_float(x[i]));
 }

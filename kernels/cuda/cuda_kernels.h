@@ -22,8 +22,6 @@ textinv_status ti_cuda_check(ti_exec *e, const char *what);
 int ti_cuda_multiprocessors(const ti_exec *e);
 /* whether kernels of hopper.cuh run on it, and are wanted */
 int ti_cuda_hopper(const ti_exec *e);
-/* whether a kernel may begin before the one ahead of it has ended: wait_for_inputs() waits for it */
-int ti_cuda_early(const ti_exec *e);
 
 int ti_cuda_use_cublas(ti_cuda *c, int on);
 

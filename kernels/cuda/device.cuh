@@ -62,18 +62,6 @@ static __device__ __forceinline__ unsigned char *shared_memory()
   return (unsigned char *)ti_shared_memory;
 }
 
-/*
- * The first statement of every kernel, for it begins while the one before still runs: lets the next
- * begin as soon as all blocks have, then waits for the one before to end.
- */
-static __device__ __forceinline__ void wait_for_inputs()
-{
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 static __device__ __forceinline__ float shuffle_xor(float v, int mask)
 {
   return __shfl_xor_sync(0xffffffffu, v, mask);

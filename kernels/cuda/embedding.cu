@@ -14,7 +14,6 @@ template <typename T>
 static __global__ void timestep_fwd_kernel(T *__restrict__ y, const float *__restrict__ t,
                                            ti_timestep_shape s)
 {
-  wait_for_inputs();
   const int half = s.dim / 2, sin_from = s.flip ? half : 0, cos_from = s.flip ? 0 : half;
 
   for (size_t i = grid_index(); i < (size_t)s.n * (half + 1); i += grid_step()) {
@@ -41,7 +40,6 @@ static __global__ void embedding_fwd_kernel(T *__restrict__ y, const int32_t *__
                                             const float *__restrict__ rows,
                                             const T *__restrict__ positions, ti_embedding_shape s)
 {
-  wait_for_inputs();
   for (size_t i = grid_index(); i < (size_t)s.n * s.tokens * s.c; i += grid_step()) {
     const size_t token = i / s.c, c = i % s.c;
     const int id = ids[token];
@@ -58,7 +56,6 @@ template <typename T>
 static __global__ void embedding_bwd_kernel(float *__restrict__ drows, const T *__restrict__ dy,
                                             const int32_t *__restrict__ ids, ti_embedding_shape s)
 {
-  wait_for_inputs();
   const int c = blockIdx.x * THREADS + threadIdx.x, row = blockIdx.y;
   float sum = 0.0f;
 

@@ -184,7 +184,6 @@ static __device__ __forceinline__ void write_pairs(const gemm_buffers &io, const
 template <typename T, int BM, int BN, int THREADS, bool BWD, bool VEC>
 static __global__ void __launch_bounds__(THREADS, 2) gemm_kernel(gemm_buffers io, gemm_problem p)
 {
-  wait_for_inputs();
   constexpr int WARPS_N = THREADS / 64, WM = BM / 2, WN = BN / WARPS_N;
   constexpr int A_BYTES = BM * 64, STAGE = A_BYTES + BN * 64;
   constexpr int A_ROWS = BM * 4 / THREADS, B_CHUNKS = BN * 4 / THREADS;
@@ -347,7 +346,6 @@ static __global__ void __launch_bounds__(THREADS, 2) gemm_kernel(gemm_buffers io
 template <bool BWD>
 static __global__ void __launch_bounds__(256) gemm_f32_kernel(gemm_buffers io, gemm_problem p)
 {
-  wait_for_inputs();
   __shared__ float ta[16][65], tb[16][65];
   const float *a = (const float *)io.a, *b = (const float *)io.b;
   const int thread = threadIdx.x, m0 = blockIdx.x * 64, n0 = blockIdx.y * 64;

@@ -101,7 +101,6 @@ static __device__ __forceinline__ void write_four(const gemm_buffers &io, size_t
 template <typename T>
 static __global__ void gemm_sum_four_kernel(gemm_buffers io, gemm_problem p)
 {
-  wait_for_inputs();
   const size_t count = (size_t)p.m * p.n;
 
   for (size_t i = grid_index() * 4; i < count; i += grid_step() * 4) {
@@ -122,7 +121,6 @@ static __global__ void gemm_sum_four_kernel(gemm_buffers io, gemm_problem p)
 template <typename T>
 static __global__ void gemm_sum_kernel(gemm_buffers io, gemm_problem p)
 {
-  wait_for_inputs();
   const size_t count = (size_t)p.m * p.n;
 
   for (size_t i = grid_index(); i < count; i += grid_step()) {

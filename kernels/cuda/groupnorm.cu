@@ -73,7 +73,6 @@ static __global__ void __launch_bounds__(THREADS, 2)
     groupnorm_chunk_kernel(float2 *__restrict__ scratch, const T *__restrict__ x,
                            const T *__restrict__ shift, ti_groupnorm_shape s, cut a)
 {
-  wait_for_inputs();
   /* [lanes, c] each */
   float *means = (float *)shared_memory(), *squares = means + a.lanes * s.c;
   const int per = s.c / s.groups, from = blockIdx.x * a.pixels;
@@ -148,7 +147,6 @@ static __global__ void __launch_bounds__(THREADS, 2)
                          const float *__restrict__ bias, const float2 *__restrict__ scratch,
                          ti_groupnorm_shape s, cut a)
 {
-  wait_for_inputs();
   float *means = (float *)shared_memory(), *rstds = means + s.groups; /* [groups] each */
   const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
   const int pixels = min(a.pixels, s.hw - from), lane = threadIdx.x / a.step;
@@ -238,7 +236,6 @@ static __global__ void __launch_bounds__(THREADS, 2)
                                const float *__restrict__ weight, const float *__restrict__ bias,
                                ti_groupnorm_shape s, cut a)
 {
-  wait_for_inputs();
   /* [lanes, c] each */
   float *g_part = (float *)shared_memory(), *gx_part = g_part + a.lanes * s.c;
   const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
@@ -323,7 +320,6 @@ static __global__ void __launch_bounds__(THREADS, 2)
                          const T *other, const float2 *__restrict__ scratch, ti_groupnorm_shape s,
                          cut a)
 {
-  wait_for_inputs();
   float *g_avgs = (float *)shared_memory(), *gx_avgs = g_avgs + s.groups; /* [groups] each */
   const int per = s.c / s.groups, from = blockIdx.x * a.pixels, n = blockIdx.y;
   const int pixels = min(a.pixels, s.hw - from), lane = threadIdx.x / a.step;

@@ -46,7 +46,6 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
                                const T *__restrict__ shift, const float *__restrict__ weight,
                                const float *__restrict__ bias, ti_groupnorm_shape s, cut a)
 {
-  wait_for_inputs();
   __shared__ float part[VEC][WHOLE_THREADS / 32], sums[VEC], squares[VEC];
   const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
   const int from = blockIdx.x * a.step * VEC, hop = a.lanes * a.step;
@@ -115,7 +114,6 @@ static __global__ void __launch_bounds__(WHOLE_THREADS)
                                const float *__restrict__ bias, const T *other, ti_groupnorm_shape s,
                                cut a)
 {
-  wait_for_inputs();
   __shared__ float part[VEC][WHOLE_THREADS / 32], g_sums[VEC], gx_sums[VEC];
   const int per = s.c / s.groups, lane = threadIdx.x / a.step, first = threadIdx.x % a.step * VEC;
   const int from = blockIdx.x * a.step * VEC, hop = a.lanes * a.step;

@@ -14,7 +14,6 @@ static __global__ void __launch_bounds__(THREADS)
                               const float *__restrict__ weight, const float *__restrict__ bias,
                               ti_layernorm_shape s, int share)
 {
-  wait_for_inputs();
   const int row = blockIdx.x * (THREADS / share) + threadIdx.x / share, t = threadIdx.x % share;
   const int columns = row < s.rows ? s.c / VEC : 0;
   float f[HELD][VEC] = {}, sum = 0.0f, sq = 0.0f;
@@ -65,7 +64,6 @@ static __global__ void __launch_bounds__(THREADS, 4)
                             const float *__restrict__ weight, const T *other, ti_layernorm_shape s,
                             int share)
 {
-  wait_for_inputs();
   const int row = blockIdx.x * (THREADS / share) + threadIdx.x / share, t = threadIdx.x % share;
   const int columns = row < s.rows ? s.c / VEC : 0;
   const float m = columns ? mean[row] : 0.0f, r = columns ? rstd[row] : 0.0f;
@@ -119,7 +117,6 @@ static __global__ void layernorm_fwd_kernel(T *y, float *__restrict__ mean,
                                             const float *__restrict__ weight,
                                             const float *__restrict__ bias, ti_layernorm_shape s)
 {
-  wait_for_inputs();
   const int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   float sum = 0.0f, sq = 0.0f;
 
@@ -169,7 +166,6 @@ static __global__ void layernorm_bwd_kernel(T *dx, const T *dy, const T *__restr
                                             const float *__restrict__ weight, const T *other,
                                             ti_layernorm_shape s)
 {
-  wait_for_inputs();
   const int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   float g_sum = 0.0f, gx_sum = 0.0f;
 

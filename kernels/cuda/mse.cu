@@ -9,7 +9,6 @@ template <typename T>
 static __global__ void mse_fwd_kernel(float *__restrict__ loss, const T *__restrict__ pred,
                                       const float *__restrict__ target, size_t count)
 {
-  wait_for_inputs();
   float sum = 0.0f;
 
   for (size_t i = threadIdx.x; i < count; i += THREADS) {
@@ -26,7 +25,6 @@ template <typename T>
 static __global__ void mse_bwd_kernel(T *__restrict__ dpred, const T *__restrict__ pred,
                                       const float *__restrict__ target, float factor, size_t count)
 {
-  wait_for_inputs();
   for (size_t i = grid_index(); i < count; i += grid_step())
     from_float(&dpred[i], (to_float(pred[i]) - target[i]) * factor);
 }

@@ -127,7 +127,6 @@ static __global__ void noise_kernel(T *__restrict__ noisy, float *__restrict__ t
                                     const ti_cuda_sample *__restrict__ samples,
                                     ti_cuda_noise_shape s)
 {
-  wait_for_inputs();
   const size_t chw = (size_t)s.c * s.hw, blocks = (chw + 3) / 4;
 
   samples += (size_t)step->pass * s.n;
@@ -157,7 +156,6 @@ static __global__ void noise_kernel(T *__restrict__ noisy, float *__restrict__ t
 /* the plan's other inputs */
 static __global__ void inputs_kernel(ti_cuda_training t)
 {
-  wait_for_inputs();
   const ti_cuda_sample *samples = t.samples + (size_t)t.step->pass * t.n;
   const float *rows = t.states + (size_t)t.step->from * 3 * t.count;
 
@@ -225,7 +223,6 @@ static __device__ double sum_in_double(double v)
 /* one block: rows are few, and no value may be kept before all are known to be finite */
 static __global__ void __launch_bounds__(UPDATE_THREADS) update_kernel(ti_cuda_training t)
 {
-  wait_for_inputs();
   __shared__ int good;
   const ti_cuda_step step = *t.step;
   const bool first = step.pass == 0, last = step.pass + 1 == step.passes;

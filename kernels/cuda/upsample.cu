@@ -7,7 +7,6 @@ template <typename T, int VEC>
 static __global__ void upsample_fwd_kernel(T *__restrict__ y, const T *__restrict__ x,
                                            ti_upsample_shape s)
 {
-  wait_for_inputs();
   const size_t columns = s.c / VEC, width = 2 * (size_t)s.w;
 
   for (size_t v = grid_index(); v < s.n * 2 * (size_t)s.h * width * columns; v += grid_step()) {
@@ -24,7 +23,6 @@ template <typename T, int VEC>
 static __global__ void upsample_bwd_kernel(T *__restrict__ dx, const T *__restrict__ dy,
                                            ti_upsample_shape s)
 {
-  wait_for_inputs();
   const size_t columns = s.c / VEC, width = 2 * (size_t)s.w;
 
   for (size_t v = grid_index(); v < (size_t)s.n * s.h * s.w * columns; v += grid_step()) {

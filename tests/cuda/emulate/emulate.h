@@ -186,14 +186,6 @@ static inline int max(int a, int b)
 }
 
 /* ------ launches */
-/* every kernel has to call it */
-extern bool emulate_waited;
-
-static inline void wait_for_inputs()
-{
-  emulate_waited = true;
-}
-
 enum emulate_orders { EMULATE_UP, EMULATE_DOWN, EMULATE_SHUFFLED };
 extern int emulate_order;
 
