@@ -100,13 +100,13 @@ static __device__ __forceinline__ int row_at_tap(const gemm_problem &p, const ge
   return offset_of<BWD>(&at, p, r, tap, 0) ? (int)at : -1;
 }
 
-/* the tile of a block that has made i / gridDim.x; every other time the last block has the first,
- * so that who had more taps gets fewer */
-static __device__ __forceinline__ int tile_at(int i)
+/* the tile of a block that has made i / gridDim.x; of tiles of uneven work the last block has the
+ * first every other time, so that who had more taps gets fewer */
+static __device__ __forceinline__ int tile_at(const gemm_problem &p, int i)
 {
   const int blocks = gridDim.x, begin = i / blocks * blocks;
 
-  return i / blocks % 2 ? begin + blocks - 1 - blockIdx.x : i;
+  return p.parity && i / blocks % 2 ? begin + blocks - 1 - blockIdx.x : i;
 }
 
 /* first value of k of a split, and its steps */
@@ -200,7 +200,7 @@ static __device__ __forceinline__ void produce(const hopper_shared &s, const gem
   const T *a = (const T *)io.a + chunk * 8, *b = (const T *)io.b;
   int count = 0, turn = 0;
 
-  for (int t = blockIdx.x, i; (i = tile_at(t)) < grid.tiles; t += gridDim.x) {
+  for (int t = blockIdx.x, i; (i = tile_at(p, t)) < grid.tiles; t += gridDim.x) {
     const hopper_work w = work_of(i % grid.of_class, grid.across, grid.down);
     const row_class rc = class_of<BWD>(p, i / grid.of_class);
     const int begin = begin_of(p, rc.taps, w.split), steps = steps_of(p, rc.taps, w.split);
@@ -257,7 +257,7 @@ static __device__ __forceinline__ void consume(const hopper_shared &s, const gem
   float acc[BLOCKS][BN / 2], bias[BN / 32];
   int count = 0;
 
-  for (int t = blockIdx.x, i; (i = tile_at(t)) < grid.tiles; t += gridDim.x) {
+  for (int t = blockIdx.x, i; (i = tile_at(p, t)) < grid.tiles; t += gridDim.x) {
     const hopper_work w = work_of(i % grid.of_class, grid.across, grid.down);
     const row_class rc = class_of<BWD>(p, i / grid.of_class);
     const int steps = steps_of(p, rc.taps, w.split), n0 = w.n * BN;

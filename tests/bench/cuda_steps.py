@@ -500,7 +500,8 @@ def main():
         models.model(options.model)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))
     flops = {}
-    threading.Thread(target=lambda: flops.update(count_flops(options)), daemon=True).start()
+    counting = threading.Thread(target=lambda: flops.update(count_flops(options)), daemon=True)
+    counting.start()
     pairs = in_order(options.jobs.split(','), options.systems.split(','))
     # all start now, which takes the device nothing, and load when it is their turn
     workers = [Worker(system, options, job) for system, job in pairs]
@@ -518,6 +519,8 @@ def main():
     finally:
         for worker in workers:
             worker.end()
+        if not sys.exc_info()[0]:
+            counting.join(30)
         print('\n'.join(table.lines()), flush=True)
         if options.write and table.workers:
             write(options.write, table.lines())
