@@ -24,13 +24,13 @@ def draw(path, points, across="identity", up="editability"):
             HEIGHT - MARGIN - (y - y0) / (y1 - y0) * (HEIGHT - 2 * MARGIN))
 
   d.rectangle([MARGIN, MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN], outline="#888888")
-  for i in range(5):
+  for i in range(5):   # + 0.0: no minus before a zero
     x, y = x0 + (x1 - x0) * i / 4, y0 + (y1 - y0) * i / 4
     px, py = place(x, y0)[0], place(x0, y)[1]
     d.line([px, HEIGHT - MARGIN, px, HEIGHT - MARGIN + 5], fill="#888888")
-    d.text((px - 12, HEIGHT - MARGIN + 8), f"{x:.2f}", fill="black")
+    d.text((px - 12, HEIGHT - MARGIN + 8), f"{round(x, 2) + 0.0:.2f}", fill="black")
     d.line([MARGIN - 5, py, MARGIN, py], fill="#888888")
-    d.text((MARGIN - 40, py - 6), f"{y:.2f}", fill="black")
+    d.text((MARGIN - 40, py - 6), f"{round(y, 2) + 0.0:.2f}", fill="black")
   d.text((WIDTH / 2 - 30, HEIGHT - 28), across + " ->", fill="black")
   d.text((12, MARGIN - 30), up + " ^", fill="black")
   groups = list(dict.fromkeys(p[3] for p in points))

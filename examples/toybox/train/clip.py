@@ -220,7 +220,8 @@ if __name__ == "__main__":
   while run.going():
     rng = np.random.default_rng([13, run.step])
     x, ids, labels = fresh.batch(run.step) if a.fresh else pool.batch(rng, a.batch)
-    x, ids = data.to_tensor(data.flipped(x, rng)), trimmed(ids.long(), tokenizer.pad_token_id)
+    x = data.to_tensor(data.flipped(x, data.flips(rng, len(x), x.device), 2))
+    ids = trimmed(ids.long(), tokenizer.pad_token_id)
     losses.append(run.update(lambda *b: loss_of(clip, heads, *b), x, ids, labels.long()))
     if run.seconds - checked > 60 * a.check_minutes:
       checked = run.seconds

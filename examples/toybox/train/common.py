@@ -47,6 +47,11 @@ def autocast(device, cpu=False):
   return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda" or cpu)
 
 
+def layout(device):
+  """channels last is for GPUs: a group norm's gradient is many times slower in it on a CPU"""
+  return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
 def fast(device):
   """whether to do what is only done on a GPU, for speed; TOYBOX_FAST=0: nothing but the plain"""
   return device.type == "cuda" and os.environ.get("TOYBOX_FAST", "1") != "0"

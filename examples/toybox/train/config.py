@@ -34,16 +34,24 @@ SIZES = {
     text=32, text_layers=1, text_heads=2, vision=32, vision_layers=1, vision_patch=16, vocabulary=1024),
 }
 
+# the same with twice the latent channels: objects that 16x16x4 blurs survive them (docs/toybox.md)
+SIZES["wide"] = dict(SIZES["shipped"], latent=8)
+
 
 def latent_side(size):
   return SIZES[size]["pixels"] >> (len(SIZES[size]["vae"]) - 1)
 
 
+def latent_channels(size):
+  return SIZES[size].get("latent", 4)
+
+
 def build_vae(size):
-  """f4 at 64 px, f8 at 128 px: 16x16x4 latents either way. No attention: the UNet has it"""
+  """f4 at 64 px, f8 at 128 px: 16x16 latents either way. No attention: the UNet has it"""
   channels = SIZES[size]["vae"]
   return AutoencoderKL(
-    in_channels=3, out_channels=3, latent_channels=4, block_out_channels=channels,
+    in_channels=3, out_channels=3, latent_channels=latent_channels(size),
+    block_out_channels=channels,
     down_block_types=("DownEncoderBlock2D",) * len(channels),
     up_block_types=("UpDecoderBlock2D",) * len(channels),
     layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False,
@@ -53,7 +61,8 @@ def build_vae(size):
 def build_unet(size):
   s = SIZES[size]
   return UNet2DConditionModel(
-    sample_size=latent_side(size), in_channels=4, out_channels=4, layers_per_block=s["layers"],
+    sample_size=latent_side(size), in_channels=latent_channels(size),
+    out_channels=latent_channels(size), layers_per_block=s["layers"],
     block_out_channels=s["unet"], cross_attention_dim=s["text"], attention_head_dim=s["heads"],
     norm_num_groups=16,
     down_block_types=["CrossAttnDownBlock2D" if on else "DownBlock2D" for on in s["attention"]],

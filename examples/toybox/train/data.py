@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import common
-from config import SIZES
+from config import SIZES, latent_side
 
 SHARD = 4096
 VALIDATION = 1_000_000   # the shard that nothing is trained on
@@ -144,18 +144,37 @@ class Pool:
     return [t[at] for t in self.tensors]
 
 
+def boxes(labels, side):
+  """bool [rows, 1, side, side]: true in the cells that the box of a row's objects touches"""
+  corners = torch.tensor([label["box"] for label in labels])   # x0 y0 x1 y1, 0..1
+  x0, y0, x1, y1 = corners.mul(side).view(-1, 4, 1, 1).unbind(1)
+  low = torch.arange(side)
+  inside_x = (low < x1) & (low + 1 > x0)
+  inside_y = (low.view(-1, 1) < y1) & (low.view(-1, 1) + 1 > y0)
+  return (inside_x & inside_y).unsqueeze(1)
+
+
 def picture_pool(size, device, most):
-  pool = Pool(size, lambda k: (torch.from_numpy(np.load(shard_path(size, k, "npy"))),), device, most)
+  """pictures, and where their objects are"""
+  def load(shard):
+    return (torch.from_numpy(np.load(shard_path(size, shard, "npy"))),
+            boxes(texts(size, shard)[1], latent_side(size)))
+
+  pool = Pool(size, load, device, most)
   pool.take(1 if device.type == "cuda" else most)
   if not pool.known:
     raise SystemExit("no shards yet: run data.py")
   return pool
 
 
-def flipped(x, rng):
-  """uint8 pictures [n, h, w, 3], half of them mirrored"""
-  flip = torch.from_numpy(rng.random(len(x)) < 0.5).to(x.device)
-  return torch.where(flip.view(-1, 1, 1, 1), x.flip(2), x)
+def flips(rng, count, device):
+  """which of so many pictures are mirrored: half of them"""
+  return torch.from_numpy(rng.random(count) < 0.5).to(device)
+
+
+def flipped(x, flip, axis):
+  """x of four axes, mirrored along one where flip is true"""
+  return torch.where(flip.view(-1, 1, 1, 1), x.flip(axis), x)
 
 
 def render_all(size, world, numbers):

@@ -43,8 +43,8 @@ PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--poli
             "clip": ["clip.py"]}
 OPTIONS = {
   "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
-  "polish": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
-  "unet": ["--batch", 512, "--rate", 8e-4, "--check-minutes", 0.5, "--sheet-minutes", 9],
+  "polish": ["--batch", 128, "--crop", 64, "--rate", 8e-4, "--check-minutes", 0.4],
+  "unet": ["--batch", 128, "--rate", 5e-4, "--check-minutes", 0.5, "--sheet-minutes", 9],
   "clip": ["--batch", 512]}
 
 
@@ -307,7 +307,7 @@ def piece(size, minutes, last, out, cores, first, shards, stages):
     if left < 0.2 or now < 0.2:
       return
     ends = now >= left or (last and stage == list(stages)[-1])
-    options = OPTIONS[stage] if size == "shipped" else []
+    options = OPTIONS[stage] if size in ("shipped", "wide") else []
     if stage in ("vae", "polish"):
       options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
     run(*PROGRAMS[stage], "--size", size, "--minutes", f"{min(left, now):.2f}",

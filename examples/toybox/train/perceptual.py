@@ -31,9 +31,17 @@ class Perceptual(nn.Module):
       out.append(x * torch.rsqrt(x.pow(2).sum(1, keepdim=True) + 1e-8))
     return out
 
-  def forward(self, a, b):
-    """mean distance of pictures in [-1, 1]; b gets no gradient"""
+  def forward(self, a, b, weight=None):
+    """
+    mean distance of pictures in [-1, 1]; b gets no gradient. weight [n, 1, h, w]: what each part
+    of the picture counts, in any size; its mean should be 1
+    """
     with torch.no_grad():
       theirs = self.features(b)
-    return sum(F.conv2d((x - y).pow(2), getattr(self, f"h{i}")).mean()
-               for i, (x, y) in enumerate(zip(self.features(a), theirs)))
+    total = 0
+    for i, (x, y) in enumerate(zip(self.features(a), theirs)):
+      distance = F.conv2d((x - y).pow(2), getattr(self, f"h{i}"))
+      if weight is not None:
+        distance = distance * F.adaptive_avg_pool2d(weight, distance.shape[2:])
+      total = total + distance.mean()
+    return total

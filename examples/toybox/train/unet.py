@@ -40,10 +40,11 @@ parser.add_argument("--compile", action="store_true", help="a minute or two, on 
 a = parser.parse_args()
 
 device = common.set_up()
+layout = common.layout(device)
 folder = common.state_dir(a.size, "unet")
 tokenizer = tokens.load(common.state_dir(a.size, "tokenizer"))
-vae = export.load_vae(a.size).to(device, memory_format=torch.channels_last)
-unet = build_unet(a.size).to(device, memory_format=torch.channels_last)
+vae = export.load_vae(a.size).to(device, memory_format=layout)
+unet = build_unet(a.size).to(device, memory_format=layout)
 text = build_text(a.size, tokenizer).to(device)
 if device.type == "cpu":   # its fused attention is many times slower than two products
   unet.set_attn_processor(AttnProcessor())
@@ -71,16 +72,6 @@ def encode(pictures):
   return torch.cat(parts)
 
 
-def boxes(corners):
-  """[rows, 1, h, w]: true in latent pixels that the box x0 y0 x1 y1 (0..1) touches"""
-  side = latent_side(a.size)
-  x0, y0, x1, y1 = torch.tensor(corners).mul(side).view(-1, 4, 1, 1).unbind(1)
-  low = torch.arange(side)
-  inside_x = (low < x1) & (low + 1 > x0)
-  inside_y = (low.view(-1, 1) < y1) & (low.view(-1, 1) + 1 > y0)
-  return (inside_x & inside_y).unsqueeze(1).to(device)
-
-
 def encode_shard(shard):
   """latents f16 [rows, 2, 4, h, w] of pictures and mirrored ones, where objects are, token ids"""
   images = data.pictures(a.size, shard)
@@ -89,7 +80,7 @@ def encode_shard(shard):
   z = [torch.cat(run._each(encode, [v[i:i + share] for i in range(0, data.SHARD, share)]))
        for v in views]
   captions, labels = data.texts(a.size, shard)
-  where = boxes([label["box"] for label in labels])
+  where = data.boxes(labels, latent_side(a.size)).to(device)
   return (torch.stack(z, 1), torch.stack([where, where.flip(-1)], 1),
           tokens.encode(tokenizer, captions).to(torch.int16))
 
@@ -110,7 +101,7 @@ def loss_of(unet, text, z, where, ids, t, noise, focus=a.focus):
   target = alpha.sqrt() * noise - (1 - alpha).sqrt() * z
   with common.autocast(device, cpu=True):
     context = text(input_ids=ids).last_hidden_state
-    out = unet(noisy.contiguous(memory_format=torch.channels_last), t, context).sample
+    out = unet(noisy.contiguous(memory_format=layout), t, context).sample
   weight = torch.where(where, focus, 1.0)
   return (weight * ((out.float() - target) ** 2).mean(1, keepdim=True)).mean() / weight.mean()
 

