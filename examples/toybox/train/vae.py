@@ -6,8 +6,9 @@ Trains the autoencoder: L1 + LPIPS + a little KL, on rendered pictures.
     python vae.py --size wide --minutes 60 --polish --keep 4
 
 --polish trains the decoder on, with the encoder as it is, against a critic of patches: it sees
-latents with some noise, and learns to draw crisp pictures of what the UNet gets almost right. --keep trains the encoder too, but holds its first latent channels where they
-are, for a UNet knows them.
+latents with some noise, and learns to draw crisp pictures of what the UNet gets almost right.
+--keep trains the encoder too, but holds its first latent channels where they are, for a UNet knows
+them.
 """
 
 import argparse

@@ -3,9 +3,10 @@ Begins a size with more latent channels from a trained one, which keeps all that
 
     python widen.py --old shipped --size wide
 
-Writes start.pt of polish and unet, and held.pt, what the first channels are held to. The encoder's new channels are random projections of its last
-features, until vae.py --polish --keep trains them; the decoder and the UNet read nothing of them
-yet, and the UNet says nothing of them. Pictures and vocabulary are the old ones.
+Writes start.pt of polish and unet, and held.pt, what the first channels are held to. The encoder's
+new channels are random projections of its last features, until vae.py --polish --keep trains them;
+the decoder and the UNet read nothing of them yet, and the UNet says nothing of them. Pictures and
+vocabulary are the old ones.
 """
 
 import argparse
