@@ -3,10 +3,10 @@ Begins a size with more latent channels from a trained one, which keeps all that
 
     python widen.py --old shipped --size wide
 
-Writes start.pt of polish and unet, and held.pt, what the first channels are held to. The encoder's
-new channels are random projections of its last features, until vae.py --polish --keep trains them;
-the decoder and the UNet read nothing of them yet, and the UNet says nothing of them. Pictures and
-vocabulary are the old ones.
+Writes start.pt and best.pt of polish and unet, and held.pt, what the first channels are held to.
+The encoder's new channels are random projections of its last features, until vae.py --polish --keep
+trains them; the decoder and the UNet read nothing of them yet, and the UNet says nothing of them.
+Pictures and vocabulary are the old ones.
 """
 
 import argparse
@@ -77,7 +77,8 @@ if __name__ == "__main__":
   vae = widen_vae(a.size, export.read_weights(common.state_dir(a.old, "polish"), "best")[0])
   unet, text = export.read_weights(common.state_dir(a.old, "unet"), "best")
   for stage, states in (("polish", [vae]), ("unet", [widen_unet(a.size, unet), text])):
-    path = os.path.join(common.state_dir(a.size, stage), "start.pt")
-    common.save(dict(average=states, step=0, samples=0, seconds=0.0), path)
-  for name in ("best.pt", "held.pt"):
-    common.save([vae], os.path.join(common.state_dir(a.size, "polish"), name))
+    folder = common.state_dir(a.size, stage)
+    common.save(dict(average=states, step=0, samples=0, seconds=0.0),
+                os.path.join(folder, "start.pt"))
+    common.save(states, os.path.join(folder, "best.pt"))   # to export, until there is a better one
+  common.save([vae], os.path.join(common.state_dir(a.size, "polish"), "held.pt"))
