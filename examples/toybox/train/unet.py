@@ -73,7 +73,7 @@ def encode(pictures):
 
 
 def encode_shard(shard):
-  """latents f16 [rows, 2, 4, h, w] of pictures and mirrored ones, where objects are, token ids"""
+  """latents f16 [rows, 2, channels, h, w] of pictures and mirrored ones, where objects are, token ids"""
   images = data.pictures(a.size, shard)
   share = data.SHARD // run.workers
   views = [images, images[:, :, ::-1]]

@@ -60,7 +60,7 @@ if a.polish:
   vae.post_quant_conv.requires_grad_(True)
   if a.keep:
     vae.encoder.requires_grad_(True)
-    known = export.load_vae(a.size, "held").to(device, memory_format=layout)
+    held = export.load_vae(a.size, "held").to(device, memory_format=layout)
   a.rate /= 2
   critic = Critic().to(device, memory_format=layout)
   nets, betas = [vae, critic], (0.5, 0.99)
@@ -131,7 +131,7 @@ def loss_of(x, where):
 def drift(z, x):
   """of the latents: from what they were in channels that are held, from mean 0, deviation 1 else"""
   with torch.no_grad():
-    before = known.encode(x).latent_dist.mode()[:, :a.keep]
+    before = held.encode(x).latent_dist.mode()[:, :a.keep]
   deviation, mean = torch.std_mean(z[:, a.keep:], (0, 2, 3))
   return ((z[:, :a.keep] - before) ** 2).mean() + \
     0.1 * (mean.square() + (deviation - 1).square()).mean()
