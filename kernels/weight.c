@@ -14,6 +14,11 @@ struct ti_packed {
   void *data;
 };
 
+struct ti_joined {
+  ti_joined *next;
+  ti_weight weight;
+};
+
 /* packing is rare (once a weight and form), so one lock serves all weights */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -33,6 +38,8 @@ static void leave_pages(const ti_weight *w)
   const uintptr_t from = (data + page - 1) / page * page;
   const uintptr_t to = (data + w->count * ti_dtype_size(w->dtype)) / page * page;
 
+  for (int i = 0; i < w->num_parts; i++)
+    leave_pages(w->parts[i]);
   if (w->mapped && from < to)
     (void)madvise((void *)from, to - from, MADV_DONTNEED);
 }
@@ -74,10 +81,74 @@ out:
   return status;
 }
 
+static ti_weight *find_joined(const ti_weight *first, ti_weight *const *parts, int count)
+{
+  for (ti_joined *j = first->joined; j; j = j->next) {
+    int same = j->weight.num_parts == count;
+
+    for (int i = 0; same && i < count; i++)
+      same = j->weight.parts[i] == parts[i];
+    if (same)
+      return &j->weight;
+  }
+  return NULL;
+}
+
+textinv_status ti_weight_join(ti_error *error, ti_weight **out, ti_weight *const *parts, int count)
+{
+  ti_weight *first = parts[0], w = *first;
+  textinv_status status = TEXTINV_OK;
+  ti_joined *j;
+
+  w.data = NULL;
+  w.mapped = 0;
+  w.packed = NULL;
+  w.joined = NULL;
+  w.num_parts = count;
+  w.count = 0;
+  w.dims[0] = 0;
+  for (int i = 0; i < count; i++) {
+    const ti_weight *part = w.parts[i] = parts[i];
+
+    if (part->rank != first->rank)
+      return ti_fail(error, TEXTINV_E_SHAPE, "%s: rank %d where %d is needed, as of %s", part->name,
+                     part->rank, first->rank, first->name);
+    for (int k = 0; k < w.rank; k++) {
+      if (part->dims[k] != first->dims[k])
+        return ti_fail(error, TEXTINV_E_SHAPE, "%s: width %d where %d is needed, as of %s",
+                       part->name, part->dims[k], first->dims[k], first->name);
+    }
+    w.count += part->count;
+    w.dims[0] += part->dims[0];
+  }
+  pthread_mutex_lock(&lock);
+  *out = find_joined(first, parts, count);
+  if (!*out && !(j = ti_calloc(1, sizeof(*j)))) {
+    status = ti_fail_nomem(error, sizeof(*j), first->name);
+  } else if (!*out) {
+    j->weight = w;
+    j->next = first->joined;
+    first->joined = j;
+    *out = &j->weight;
+  }
+  pthread_mutex_unlock(&lock);
+  return status;
+}
+
+void ti_weight_values(void *out, ti_dtype dtype, const ti_weight *w)
+{
+  if (w->data)
+    ti_convert(dtype, out, w->dtype, w->data, w->count);
+  for (int i = 0; i < w->num_parts; i++) {
+    ti_weight_values(out, dtype, w->parts[i]);
+    out = (char *)out + w->parts[i]->count * ti_dtype_size(dtype);
+  }
+}
+
 static textinv_status fill_plain(ti_error *error, void *out, const ti_weight *w, void *user)
 {
   (void)error;
-  ti_convert(*(const ti_dtype *)user, out, w->dtype, w->data, w->count);
+  ti_weight_values(out, *(const ti_dtype *)user, w);
   return TEXTINV_OK;
 }
 
@@ -85,7 +156,7 @@ textinv_status ti_weight_plain(ti_error *error, const void **out, ti_weight *w, 
 {
   static const char *const keys[] = { "plain f32", "plain f16", "plain bf16" };
 
-  if (w->dtype == dtype && (uintptr_t)w->data % ti_dtype_size(dtype) == 0) {
+  if (w->data && w->dtype == dtype && (uintptr_t)w->data % ti_dtype_size(dtype) == 0) {
     *out = w->data;
     return TEXTINV_OK;
   }
@@ -101,5 +172,12 @@ void ti_weight_drop(ti_weight *w)
     w->packed = p->next;
     ti_free(p->data);
     ti_free(p);
+  }
+  while (w->joined) {
+    ti_joined *j = w->joined;
+
+    w->joined = j->next;
+    ti_weight_drop(&j->weight);
+    ti_free(j);
   }
 }

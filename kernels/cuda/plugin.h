@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 6u
+#define TI_CUDA_PLUGIN_VERSION 7u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 
@@ -36,6 +36,7 @@ typedef struct ti_cuda_graph ti_cuda_graph; /* a captured sequence of launches *
 typedef struct ti_cuda_host {
   textinv_status (*weight_pack)(ti_error *error, const void **out, ti_weight *w, const char *key,
                                 size_t bytes, ti_pack_fn fill, void *user);
+  void (*weight_values)(void *out, ti_dtype dtype, const ti_weight *w);
 } ti_cuda_host;
 
 typedef struct ti_cuda_device {

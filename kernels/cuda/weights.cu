@@ -53,14 +53,14 @@ static void to_tiles(uint16_t *to, const uint16_t *from, const ti_weight *w)
 }
 
 /* the values of w in host memory as they will lie on the device; free() them */
-static void *host_values(const ti_weight *w, ti_dtype dtype, ti_cuda_layout layout)
+static void *host_values(const ti_cuda *c, const ti_weight *w, ti_dtype dtype, ti_cuda_layout layout)
 {
   const size_t size = ti_dtype_size(dtype), bytes = w->count * size;
   void *plain = malloc(bytes), *ordered;
 
   if (!plain)
     return NULL;
-  ti_convert(dtype, plain, w->dtype, w->data, w->count);
+  c->host.weight_values(plain, dtype, w);
   if (layout == TI_CUDA_PLAIN || w->rank != 4)
     return plain;
   ordered = malloc(bytes);
@@ -82,7 +82,7 @@ static textinv_status make(ti_cuda *c, ti_error *error, void **out, const ti_wei
 
   if (status < 0)
     return status;
-  values = host_values(w, dtype, layout);
+  values = host_values(c, w, dtype, layout);
   if (!values) {
     status = ti_fail_nomem(error, bytes, w->name);
     goto out;

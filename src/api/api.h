@@ -114,6 +114,7 @@ struct textinv_session {
   void *log_user;
   ti_kernels kernels;
   ti_device *device; /* NULL = the CPU */
+  int joins;         /* of the tapes of this session */
   ti_arena arena;
   uint64_t peak_bytes, clock;
   ti_net_plan *plans[TI_MAX_PLANS];

@@ -139,6 +139,7 @@ static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_m
                              const ti_plan_key *key, int recompute, int num_of)
 {
   ti_tape_init(&p->plan.tape, (ti_dtype)s->dtype, &s->error);
+  p->plan.tape.joins = s->joins;
   p->key = *key;
   for (int i = 0; i < TI_MAX_ENCODERS; i++)
     p->ids[i] = p->rows[i] = p->drows[i] = TI_NONE;

@@ -42,8 +42,9 @@ textinv_status ti_clip_text_read(ti_clip_text_config *out, ti_error *error, cons
 
 static ti_val layer(const ti_net *net, const ti_clip_text_config *c, int i, ti_val x)
 {
+  static const char *const projections[3] = { "q_proj", "k_proj", "v_proj" };
   char attn[64], mlp[64], norm1[64], norm2[64], name[TI_NAME_SIZE];
-  ti_val h, q, k, v;
+  ti_val h;
 
   ti_format(attn, sizeof(attn), "encoder.layers.%d.self_attn", i);
   ti_format(mlp, sizeof(mlp), "encoder.layers.%d.mlp", i);
@@ -52,13 +53,7 @@ static ti_val layer(const ti_net *net, const ti_clip_text_config *c, int i, ti_v
 
   ti_block_begin(net->t);
   h = ti_net_layernorm(net, norm1, x, c->eps);
-  ti_format(name, sizeof(name), "%s.q_proj", attn);
-  q = ti_net_linear(net, name, h, 1, TI_NONE);
-  ti_format(name, sizeof(name), "%s.k_proj", attn);
-  k = ti_net_linear(net, name, h, 1, TI_NONE);
-  ti_format(name, sizeof(name), "%s.v_proj", attn);
-  v = ti_net_linear(net, name, h, 1, TI_NONE);
-  h = ti_attention(net->t, q, k, v, c->heads, 1);
+  h = ti_net_attention(net, attn, projections, h, h, 1, c->heads, 1);
   ti_format(name, sizeof(name), "%s.out_proj", attn);
   x = ti_net_linear(net, name, h, 1, x);
 

@@ -22,16 +22,6 @@ static const char *join(builder *b, const char *prefix, const char *suffix)
   return b->name;
 }
 
-/* x, or its samples twice where `other` has twice as many */
-static ti_val as_many(builder *b, ti_val x, ti_val other)
-{
-  const ti_tape *t = b->net.t;
-
-  if (x == TI_NONE || other == TI_NONE || ti_tape_value(t, x)->n >= ti_tape_value(t, other)->n)
-    return x;
-  return ti_twice(b->net.t, x);
-}
-
 static ti_val resnet(builder *b, const char *prefix, ti_val x)
 {
   const ti_net *net = &b->net;
@@ -41,12 +31,12 @@ static ti_val resnet(builder *b, const char *prefix, ti_val x)
   h = ti_net_groupnorm(net, join(b, prefix, "norm1"), x, TI_NONE, b->c->groups, b->c->eps, 1);
   h = ti_net_conv(net, join(b, prefix, "conv1"), h, TI_NONE);
   time = ti_net_linear(net, join(b, prefix, "time_emb_proj"), b->time, 1, TI_NONE);
-  h = as_many(b, h, time);
-  h = ti_net_groupnorm(net, join(b, prefix, "norm2"), h, as_many(b, time, h), b->c->groups,
-                       b->c->eps, 1);
+  h = ti_as_many(b->net.t, h, time);
+  h = ti_net_groupnorm(net, join(b, prefix, "norm2"), h, ti_as_many(b->net.t, time, h),
+                       b->c->groups, b->c->eps, 1);
   if (ti_net_optional(net, join(b, prefix, "conv_shortcut"), "weight"))
     shortcut = ti_net_conv(net, b->name, x, TI_NONE);
-  h = ti_net_conv(net, join(b, prefix, "conv2"), h, as_many(b, shortcut, h));
+  h = ti_net_conv(net, join(b, prefix, "conv2"), h, ti_as_many(b->net.t, shortcut, h));
   ti_block_end(net->t);
   return h;
 }
@@ -54,13 +44,11 @@ static ti_val resnet(builder *b, const char *prefix, ti_val x)
 static ti_val attention(builder *b, const char *prefix, ti_val x, ti_val context, int heads,
                         ti_val residual)
 {
+  static const char *const names[3] = { "to_q", "to_k", "to_v" };
   const ti_net *net = &b->net;
-  const ti_val q = ti_net_linear(net, join(b, prefix, "to_q"), x, 0, TI_NONE);
-  const ti_val k = ti_net_linear(net, join(b, prefix, "to_k"), context, 0, TI_NONE);
-  const ti_val v = ti_net_linear(net, join(b, prefix, "to_v"), context, 0, TI_NONE);
-  const ti_val o = ti_attention(net->t, as_many(b, q, k), k, v, heads, 0);
+  const ti_val o = ti_net_attention(net, prefix, names, x, context, 0, heads, 0);
 
-  return ti_net_linear(net, join(b, prefix, "to_out.0"), o, 1, as_many(b, residual, o));
+  return ti_net_linear(net, join(b, prefix, "to_out.0"), o, 1, ti_as_many(net->t, residual, o));
 }
 
 static ti_val transformer_block(builder *b, const char *prefix, ti_val x, int heads, int only_cross)
@@ -97,7 +85,7 @@ static ti_val transformer(builder *b, const char *prefix, ti_val x, int layers, 
     ti_format(part, sizeof(part), "%s.transformer_blocks.%d", prefix, i);
     h = transformer_block(b, part, h, heads, only_cross);
   }
-  return ti_net_linear(net, join(b, prefix, "proj_out"), h, 1, as_many(b, x, h));
+  return ti_net_linear(net, join(b, prefix, "proj_out"), h, 1, ti_as_many(b->net.t, x, h));
 }
 
 /* linear, silu, linear */
@@ -105,7 +93,8 @@ static ti_val time_mlp(builder *b, const char *prefix, ti_val x, ti_val residual
 {
   x = ti_net_linear(&b->net, join(b, prefix, "linear_1"), x, 1, TI_NONE);
   x = ti_activate(b->net.t, x, TI_SILU);
-  return ti_net_linear(&b->net, join(b, prefix, "linear_2"), x, 1, as_many(b, residual, x));
+  return ti_net_linear(&b->net, join(b, prefix, "linear_2"), x, 1,
+                       ti_as_many(b->net.t, residual, x));
 }
 
 static ti_val time_embedding(builder *b, const ti_unet_inputs *in)
@@ -180,7 +169,7 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
 
     for (int k = 0; k < c->layers[level] + 1; k++) {
       ti_format(part, sizeof(part), "up_blocks.%d.resnets.%d", i, k);
-      x = resnet(&b, part, ti_concat(t, x, as_many(&b, skips[--num_skips], x)));
+      x = resnet(&b, part, ti_concat(t, x, ti_as_many(t, skips[--num_skips], x)));
       x = ti_net_expect(net, part, x, c->channels[level]);
       if (c->up_attention[i]) {
         ti_format(part, sizeof(part), "up_blocks.%d.attentions.%d", i, k);

@@ -151,6 +151,53 @@ ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bi
   return ti_linear(net->t, x, w, b, residual);
 }
 
+/* the layers of prefix.names[0..count), whose outputs lie side by side */
+static ti_val joined(const ti_net *net, const char *prefix, const char *const *names, int count,
+                     ti_val x, int has_bias)
+{
+  ti_weight *parts[2][TI_MAX_PARTS], *w[2] = { NULL, NULL };
+  char name[TI_NAME_SIZE];
+
+  for (int k = 0; k <= has_bias && net->t->status >= 0; k++) {
+    textinv_status status = TEXTINV_OK;
+
+    for (int i = 0; i < count; i++) {
+      ti_format(name, sizeof(name), "%s.%s", prefix, names[i]);
+      parts[k][i] = ti_net_weight(net, name, k ? "bias" : "weight");
+    }
+    if (net->t->status >= 0)
+      status = ti_weight_join(net->t->error, &w[k], parts[k], count);
+    if (status < 0)
+      ti_tape_fail(net->t, status);
+  }
+  return ti_linear(net->t, x, w[0], w[1], TI_NONE);
+}
+
+static ti_val layer(const ti_net *net, const char *prefix, const char *name, ti_val x, int has_bias)
+{
+  char full[TI_NAME_SIZE];
+
+  ti_format(full, sizeof(full), "%s.%s", prefix, name);
+  return ti_net_linear(net, full, x, has_bias, TI_NONE);
+}
+
+ti_val ti_net_attention(const ti_net *net, const char *prefix, const char *const names[3], ti_val x,
+                        ti_val context, int has_bias, int heads, int causal)
+{
+  ti_tape *t = net->t;
+  const int self = x == context;
+  const ti_val q = self && t->joins ? TI_NONE : layer(net, prefix, names[0], x, has_bias);
+  ti_val k, v;
+
+  if (t->joins) {
+    k = joined(net, prefix, names + !self, 2 + self, context, has_bias);
+    return ti_attention_joined(t, ti_as_many(t, q, k), k, heads, causal);
+  }
+  k = layer(net, prefix, names[1], context, has_bias);
+  v = layer(net, prefix, names[2], context, has_bias);
+  return ti_attention(t, ti_as_many(t, q, k), k, v, heads, causal);
+}
+
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual)
 {
   ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");

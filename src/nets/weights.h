@@ -41,6 +41,12 @@ ti_weight *ti_net_optional(const ti_net *net, const char *prefix, const char *su
 /* the layer of prefix.weight and, but for has_bias 0, prefix.bias */
 ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bias,
                      ti_val residual);
+/*
+ * Attention of heads over the layers of prefix.names[0..2] (q, k, v): q of x, k and v of context,
+ * which may be x. Where x has half the samples of context, q is taken for both halves.
+ */
+ti_val ti_net_attention(const ti_net *net, const char *prefix, const char *const names[3], ti_val x,
+                        ti_val context, int has_bias, int heads, int causal);
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual);
 ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int stride,
                           const int pads[4], int up);

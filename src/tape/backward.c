@@ -152,8 +152,9 @@ static void attention(walk *b, const ti_record *f, ti_val dy)
                         saved(b, f->in[1]),
                         saved(b, f->in[2]) };
   const ti_val dq = want_q ? like(b, f->in[0]) : TI_NONE;
-  const ti_val dk = want_kv ? like(b, f->in[1]) : TI_NONE;
-  const ti_val dv = want_kv ? like(b, f->in[2]) : TI_NONE;
+  /* what lies beside the one before has its gradient beside that one's */
+  const ti_val dk = !want_kv ? TI_NONE : f->s.from[1] ? dq : like(b, f->in[1]);
+  const ti_val dv = !want_kv ? TI_NONE : f->s.from[2] ? dk : like(b, f->in[2]);
   ti_record *r = append(b, f, TI_OP_ATTENTION_BWD);
 
   if (!r)
@@ -163,8 +164,10 @@ static void attention(walk *b, const ti_record *f, ti_val dy)
   r->out[1] = dk;
   r->out[2] = dv;
   contribute(b, f->in[0], dq);
-  contribute(b, f->in[1], dk);
-  contribute(b, f->in[2], dv);
+  if (dk != dq)
+    contribute(b, f->in[1], dk);
+  if (dv != dk)
+    contribute(b, f->in[2], dv);
 }
 
 /* the columns of dy that belong to one side of a concat */

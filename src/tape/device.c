@@ -56,7 +56,7 @@ static textinv_status load(ti_device *d, ti_error *error, const char *path)
 textinv_status ti_device_open(ti_device **out, ti_error *error, const char *path, int ordinal,
                               void *stream)
 {
-  const ti_cuda_host host = { ti_weight_pack };
+  const ti_cuda_host host = { ti_weight_pack, ti_weight_values };
   ti_device *d = ti_calloc(1, sizeof(*d));
   char beside[PATH_SIZE];
   textinv_status status;

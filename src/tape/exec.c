@@ -153,6 +153,13 @@ textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int thr
   return status;
 }
 
+/* q, k and v, or their gradients, in the rows of their values */
+static void to_columns(void *p[3], const int from[3], ti_dtype dtype)
+{
+  for (int i = 0; i < 3; i++)
+    p[i] = p[i] ? (char *)p[i] + (size_t)from[i] * ti_dtype_size(dtype) : NULL;
+}
+
 static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape *t, char *arena,
                                  const ti_record *r)
 {
@@ -187,8 +194,11 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
     return k->layernorm_bwd(e, d, out[0], in[0], in[2], in[3], in[4], r->weight_data, in[1],
                             &r->s.layernorm);
   case TI_OP_ATTENTION:
+    to_columns(in, r->s.from, d);
     return k->attention_fwd(e, d, out[0], out[1], in[0], in[1], in[2], &r->s.attention);
   case TI_OP_ATTENTION_BWD:
+    to_columns(in + 3, r->s.from, d);
+    to_columns(out, r->s.from, d);
     return k->attention_bwd(e, d, out[0], out[1], out[2], in[0], in[1], in[2], in[3], in[4], in[5],
                             &r->s.attention);
   case TI_OP_ACTIVATION: return k->activation_fwd(e, d, out[0], in[0], &r->s.activation);

@@ -356,34 +356,59 @@ ti_val ti_layernorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, double eps
   return y;
 }
 
-ti_val ti_attention(ti_tape *t, ti_val q, ti_val k, ti_val v, int heads, int causal)
+/* of columns [from, from + width) of q, k and v */
+static ti_val attention(ti_tape *t, const ti_val in[3], const int from[3], int width, int heads,
+                        int causal)
 {
+  const ti_value a = t->values[in[0]], b = t->values[in[1]], c = t->values[in[2]];
   ti_record *r;
   ti_val o, lse = TI_NONE;
 
-  if (!alive(t, q) || !alive(t, k) || !alive(t, v))
-    return TI_NONE;
-  const ti_value a = t->values[q], b = t->values[k], c = t->values[v];
-
-  if (heads < 1 || a.c % heads)
-    return fail_shape(t, "attention width that the heads divide", NULL, a.c, heads);
-  if (b.c != a.c || c.c != a.c || b.n != a.n || c.n != a.n || b.h * b.w != c.h * c.w)
-    return fail_shape(t, "width of the keys", NULL, b.c, a.c);
-  o = derive(t, act_type(t), a.n, a.h, a.w, a.c, (ti_val[]){ q, k, v }, 3);
+  if (heads < 1 || width % heads)
+    return fail_shape(t, "attention width that the heads divide", NULL, width, heads);
+  if (b.n != a.n)
+    return fail_shape(t, "samples of the keys", NULL, b.n, a.n);
+  o = derive(t, act_type(t), a.n, a.h, a.w, width, in, 3);
   if (o != TI_NONE && t->values[o].wants_grad)
     lse = ti_tape_new_value(t, TI_TYPE_F32, a.n, 1, heads, a.h * a.w);
   if (!(r = ti_tape_append(t, TI_OP_ATTENTION)))
     return TI_NONE;
-  r->in[0] = q;
-  r->in[1] = k;
-  r->in[2] = v;
   r->out[0] = o;
   r->out[1] = lse;
   r->s.attention = (ti_attention_shape){
-    a.n, heads, a.h * a.w, b.h * b.w, a.c / heads,
-    a.c, b.c,   c.c,       causal,    (float)(1.0 / sqrt((double)a.c / heads))
+    a.n, heads, a.h * a.w, b.h * b.w, width / heads,
+    a.c, b.c,   c.c,       causal,    (float)(1.0 / sqrt((double)width / heads))
   };
+  for (int i = 0; i < 3; i++) {
+    r->in[i] = in[i];
+    r->s.from[i] = from[i];
+  }
   return o;
+}
+
+ti_val ti_attention(ti_tape *t, ti_val q, ti_val k, ti_val v, int heads, int causal)
+{
+  if (!alive(t, q) || !alive(t, k) || !alive(t, v))
+    return TI_NONE;
+  const ti_value a = t->values[q], b = t->values[k], c = t->values[v];
+
+  if (b.c != a.c || c.c != a.c || c.n != b.n || b.h * b.w != c.h * c.w)
+    return fail_shape(t, "width of the keys", NULL, b.c, a.c);
+  return attention(t, (ti_val[]){ q, k, v }, (int[]){ 0, 0, 0 }, a.c, heads, causal);
+}
+
+ti_val ti_attention_joined(ti_tape *t, ti_val q, ti_val joined, int heads, int causal)
+{
+  const int parts = q == TI_NONE ? 3 : 2, keys = q == TI_NONE;
+
+  if (!alive(t, joined))
+    return TI_NONE;
+  const int width = t->values[joined].c / parts;
+
+  if (t->values[joined].c % parts || (!keys && t->values[q].c != width))
+    return fail_shape(t, "width of the keys", NULL, width, keys ? width + 1 : t->values[q].c);
+  return attention(t, (ti_val[]){ keys ? joined : q, joined, joined },
+                   (int[]){ 0, keys * width, (keys + 1) * width }, width, heads, causal);
 }
 
 ti_val ti_activate(ti_tape *t, ti_val x, ti_activation kind)
@@ -529,6 +554,13 @@ ti_val ti_twice(ti_tape *t, ti_val x)
     return fail_shape(t, "values of a sample", NULL, INT_MAX, INT_MAX / 2);
   x = ti_reshape(t, x, 1, 1, 1, (int)count_of(&v));
   return ti_reshape(t, ti_concat(t, x, x), 2 * v.n, v.h, v.w, v.c);
+}
+
+ti_val ti_as_many(ti_tape *t, ti_val x, ti_val other)
+{
+  if (!alive(t, x) || !alive(t, other) || t->values[x].n >= t->values[other].n)
+    return x;
+  return ti_twice(t, x);
 }
 
 ti_val ti_timestep(ti_tape *t, ti_val timesteps, int dim, int flip, double shift)

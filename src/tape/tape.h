@@ -82,7 +82,10 @@ typedef struct ti_record {
     ti_linear_shape linear;
     ti_groupnorm_shape groupnorm;
     ti_layernorm_shape layernorm;
-    ti_attention_shape attention;
+    struct {
+      ti_attention_shape attention;
+      int from[3]; /* the first column of q, k, v in the rows of their values */
+    };
     ti_activation_shape activation;
     ti_geglu_shape geglu;
     ti_sum_pixels_shape sum_pixels;
@@ -109,6 +112,7 @@ typedef struct ti_tape {
   ti_record *records;
   int num_values, num_records, room_values, room_records;
   int block, num_blocks;
+  int joins;          /* networks record products of one input as one, which pays on a GPU */
   size_t arena_bytes; /* after ti_tape_plan() */
   int num_constant;   /* the same: records at the front that read constants alone */
 } ti_tape;
@@ -136,6 +140,8 @@ ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_val shift, ti_weight *w, ti_weight 
                     double eps, int silu);
 ti_val ti_layernorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, double eps);
 ti_val ti_attention(ti_tape *t, ti_val q, ti_val k, ti_val v, int heads, int causal);
+/* the same of values that lie side by side: q and [k | v], or TI_NONE and [q | k | v] */
+ti_val ti_attention_joined(ti_tape *t, ti_val q, ti_val joined, int heads, int causal);
 ti_val ti_activate(ti_tape *t, ti_val x, ti_activation kind);
 ti_val ti_geglu(ti_tape *t, ti_val x);
 ti_val ti_add(ti_tape *t, ti_val a, ti_val b);
@@ -143,6 +149,7 @@ ti_val ti_concat(ti_tape *t, ti_val a, ti_val b);
 ti_val ti_upsample(ti_tape *t, ti_val x);
 ti_val ti_crop(ti_tape *t, ti_val x, int h, int w); /* the upper left; has no backward */
 ti_val ti_twice(ti_tape *t, ti_val x);              /* [n, ...] to [2 n, ...]: the samples, again */
+ti_val ti_as_many(ti_tape *t, ti_val x, ti_val other); /* x, or twice where other is so long */
 ti_val ti_timestep(ti_tape *t, ti_val timesteps, int dim, int flip, double shift);
 ti_val ti_embedding(ti_tape *t, ti_val ids, ti_val rows, ti_weight *table, ti_weight *positions);
 ti_val ti_gather(ti_tape *t, ti_val x, ti_val index);

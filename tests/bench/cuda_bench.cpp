@@ -252,7 +252,7 @@ frozen::~frozen()
 
 int main(int argc, char **argv)
 {
-  const ti_cuda_host host = { ti_weight_pack };
+  const ti_cuda_host host = { ti_weight_pack, ti_weight_values };
   ti_cuda_device info;
 
   if (argc < 2) {

@@ -1,6 +1,7 @@
 /*
- * The operations of one training step of a model: how many records of each kind, and what they read
- * and write, without the weights. Nothing is computed; a record is one launch or, a concat, two.
+ * The operations of one training step of a model on a GPU: how many records of each kind, and what
+ * they read and write, without the weights. Nothing is computed; a record is one launch or, a
+ * concat, two.
  *
  *   plan_ops MODEL [BATCH]      bf16, the model's own size
  */
@@ -89,6 +90,8 @@ int main(int argc, char **argv)
   params.dtype = TEXTINV_BF16;
   if ((status = textinv_session_new(&s, &params)) >= 0 &&
       (status = textinv_model_open(&model, s, argv[1])) >= 0) {
+    s->joins = 1; /* as on a GPU */
+
     const int side = model->unet.sample_size;
     const ti_plan_key key = { .kind = TI_PLAN_TRAIN, .n = batch, .h = side, .w = side,
                               .rows = { 1, model->num_encoders > 1 }, .learn = 1 };

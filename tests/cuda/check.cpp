@@ -101,7 +101,7 @@ static void on_terminate(int)
 
 void check_open(const char *path, const char *wanted)
 {
-  const ti_cuda_host host = { ti_weight_pack };
+  const ti_cuda_host host = { ti_weight_pack, ti_weight_values };
 
 #ifdef TI_EMULATE
   (void)path;

@@ -215,7 +215,7 @@ static const char *check_fork()
 #ifdef TI_EMULATE
 static const char *check_limits()
 {
-  const ti_cuda_host host = { ti_weight_pack };
+  const ti_cuda_host host = { ti_weight_pack, ti_weight_values };
   const float values[64] = {};
   ti_weight w = {};
   ti_cuda *c;

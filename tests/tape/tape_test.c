@@ -34,6 +34,15 @@ static ti_weight *weight(int rank, const int *dims)
   return w;
 }
 
+static void drop_weights(void)
+{
+  for (int i = 0; i < num_weights; i++) {
+    ti_weight_drop(&weights[i]);
+    free((void *)(uintptr_t)weights[i].data);
+  }
+  num_weights = 0;
+}
+
 #define WEIGHT(...) weight(sizeof((int[]){ __VA_ARGS__ }) / sizeof(int), (int[]){ __VA_ARGS__ })
 
 typedef struct net {
@@ -49,11 +58,7 @@ static net record(ti_tape *t, int recompute, int num_of)
   const int same[4] = { 1, 1, 1, 1 };
 
   test_seed(5);
-  for (int i = 0; i < num_weights; i++) {
-    ti_weight_drop(&weights[i]);
-    free((void *)(uintptr_t)weights[i].data);
-  }
-  num_weights = 0;
+  drop_weights();
   n.x = ti_input(t, TI_TYPE_F32, N, H, W, 4);
   n.rows = ti_want_grad(t, ti_input(t, TI_TYPE_F32, ROWS, 1, 1, C));
   n.ids = ti_input(t, TI_TYPE_I32, N, 1, TOKENS, 1);
@@ -260,6 +265,86 @@ static void products_and_norms_add_up_gradients(void **state)
   assert_int_equal(layernorms, 1);
   assert_int_equal(sums, 9); /* four of them forward */
   ti_tape_free(&t);
+}
+
+enum { WIDTH = 8, KEYS = 5 };
+
+/* x to itself, then to a context, both learnt; loss, and the gradients of x and of the context */
+static void attend(float out[1 + 2 * KEYS * WIDTH], ti_weight *const *w, ti_weight *const *b,
+                   int joins)
+{
+  ti_kernels kernels;
+  ti_plan plan;
+  ti_arena arena = { NULL, 0 };
+  ti_weight *matrix[2], *bias;
+  ti_val in[2], y, target;
+
+  memset(&plan, 0, sizeof(plan));
+  ti_kernels_init_cpu(&kernels);
+  ti_tape_init(&plan.tape, TI_F32, &error);
+  ti_tape *t = &plan.tape;
+
+  for (int i = 0; i < 2; i++)
+    in[i] = ti_want_grad(t, ti_input(t, TI_TYPE_F32, 1, 1, KEYS, WIDTH));
+  target = ti_input(t, TI_TYPE_F32, 1, 1, KEYS, WIDTH);
+  if (joins) {
+    for (int i = 0; i < 2; i++) /* asked for twice, made once */
+      assert_int_equal(ti_weight_join(&error, &matrix[0], w, 3), TEXTINV_OK);
+    assert_int_equal(ti_weight_join(&error, &bias, b, 3), TEXTINV_OK);
+    assert_int_equal(ti_weight_join(&error, &matrix[1], w + 4, 2), TEXTINV_OK);
+    assert_int_equal(matrix[0]->dims[0], 3 * WIDTH);
+    y = ti_attention_joined(t, TI_NONE, ti_linear(t, in[0], matrix[0], bias, TI_NONE), 2, 1);
+    y = ti_attention_joined(t, ti_linear(t, y, w[3], NULL, TI_NONE),
+                            ti_linear(t, in[1], matrix[1], NULL, TI_NONE), 2, 0);
+  } else {
+    y = ti_attention(t, ti_linear(t, in[0], w[0], b[0], TI_NONE),
+                     ti_linear(t, in[0], w[1], b[1], TI_NONE),
+                     ti_linear(t, in[0], w[2], b[2], TI_NONE), 2, 1);
+    y = ti_attention(t, ti_linear(t, y, w[3], NULL, TI_NONE),
+                     ti_linear(t, in[1], w[4], NULL, TI_NONE),
+                     ti_linear(t, in[1], w[5], NULL, TI_NONE), 2, 0);
+  }
+  y = ti_mse(t, y, target);
+  ti_output(t, y);
+  assert_int_equal(ti_tape_backward(t, y, 0, 1), TEXTINV_OK);
+  for (int i = 0; i < 2; i++)
+    ti_output(t, ti_tape_grad(t, in[i]));
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+  assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
+  test_seed(8);
+  for (int k = 0; k < 3; k++) {
+    float *values = ti_plan_data(&plan, &arena, k < 2 ? in[k] : target);
+
+    for (int i = 0; i < KEYS * WIDTH; i++)
+      values[i] = test_normal();
+  }
+  assert_int_equal(ti_plan_run(&plan, &arena, 0, NULL), TEXTINV_OK);
+  out[0] = *(float *)ti_plan_data(&plan, &arena, y);
+  for (int i = 0; i < 2; i++)
+    memcpy(out + 1 + i * KEYS * WIDTH, ti_plan_data(&plan, &arena, ti_tape_grad(t, in[i])),
+           KEYS * WIDTH * sizeof(*out));
+  ti_plan_free(&plan);
+  ti_arena_free(&arena);
+}
+
+static void joined_products_give_what_single_ones_give(void **state)
+{
+  float single[1 + 2 * KEYS * WIDTH], joined[1 + 2 * KEYS * WIDTH];
+  ti_weight *w[6], *b[3], *odd;
+
+  (void)state;
+  drop_weights();
+  for (int i = 0; i < 6; i++)
+    w[i] = WEIGHT(WIDTH, WIDTH);
+  for (int i = 0; i < 3; i++)
+    b[i] = WEIGHT(WIDTH);
+  attend(single, w, b, 0);
+  attend(joined, w, b, 1);
+  for (size_t i = 0; i < sizeof(single) / sizeof(*single); i++)
+    assert_true(fabsf(single[i] - joined[i]) <= 1e-6f * (1.0f + fabsf(single[i])));
+  assert_true(single[1] != 0.0f && single[1 + KEYS * WIDTH] != 0.0f);
+  w[2] = WEIGHT(WIDTH, WIDTH + 1);
+  assert_int_equal(ti_weight_join(&error, &odd, w, 3), TEXTINV_E_SHAPE);
 }
 
 static void unused_records_are_dropped(void **state)
@@ -483,6 +568,7 @@ int main(void)
     cmocka_unit_test(recomputation_changes_nothing_but_memory),
     cmocka_unit_test(nothing_before_the_rows_is_differentiated),
     cmocka_unit_test(products_and_norms_add_up_gradients),
+    cmocka_unit_test(joined_products_give_what_single_ones_give),
     cmocka_unit_test(unused_records_are_dropped),
     cmocka_unit_test(values_do_not_overlap),
     cmocka_unit_test(peak_is_what_the_process_uses),
