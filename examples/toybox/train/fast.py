@@ -193,9 +193,10 @@ def unet_probe(net, count=16):
   """a loss of fixed data; exact: in f32"""
   generator = torch.Generator().manual_seed(1)
   side, width = net.config.sample_size, net.config.cross_attention_dim
+  channels = net.config.in_channels
   device = next(net.parameters()).device
   x, target, context = (torch.randn(s, generator=generator).to(device) for s in (
-    (count, 4, side, side), (count, 4, side, side), (count, 32, width)))
+    (count, channels, side, side), (count, channels, side, side), (count, 32, width)))
   t = torch.randint(0, 1000, (count,), generator=generator).to(device)
   x = kernels.channels_last(x)
 
