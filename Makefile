@@ -7,6 +7,7 @@ VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 # --- what a user may set
 CC         ?= cc
+PKG_CONFIG ?= pkg-config
 CFLAGS     ?= -O3 -g
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
@@ -25,6 +26,7 @@ MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 
 # --- how things are built
+DEPS     := $(filter deps deps-ci,$(MAKECMDGOALS)) # installed before anything is compiled
 PKGS     := libpng libjpeg zlib libzip jansson libutf8proc
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla $(if $(filter 1,$(WERROR)),-Werror)
 SRCDIRS  := src/base src/io src/text src/diffusion src/tape src/nets src/api
@@ -32,11 +34,11 @@ INCLUDES := -Iinclude -Ikernels -Ikernels/cpu $(addprefix -I,$(SRCDIRS))
 BUILD    ?= build/$(notdir $(firstword $(CC)))$(if $(SANITIZE),-san)$(if $(filter 0,$(ONEDNN)),-ref)
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # the prefix map keeps the name of this folder out of the binaries
-COMMON_CFLAGS = -std=c11 -D_GNU_SOURCE -ffile-prefix-map=$(CURDIR)/= $(WARN) $(CFLAGS) $(SAN_FLAGS)
+COMMON_CFLAGS = -std=c11 -D_GNU_SOURCE -ffile-prefix-map=$(CURDIR)/= $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN_FLAGS)
 ALL_CFLAGS = $(COMMON_CFLAGS) -fPIC -fvisibility=hidden -fopenmp -ffp-contract=off -DTEXTINV_BUILD \
   $(if $(SANITIZE),,-DNDEBUG) $(INCLUDES) $(PKG_CFLAGS) $(if $(filter 0,$(ONEDNN)),,-DTI_ONEDNN)
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
-LIBS       = $(shell pkg-config --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-ldnnl) -lpthread -ldl -lm
+PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS))
+LIBS       = $(shell $(PKG_CONFIG) --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-ldnnl) -lpthread -ldl -lm
 Q := $(if $(filter 0,$(V)),@)
 comma := ,
 
@@ -89,20 +91,21 @@ $(BUILD)/%_simd_16.o: %_simd.c $(BUILD)/flags
 $(BUILD)/%_simd_bf16.o: %_simd.c $(BUILD)/flags
 	$(call compile,$(ALL_CFLAGS) -DTI_LANES=16 -DTI_PAIRS)
 
-# changed flags compile everything again, a changed PREFIX the one file that knows it
-FLAGS := $(CC) $(CFLAGS) $(LDFLAGS) sanitize:$(SANITIZE) onednn:$(ONEDNN)
+# changed flags compile everything again, a changed PREFIX what knows it
+FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) sanitize:$(SANITIZE) onednn:$(ONEDNN)
 differ = $(filter-out $(1),$(2))$(filter-out $(2),$(1))
 stored = $(shell cat $(BUILD)/$(1) 2>/dev/null)
-$(BUILD)/flags: $(if $(call differ,$(FLAGS),$(call stored,flags)),always) | $(filter deps deps-ci,$(MAKECMDGOALS))
+$(BUILD)/flags: $(if $(call differ,$(FLAGS),$(call stored,flags)),always) | $(DEPS)
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' >$@
-$(BUILD)/datadir: $(if $(call differ,$(DATADIR),$(call stored,datadir)),always)
+FOLDERS := $(BINDIR) $(LIBDIR) $(DATADIR)
+$(BUILD)/folders: $(if $(call differ,$(FOLDERS),$(call stored,folders)),always)
 	@mkdir -p $(@D)
-	@echo '$(DATADIR)' >$@
+	@echo '$(FOLDERS)' >$@
 always:
 .PHONY: always
 $(BUILD)/src/api/model.o: ALL_CFLAGS += -DTI_DATADIR='"$(DATADIR)/textinv"'
-$(BUILD)/src/api/model.o: $(BUILD)/datadir
+$(BUILD)/src/api/model.o: $(BUILD)/folders
 
 $(BUILD)/$(LIBNAME): $(OBJECTS) lib/textinv.map
 	$(if $(Q),@echo "LD $@")
@@ -126,7 +129,7 @@ $(BUILD)/examples/%.o: examples/%.c $(BUILD)/flags
 
 # beside the program while it is built, in LIBDIR once it is installed
 RPATH = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/$(shell realpath -m --relative-to=$(BINDIR) $(LIBDIR))'
-$(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME)
+$(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME) $(BUILD)/folders
 	$(if $(Q),@echo "LD $@")
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -L$(BUILD) -ltextinv $(RPATH) -lm
 
@@ -177,7 +180,8 @@ store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline
 
 # --- installation
 install: all ## into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/textinv
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/textinv \
+	  $(DESTDIR)$(DATADIR)/doc/textinv
 	install -m 755 $(BUILD)/textinv $(DESTDIR)$(BINDIR)/textinv
 	install -m 755 $(BUILD)/$(LIBNAME) $(DESTDIR)$(LIBDIR)/$(LIBNAME)
 	ln -sf $(LIBNAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
@@ -187,14 +191,17 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
 	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(DATADIR)/textinv/toybox/{} \;)
+	install -m 644 LICENSE examples/toybox/world/ATTRIBUTION $(DESTDIR)$(DATADIR)/doc/textinv
+	$(if $(DESTDIR),,@ldconfig 2>/dev/null || true)
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(BINDIR)/textinv $(DESTDIR)$(LIBDIR)/libtextinv.so* $(DESTDIR)$(LIBDIR)/libtextinv-cuda.so $(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
-	rm -rf $(DESTDIR)$(INCLUDEDIR)/textinv $(DESTDIR)$(DATADIR)/textinv/toybox
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/textinv $(DESTDIR)$(DATADIR)/textinv/toybox $(DESTDIR)$(DATADIR)/doc/textinv
 	-rmdir $(DESTDIR)$(DATADIR)/textinv
 
 clean: ## remove what was built
-	rm -rf $(BUILD) $(BUILD)-san build/demo lib/libtextinv.so* lib/libtextinv.a
+	rm -rf $(BUILD) $(BUILD)-san build/demo build/ci $(CUDA_BUILD) $(EMULATE_BUILD) $(EMULATE_SAN_BUILD) $(BUNDLE) \
+	  $(BUNDLE_BUILD) lib/libtextinv.so* lib/libtextinv-cuda.so
 
 -include $(OBJECTS:.o=.d) $(BENCH:%=%.d) $(BUILD)/tests/bench/plan_ops.d $(TESTLIB:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)
 .SECONDARY:

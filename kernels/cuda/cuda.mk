@@ -20,17 +20,17 @@ CUDA_HOST_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOU
 
 cuda: lib/libtextinv-cuda.so ## the CUDA plug-in, beside the library
 
-$(CUDA_BUILD)/%.o: %.cu $(CUDA_HEADERS)
+$(CUDA_BUILD)/%.o: %.cu $(CUDA_HEADERS) | $(DEPS)
 	@mkdir -p $(@D)
 	@echo "NVCC $<"
 	@$(NVCC) -std=c++17 $(NVCCFLAGS) -DNDEBUG $(CUDA_GENCODE) $(CUDA_INCLUDES) --expt-relaxed-constexpr \
 	  -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -c $< -o $@
 
-$(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS)
+$(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -fopenmp $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -c $< -o $@
 
-$(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) $(wildcard tests/cuda/*.h tests/bench/*.h)
+$(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) $(wildcard tests/cuda/*.h tests/bench/*.h) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++17 -fopenmp -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
 	  -c $< -o $@
@@ -59,32 +59,32 @@ CHECK_NAMES   := kernels_check check step_check host_check emulate_check
 EMULATE_NAMES := $(CUDA_SOURCES:%.cu=%) $(patsubst %.cpp,%,$(wildcard tests/cuda/emulate/*.cpp))
 EMULATE_DEPS  := $(CUDA_HEADERS) $(wildcard tests/cuda/emulate/*.h tests/cuda/*.h kernels/cpu/*.h)
 
-$(EMULATE_BUILD)/%.o: %.cu $(EMULATE_DEPS)
+$(EMULATE_BUILD)/%.o: %.cu $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
 	@echo "CXX $<"
 	@$(CXX) $(EMULATE_CXXFLAGS) -fno-exceptions -fno-rtti -x c++ -c $< -o $@
 
-$(EMULATE_BUILD)/%.o: %.cpp $(EMULATE_DEPS)
+$(EMULATE_BUILD)/%.o: %.cpp $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CXX) $(EMULATE_CXXFLAGS) -c $< -o $@
 
-$(EMULATE_BUILD)/%.o: %.c $(EMULATE_DEPS)
+$(EMULATE_BUILD)/%.o: %.c $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 $(EMULATE_FLAGS) -c $< -o $@
 
 $(EMULATE_BUILD)/libtextinv-cuda.so: $(EMULATE_NAMES:%=$(EMULATE_BUILD)/%.o) $(CUDA_BASE:%.c=$(EMULATE_BUILD)/%.o)
 	@$(CXX) -shared -Wl,-z,defs -Wl,--version-script=kernels/cuda/plugin.map -o $@ $^ -lm
 
-$(EMULATE_SAN_BUILD)/%.o: %.cu $(EMULATE_DEPS)
+$(EMULATE_SAN_BUILD)/%.o: %.cu $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
 	@echo "CXX $<"
 	@$(CXX) $(EMULATE_CXXFLAGS) $(EMULATE_SAN_FLAGS) -fno-exceptions -fno-rtti -x c++ -c $< -o $@
 
-$(EMULATE_SAN_BUILD)/%.o: %.cpp $(EMULATE_DEPS)
+$(EMULATE_SAN_BUILD)/%.o: %.cpp $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CXX) $(EMULATE_CXXFLAGS) $(EMULATE_SAN_FLAGS) -c $< -o $@
 
-$(EMULATE_SAN_BUILD)/%.o: %.c $(EMULATE_DEPS)
+$(EMULATE_SAN_BUILD)/%.o: %.c $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -fopenmp $(EMULATE_FLAGS) $(EMULATE_SAN_FLAGS) -c $< -o $@
 
