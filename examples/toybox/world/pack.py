@@ -28,13 +28,15 @@ NOTO = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 SYMBOLA = "/usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf"
 EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 ANNOTATIONS = "/usr/share/unicode/cldr/common/annotations/en.xml"
+CC = "https://creativecommons.org/"
 LICENCES = {
-    "BlendSwap-CC-0": "CC0",
-    "BlendSwap-CC-BY": "CC-BY 3.0",
-    "KatorLegaz": "CC-BY 3.0 US",
-    "Reallusion": "CC-BY 3.0 US",
-    "Scopia": "CC-BY 3.0",
+    "BlendSwap-CC-0": f"CC0 1.0 <{CC}publicdomain/zero/1.0/>",
+    "BlendSwap-CC-BY": f"CC BY 3.0 <{CC}licenses/by/3.0/>",
+    "KatorLegaz": f"CC BY 3.0 US <{CC}licenses/by/3.0/us/>",
+    "Reallusion": f"CC BY 3.0 US <{CC}licenses/by/3.0/us/>",
+    "Scopia": f"CC BY 3.0 <{CC}licenses/by/3.0/>",
 }
+UNICODE_COPYRIGHT = "/usr/share/doc/unicode-data/copyright"
 MAGIC = b"TBXWORLD"
 TEXTURE_SIDE = 96
 SPRITE_SIDE = 96
@@ -396,9 +398,20 @@ def emoji_sprites(work):
 # --- the pack
 
 
+def unicode_notice():
+    """the permission notice that goes with Unicode's names"""
+    with open(UNICODE_COPYRIGHT) as f:
+        text = f.read()
+    notice = text[text.index("COPYRIGHT AND PERMISSION NOTICE"):]
+    return ["  " + line.strip() if line.strip() else "" for line in notice.strip().splitlines()]
+
+
 def write_attribution(path, models, emoji_count):
     lines = [
-        "The toybox world is made of the following works, all reduced, simplified and renamed.",
+        "The toybox world is made of the following works, all reduced, simplified and renamed. Its pictures",
+        "(examples/toybox/heldout, docs) are rendered from them, and the models of models/ are trained on such",
+        "pictures. libtextinv's own part in pictures and models is under the MIT licence of its code; the works",
+        "keep their licences, and this list, which gives the attribution they ask for, goes with what is copied.",
         "",
     ]
     for catalogue in LICENCES:
@@ -413,10 +426,14 @@ def write_attribution(path, models, emoji_count):
         ] + [""]
     lines += [
         f"Emoji ({emoji_count} sprites)",
-        "  Noto Color Emoji (fonts-noto-color-emoji): Google, SIL OFL 1.1 and Apache 2.0",
-        "  Twemoji (texlive-pictures): Twitter and contributors, CC-BY 4.0",
+        "  Noto Color Emoji (fonts-noto-color-emoji): Google, SIL OFL 1.1 <https://openfontlicense.org/> and",
+        "  Apache 2.0 <https://www.apache.org/licenses/LICENSE-2.0>",
+        f"  Twemoji (texlive-pictures): Twitter and contributors, CC BY 4.0 <{CC}licenses/by/4.0/>",
         "  Symbola (fonts-symbola): George Douros, free for any use",
-        "  names: Unicode, Inc. (unicode-data, unicode-cldr-core), Unicode licence",
+        "",
+        "Names of emoji (unicode-data, unicode-cldr-core), shortened and changed: Unicode, Inc.",
+        "",
+        *unicode_notice(),
         "",
     ]
     with open(path, "w") as f:
