@@ -1,8 +1,10 @@
 #!/bin/sh
 # Trains the toybox model, or goes on with it: every stage picks up where it stands.
 #   examples/toybox/train/train.sh [minutes for the UNet]        size "first", two CPU cores
-# State is kept in build/toybox; where there is none, training goes on from the committed weights,
-# or with FRESH=1 from nothing. A stage that has its weights is not run again.
+#   TOYBOX_SIZE=shipped examples/toybox/train/train.sh 100       the model of models/toybox, on from there
+# State is kept in build/toybox; where there is none, training goes on from the weights of the folder
+# that it writes ("shipped": models/toybox, others: build/toybox/SIZE-model), or with FRESH=1 from
+# nothing. A stage that has its weights is not run again.
 set -e
 cd "$(dirname "$0")"
 size=${TOYBOX_SIZE:-first}
@@ -10,7 +12,8 @@ minutes=${1:-90}
 python=${PYTHON:-python3}
 root=$(cd ../../.. && pwd)
 state=${TOYBOX_STATE:-$root/build/toybox}/$size
-model=${TOYBOX_OUT:-$root/models/toybox}
+case $size in shipped) model=$root/models/toybox ;; *) model=$state-model ;; esac
+model=${TOYBOX_OUT:-$model}
 
 if [ ! -f "$state/unet/last.pt" ] && [ -z "$FRESH" ] && [ -f "$model/model_index.json" ]; then
   $python export.py --size "$size" --out "$model" --restore

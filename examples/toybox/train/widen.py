@@ -74,7 +74,9 @@ if __name__ == "__main__":
     path = os.path.join(common.state_dir(a.size), name)
     if not os.path.exists(path):
       os.symlink(os.path.join("..", a.old, name), path)
-  vae = widen_vae(a.size, export.read_weights(common.state_dir(a.old, "polish"), "best")[0])
+  polished = os.path.exists(os.path.join(common.state_dir(a.old, "polish"), "best.pt"))
+  stage = common.state_dir(a.old, "polish" if polished else "vae")
+  vae = widen_vae(a.size, export.read_weights(stage, "best")[0])
   unet, text = export.read_weights(common.state_dir(a.old, "unet"), "best")
   for stage, states in (("polish", [vae]), ("unet", [widen_unet(a.size, unet), text])):
     folder = common.state_dir(a.size, stage)
