@@ -45,7 +45,7 @@ def numbered(pictures, path, first):
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
   parser.add_argument("--model", required=True)
-  parser.add_argument("--size", default="first", choices=SIZES)
+  parser.add_argument("--size", default="shipped", choices=SIZES)
   parser.add_argument("--program", required=True, help="the program textinv")
   parser.add_argument("--out", required=True)
   parser.add_argument("--steps", type=int, default=30)

@@ -175,7 +175,7 @@ def inversion_sheet(sheet, path, cell=72):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--model")
-  parser.add_argument("--size", default="first", choices=SIZES,
+  parser.add_argument("--size", default="shipped", choices=SIZES,
                       help="whose nouns the model was taught")
   parser.add_argument("--clip", default=os.path.join(common.ROOT, "models", "toybox-clip"))
   parser.add_argument("--judge", default=os.path.join(common.ROOT, "models", "toybox-judge"))

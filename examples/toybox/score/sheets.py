@@ -41,7 +41,7 @@ def draw(program, model, prompts, steps, guidance):
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--model", required=True)
-  parser.add_argument("--size", default="first", choices=SIZES)
+  parser.add_argument("--size", default="shipped", choices=SIZES)
   parser.add_argument("--program", help="the program textinv")
   parser.add_argument("--seen")
   parser.add_argument("--unseen")
