@@ -10,8 +10,9 @@
 #include <textinv/textinv.h>
 
 #define FREEZE(condition) _Static_assert(condition, #condition)
-#define OFFSET(type, member, bytes) FREEZE(offsetof(type, member) == (bytes))
-#define SIZE(type, bytes) FREEZE(sizeof(type) >= (bytes))
+/* of the 64-bit ABIs, whose pointers have eight bytes */
+#define OFFSET(type, member, bytes) FREEZE(sizeof(void *) != 8 || offsetof(type, member) == (bytes))
+#define SIZE(type, bytes) FREEZE(sizeof(void *) != 8 || sizeof(type) >= (bytes))
 
 /* ------------------------------------------------------------------ values */
 
