@@ -56,7 +56,7 @@ template <typename T>
 static __global__ void embedding_bwd_kernel(float *__restrict__ drows, const T *__restrict__ dy,
                                             const int32_t *__restrict__ ids, ti_embedding_shape s)
 {
-  const int c = blockIdx.x * THREADS + threadIdx.x, row = blockIdx.y;
+  const int c = blockIdx.y * THREADS + threadIdx.x, row = blockIdx.x;
   float sum = 0.0f;
 
   if (c >= s.c)
@@ -93,7 +93,7 @@ extern "C" textinv_status ti_cuda_embedding_bwd(ti_exec *e, ti_dtype dtype, floa
                                                 const void *dy, const int32_t *ids,
                                                 const ti_embedding_shape *s)
 {
-  const dim3 grid((unsigned)ti_ceil_div((size_t)s->c, THREADS), (unsigned)s->num_rows);
+  const dim3 grid((unsigned)s->num_rows, (unsigned)ti_ceil_div((size_t)s->c, THREADS));
 
   TI_WITH_DTYPE(dtype, return launch(e, "embedding_bwd", embedding_bwd_kernel<T>, grid, THREADS, 0,
                                      drows, (const T *)dy, ids, *s));

@@ -2,22 +2,22 @@
  * Frozen weights on the device. A copy is made at first use and shared by all plans of a context.
  *
  * It is found again by a number that is kept with the weight, so that a weight of another model at
- * the same address is never taken for it.
+ * the same address is never taken for it. Another copy of this file in the process counts for
+ * itself: its numbers are kept under another key.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "context.h"
 #include "hopper.cuh"
 
-static textinv_status fill_id(ti_error *error, void *out, const ti_weight *w, void *user)
+static textinv_status fill_id(ti_error *error, void *out, const ti_weight *w, void *last)
 {
-  static uint64_t last;
-  const uint64_t id = __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+  const uint64_t id = __atomic_add_fetch((uint64_t *)last, 1, __ATOMIC_RELAXED);
 
   (void)error;
   (void)w;
-  (void)user;
   memcpy(out, &id, sizeof(id));
   return TEXTINV_OK;
 }
@@ -106,13 +106,16 @@ out:
 extern "C" textinv_status ti_cuda_weight(ti_exec *e, const void **out, ti_weight *w, ti_dtype dtype,
                                          ti_cuda_layout layout)
 {
+  static uint64_t last;
   ti_cuda *c = (ti_cuda *)e->device;
   const void *packed;
   device_weight *d;
   uint64_t id;
-  textinv_status status =
-      c->host.weight_pack(e->error, &packed, w, "cuda id", sizeof(id), fill_id, NULL);
+  char key[40];
+  textinv_status status;
 
+  snprintf(key, sizeof(key), "cuda id %p", (void *)&last);
+  status = c->host.weight_pack(e->error, &packed, w, key, sizeof(id), fill_id, &last);
   *out = NULL;
   if (status < 0)
     return status;
