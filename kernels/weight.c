@@ -96,17 +96,14 @@ static ti_weight *find_joined(const ti_weight *first, ti_weight *const *parts, i
 
 textinv_status ti_weight_join(ti_error *error, ti_weight **out, ti_weight *const *parts, int count)
 {
-  ti_weight *first = parts[0], w = *first;
+  ti_weight *first = parts[0];
+  ti_weight w = { .name = first->name, .rank = first->rank, .dtype = first->dtype };
   textinv_status status = TEXTINV_OK;
   ti_joined *j;
 
-  w.data = NULL;
-  w.mapped = 0;
-  w.packed = NULL;
-  w.joined = NULL;
-  w.num_parts = count;
-  w.count = 0;
+  memcpy(w.dims, first->dims, sizeof(w.dims));
   w.dims[0] = 0;
+  w.num_parts = count;
   for (int i = 0; i < count; i++) {
     const ti_weight *part = w.parts[i] = parts[i];
 

@@ -152,6 +152,9 @@ textinv_status ti_plan_execute(textinv_session *s, ti_net_plan *plan, int again)
 void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v);
 /* bytes that activations may take; SIZE_MAX without a budget */
 size_t ti_activation_budget(const textinv_session *s, const textinv_model *model);
+/* bytes of the device that activations may take now, those that they take included */
+textinv_status ti_device_room(size_t *room, textinv_session *s);
+/* all plans, and what the device holds for them */
 void ti_session_drop_plans(textinv_session *s);
 
 /* [c, h, w] floats of torch to and from the tape's NHWC of any storage type, one sample */

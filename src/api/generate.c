@@ -92,11 +92,12 @@ static textinv_status check(job *j, ti_error *error)
   return TEXTINV_OK;
 }
 
-/* as many pictures at once as the budget allows, at most 4: more gain nothing on a CPU */
+/* as many pictures at once as budget and device allow, at most 4: more gain nothing on a CPU */
 static textinv_status choose_batch(job *j)
 {
   const size_t budget = ti_activation_budget(j->s, j->model);
   const uint32_t want = j->p.batch ? j->p.batch : 4;
+  ti_net_plan *plan;
   size_t bytes;
   textinv_status status;
 
@@ -105,8 +106,14 @@ static textinv_status choose_batch(job *j)
       .kind = TI_PLAN_UNET, .n = j->batch << j->guided, .h = j->h, .w = j->w, .guided = j->guided
     };
 
-    if (budget == SIZE_MAX || j->p.batch)
+    if (j->p.batch || (budget == SIZE_MAX && !j->s->device))
       break;
+    if (j->s->device) {
+      if ((status = ti_plan_get(&plan, j->s, j->model, &key)) != TEXTINV_E_NOMEM)
+        return status;
+      j->s->error.text[0] = '\0';
+      continue;
+    }
     if ((status = ti_plan_measure(&bytes, j->s, j->model, &key)) < 0)
       return status;
     if (bytes <= budget)

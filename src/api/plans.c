@@ -240,8 +240,7 @@ textinv_status ti_plan_check(textinv_session *s, const textinv_model *model, con
   return status;
 }
 
-/* what is left on the device for activations, now that the weights of a plan are there */
-static textinv_status device_room(size_t *room, textinv_session *s)
+textinv_status ti_device_room(size_t *room, textinv_session *s)
 {
   const ti_device *d = s->device;
   size_t available, total, margin;
@@ -270,7 +269,7 @@ static textinv_status make_level(ti_net_plan *p, textinv_session *s, const texti
   p->plan.device = s->device;
   if (status < 0 || (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
     return status;
-  if (s->device && (status = device_room(&room, s)) < 0)
+  if (s->device && (status = ti_device_room(&room, s)) < 0)
     return status;
   need = ti_plan_bytes(&p->plan);
   if (need > room && room < budget)
@@ -279,6 +278,9 @@ static textinv_status make_level(ti_net_plan *p, textinv_session *s, const texti
                    "lower batch or size",
                    need, room);
   if ((status = check_budget(s, model, need)) < 0)
+    return status;
+  /* now, so that no weight takes the place */
+  if (s->device && (status = ti_device_reserve(s->device, &s->error, need)) < 0)
     return status;
   if (level)
     ti_log(s, TEXTINV_LOG_INFO, "%d of %d blocks are computed again: activations take %zu bytes",
@@ -293,7 +295,7 @@ static textinv_status make(ti_net_plan *p, textinv_session *s, const textinv_mod
   textinv_status status = make_level(p, s, model, key, 0);
 
   if (status == TEXTINV_E_NOMEM && s->device) {
-    /* what other plans keep on the device goes first: their weights and graphs */
+    /* what other plans keep on the device goes first: their weights, graphs and values */
     ti_plan_free(&p->plan);
     ti_session_drop_plans(s);
     status = make_level(p, s, model, key, 0);
@@ -318,8 +320,10 @@ void ti_session_drop_plans(textinv_session *s)
 {
   for (int i = 0; i < TI_MAX_PLANS; i++)
     drop(s, i);
-  if (s->device)
+  if (s->device) {
+    ti_device_drop_arena(s->device);
     s->device->plugin->trim(s->device->context);
+  }
 }
 
 static int same_key(const ti_plan_key *a, const ti_plan_key *b)

@@ -102,6 +102,7 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
     }
     s->device->plugin->init_kernels(&s->kernels);
     s->joins = 1;
+    s->arena.sparse = 1;
   } else {
     ti_kernels_init_cpu(&s->kernels);
     ti_kernels_init_avx2(&s->kernels);

@@ -446,8 +446,6 @@ static textinv_status fit(ti_run *r)
   for (;;) {
     status = ti_train_plan(&plan, r->s, r->model, r->tables, (int)r->samples, r->data.h, r->data.w,
                            1);
-    if (status >= 0 && r->s->device)
-      status = ti_device_reserve(r->s->device, &r->s->error, ti_plan_bytes(&plan->plan));
     if (status != TEXTINV_E_NOMEM || r->samples == 1)
       break;
     do {

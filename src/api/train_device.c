@@ -55,7 +55,7 @@ static textinv_status allocate(ti_run_device *d, const ti_run *r)
   const size_t ids = data->num_prompts * (size_t)d->t.encoders * (size_t)d->t.tokens;
   const size_t step_bytes = sizeof(ti_cuda_step) +
                             (size_t)r->passes * r->samples * sizeof(ti_cuda_sample);
-  size_t end = 0, pinned = 0, table[TI_MAX_ENCODERS], learnt[TI_MAX_ENCODERS];
+  size_t end = 0, pinned = 0, room, table[TI_MAX_ENCODERS], learnt[TI_MAX_ENCODERS];
   const size_t step = take(&end, step_bytes), result = take(&end, sizeof(ti_cuda_result));
   const size_t loss = take(&end, sizeof(float));
   const size_t latents = take(&end, pictures * 2 * data->chw * sizeof(float));
@@ -69,6 +69,12 @@ static textinv_status allocate(ti_run_device *d, const ti_run *r)
     table[k] = take(&end, d->t.num_table[k] * sizeof(float));
     learnt[k] = take(&end, d->t.num_table[k] * sizeof(int32_t));
   }
+  if ((status = ti_device_room(&room, r->s)) < 0)
+    return status;
+  room -= room < d->device->arena_bytes ? room : d->device->arena_bytes;
+  if (end > room)
+    return ti_fail(d->error, TEXTINV_E_NOMEM,
+                   "device memory: pictures and rows need %zu bytes, %zu are free", end, room);
   status = plugin->allocate(d->device->context, d->error, &d->memory, end);
   if (status < 0)
     return status;

@@ -85,11 +85,18 @@ void ti_device_close(ti_device *device)
   if (!device)
     return;
   if (device->context) {
-    device->plugin->free(device->context, device->arena);
+    ti_device_drop_arena(device);
     device->plugin->close(device->context);
   }
   /* the library stays: the CUDA runtime in it has thread state that does not survive unloading */
   ti_free(device);
+}
+
+void ti_device_drop_arena(ti_device *device)
+{
+  device->plugin->free(device->context, device->arena);
+  device->arena = NULL;
+  device->arena_bytes = 0;
 }
 
 textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t bytes)
@@ -98,9 +105,7 @@ textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t byte
 
   if (bytes <= device->arena_bytes)
     return TEXTINV_OK;
-  device->plugin->free(device->context, device->arena);
-  device->arena = NULL;
-  device->arena_bytes = 0;
+  ti_device_drop_arena(device);
   status = device->plugin->allocate(device->context, error, &device->arena, bytes);
   if (status >= 0)
     device->arena_bytes = bytes;

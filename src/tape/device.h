@@ -28,6 +28,7 @@ void ti_device_close(ti_device *device); /* NULL is allowed */
 
 /* room for bytes at device->arena, which moves when it grows */
 textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t bytes);
+void ti_device_drop_arena(ti_device *device);
 
 /* launches kernels on the device's stream, and does nothing else */
 typedef textinv_status (*ti_device_launches)(const void *user);

@@ -14,7 +14,8 @@ textinv_status ti_arena_reserve(ti_arena *arena, ti_error *error, size_t bytes)
   if (bytes <= arena->bytes)
     return TEXTINV_OK;
   ti_arena_free(arena);
-  p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | (arena->sparse ? MAP_NORESERVE : 0), -1, 0);
   if (p == MAP_FAILED)
     return ti_fail_nomem(error, bytes, "activations");
   /* fewer page faults; a refusal changes nothing */

@@ -11,6 +11,7 @@
 typedef struct ti_arena {
   void *data;
   size_t bytes;
+  int sparse; /* of a device: few pages are ever touched, so no memory is set aside */
 } ti_arena;
 
 typedef struct ti_plan {

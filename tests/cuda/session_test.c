@@ -406,6 +406,55 @@ static void no_memory_is_told(void **state)
   textinv_session_free(s);
 }
 
+static int32_t note_steps(void *user, const textinv_progress *progress)
+{
+  *(uint32_t *)user = progress->steps;
+  return 0;
+}
+
+/* a device that is too small for four pictures at once draws fewer at once, the same ones */
+static void pictures_fit_a_small_device(void **state)
+{
+  textinv_generate_params p;
+  textinv_images *whole, *images;
+  textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  double bytes = (double)ti_model_parameters(model) * 4.0;
+  uint32_t steps = 0; /* of all pictures; those at once share theirs */
+
+  (void)state;
+  must(s, textinv_generate_params_init(&p, sizeof(p)));
+  p.prompt = "a photo of toy";
+  p.images = 4;
+  p.steps = 2;
+  p.progress = note_steps;
+  p.progress_user = &steps;
+  must(s, textinv_generate(&whole, s, model, NULL, &p));
+  assert_int_equal(steps, 2);
+  bytes += (double)textinv_session_peak_bytes(s);
+  ti_session_drop_plans(s);
+  assert_null(s->device->arena);
+  textinv_session_free(s);
+  for (int i = 0; is_emulated() && i < 40 && steps == 2; i++, bytes *= 0.93) {
+    char text[32];
+
+    s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+    snprintf(text, sizeof(text), "%.0f", bytes);
+    setenv("TEXTINV_EMULATED_BYTES", text, 1);
+    must(s, textinv_generate(&images, s, model, NULL, &p));
+    unsetenv("TEXTINV_EMULATED_BYTES");
+    for (uint32_t k = 0; k < p.images; k++) {
+      const uint8_t *x = textinv_images_pixels(whole, k), *y = textinv_images_pixels(images, k);
+
+      for (int j = 0; j < PIXELS; j++)
+        assert_true(abs(x[j] - y[j]) <= 1);
+    }
+    textinv_images_free(images);
+    textinv_session_free(s);
+  }
+  assert_true(!is_emulated() || steps > 2);
+  textinv_images_free(whole);
+}
+
 /* ------------------------------------------------------------------ the rest */
 
 static void pictures_agree(void **state)
@@ -461,6 +510,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(infinite_losses_leave_the_rows, open_devices, close_devices),
     cmocka_unit_test(short_memory_takes_longer),
     cmocka_unit_test(no_memory_is_told),
+    cmocka_unit_test(pictures_fit_a_small_device),
     cmocka_unit_test_setup_teardown(pictures_agree, open_devices, close_devices),
     cmocka_unit_test(what_is_no_plugin_is_refused),
   };

@@ -138,7 +138,7 @@ static result run(const float *rows, int recompute, int num_of)
 {
   ti_kernels kernels;
   ti_plan plan;
-  ti_arena arena = { NULL, 0 };
+  ti_arena arena = { 0 };
   result r;
   net n;
 
@@ -275,7 +275,7 @@ static void attend(float out[1 + 2 * KEYS * WIDTH], ti_weight *const *w, ti_weig
 {
   ti_kernels kernels;
   ti_plan plan;
-  ti_arena arena = { NULL, 0 };
+  ti_arena arena = { 0 };
   ti_weight *matrix[2], *bias;
   ti_val in[2], y, target;
 
@@ -405,7 +405,7 @@ static void peak_is_what_the_process_uses(void **state)
 {
   ti_kernels kernels;
   ti_plan plan;
-  ti_arena arena = { NULL, 0 };
+  ti_arena arena = { 0 };
   ti_val x, y;
 
   (void)state;
@@ -436,11 +436,11 @@ static void peak_is_what_the_process_uses(void **state)
 /* a context that stays, latents that change: a run that is `again` gives what a whole run gives */
 static void constants_are_computed_once(void **state)
 {
-  enum { SIDE = 3, WIDTH = 8 };
+  enum { SIDE = 3, WIDE = 8 };
   ti_kernels kernels;
   ti_plan plan;
-  ti_arena arena = { NULL, 0 };
-  float whole[2][2 * SIDE * SIDE * WIDTH];
+  ti_arena arena = { 0 };
+  float whole[2][2 * SIDE * SIDE * WIDE];
 
   (void)state;
   ti_kernels_init_cpu(&kernels);
@@ -448,8 +448,8 @@ static void constants_are_computed_once(void **state)
     memset(&plan, 0, sizeof(plan));
     ti_tape_init(&plan.tape, TI_F32, &error);
     ti_tape *t = &plan.tape;
-    const ti_val x = ti_input(t, TI_TYPE_F32, 1, SIDE, SIDE, WIDTH);
-    const ti_val context = ti_constant(t, ti_input(t, TI_TYPE_F32, 2, 1, 5, WIDTH));
+    const ti_val x = ti_input(t, TI_TYPE_F32, 1, SIDE, SIDE, WIDE);
+    const ti_val context = ti_constant(t, ti_input(t, TI_TYPE_F32, 2, 1, 5, WIDE));
     const ti_val q = ti_twice(t, ti_activate(t, x, TI_SILU));
     const ti_val keys = ti_activate(t, ti_activate(t, context, TI_SILU), TI_GELU);
     const ti_val y = ti_add(t, ti_attention(t, q, keys, context, 2, 0), ti_twice(t, x));
@@ -462,12 +462,12 @@ static void constants_are_computed_once(void **state)
       float *values = ti_plan_data(&plan, &arena, x), *held;
 
       test_seed(20 + (unsigned)step);
-      for (int i = 0; i < SIDE * SIDE * WIDTH; i++)
+      for (int i = 0; i < SIDE * SIDE * WIDE; i++)
         values[i] = test_normal();
       if (!again || !step) {
         test_seed(30);
         held = ti_plan_data(&plan, &arena, context);
-        for (int i = 0; i < 2 * 5 * WIDTH; i++)
+        for (int i = 0; i < 2 * 5 * WIDE; i++)
           held[i] = test_normal();
       }
       assert_int_equal(ti_plan_run(&plan, &arena, again && step, NULL), TEXTINV_OK);
@@ -478,14 +478,14 @@ static void constants_are_computed_once(void **state)
   }
   assert_memory_equal(whole[0], whole[1], sizeof(whole[0]));
   /* the two contexts differ */
-  assert_memory_not_equal(whole[0], whole[0] + SIDE * SIDE * WIDTH, sizeof(whole[0]) / 2);
+  assert_memory_not_equal(whole[0], whole[0] + SIDE * SIDE * WIDE, sizeof(whole[0]) / 2);
 }
 
 static void a_crop_keeps_the_upper_left(void **state)
 {
   ti_kernels kernels;
   ti_plan plan;
-  ti_arena arena = { NULL, 0 };
+  ti_arena arena = { 0 };
 
   (void)state;
   memset(&plan, 0, sizeof(plan));
@@ -524,7 +524,7 @@ static void cancel_stops_a_run(void **state)
 {
   ti_kernels kernels;
   ti_plan plan;
-  ti_arena arena = { NULL, 0 };
+  ti_arena arena = { 0 };
   atomic_int cancel = 1;
   float rows[ROWS * C] = { 0.0f };
 
