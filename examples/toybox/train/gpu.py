@@ -1,5 +1,5 @@
 """
-The shipped size on a borrowed GPU: pieces of some minutes that go on where the last one stopped.
+The shipped size on a GPU of another machine: pieces of some minutes that go on where the last one stopped.
 
     python gpu.py pack [--go-on]           here: collects build/toybox-gpu, 38 MB; --go-on adds the
                                            weights of models/toybox to go on from: 12 MB there, and
