@@ -653,6 +653,10 @@ typedef struct textinv_invert_report {
  * and a checkpoint is written when output_dir is set. A checkpoint on the way or a preview that
  * fails is left out with a warning in the log.
  *
+ * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
+ * another run. When the first checkpoint of this one is written they are renamed, as
+ * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept.
+ *
  * @param      session    the session
  * @param      model      the model; not changed
  * @param      embeddings in: words to go on with; out: the learnt words

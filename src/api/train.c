@@ -39,12 +39,14 @@ static textinv_status save(ti_run *r)
   if ((status = fetch(r)) < 0)
     return status;
   strcpy(full.settings, r->settings);
+  if (r->saved_step == r->first_step)
+    ti_checkpoint_set_aside(r->s, r->p.output_dir, r->first_step);
   ti_checkpoint_path(path, sizeof(path), r->p.output_dir, r->step);
   status = ti_checkpoint_write(&r->s->error, path, &r->learnt, r->m, r->v, &r->adamw, &full);
   if (status < 0)
     return status;
   r->saved_step = r->step;
-  ti_checkpoint_prune(r->s, r->p.output_dir, r->p.checkpoint_keep);
+  ti_checkpoint_prune(r->s, r->p.output_dir, r->step, r->p.checkpoint_keep);
   return TEXTINV_OK;
 }
 

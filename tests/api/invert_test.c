@@ -231,6 +231,68 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   textinv_embeddings_free(e);
 }
 
+static int is_there(const char *folder, const char *name)
+{
+  char path[700];
+
+  snprintf(path, sizeof(path), "%s/%s", folder, name);
+  return !access(path, F_OK);
+}
+
+static void a_new_run_does_not_end_in_an_older_one(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e;
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  const char *folder = fresh_folder("anew");
+
+  (void)state;
+  p.output_dir = folder;
+  p.checkpoint_every = 4;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4 and 8 */
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 2);
+
+  p.checkpoint_every = 0;
+  p.seed = 6;
+  for (int i = 1; i <= 2; i++) {
+    p.progress = stop_at_7;
+    p.resume = NULL;
+    e = new_words();
+    assert_int_equal(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CANCELLED);
+    textinv_embeddings_free(e);
+    assert_int_equal(files_in(folder), 2 + i);
+    assert_true(is_there(folder, "checkpoint-00000007.safetensors"));
+    assert_true(is_there(folder, "checkpoint-00000004.safetensors.1"));
+    assert_true(is_there(folder, "checkpoint-00000008.safetensors.1"));
+
+    p.progress = NULL;
+    p.resume = "latest";
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, &report));
+    assert_int_equal(report.first_step, 7);
+    textinv_embeddings_free(e);
+  }
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors.1"));
+
+  /* gone on from an earlier checkpoint than the newest: the new one stays, too */
+  char path[700];
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000004.safetensors.1", folder);
+  p.seed = 5;
+  p.resume = path;
+  p.checkpoint_every = 2;
+  p.checkpoint_keep = 1;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 4);
+  textinv_embeddings_free(e);
+  assert_true(is_there(folder, "checkpoint-00000010.safetensors"));
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
+}
+
 static int32_t not_yet(void *user, const textinv_progress *progress)
 {
   (void)user;
@@ -508,6 +570,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(it_learns_and_the_model_stays),
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
+    cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(threads_and_recomputation_do_not_matter),
     cmocka_unit_test(several_words_in_one_run),
     cmocka_unit_test(captions_are_used_and_checked),
