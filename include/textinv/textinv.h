@@ -766,7 +766,8 @@ TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
 
 /**
  * Read a checkpoint of textinv_optimizer_save() or textinv_invert(). Its words replace those of the
- * same name in embeddings.
+ * same name in embeddings, in their places; others are added. The optimiser is that of the file's
+ * words, in the order of embeddings: a step needs embeddings that hold no other words.
  *
  * @param[out] out the optimiser; the caller frees it with textinv_optimizer_free()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,

@@ -557,6 +557,43 @@ static void a_loop_of_ones_own(void **state)
   textinv_embeddings_free(copy);
 }
 
+/* the caller's words may be in another order than the checkpoint's */
+static void every_word_gets_its_own_moments_back(void **state)
+{
+  enum { COUNT = 3 * TINY_WIDTH };
+  textinv_embeddings *e = new_words(), *other = new_words();
+  textinv_optimizer *o, *loaded;
+  float gradient[COUNT], swapped[COUNT];
+  char path[512];
+
+  (void)state;
+  for (int i = 0; i < COUNT; i++)
+    gradient[i] = (float)i - 20.0f;
+  memcpy(swapped, gradient + TINY_WIDTH, 2 * TINY_WIDTH * sizeof(*swapped));
+  memcpy(swapped + 2 * TINY_WIDTH, gradient, TINY_WIDTH * sizeof(*swapped));
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_embeddings_add(session, e, model, "<red>", 2, "red", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_step(session, o, e, gradient, COUNT));
+  snprintf(path, sizeof(path), "%s", test_path("two.safetensors"));
+  must(textinv_optimizer_save(session, o, e, path));
+
+  must(textinv_embeddings_add(session, other, model, "<red>", 2, "red", 0));
+  must(textinv_optimizer_load(&loaded, session, other, path));
+  assert_string_equal(textinv_embeddings_word(other, 0), "<red>");
+  must(textinv_optimizer_step(session, o, e, gradient, COUNT));
+  must(textinv_optimizer_step(session, loaded, other, swapped, COUNT));
+  assert_memory_equal(loaded->m, o->m + TINY_WIDTH, 2 * TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
+                      textinv_embeddings_rows(other, "<toy>", 0), TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(e, "<red>", 0),
+                      textinv_embeddings_rows(other, "<red>", 0), 2 * TINY_WIDTH * sizeof(float));
+  textinv_optimizer_free(o);
+  textinv_optimizer_free(loaded);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(other);
+}
+
 static int open_all(void **state)
 {
   if (open_tiny(state) < 0)
@@ -579,6 +616,7 @@ int main(void)
     cmocka_unit_test(previews_do_not_disturb),
     cmocka_unit_test(previews_that_fail_are_left_out),
     cmocka_unit_test(a_loop_of_ones_own),
+    cmocka_unit_test(every_word_gets_its_own_moments_back),
   };
 
   return cmocka_run_group_tests_name("invert", tests, open_all, close_tiny);
