@@ -794,8 +794,8 @@ typedef struct textinv_generate_params {
   uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */
-  float                 strength;        /* with init_image: share of the steps, above 0 to 1
-                                            (default 0.8) */
+  float                 strength;        /* with init_image: share of the steps, above 0 to 1, taken
+                                            as a decimal: 0.7 of 10 are 7 (default 0.8) */
   uint32_t              clip_skip;       /* text encoder's layers left out, 0..11 (default 0) */
   textinv_progress_fn   progress;        /* after every step; may be NULL */
   void                 *progress_user;   /* passed to progress */
