@@ -176,6 +176,25 @@ static void depth_and_work_are_bounded(void **state)
   free(text);
 }
 
+/* an OrderedDict of a list that is there already, over and over */
+static void lists_are_not_copied_without_end(void **state)
+{
+  enum { PAIRS = 10000, CALLS = 1000, SIZE = 3 * PAIRS + 5 * CALLS + 64 };
+  char *text = malloc(SIZE), *end = text;
+
+  (void)state;
+  assert_non_null(text);
+  end += sprintf(end, "ccollections\nOrderedDict\nq%c](", 1);
+  for (int i = 0; i < PAIRS; i++)
+    end += sprintf(end, "NN\x86");
+  end += sprintf(end, "e\x85q%c", 2);
+  for (int i = 0; i < CALLS; i++)
+    end += sprintf(end, "h%ch%cR", 1, 2);
+  *end++ = '.';
+  assert_fails(parse(text, (size_t)(end - text)), TEXTINV_E_LIMIT, "x.pt", "bytes of memory for");
+  free(text);
+}
+
 /* (storage), offset, sizes, strides */
 #define STORAGE(numel)                                                                             \
   "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"                                               \
@@ -489,6 +508,7 @@ int main(void)
     cmocka_unit_test(memo_and_stack),
     cmocka_unit_test(numbers_and_strings),
     cmocka_unit_test(depth_and_work_are_bounded),
+    cmocka_unit_test(lists_are_not_copied_without_end),
     cmocka_unit_test(storages_and_tensors),
     cmocka_unit_test(a_good_archive),
     cmocka_unit_test(hostile_archives),
