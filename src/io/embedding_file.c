@@ -26,7 +26,8 @@ enum {
   MAX_WORD = 255,
   MAX_VECTORS = 75,
   MAX_DIM = 65536,
-  MAX_METADATA = 16 << 20 /* bytes: a pickle may name one long string any number of times */
+  MAX_ROWS = 2 * MAX_BYTES, /* as float: any number of names may stand for the same bytes */
+  MAX_METADATA = 16 << 20   /* bytes: a pickle may name one long string any number of times */
 };
 
 typedef struct source {
@@ -116,9 +117,17 @@ static textinv_status add_entry(ti_embedding_file *out, const source *s, const t
 
 static textinv_status make_room(ti_embedding_file *out, const source *s, size_t count)
 {
+  uint64_t bytes = 0;
+
   if (count > MAX_WORDS)
     return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: has %zu tensors, an embedding at most %d",
                    s->path, count, MAX_WORDS);
+  for (size_t i = 0; i < s->count; i++)
+    bytes += s->tensors[i].count * sizeof(*out->entries->rows); /* no wrap: each is in the file */
+  if (bytes > MAX_ROWS)
+    return ti_fail(s->error, TEXTINV_E_LIMIT,
+                   "%s: its %zu tensors take %llu bytes of memory, at most %d are possible",
+                   s->path, s->count, (unsigned long long)bytes, MAX_ROWS);
   out->entries = ti_calloc(count, sizeof(*out->entries));
   return out->entries ? TEXTINV_OK
                       : ti_fail_nomem(s->error, count * sizeof(*out->entries), s->path);
