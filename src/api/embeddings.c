@@ -62,7 +62,7 @@ static int is_control(const char *p)
   return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
 }
 
-static textinv_status check_name(ti_error *error, const char *word)
+textinv_status ti_check_word(ti_error *error, const char *word)
 {
   const size_t len = word ? strlen(word) : 0;
 
@@ -205,7 +205,8 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
-      (status = ti_check_null(error, rows, "rows")) < 0 || (status = check_name(error, word)) < 0)
+      (status = ti_check_null(error, rows, "rows")) < 0 ||
+      (status = ti_check_word(error, word)) < 0)
     return status;
   if (encoder >= TI_MAX_ENCODERS || num_vectors < 1 || num_vectors > TI_MAX_VECTORS || dim < 1 ||
       dim > 65536)
@@ -309,7 +310,8 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
-      (status = ti_check_null(error, model, "model")) < 0 || (status = check_name(error, word)) < 0)
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_word(error, word)) < 0)
     return status;
   if (num_vectors > TI_MAX_VECTORS)
     return ti_fail(error, TEXTINV_E_INVALID, "%u vectors; 0 to %d are possible", num_vectors,
@@ -473,7 +475,7 @@ static textinv_status match_encoder(ti_error *error, const char *path,
 static textinv_status check_name_in(ti_error *error, const char *path, const char *word)
 {
   ti_error met;
-  const textinv_status status = check_name(&met, word);
+  const textinv_status status = ti_check_word(&met, word);
 
   return status < 0 ? ti_fail(error, status, "%s: %s", path, met.text) : status;
 }
@@ -539,7 +541,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
-  if (word && (status = check_name(error, word)) < 0)
+  if (word && (status = ti_check_word(error, word)) < 0)
     return status;
   memset(&file, 0, sizeof(file));
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)
