@@ -405,7 +405,7 @@ TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
  * Add a word, or replace its vectors in one encoder.
  *
  * @param encoder     0 or 1
- * @param num_vectors 1..32, the same in both encoders of a word
+ * @param num_vectors 1..75, the same in both encoders of a word
  * @param dim         width of a vector, 1..65536
  * @param rows        [num_vectors, dim], finite
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE.
@@ -444,7 +444,8 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
 
 /**
  * Add the words of a file: diffusers, A1111, kohya, SDXL, OneTrainer and CompVis layouts, in
- * safetensors or in PyTorch's zip container (read without executing anything).
+ * safetensors or in PyTorch's zip container (read without executing anything). A word may have up
+ * to 75 vectors, as many as a prompt of 77 tokens has room for.
  *
  * @param model checks the widths, or NULL to take any
  * @param path  the file; its format is told by its content

@@ -17,7 +17,12 @@
 #include "unet.h"
 #include "vae.h"
 
-enum { TI_MAX_ENCODERS = 2, TI_MAX_VECTORS = 32, TI_MAX_WORDS = 4096, TI_MAX_BATCH = 1024 };
+enum {
+  TI_MAX_ENCODERS = 2,
+  TI_MAX_NEW_VECTORS = 32, /* of a word that is added to be learnt */
+  TI_MAX_WORDS = 4096,
+  TI_MAX_BATCH = 1024
+};
 
 /* ------------------------------------------------------------------ arguments */
 

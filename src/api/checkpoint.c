@@ -8,6 +8,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "embedding_file.h"
 #include "format.h"
 #include "hash.h"
 #include "safetensors.h"

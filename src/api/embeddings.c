@@ -313,9 +313,9 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
       (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_check_word(error, word)) < 0)
     return status;
-  if (num_vectors > TI_MAX_VECTORS)
+  if (num_vectors > TI_MAX_NEW_VECTORS)
     return ti_fail(error, TEXTINV_E_INVALID, "%u vectors; 0 to %d are possible", num_vectors,
-                   TI_MAX_VECTORS);
+                   TI_MAX_NEW_VECTORS);
   if (ti_embeddings_find(embeddings, word))
     return ti_fail(error, TEXTINV_E_CONFLICT, "word \"%s\" was added already", word);
   if ((status = check_vocabulary(error, model, word)) < 0)
@@ -329,8 +329,9 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
       goto out;
   }
   if (!num_vectors)
-    num_vectors = num_ids[0] ? (uint32_t)(num_ids[0] < TI_MAX_VECTORS ? num_ids[0] : TI_MAX_VECTORS)
-                             : 1;
+    num_vectors = num_ids[0]
+                    ? (uint32_t)(num_ids[0] < TI_MAX_NEW_VECTORS ? num_ids[0] : TI_MAX_NEW_VECTORS)
+                    : 1;
   if ((int)num_vectors > model->tokens - 3) {
     status = ti_fail(error, TEXTINV_E_LIMIT, "%u vectors do not fit into a prompt of %d tokens",
                      num_vectors, model->tokens);
@@ -505,9 +506,6 @@ static textinv_status check_entry(ti_error *error, const textinv_embeddings *e, 
   if ((status = check_name_in(error, path, name)) < 0 ||
       (status = match_encoder(error, path, entry, model, encoder)) < 0)
     return status;
-  if (entry->num_vectors > TI_MAX_VECTORS)
-    return ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors; at most %d are possible", path,
-                   entry->num_vectors, TI_MAX_VECTORS);
   if (have && have->dim[*encoder])
     return ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
   if (have && have->vectors != entry->num_vectors)

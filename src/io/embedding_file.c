@@ -24,7 +24,6 @@ enum {
   MAX_BYTES = 256 << 20,
   MAX_WORDS = 1024,
   MAX_WORD = 255,
-  MAX_VECTORS = 75,
   MAX_DIM = 65536,
   MAX_ROWS = 2 * MAX_BYTES, /* as float: any number of names may stand for the same bytes */
   MAX_METADATA = 16 << 20   /* bytes: a pickle may name one long string any number of times */
@@ -74,11 +73,11 @@ static textinv_status check_tensor(const source *s, const ti_tensor *t)
   if (n < 1 || dim < 1)
     return ti_fail(s->error, TEXTINV_E_SHAPE, "%s: \"%.*s\" has %llu vectors of width %llu",
                    s->path, cut, t->name, (unsigned long long)n, (unsigned long long)dim);
-  if (n > MAX_VECTORS || dim > MAX_DIM)
+  if (n > TI_MAX_VECTORS || dim > MAX_DIM)
     return ti_fail(s->error, TEXTINV_E_LIMIT,
                    "%s: \"%.*s\" has %llu vectors of width %llu, at most %d of %d are read",
                    s->path, cut, t->name, (unsigned long long)n, (unsigned long long)dim,
-                   MAX_VECTORS, MAX_DIM);
+                   TI_MAX_VECTORS, MAX_DIM);
   return TEXTINV_OK;
 }
 
