@@ -307,8 +307,8 @@ TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model
  * Say what a file or folder is, from its first bytes and never from its name.
  *
  * @param[out] out a TEXTINV_KIND_* value
- * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID or
- *         TEXTINV_E_IO.
+ * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID,
+ *         TEXTINV_E_IO or TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session,
                                              const char *path);
@@ -452,8 +452,8 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
  * @param word  name for the word, or NULL for the name in the file; a file with several words
  *              takes NULL
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or
- *         TEXTINV_E_CONFLICT. On failure nothing was added.
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
+ *         TEXTINV_E_CONFLICT or TEXTINV_E_NOT_FOUND. On failure nothing was added.
  */
 TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
                                                    textinv_embeddings *embeddings,
@@ -481,7 +481,8 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
  * @param format a TEXTINV_FORMAT_* value
  * @param word   the one word to write, or NULL for all of them
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_UNSUPPORTED (the
- *         format cannot hold these words), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND.
+ *         format cannot hold these words), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND (the word or
+ *         the folder).
  */
 TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
                                                    const textinv_embeddings *embeddings,
@@ -495,7 +496,8 @@ TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
  *
  * @param[out] out one picture; the caller frees it with textinv_images_free()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT (over 16384 pixels a side or 2^26 in all) or TEXTINV_E_UNSUPPORTED.
+ *         TEXTINV_E_LIMIT (over 16384 pixels a side or 2^26 in all), TEXTINV_E_UNSUPPORTED or
+ *         TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_image_read(textinv_images **out, textinv_session *session,
                                               const char *path);
@@ -555,7 +557,8 @@ TEXTINV_API textinv_status textinv_images_resize(textinv_session *session, texti
  *
  * @param path       where; its folder must exist; an existing file is replaced
  * @param parameters text of the "parameters" chunk; NULL = textinv_images_parameters(), "" = none
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM or TEXTINV_E_IO.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO or TEXTINV_E_NOT_FOUND (the
+ *         folder).
  */
 TEXTINV_API textinv_status textinv_images_save(textinv_session *session,
                                                const textinv_images *images, uint32_t i,
@@ -758,7 +761,9 @@ TEXTINV_API textinv_status textinv_optimizer_step(textinv_session *session,
 /**
  * Write the words, the optimiser's moments and the step to a checkpoint file, atomically.
  *
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO or TEXTINV_E_NONFINITE.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_SHAPE (the
+ *         embeddings are not those of the optimiser), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND
+ *         (the folder).
  */
 TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
                                                   const textinv_optimizer *optimizer,
@@ -772,7 +777,8 @@ TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
  *
  * @param[out] out the optimiser; the caller frees it with textinv_optimizer_free()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_VERSION, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE; on failure nothing changed.
+ *         TEXTINV_E_VERSION, TEXTINV_E_LIMIT, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or
+ *         TEXTINV_E_NOT_FOUND; on failure nothing changed.
  */
 TEXTINV_API textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *session,
                                                   textinv_embeddings *embeddings, const char *path);
