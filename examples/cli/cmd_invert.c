@@ -398,6 +398,20 @@ static void save_elsewhere(run *r, const textinv_model *model, textinv_embedding
   free(path);
 }
 
+/* of a run that failed: a file that is there already may be better and is not replaced */
+static void save_what_is_learnt(run *r, const textinv_model *model, textinv_embeddings *embeddings,
+                                uint32_t step)
+{
+  char *first = cli_numbered(r->v->out, 0);
+  const int there = !access(r->v->out, F_OK) || (first && !access(first, F_OK));
+
+  free(first);
+  if (!there && save(r, model, embeddings) >= 0)
+    cli_fail(name, "%s holds the last finite vectors, those of step %u", r->v->out, step);
+  else
+    save_elsewhere(r, model, embeddings);
+}
+
 static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)
 {
   values *v = r->v;
@@ -433,10 +447,8 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
   if (status < 0) {
     const int result = cli_report(name, r->session, status);
 
-    /* the rows are the last finite ones: better than nothing, but not a success */
-    if (status == TEXTINV_E_NONFINITE && report.steps > report.skipped &&
-        save(r, model, embeddings) >= 0)
-      cli_fail(name, "%s holds the last finite vectors, those of step %u", v->out, report.steps);
+    if (report.steps > report.first_step + report.skipped)
+      save_what_is_learnt(r, model, embeddings, report.steps);
     return result;
   }
   if ((status = save(r, model, embeddings)) < 0) {

@@ -240,7 +240,7 @@ TEXTINV_API const char *textinv_session_error(const textinv_session *session);
 
 /**
  * Ask the running call on the session to stop with TEXTINV_E_CANCELLED. Safe from any thread and
- * from a signal handler. The flag is cleared when a call returns TEXTINV_E_CANCELLED.
+ * from a signal handler. The flag is cleared when a call stops for it.
  */
 TEXTINV_API void textinv_session_cancel(textinv_session *session);
 
@@ -654,8 +654,11 @@ typedef struct textinv_invert_report {
  * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
  * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
  * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
- * and a checkpoint is written when output_dir is set. A checkpoint on the way or a preview that
- * fails is left out with a warning in the log.
+ * and a checkpoint is written when output_dir is set; where that fails the call returns
+ * TEXTINV_E_IO, and the rows are there all the same. On any other failure after the first step the
+ * rows are those of step report->steps, and a checkpoint is written if it can be, but for
+ * TEXTINV_E_NONFINITE. A checkpoint on the way or a preview that fails is left out with a warning
+ * in the log.
  *
  * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
  * another run. When the first checkpoint of this one is written they are renamed, as

@@ -293,6 +293,62 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
   assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
 }
 
+static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
+{
+  if (!strcmp(progress->phase, "train") && progress->step == 7) {
+    assert_int_equal(rmdir(user), 0);
+    textinv_session_cancel(session);
+  }
+  return 0;
+}
+
+static int32_t no_memory_at_7(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  if (!strcmp(progress->phase, "train") && progress->step == 7) {
+    ti_session_drop_plans(session);
+    session->budget = 1;
+  }
+  return 0;
+}
+
+static void what_was_learnt_outlives_a_failure(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  char folder[512];
+  float after_7[TINY_WIDTH];
+
+  (void)state;
+  p.steps = 7;
+  run(after_7, &p);
+  p.steps = 12;
+
+  /* the checkpoint of a cancelled run cannot be written */
+  snprintf(folder, sizeof(folder), "%s", fresh_folder("removed"));
+  p.output_dir = folder;
+  p.progress = cancel_without_folder;
+  p.progress_user = folder;
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_IO, "removed");
+  assert_int_equal(report.steps, 7);
+  assert_memory_equal(after_7, textinv_embeddings_rows(e, "<toy>", 0), sizeof(after_7));
+  (void)fixed_loss(e); /* the next call is not cancelled */
+  textinv_embeddings_free(e);
+
+  /* a run that ends for another reason leaves its checkpoint */
+  snprintf(folder, sizeof(folder), "%s", fresh_folder("no-memory"));
+  p.progress = no_memory_at_7;
+  e = new_words();
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_NOMEM, "memory budget");
+  session->budget = 0;
+  assert_int_equal(report.steps, 7);
+  assert_memory_equal(after_7, textinv_embeddings_rows(e, "<toy>", 0), sizeof(after_7));
+  textinv_embeddings_free(e);
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors"));
+}
+
 static int32_t not_yet(void *user, const textinv_progress *progress)
 {
   (void)user;
@@ -650,6 +706,7 @@ int main(void)
     cmocka_unit_test(it_learns_and_the_model_stays),
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
+    cmocka_unit_test(what_was_learnt_outlives_a_failure),
     cmocka_unit_test(threads_and_recomputation_do_not_matter),
     cmocka_unit_test(several_words_in_one_run),
     cmocka_unit_test(captions_are_used_and_checked),

@@ -283,6 +283,28 @@ says "no place for the result: where it is" "kept in $PWD/kept/textinv-" err
 holds "no place for the result: it is kept" "$program" inspect kept/textinv-*/e.safetensors
 unset TMPDIR
 
+# no place for the checkpoint of an interrupted run: what is learnt goes to the result's place
+mkdir lost elsewhere
+begin --output-dir lost --out f.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+holds "no place for the checkpoint: exit 1" [ $? = 1 ]
+says "no place for the checkpoint: message" "lost/checkpoint-" err
+says "no place for the checkpoint: where the vectors are" "f.safetensors holds the last finite vectors" err
+holds "no place for the checkpoint: they are there" "$program" inspect f.safetensors
+cp f.safetensors g.safetensors
+export TMPDIR="$PWD/elsewhere"
+mkdir lost
+begin --output-dir lost --out f.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+holds "no place, and a result of before: exit 1" [ $? = 1 ]
+holds "no place, and a result of before: it stays" cmp f.safetensors g.safetensors
+holds "no place, and a result of before: the new one is kept" "$program" inspect elsewhere/textinv-*/f.safetensors
+unset TMPDIR
+
 run 0 "resume" $long --output-dir parts --resume latest --out b.safetensors
 says "resume says from where" "going on from step" err
 holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
