@@ -126,6 +126,12 @@ refused "strength 0" "--strength 0: a number above 0" $generate --strength 0
 refused "images 0" "--images 0" $generate --images 0
 refused "width 0" "--width 0" $generate --width 0
 refused "format" "a1111" convert a b --format gguf
+refused "safetensors into .pt" "OUT b.pt: what is written is a safetensors file" convert a b.pt --format diffusers
+refused "safetensors into .bin" ".safetensors is expected" convert a learned_embeds.bin --format kohya
+refused "a torch file into .safetensors" "a1111 is a torch file" convert a b.safetensors --format a1111
+refused "a word to learn into .pt" "--out x.pt: what is written is a safetensors file" invert --model "$model" \
+  --images photos --placeholder '<x>' --out x.pt
+refused "a word to learn into .BIN" "--out x.BIN" invert --model "$model" --images photos --placeholder '<x>' --out x.BIN
 refused "one file to convert" "1 argument" convert a --format a1111
 refused "nothing to tokenize" "0 arguments" tokenize
 
@@ -318,6 +324,15 @@ run 0 "inspect an a1111 file" inspect x.pt
 says "inspect: the layout" "  layout: a1111" out
 says "inspect: the name in the file" "  name: <x>" out
 says "inspect: the steps are kept" "  step: 6" out
+run 0 "convert into .pt without --format" convert whole.safetensors short.pt
+holds "convert into .pt without --format: a1111" cmp short.pt x.pt
+run 0 "convert into .bin without --format" convert whole.safetensors learned_embeds.bin
+run 0 "inspect a .bin" inspect learned_embeds.bin
+says "inspect a .bin: the layout" "  layout: a1111" out
+run 0 "convert into .safetensors without --format" convert x.pt short.safetensors
+run 0 "inspect it" inspect short.safetensors
+says "convert into .safetensors without --format: diffusers" "  layout: diffusers" out
+run 0 "an ending that says nothing" convert whole.safetensors short --format a1111
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors
 says "the other name" "<other>: 1 vector" out
