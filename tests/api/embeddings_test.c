@@ -361,6 +361,28 @@ static void the_last_file_says_what_it_is(void **state)
   textinv_embeddings_free(e);
 }
 
+static void missing_files_and_folders_are_not_found(void **state)
+{
+  textinv_embeddings *e = new_words();
+  textinv_optimizer *o, *loaded;
+  textinv_images *images;
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, NULL, 3));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_images_new(&images, session, NULL, 1, 8, 8));
+#define NOT_FOUND(call) refused(call, TEXTINV_E_NOT_FOUND, "/nowhere")
+  NOT_FOUND(textinv_embeddings_load(session, e, model, "/nowhere/x", NULL));
+  NOT_FOUND(textinv_embeddings_save(session, e, "/nowhere/x", TEXTINV_FORMAT_DIFFUSERS, NULL));
+  NOT_FOUND(textinv_optimizer_load(&loaded, session, e, "/nowhere/x"));
+  NOT_FOUND(textinv_optimizer_save(session, o, e, "/nowhere/x"));
+  NOT_FOUND(textinv_images_save(session, images, 0, "/nowhere/x.png", NULL));
+  textinv_images_free(images);
+  NOT_FOUND(textinv_image_read(&images, session, "/nowhere/x.png"));
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(e);
+}
+
 static void other_widths_say_whose_they_are(void **state)
 {
   static float rows[768];
@@ -387,6 +409,7 @@ int main(void)
     cmocka_unit_test(a_word_changes_its_prompts_alone),
     cmocka_unit_test(files_bring_the_words_back),
     cmocka_unit_test(the_largest_words_are_held),
+    cmocka_unit_test(missing_files_and_folders_are_not_found),
     cmocka_unit_test(a_file_is_added_whole_or_not),
     cmocka_unit_test(a_file_names_its_word),
     cmocka_unit_test(the_last_file_says_what_it_is),

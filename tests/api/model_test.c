@@ -67,7 +67,7 @@ static void kinds_are_told_by_content(void **state)
   snprintf(path, sizeof(path), "%s/0.png", tiny_pictures("kinds", 1, 8, 8));
   must(textinv_file_kind(&kind, session, path));
   assert_int_equal(kind, TEXTINV_KIND_IMAGE);
-  assert_true(textinv_file_kind(&kind, session, "/nowhere") < 0);
+  refused(textinv_file_kind(&kind, session, "/nowhere"), TEXTINV_E_NOT_FOUND, "/nowhere");
 }
 
 typedef struct breakage {
