@@ -107,7 +107,7 @@ static void words_are_checked(void **state)
   refused(textinv_embeddings_add(session, e, model, "\xff", 1, NULL, 0), TEXTINV_E_INVALID,
           "not UTF-8");
   refused(textinv_embeddings_add(session, e, model, "x\xc2\x9bm", 1, NULL, 0), TEXTINV_E_INVALID,
-          "control character at byte 1");
+          "word \"x??m\" has white space or a control character at byte 1");
   refused(textinv_embeddings_add(session, e, model, "<x>", 40, NULL, 0), TEXTINV_E_INVALID,
           "40 vectors");
   refused(textinv_embeddings_add(session, e, model, "<x>", 1, "  ", 0), TEXTINV_E_INVALID,

@@ -147,6 +147,8 @@ says "output is a pipe: message" "is a device, pipe or socket" err
 run 1 "a path of two lines" generate --model /nowhere --prompt a --out "two
 lines/x.png"
 holds "a path of two lines: one line" [ "$(wc -l <err)" = 1 ]
+run 1 "a path with C1" generate --model /nowhere --prompt a --out "$(printf 'no\302\233/x.png')"
+says "a path with C1: message" "the folder no??: " err
 run 1 "no folder of pictures" invert --model /nowhere --images missing --placeholder '<x>' --out x.safetensors
 says "no folder of pictures: message" "--images missing" err
 run 1 "no checkpoint" $invert --resume missing.safetensors
