@@ -43,6 +43,12 @@ int cli_check_output(const char *command, const char *option, const char *path);
 int cli_check_output_folder(const char *command, const char *option, const char *path);
 /* PATH must be there */
 int cli_check_input(const char *command, const char *option, const char *path);
+/* whether the ending of PATH is one of torch files, .pt or .bin */
+int cli_is_torch_name(const char *path);
+/* an ending that promises another container than format writes is a usage error: CLI_USAGE after a
+ * message */
+int cli_check_ending(const char *command, const char *option, const char *path,
+                     textinv_format format);
 /* out.png -> out-007.png; the caller frees it, NULL without memory */
 char *cli_numbered(const char *out, size_t i);
 /* a required option */

@@ -17,8 +17,10 @@ static const cli_choice formats[] = { { "diffusers", TEXTINV_FORMAT_DIFFUSERS },
 
 #define AT(member) offsetof(values, member)
 
+enum { BY_ENDING = -1 };
+
 static const cli_option options[] = {
-  { "format", "KIND", CLI_CHOICE, AT(format), 0, 0, formats, 0, "" },
+  { "format", "KIND", CLI_CHOICE, AT(format), 0, 0, formats, CLI_QUIET_DEFAULT, "" },
   { "word", "WORD", CLI_TEXT, AT(word), 0, 0, NULL, 0, "the one to write, of a file with several" },
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }
 };
@@ -28,7 +30,7 @@ static void init(void *p)
   values *v = p;
 
   cli_common_init(&v->common);
-  v->format = TEXTINV_FORMAT_DIFFUSERS;
+  v->format = BY_ENDING;
 }
 
 static int run_convert(void *p, const cli_arguments *arguments)
@@ -40,7 +42,11 @@ static int run_convert(void *p, const cli_arguments *arguments)
   textinv_status status;
   int result;
 
-  if ((result = cli_check_output(name, "OUT", out)) != CLI_OK ||
+  /* diffusers' own .bin is a torch file, too, and diffusers reads a1111's */
+  if (v->format == BY_ENDING)
+    v->format = cli_is_torch_name(out) ? TEXTINV_FORMAT_A1111 : TEXTINV_FORMAT_DIFFUSERS;
+  if ((result = cli_check_ending(name, "OUT", out, v->format)) != CLI_OK ||
+      (result = cli_check_output(name, "OUT", out)) != CLI_OK ||
       (result = cli_open_session(&session, name, &v->common)) != CLI_OK)
     return result;
   if ((status = textinv_embeddings_new(&embeddings, session)) < 0)
@@ -58,11 +64,12 @@ static int run_convert(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-  "Write an embedding in another format. IN may be WORD=FILE, which renames it.";
+  "Write an embedding in another format. IN may be WORD=FILE, which renames it.\n"
+  "Without --format, an OUT that ends in .pt or .bin is a1111, any other diffusers.";
 
 const cli_command cli_convert = { .name = name,
                                   .summary = summary,
-                                  .usage = "IN OUT --format KIND [--word WORD]",
+                                  .usage = "IN OUT [--format KIND] [--word WORD]",
                                   .options = options,
                                   .shared = cli_talk_options,
                                   .size = sizeof(values),

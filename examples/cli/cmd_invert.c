@@ -226,6 +226,7 @@ static int check_output(run *r)
   int status;
 
   if ((status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
+      (status = cli_check_ending(name, "--out", v->out, TEXTINV_FORMAT_DIFFUSERS)) != CLI_OK ||
       (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
   if (v->resume && strcmp(v->resume, "latest") &&
@@ -398,6 +399,20 @@ static void save_elsewhere(run *r, const textinv_model *model, textinv_embedding
   free(path);
 }
 
+/* of a run that failed: a file that is there already may be better and is not replaced */
+static void save_what_is_learnt(run *r, const textinv_model *model, textinv_embeddings *embeddings,
+                                uint32_t step)
+{
+  char *first = cli_numbered(r->v->out, 0);
+  const int there = !access(r->v->out, F_OK) || (first && !access(first, F_OK));
+
+  free(first);
+  if (!there && save(r, model, embeddings) >= 0)
+    cli_fail(name, "%s holds the last finite vectors, those of step %u", r->v->out, step);
+  else
+    save_elsewhere(r, model, embeddings);
+}
+
 static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)
 {
   values *v = r->v;
@@ -433,10 +448,8 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
   if (status < 0) {
     const int result = cli_report(name, r->session, status);
 
-    /* the rows are the last finite ones: better than nothing, but not a success */
-    if (status == TEXTINV_E_NONFINITE && report.steps > report.skipped &&
-        save(r, model, embeddings) >= 0)
-      cli_fail(name, "%s holds the last finite vectors, those of step %u", v->out, report.steps);
+    if (report.steps > report.first_step + report.skipped)
+      save_what_is_learnt(r, model, embeddings, report.steps);
     return result;
   }
   if ((status = save(r, model, embeddings)) < 0) {

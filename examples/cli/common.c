@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -194,6 +195,35 @@ int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
 }
 
 /* ------------------------------------------------------------------ paths */
+
+static int ends_in(const char *path, const char *ending)
+{
+  const size_t length = strlen(path), wanted = strlen(ending);
+
+  return length >= wanted && !strcasecmp(path + length - wanted, ending);
+}
+
+int cli_is_torch_name(const char *path)
+{
+  return ends_in(path, ".pt") || ends_in(path, ".bin");
+}
+
+int cli_check_ending(const char *command, const char *option, const char *path,
+                     textinv_format format)
+{
+  const int torch = format == TEXTINV_FORMAT_A1111;
+
+  if (torch && ends_in(path, ".safetensors"))
+    return cli_usage(command,
+                     "%s %s: a1111 is a torch file; another ending is expected, such as .pt",
+                     option, path);
+  if (!torch && cli_is_torch_name(path))
+    return cli_usage(command,
+                     "%s %s: what is written is a safetensors file; .safetensors is expected (.pt "
+                     "is for convert --format a1111)",
+                     option, path);
+  return CLI_OK;
+}
 
 char *cli_numbered(const char *out, size_t i)
 {

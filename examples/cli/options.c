@@ -24,8 +24,12 @@ void cli_vprint(const char *format, va_list ap)
 
   vsnprintf(line, sizeof(line), format, ap);
   for (char *p = line; *p; p++) {
-    if ((unsigned char)*p < 0x20 || *p == 0x7f)
-      *p = '?';
+    const unsigned char c = (unsigned char)p[0], next = (unsigned char)p[1];
+
+    if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* C1, as two bytes of UTF-8 */
+      p[0] = p[1] = '?';
+    else if (c < 0x20 || c == 0x7f)
+      p[0] = '?';
   }
   fprintf(stderr, "%s\n", line);
 }

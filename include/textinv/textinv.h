@@ -240,7 +240,7 @@ TEXTINV_API const char *textinv_session_error(const textinv_session *session);
 
 /**
  * Ask the running call on the session to stop with TEXTINV_E_CANCELLED. Safe from any thread and
- * from a signal handler. The flag is cleared when a call returns TEXTINV_E_CANCELLED.
+ * from a signal handler. The flag is cleared when a call stops for it.
  */
 TEXTINV_API void textinv_session_cancel(textinv_session *session);
 
@@ -307,8 +307,8 @@ TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model
  * Say what a file or folder is, from its first bytes and never from its name.
  *
  * @param[out] out a TEXTINV_KIND_* value
- * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID or
- *         TEXTINV_E_IO.
+ * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID,
+ *         TEXTINV_E_IO or TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session,
                                              const char *path);
@@ -405,7 +405,7 @@ TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
  * Add a word, or replace its vectors in one encoder.
  *
  * @param encoder     0 or 1
- * @param num_vectors 1..32, the same in both encoders of a word
+ * @param num_vectors 1..75, the same in both encoders of a word
  * @param dim         width of a vector, 1..65536
  * @param rows        [num_vectors, dim], finite
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE.
@@ -444,15 +444,16 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
 
 /**
  * Add the words of a file: diffusers, A1111, kohya, SDXL, OneTrainer and CompVis layouts, in
- * safetensors or in PyTorch's zip container (read without executing anything).
+ * safetensors or in PyTorch's zip container (read without executing anything). A word may have up
+ * to 75 vectors, as many as a prompt of 77 tokens has room for.
  *
  * @param model checks the widths, or NULL to take any
  * @param path  the file; its format is told by its content
  * @param word  name for the word, or NULL for the name in the file; a file with several words
  *              takes NULL
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or
- *         TEXTINV_E_CONFLICT. On failure nothing was added.
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
+ *         TEXTINV_E_CONFLICT or TEXTINV_E_NOT_FOUND. On failure nothing was added.
  */
 TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
                                                    textinv_embeddings *embeddings,
@@ -480,7 +481,8 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
  * @param format a TEXTINV_FORMAT_* value
  * @param word   the one word to write, or NULL for all of them
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_UNSUPPORTED (the
- *         format cannot hold these words), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND.
+ *         format cannot hold these words), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND (the word or
+ *         the folder).
  */
 TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
                                                    const textinv_embeddings *embeddings,
@@ -494,7 +496,8 @@ TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
  *
  * @param[out] out one picture; the caller frees it with textinv_images_free()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT (over 16384 pixels a side or 2^26 in all) or TEXTINV_E_UNSUPPORTED.
+ *         TEXTINV_E_LIMIT (over 16384 pixels a side or 2^26 in all), TEXTINV_E_UNSUPPORTED or
+ *         TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_image_read(textinv_images **out, textinv_session *session,
                                               const char *path);
@@ -554,7 +557,8 @@ TEXTINV_API textinv_status textinv_images_resize(textinv_session *session, texti
  *
  * @param path       where; its folder must exist; an existing file is replaced
  * @param parameters text of the "parameters" chunk; NULL = textinv_images_parameters(), "" = none
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM or TEXTINV_E_IO.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO or TEXTINV_E_NOT_FOUND (the
+ *         folder).
  */
 TEXTINV_API textinv_status textinv_images_save(textinv_session *session,
                                                const textinv_images *images, uint32_t i,
@@ -650,8 +654,15 @@ typedef struct textinv_invert_report {
  * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
  * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
  * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
- * and a checkpoint is written when output_dir is set. A checkpoint on the way or a preview that
- * fails is left out with a warning in the log.
+ * and a checkpoint is written when output_dir is set; where that fails the call returns
+ * TEXTINV_E_IO, and the rows are there all the same. On any other failure after the first step the
+ * rows are those of step report->steps, and a checkpoint is written if it can be, but for
+ * TEXTINV_E_NONFINITE. A checkpoint on the way or a preview that fails is left out with a warning
+ * in the log.
+ *
+ * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
+ * another run. When the first checkpoint of this one is written they are renamed, as
+ * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept.
  *
  * @param      session    the session
  * @param      model      the model; not changed
@@ -753,7 +764,9 @@ TEXTINV_API textinv_status textinv_optimizer_step(textinv_session *session,
 /**
  * Write the words, the optimiser's moments and the step to a checkpoint file, atomically.
  *
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO or TEXTINV_E_NONFINITE.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_SHAPE (the
+ *         embeddings are not those of the optimiser), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND
+ *         (the folder).
  */
 TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
                                                   const textinv_optimizer *optimizer,
@@ -762,11 +775,13 @@ TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
 
 /**
  * Read a checkpoint of textinv_optimizer_save() or textinv_invert(). Its words replace those of the
- * same name in embeddings.
+ * same name in embeddings, in their places; others are added. The optimiser is that of the file's
+ * words, in the order of embeddings: a step needs embeddings that hold no other words.
  *
  * @param[out] out the optimiser; the caller frees it with textinv_optimizer_free()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_VERSION, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE; on failure nothing changed.
+ *         TEXTINV_E_VERSION, TEXTINV_E_LIMIT, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or
+ *         TEXTINV_E_NOT_FOUND; on failure nothing changed.
  */
 TEXTINV_API textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *session,
                                                   textinv_embeddings *embeddings, const char *path);
@@ -789,8 +804,8 @@ typedef struct textinv_generate_params {
   uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */
-  float                 strength;        /* with init_image: share of the steps, above 0 to 1
-                                            (default 0.8) */
+  float                 strength;        /* with init_image: share of the steps, above 0 to 1, taken
+                                            as a decimal: 0.7 of 10 are 7 (default 0.8) */
   uint32_t              clip_skip;       /* text encoder's layers left out, 0..11 (default 0) */
   textinv_progress_fn   progress;        /* after every step; may be NULL */
   void                 *progress_user;   /* passed to progress */

@@ -17,7 +17,12 @@
 #include "unet.h"
 #include "vae.h"
 
-enum { TI_MAX_ENCODERS = 2, TI_MAX_VECTORS = 32, TI_MAX_WORDS = 4096, TI_MAX_BATCH = 1024 };
+enum {
+  TI_MAX_ENCODERS = 2,
+  TI_MAX_NEW_VECTORS = 32, /* of a word that is added to be learnt */
+  TI_MAX_WORDS = 4096,
+  TI_MAX_BATCH = 1024
+};
 
 /* ------------------------------------------------------------------ arguments */
 
@@ -178,6 +183,8 @@ struct textinv_embeddings {
   size_t num_metadata;
 };
 
+/* 1 to 255 bytes of UTF-8, no white space, no control character */
+textinv_status ti_check_word(ti_error *error, const char *word);
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
 /* words of from take the place of those of the same name in e, or are added; all or none */
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,

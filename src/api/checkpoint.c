@@ -3,10 +3,12 @@
  * was. The random state is a function of the seed and the step, so nothing else is needed to go on
  * exactly.
  */
+#include <math.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "api.h"
+#include "embedding_file.h"
 #include "format.h"
 #include "hash.h"
 #include "safetensors.h"
@@ -134,6 +136,18 @@ static int is_rows(const ti_tensor *t)
          t->dims[0] <= TI_MAX_VECTORS && t->dims[1] >= 1 && t->dims[1] <= 65536;
 }
 
+/* the first value that no run leaves: one that is not finite, or a negative one of v */
+static textinv_status check_moments(ti_error *error, const char *path, const char *name,
+                                    const float *values, size_t count, int is_v)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (!isfinite(values[i]) || (is_v && values[i] < 0.0f))
+      return ti_fail(error, isfinite(values[i]) ? TEXTINV_E_FORMAT : TEXTINV_E_NONFINITE,
+                     "%s: tensor %s holds %g at %zu", path, name, (double)values[i], i);
+  }
+  return TEXTINV_OK;
+}
+
 /* rows of one word into the set, its moments behind those of the words before it */
 static textinv_status read_word(ti_error *error, const char *path, const ti_safetensors *file,
                                 const char *word, textinv_embeddings *e, float **m, float **v,
@@ -174,6 +188,9 @@ static textinv_status read_word(ti_error *error, const char *path, const ti_safe
         return ti_fail_nomem(error, (*count + (size_t)t[0]->count) * sizeof(*grown), "moments");
       *moments = grown;
       memcpy(grown + *count, t[kind]->data, t[kind]->bytes);
+      if ((status = check_moments(error, path, t[kind]->name, grown + *count,
+                                  (size_t)t[kind]->count, kind == 2)) < 0)
+        return status;
     }
     *count += (size_t)t[0]->count;
   }
@@ -189,11 +206,14 @@ static textinv_status read_words(ti_error *error, const char *path, const ti_saf
   while (*words) {
     const size_t len = strcspn(words, " ");
     char word[257];
+    ti_error met;
     textinv_status status;
 
     if (len < 1 || len > 255)
       return ti_fail(error, TEXTINV_E_FORMAT, "%s: metadata \"words\" is damaged", path);
     ti_format(word, sizeof(word), "%.*s", (int)len, words);
+    if (ti_check_word(&met, word) < 0)
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: %s", path, met.text);
     if (ti_embeddings_find(e, word))
       return ti_fail(error, TEXTINV_E_FORMAT, "%s: word \"%s\" stands twice", path, word);
     if ((status = read_word(error, path, file, word, e, m, v, &count)) < 0)
@@ -224,6 +244,7 @@ textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_emb
   const char *version, *words, *settings, *sum;
   float values[STATE_VALUES];
   char expected[17];
+  ti_error met;
   textinv_status status;
 
   *m = *v = NULL;
@@ -258,6 +279,15 @@ textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_emb
   memcpy(values, state->data, sizeof(values));
   *adamw = (ti_adamw){ values[0], values[1], values[2], values[3], values[4] };
   info->loss_average = values[5];
+  if (ti_check_adamw(&met, adamw) < 0) {
+    status = ti_fail(error, TEXTINV_E_FORMAT, "%s: %s", path, met.text);
+    goto out;
+  }
+  if (!isfinite(info->loss_average)) {
+    status = ti_fail(error, TEXTINV_E_NONFINITE, "%s: the average of the loss is %g", path,
+                     (double)info->loss_average);
+    goto out;
+  }
   strcpy(info->settings, settings);
   if ((status = read_words(error, path, file, words, e, m, v)) < 0)
     goto out;

@@ -62,7 +62,7 @@ static int is_control(const char *p)
   return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
 }
 
-static textinv_status check_name(ti_error *error, const char *word)
+textinv_status ti_check_word(ti_error *error, const char *word)
 {
   const size_t len = word ? strlen(word) : 0;
 
@@ -205,7 +205,8 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
-      (status = ti_check_null(error, rows, "rows")) < 0 || (status = check_name(error, word)) < 0)
+      (status = ti_check_null(error, rows, "rows")) < 0 ||
+      (status = ti_check_word(error, word)) < 0)
     return status;
   if (encoder >= TI_MAX_ENCODERS || num_vectors < 1 || num_vectors > TI_MAX_VECTORS || dim < 1 ||
       dim > 65536)
@@ -309,11 +310,12 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
-      (status = ti_check_null(error, model, "model")) < 0 || (status = check_name(error, word)) < 0)
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_word(error, word)) < 0)
     return status;
-  if (num_vectors > TI_MAX_VECTORS)
+  if (num_vectors > TI_MAX_NEW_VECTORS)
     return ti_fail(error, TEXTINV_E_INVALID, "%u vectors; 0 to %d are possible", num_vectors,
-                   TI_MAX_VECTORS);
+                   TI_MAX_NEW_VECTORS);
   if (ti_embeddings_find(embeddings, word))
     return ti_fail(error, TEXTINV_E_CONFLICT, "word \"%s\" was added already", word);
   if ((status = check_vocabulary(error, model, word)) < 0)
@@ -327,8 +329,9 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
       goto out;
   }
   if (!num_vectors)
-    num_vectors = num_ids[0] ? (uint32_t)(num_ids[0] < TI_MAX_VECTORS ? num_ids[0] : TI_MAX_VECTORS)
-                             : 1;
+    num_vectors = num_ids[0]
+                    ? (uint32_t)(num_ids[0] < TI_MAX_NEW_VECTORS ? num_ids[0] : TI_MAX_NEW_VECTORS)
+                    : 1;
   if ((int)num_vectors > model->tokens - 3) {
     status = ti_fail(error, TEXTINV_E_LIMIT, "%u vectors do not fit into a prompt of %d tokens",
                      num_vectors, model->tokens);
@@ -473,7 +476,7 @@ static textinv_status match_encoder(ti_error *error, const char *path,
 static textinv_status check_name_in(ti_error *error, const char *path, const char *word)
 {
   ti_error met;
-  const textinv_status status = check_name(&met, word);
+  const textinv_status status = ti_check_word(&met, word);
 
   return status < 0 ? ti_fail(error, status, "%s: %s", path, met.text) : status;
 }
@@ -503,9 +506,6 @@ static textinv_status check_entry(ti_error *error, const textinv_embeddings *e, 
   if ((status = check_name_in(error, path, name)) < 0 ||
       (status = match_encoder(error, path, entry, model, encoder)) < 0)
     return status;
-  if (entry->num_vectors > TI_MAX_VECTORS)
-    return ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors; at most %d are possible", path,
-                   entry->num_vectors, TI_MAX_VECTORS);
   if (have && have->dim[*encoder])
     return ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
   if (have && have->vectors != entry->num_vectors)
@@ -539,7 +539,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
-  if (word && (status = check_name(error, word)) < 0)
+  if (word && (status = ti_check_word(error, word)) < 0)
     return status;
   memset(&file, 0, sizeof(file));
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)

@@ -45,7 +45,7 @@ typedef struct job {
 static textinv_status make_sampler(ti_sampler **out, const job *j, ti_error *error, size_t count)
 {
   return ti_sampler_new(out, error, &j->model->schedule, j->p.sampler, (int)j->p.steps,
-                        j->p.init_image ? (double)j->p.strength : 1.0, count);
+                        j->p.init_image ? j->p.strength : 1.0f, count);
 }
 
 static textinv_status check(job *j, ti_error *error)

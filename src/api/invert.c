@@ -65,7 +65,7 @@ static textinv_status check_previews(const ti_run *r)
                    "preview_every needs preview, preview_prompt, preview_images of 1 to 16 and "
                    "preview_steps of 1 to 1000");
   status = ti_sampler_new(&sampler, &met, &r->model->schedule, TEXTINV_SAMPLER_DEFAULT,
-                          (int)p->preview_steps, 1.0, 1);
+                          (int)p->preview_steps, 1.0f, 1);
   if (status < 0)
     return ti_fail(&r->s->error, status, "preview_steps: %s", met.text);
   ti_sampler_free(sampler);

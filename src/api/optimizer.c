@@ -227,12 +227,33 @@ textinv_status textinv_optimizer_save(textinv_session *session, const textinv_op
                              &info);
 }
 
+/* values of the words of from, which are in its order, into the order that e has them in */
+static void reorder(float *to, const textinv_embeddings *e, const float *values,
+                    const textinv_embeddings *from)
+{
+  for (size_t i = 0; i < e->count; i++) {
+    const ti_word *w = ti_embeddings_find(from, e->words[i].name);
+    const float *at = values;
+
+    if (!w)
+      continue;
+    for (const ti_word *before = from->words; before < w; before++)
+      at += (size_t)before->vectors * (size_t)(before->dim[0] + before->dim[1]);
+    const size_t count = (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+
+    memcpy(to, at, count * sizeof(*to));
+    to += count;
+  }
+}
+
 textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *session,
                                       textinv_embeddings *embeddings, const char *path)
 {
   ti_error *error = ti_begin(session);
   textinv_embeddings *loaded = NULL;
   textinv_optimizer *o = NULL;
+  float *m = NULL, *v = NULL;
+  ti_adamw adamw;
   ti_checkpoint_info info;
   textinv_status status;
 
@@ -245,20 +266,23 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
                    : embeddings ? "path"
                                 : "embeddings");
   loaded = ti_calloc(1, sizeof(*loaded));
-  o = ti_calloc(1, sizeof(*o));
-  if (!loaded || !o) {
-    status = ti_fail_nomem(error, sizeof(*o), "an optimizer");
+  if (!loaded) {
+    status = ti_fail_nomem(error, sizeof(*loaded), "an optimizer");
     goto out;
   }
-  if ((status = ti_checkpoint_read(error, path, loaded, &o->m, &o->v, &o->adamw, &info)) < 0)
+  if ((status = ti_checkpoint_read(error, path, loaded, &m, &v, &adamw, &info)) < 0 ||
+      (status = allocate(&o, error, textinv_embeddings_num_values(loaded))) < 0 ||
+      (status = ti_embeddings_replace(embeddings, error, loaded)) < 0)
     goto out;
+  o->adamw = adamw;
   o->steps = info.step;
-  o->count = textinv_embeddings_num_values(loaded);
-  if ((status = ti_embeddings_replace(embeddings, error, loaded)) < 0)
-    goto out;
+  reorder(o->m, embeddings, m, loaded);
+  reorder(o->v, embeddings, v, loaded);
   *out = o;
   o = NULL;
 out:
+  ti_free(m);
+  ti_free(v);
   textinv_optimizer_free(o);
   textinv_embeddings_free(loaded);
   return status;

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -120,16 +121,51 @@ textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char
   return status;
 }
 
-void ti_checkpoint_prune(textinv_session *s, const char *folder, uint32_t keep)
+/* PATH.1, or the first number behind it that is free */
+static int move_aside(const char *path, char *to, size_t size)
+{
+  for (unsigned i = 1;; i++) {
+    if (ti_format(to, size, "%s.%u", path, i) >= size)
+      return -1;
+    if (access(to, F_OK))
+      return rename(path, to);
+  }
+}
+
+void ti_checkpoint_set_aside(textinv_session *s, const char *folder, uint64_t step)
 {
   uint64_t *steps;
-  size_t count;
+  size_t count, moved = 0;
+  ti_error error = { "" };
+  char path[TI_PATH_SIZE], to[TI_PATH_SIZE];
+
+  if (list(&error, folder, &steps, &count) < 0)
+    return;
+  for (size_t i = 0; i < count && steps[i] > step; i++) {
+    ti_checkpoint_path(path, sizeof(path), folder, steps[i]);
+    if (move_aside(path, to, sizeof(to)))
+      ti_log(s, TEXTINV_LOG_WARNING, "%s of another run cannot be renamed", path);
+    else
+      moved++;
+  }
+  if (moved)
+    ti_log(s, TEXTINV_LOG_INFO, "checkpoints of another run: %zu renamed, such as to %s", moved,
+           to);
+  ti_free(steps);
+}
+
+void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t step, uint32_t keep)
+{
+  uint64_t *steps;
+  size_t count, met = 0;
   ti_error error = { "" };
   char path[TI_PATH_SIZE];
 
   if (!keep || list(&error, folder, &steps, &count) < 0)
     return;
-  for (size_t i = keep; i < count; i++) {
+  for (size_t i = 0; i < count; i++) {
+    if (steps[i] > step || met++ < keep)
+      continue;
     ti_checkpoint_path(path, sizeof(path), folder, steps[i]);
     if (unlink(path))
       ti_log(s, TEXTINV_LOG_WARNING, "%s cannot be removed", path);

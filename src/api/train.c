@@ -39,12 +39,14 @@ static textinv_status save(ti_run *r)
   if ((status = fetch(r)) < 0)
     return status;
   strcpy(full.settings, r->settings);
+  if (r->saved_step == r->first_step)
+    ti_checkpoint_set_aside(r->s, r->p.output_dir, r->first_step);
   ti_checkpoint_path(path, sizeof(path), r->p.output_dir, r->step);
   status = ti_checkpoint_write(&r->s->error, path, &r->learnt, r->m, r->v, &r->adamw, &full);
   if (status < 0)
     return status;
   r->saved_step = r->step;
-  ti_checkpoint_prune(r->s, r->p.output_dir, r->p.checkpoint_keep);
+  ti_checkpoint_prune(r->s, r->p.output_dir, r->step, r->p.checkpoint_keep);
   return TEXTINV_OK;
 }
 
@@ -336,9 +338,11 @@ static textinv_status fetch(ti_run *r)
 
   if (!r->device)
     return TEXTINV_OK;
-  if ((status = ti_run_device_fetch(r->device, r->next)) >= 0)
-    take_next(r);
-  return status;
+  if ((status = ti_run_device_fetch(r->device, r->next)) < 0)
+    return status;
+  take_next(r);
+  r->fetched_step = r->step;
+  return TEXTINV_OK;
 }
 
 static textinv_status one_step(ti_run *r, float rate)
@@ -479,24 +483,40 @@ static textinv_status run_steps(ti_run *r)
   return status;
 }
 
+/* a run that stopped early: its checkpoint, of rows that are worth going on from */
+static textinv_status save_stopped(ti_run *r, textinv_status status)
+{
+  if (status == TEXTINV_E_NONFINITE)
+    return TEXTINV_OK;
+  if (status != TEXTINV_E_CANCELLED) {
+    save_or_warn(r);
+    return TEXTINV_OK;
+  }
+  return save(r) < 0 ? TEXTINV_E_IO : TEXTINV_OK; /* the caller must know that nothing is kept */
+}
+
 textinv_status ti_run_train(ti_run *r)
 {
-  textinv_status status, fetched;
+  textinv_status status, kept;
 
   r->began = ti_seconds();
+  r->fetched_step = r->step;
   copy_rows(r, r->next, 1);
   if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
     return status;
   status = run_steps(r);
   const ti_error first = r->s->error;
 
-  fetched = fetch(r);
-  if (status == TEXTINV_E_CANCELLED && fetched >= 0)
-    fetched = save(r); /* the caller must know when the work is not on disk */
+  if ((kept = fetch(r)) < 0)
+    r->step = r->fetched_step;
+  else if (status < 0)
+    kept = save_stopped(r, status);
   ti_run_device_free(r->device);
   r->device = NULL;
-  if (fetched < 0 && (status >= 0 || status == TEXTINV_E_CANCELLED))
-    return status >= 0 ? fetched : TEXTINV_E_IO;
+  if (status == TEXTINV_E_CANCELLED)
+    atomic_store(&r->s->cancel, 0); /* it was asked for and done, whatever is returned */
+  if (kept < 0 && (status >= 0 || status == TEXTINV_E_CANCELLED))
+    return status >= 0 ? kept : TEXTINV_E_IO;
   r->s->error = first;
   return status;
 }

@@ -9,8 +9,12 @@
 void ti_one_line(char *text)
 {
   for (; *text; text++) {
-    if ((unsigned char)*text < 0x20 || *text == 0x7f)
-      *text = '?';
+    const unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
+
+    if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* C1, as two bytes of UTF-8 */
+      text[0] = text[1] = '?';
+    else if (c < 0x20 || c == 0x7f)
+      text[0] = '?';
   }
 }
 

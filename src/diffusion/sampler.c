@@ -68,8 +68,16 @@ static textinv_status take_schedule(ti_sampler *s, ti_error *error, const ti_sch
   return TEXTINV_OK;
 }
 
+/* the decimal of up to six digits that x was made from: 0.7f is 0.69999999, ten times that 6 */
+static double decimal_of(float x)
+{
+  const double decimal = round((double)x * 1e6) / 1e6;
+
+  return (float)decimal == x ? decimal : (double)x;
+}
+
 textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedule *schedule,
-                              textinv_sampler kind, int steps, double strength, size_t count)
+                              textinv_sampler kind, int steps, float strength, size_t count)
 {
   textinv_status status;
   ti_sampler *s = NULL;
@@ -84,13 +92,13 @@ textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedu
                    schedule->timesteps);
   if (!(strength > 0 && strength <= 1))
     return ti_fail(error, TEXTINV_E_INVALID, "strength is %g, expected over 0 and at most 1",
-                   strength);
+                   (double)strength);
   /* steps done, cut as Python's int() does */
-  kept = (int)(steps * strength);
+  kept = (int)(steps * decimal_of(strength));
   if (kept < 1)
     return ti_fail(error, TEXTINV_E_INVALID,
-                   "strength %g of %d steps is less than one step, expected %g or more", strength,
-                   steps, 1.0 / steps);
+                   "strength %g of %d steps is less than one step, expected %g or more",
+                   (double)strength, steps, 1.0 / steps);
   if (kind == TEXTINV_SAMPLER_DEFAULT)
     kind = schedule->sampler;
   if (schedule->unsupported[kind])

@@ -12,7 +12,7 @@ typedef struct ti_sampler ti_sampler;
  * later, as diffusers' image-to-image pipeline does. count = values of one sample batch.
  */
 textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedule *schedule,
-                              textinv_sampler kind, int steps, double strength, size_t count);
+                              textinv_sampler kind, int steps, float strength, size_t count);
 void ti_sampler_free(ti_sampler *sampler);
 
 const char *ti_sampler_name(textinv_sampler kind); /* "ddim", "euler_a", ... */

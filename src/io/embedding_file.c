@@ -24,9 +24,9 @@ enum {
   MAX_BYTES = 256 << 20,
   MAX_WORDS = 1024,
   MAX_WORD = 255,
-  MAX_VECTORS = 75,
   MAX_DIM = 65536,
-  MAX_METADATA = 16 << 20 /* bytes: a pickle may name one long string any number of times */
+  MAX_ROWS = 2 * MAX_BYTES, /* as float: any number of names may stand for the same bytes */
+  MAX_METADATA = 16 << 20   /* bytes: a pickle may name one long string any number of times */
 };
 
 typedef struct source {
@@ -73,11 +73,11 @@ static textinv_status check_tensor(const source *s, const ti_tensor *t)
   if (n < 1 || dim < 1)
     return ti_fail(s->error, TEXTINV_E_SHAPE, "%s: \"%.*s\" has %llu vectors of width %llu",
                    s->path, cut, t->name, (unsigned long long)n, (unsigned long long)dim);
-  if (n > MAX_VECTORS || dim > MAX_DIM)
+  if (n > TI_MAX_VECTORS || dim > MAX_DIM)
     return ti_fail(s->error, TEXTINV_E_LIMIT,
                    "%s: \"%.*s\" has %llu vectors of width %llu, at most %d of %d are read",
                    s->path, cut, t->name, (unsigned long long)n, (unsigned long long)dim,
-                   MAX_VECTORS, MAX_DIM);
+                   TI_MAX_VECTORS, MAX_DIM);
   return TEXTINV_OK;
 }
 
@@ -116,9 +116,17 @@ static textinv_status add_entry(ti_embedding_file *out, const source *s, const t
 
 static textinv_status make_room(ti_embedding_file *out, const source *s, size_t count)
 {
+  uint64_t bytes = 0;
+
   if (count > MAX_WORDS)
     return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: has %zu tensors, an embedding at most %d",
                    s->path, count, MAX_WORDS);
+  for (size_t i = 0; i < s->count; i++)
+    bytes += s->tensors[i].count * sizeof(*out->entries->rows); /* no wrap: each is in the file */
+  if (bytes > MAX_ROWS)
+    return ti_fail(s->error, TEXTINV_E_LIMIT,
+                   "%s: its %zu tensors take %llu bytes of memory, at most %d are possible",
+                   s->path, s->count, (unsigned long long)bytes, MAX_ROWS);
   out->entries = ti_calloc(count, sizeof(*out->entries));
   return out->entries ? TEXTINV_OK
                       : ti_fail_nomem(s->error, count * sizeof(*out->entries), s->path);

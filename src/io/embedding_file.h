@@ -5,6 +5,8 @@
 #include "error.h"
 #include "safetensors.h"
 
+enum { TI_MAX_VECTORS = 75 }; /* of a word: a prompt of 77 tokens without its begin and end */
+
 /* one word in one encoder */
 typedef struct ti_embedding_entry {
   char *word;  /* NULL when the file gives none ("emb_params" or "*" without a name in the

@@ -2,8 +2,8 @@
  * A pickle interpreter with a closed list of what it builds. There is no call in it: REDUCE, NEWOBJ
  * and BUILD know a dozen names and what each of them stands for.
  *
- * An opcode takes time and memory in proportion to its bytes, values are shared and never copied,
- * and all live in one arena, so neither cycles nor depth nor sharing can make it run long.
+ * Values are shared and never copied, and all live in one arena that may not outgrow the bytes of
+ * the pickle, so neither cycles nor depth nor sharing can make it run long.
  */
 #include "torch_pickle_machine.h"
 
@@ -14,7 +14,15 @@
 #include "format.h"
 #include "utf8.h"
 
-enum { MAX_VALUES = 1 << 22, MAX_MEMO = 1 << 21, CHUNK = 1 << 16, MAX_NAME = 128 };
+enum {
+  MAX_VALUES = 1 << 22,
+  MAX_MEMO = 1 << 21,
+  CHUNK = 1 << 16,
+  MAX_NAME = 128,
+  /* what may be taken: a tuple of tuples takes 96 for a byte, lists that grow counted */
+  MAX_TAKEN = 1 << 20,
+  MAX_TAKEN_PER_BYTE = 128
+};
 
 textinv_status ti_pickle_fail(const ti_pickle_machine *m, textinv_status status, const char *fmt,
                               ...)
@@ -30,35 +38,42 @@ textinv_status ti_pickle_fail(const ti_pickle_machine *m, textinv_status status,
 
 /* --- memory */
 
-void *ti_pickle_take(ti_pickle_machine *m, size_t size)
+textinv_status ti_pickle_take(ti_pickle_machine *m, void **out, size_t size)
 {
   ti_pickle_chunk *c = m->pickle->chunks;
 
+  *out = NULL;
   size = (size + 15) / 16 * 16; /* no size here is near the limit: all follow from bytes read */
+  m->taken += size;
+  if (m->taken > MAX_TAKEN && (m->taken - MAX_TAKEN) / MAX_TAKEN_PER_BYTE > m->size)
+    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "takes over %zu bytes of memory for %zu in the file",
+                          m->taken - size, m->size);
   if (!c || c->size - c->used < size) {
     const size_t room = size > CHUNK ? size : CHUNK;
 
     c = ti_calloc(1, sizeof(*c) + room);
-    if (!c) {
-      ti_fail_nomem(m->error, sizeof(*c) + room, m->name);
-      return NULL;
-    }
+    if (!c)
+      return ti_fail_nomem(m->error, sizeof(*c) + room, m->name);
     c->size = room;
     c->next = m->pickle->chunks;
     m->pickle->chunks = c;
   }
+  *out = c->bytes + c->used;
   c->used += size;
-  return c->bytes + c->used - size;
+  return TEXTINV_OK;
 }
 
 textinv_status ti_pickle_new(ti_pickle_machine *m, ti_pickle_kind kind, ti_pickle_value **out)
 {
+  textinv_status status;
+  void *p;
+
   *out = NULL;
   if (m->values++ >= MAX_VALUES)
     return ti_pickle_fail(m, TEXTINV_E_LIMIT, "has over %d values", MAX_VALUES);
-  *out = ti_pickle_take(m, sizeof(**out));
-  if (!*out)
-    return TEXTINV_E_NOMEM;
+  if ((status = ti_pickle_take(m, &p, sizeof(**out))) < 0)
+    return status;
+  *out = p;
   (*out)->kind = kind;
   return TEXTINV_OK;
 }
@@ -67,12 +82,13 @@ textinv_status ti_pickle_add(ti_pickle_machine *m, ti_pickle_value *list, ti_pic
 {
   if (list->u.list.count == list->u.list.capacity) {
     const size_t capacity = list->u.list.capacity ? list->u.list.capacity * 2 : 4;
-    ti_pickle_value **items = ti_pickle_take(m, capacity * sizeof(*items));
+    void *items;
+    const textinv_status status = ti_pickle_take(m, &items, capacity * sizeof(item));
 
-    if (!items)
-      return TEXTINV_E_NOMEM;
+    if (status < 0)
+      return status;
     if (list->u.list.count)
-      memcpy(items, list->u.list.items, list->u.list.count * sizeof(*items));
+      memcpy(items, list->u.list.items, list->u.list.count * sizeof(item));
     list->u.list.items = items;
     list->u.list.capacity = capacity;
   }
@@ -197,20 +213,17 @@ static textinv_status push_string(ti_pickle_machine *m, size_t length_bytes)
   ti_pickle_value *v;
   textinv_status status;
   uint64_t len;
-  char *s;
+  void *s;
 
   if ((status = read_number(m, length_bytes, &len)) < 0 ||
       (status = read_bytes(m, len > SIZE_MAX ? SIZE_MAX : (size_t)len, &p)) < 0)
     return status;
   if (!ti_utf8_valid(p, (size_t)len) || memchr(p, 0, (size_t)len))
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a string is not UTF-8 without NUL");
-  if ((status = ti_pickle_new(m, TI_PICKLE_STRING, &v)) < 0)
+  if ((status = ti_pickle_new(m, TI_PICKLE_STRING, &v)) < 0 ||
+      (status = ti_pickle_take(m, &s, (size_t)len + 1)) < 0)
     return status;
-  s = ti_pickle_take(m, (size_t)len + 1);
-  if (!s)
-    return TEXTINV_E_NOMEM;
   memcpy(s, p, (size_t)len);
-  s[len] = '\0';
   v->u.string = s;
   return ti_pickle_push(m, v);
 }

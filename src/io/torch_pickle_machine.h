@@ -24,7 +24,7 @@ typedef struct ti_pickle_machine {
   ti_error *error;
   ti_pickle *pickle;
   ti_pickle_value **stack, **memo;
-  size_t depth, stack_capacity, memo_size, memoized, values;
+  size_t depth, stack_capacity, memo_size, memoized, values, taken;
   int stopped;
 } ti_pickle_machine;
 
@@ -32,7 +32,8 @@ typedef struct ti_pickle_machine {
 textinv_status ti_pickle_fail(const ti_pickle_machine *m, textinv_status status, const char *fmt,
                               ...);
 
-void *ti_pickle_take(ti_pickle_machine *m, size_t size); /* zeroed; NULL with the error set */
+/* zeroed; TEXTINV_E_LIMIT when all that is taken is out of proportion to the bytes of the pickle */
+textinv_status ti_pickle_take(ti_pickle_machine *m, void **out, size_t size);
 textinv_status ti_pickle_new(ti_pickle_machine *m, ti_pickle_kind kind, ti_pickle_value **out);
 textinv_status ti_pickle_add(ti_pickle_machine *m, ti_pickle_value *list, ti_pickle_value *item);
 textinv_status ti_pickle_push(ti_pickle_machine *m, ti_pickle_value *v);

@@ -87,6 +87,7 @@ textinv_status ti_pickle_storage(ti_pickle_machine *m)
   ti_pickle_tensor *storage;
   textinv_status status;
   size_t bytes;
+  void *room;
 
   if ((status = ti_pickle_pop(m, &id)) < 0)
     return status;
@@ -104,9 +105,9 @@ textinv_status ti_pickle_storage(ti_pickle_machine *m)
       ti_mul_size(&bytes, (size_t)numel->u.integer,
                   ti_file_dtype_size(globals[type->u.global].dtype)))
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a storage of %lld elements", numel->u.integer);
-  storage = ti_pickle_take(m, sizeof(*storage));
-  if (!storage)
-    return TEXTINV_E_NOMEM;
+  if ((status = ti_pickle_take(m, &room, sizeof(*storage))) < 0)
+    return status;
+  storage = room;
   storage->key = key->u.string;
   storage->dtype = globals[type->u.global].dtype;
   storage->numel = (uint64_t)numel->u.integer;
@@ -164,13 +165,14 @@ static textinv_status push_tensor(ti_pickle_machine *m, const ti_pickle_value *a
   ti_pickle_tensor *t;
   ti_pickle_value *v;
   textinv_status status;
+  void *room;
 
   if (!storage || !offset || !dims || !strides)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT,
                           "a tensor that is not (storage, offset, sizes, strides)");
-  t = ti_pickle_take(m, sizeof(*t));
-  if (!t)
-    return TEXTINV_E_NOMEM;
+  if ((status = ti_pickle_take(m, &room, sizeof(*t))) < 0)
+    return status;
+  t = room;
   *t = *storage->u.tensor;
   if ((status = fill_tensor(m, t, offset, dims, strides)) < 0 ||
       (status = ti_pickle_new(m, TI_PICKLE_TENSOR, &v)) < 0)

@@ -107,7 +107,7 @@ static void words_are_checked(void **state)
   refused(textinv_embeddings_add(session, e, model, "\xff", 1, NULL, 0), TEXTINV_E_INVALID,
           "not UTF-8");
   refused(textinv_embeddings_add(session, e, model, "x\xc2\x9bm", 1, NULL, 0), TEXTINV_E_INVALID,
-          "control character at byte 1");
+          "word \"x??m\" has white space or a control character at byte 1");
   refused(textinv_embeddings_add(session, e, model, "<x>", 40, NULL, 0), TEXTINV_E_INVALID,
           "40 vectors");
   refused(textinv_embeddings_add(session, e, model, "<x>", 1, "  ", 0), TEXTINV_E_INVALID,
@@ -228,6 +228,56 @@ static void files_bring_the_words_back(void **state)
   textinv_embeddings_free(e);
 }
 
+/* as many vectors as a prompt of 77 tokens has room for */
+static void the_largest_words_are_held(void **state)
+{
+  enum { VECTORS = 75, COUNT = VECTORS * TINY_WIDTH };
+  static const textinv_format formats[] = { TEXTINV_FORMAT_DIFFUSERS, TEXTINV_FORMAT_A1111,
+                                            TEXTINV_FORMAT_KOHYA };
+  const textinv_tokenizer *t = textinv_model_tokenizer(model, 0);
+  textinv_embeddings *e = new_words(), *back = new_words();
+  textinv_optimizer *o, *loaded;
+  static float rows[COUNT + TINY_WIDTH];
+  float context[TINY_TOKENS * TINY_WIDTH];
+  uint32_t ids[VECTORS + 2];
+  size_t count;
+  char path[512];
+
+  (void)state;
+  for (int i = 0; i < COUNT; i++)
+    rows[i] = (float)i / COUNT;
+  refused(textinv_embeddings_set(session, e, "<x>", 0, 76, TINY_WIDTH, rows), TEXTINV_E_INVALID,
+          "1 to 75 vectors");
+  refused(textinv_embeddings_add(session, e, model, "<x>", 33, NULL, 0), TEXTINV_E_INVALID,
+          "33 vectors; 0 to 32");
+  must(textinv_embeddings_set(session, e, "<x>", 0, VECTORS, TINY_WIDTH, rows));
+  must(textinv_tokenizer_encode(session, ids, VECTORS + 2, &count, t, e, "<x>"));
+  assert_int_equal(count, VECTORS + 2);
+  assert_int_equal(ids[VECTORS], textinv_tokenizer_size(t) + VECTORS - 1);
+  /* the tiny model has 32 tokens: the word is left out of its prompts whole */
+  must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &count, model, e,
+                             "a <x>", 0));
+  assert_int_equal(count, VECTORS);
+  snprintf(path, sizeof(path), "%s", test_path("largest"));
+  for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++) {
+    must(textinv_embeddings_save(session, e, path, formats[i], NULL));
+    must(textinv_embeddings_load(session, back, model, path, "<again>"));
+    assert_int_equal(textinv_embeddings_vectors(back, "<again>"), VECTORS);
+    assert_memory_equal(textinv_embeddings_rows(back, "<again>", 0), rows, COUNT * sizeof(float));
+    must(textinv_embeddings_remove(session, back, "<again>"));
+  }
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_step(session, o, e, rows, COUNT));
+  must(textinv_optimizer_save(session, o, e, path));
+  must(textinv_optimizer_load(&loaded, session, back, path));
+  assert_memory_equal(textinv_embeddings_rows(back, "<x>", 0), textinv_embeddings_rows(e, "<x>", 0),
+                      COUNT * sizeof(float));
+  textinv_optimizer_free(o);
+  textinv_optimizer_free(loaded);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(back);
+}
+
 /* a set that has one encoder's vectors gets nothing from a file that brings both */
 static void a_file_is_added_whole_or_not(void **state)
 {
@@ -311,6 +361,28 @@ static void the_last_file_says_what_it_is(void **state)
   textinv_embeddings_free(e);
 }
 
+static void missing_files_and_folders_are_not_found(void **state)
+{
+  textinv_embeddings *e = new_words();
+  textinv_optimizer *o, *loaded;
+  textinv_images *images;
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, NULL, 3));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_images_new(&images, session, NULL, 1, 8, 8));
+#define NOT_FOUND(call) refused(call, TEXTINV_E_NOT_FOUND, "/nowhere")
+  NOT_FOUND(textinv_embeddings_load(session, e, model, "/nowhere/x", NULL));
+  NOT_FOUND(textinv_embeddings_save(session, e, "/nowhere/x", TEXTINV_FORMAT_DIFFUSERS, NULL));
+  NOT_FOUND(textinv_optimizer_load(&loaded, session, e, "/nowhere/x"));
+  NOT_FOUND(textinv_optimizer_save(session, o, e, "/nowhere/x"));
+  NOT_FOUND(textinv_images_save(session, images, 0, "/nowhere/x.png", NULL));
+  textinv_images_free(images);
+  NOT_FOUND(textinv_image_read(&images, session, "/nowhere/x.png"));
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(e);
+}
+
 static void other_widths_say_whose_they_are(void **state)
 {
   static float rows[768];
@@ -336,6 +408,8 @@ int main(void)
     cmocka_unit_test(prompts_know_the_words),
     cmocka_unit_test(a_word_changes_its_prompts_alone),
     cmocka_unit_test(files_bring_the_words_back),
+    cmocka_unit_test(the_largest_words_are_held),
+    cmocka_unit_test(missing_files_and_folders_are_not_found),
     cmocka_unit_test(a_file_is_added_whole_or_not),
     cmocka_unit_test(a_file_names_its_word),
     cmocka_unit_test(the_last_file_says_what_it_is),

@@ -231,6 +231,124 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   textinv_embeddings_free(e);
 }
 
+static int is_there(const char *folder, const char *name)
+{
+  char path[700];
+
+  snprintf(path, sizeof(path), "%s/%s", folder, name);
+  return !access(path, F_OK);
+}
+
+static void a_new_run_does_not_end_in_an_older_one(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e;
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  const char *folder = fresh_folder("anew");
+
+  (void)state;
+  p.output_dir = folder;
+  p.checkpoint_every = 4;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4 and 8 */
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 2);
+
+  p.checkpoint_every = 0;
+  p.seed = 6;
+  for (int i = 1; i <= 2; i++) {
+    p.progress = stop_at_7;
+    p.resume = NULL;
+    e = new_words();
+    assert_int_equal(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CANCELLED);
+    textinv_embeddings_free(e);
+    assert_int_equal(files_in(folder), 2 + i);
+    assert_true(is_there(folder, "checkpoint-00000007.safetensors"));
+    assert_true(is_there(folder, "checkpoint-00000004.safetensors.1"));
+    assert_true(is_there(folder, "checkpoint-00000008.safetensors.1"));
+
+    p.progress = NULL;
+    p.resume = "latest";
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, &report));
+    assert_int_equal(report.first_step, 7);
+    textinv_embeddings_free(e);
+  }
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors.1"));
+
+  /* gone on from an earlier checkpoint than the newest: the new one stays, too */
+  char path[700];
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000004.safetensors.1", folder);
+  p.seed = 5;
+  p.resume = path;
+  p.checkpoint_every = 2;
+  p.checkpoint_keep = 1;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 4);
+  textinv_embeddings_free(e);
+  assert_true(is_there(folder, "checkpoint-00000010.safetensors"));
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
+}
+
+static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
+{
+  if (!strcmp(progress->phase, "train") && progress->step == 7) {
+    assert_int_equal(rmdir(user), 0);
+    textinv_session_cancel(session);
+  }
+  return 0;
+}
+
+static int32_t no_memory_at_7(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  if (!strcmp(progress->phase, "train") && progress->step == 7) {
+    ti_session_drop_plans(session);
+    session->budget = 1;
+  }
+  return 0;
+}
+
+static void what_was_learnt_outlives_a_failure(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  char folder[512];
+  float after_7[TINY_WIDTH];
+
+  (void)state;
+  p.steps = 7;
+  run(after_7, &p);
+  p.steps = 12;
+
+  /* the checkpoint of a cancelled run cannot be written */
+  snprintf(folder, sizeof(folder), "%s", fresh_folder("removed"));
+  p.output_dir = folder;
+  p.progress = cancel_without_folder;
+  p.progress_user = folder;
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_IO, "removed");
+  assert_int_equal(report.steps, 7);
+  assert_memory_equal(after_7, textinv_embeddings_rows(e, "<toy>", 0), sizeof(after_7));
+  (void)fixed_loss(e); /* the next call is not cancelled */
+  textinv_embeddings_free(e);
+
+  /* a run that ends for another reason leaves its checkpoint */
+  snprintf(folder, sizeof(folder), "%s", fresh_folder("no-memory"));
+  p.progress = no_memory_at_7;
+  e = new_words();
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_NOMEM, "memory budget");
+  session->budget = 0;
+  assert_int_equal(report.steps, 7);
+  assert_memory_equal(after_7, textinv_embeddings_rows(e, "<toy>", 0), sizeof(after_7));
+  textinv_embeddings_free(e);
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors"));
+}
+
 static int32_t not_yet(void *user, const textinv_progress *progress)
 {
   (void)user;
@@ -495,6 +613,85 @@ static void a_loop_of_ones_own(void **state)
   textinv_embeddings_free(copy);
 }
 
+/* the caller's words may be in another order than the checkpoint's */
+static void every_word_gets_its_own_moments_back(void **state)
+{
+  enum { COUNT = 3 * TINY_WIDTH };
+  textinv_embeddings *e = new_words(), *other = new_words();
+  textinv_optimizer *o, *loaded;
+  float gradient[COUNT], swapped[COUNT];
+  char path[512];
+
+  (void)state;
+  for (int i = 0; i < COUNT; i++)
+    gradient[i] = (float)i - 20.0f;
+  memcpy(swapped, gradient + TINY_WIDTH, 2 * TINY_WIDTH * sizeof(*swapped));
+  memcpy(swapped + 2 * TINY_WIDTH, gradient, TINY_WIDTH * sizeof(*swapped));
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_embeddings_add(session, e, model, "<red>", 2, "red", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_step(session, o, e, gradient, COUNT));
+  snprintf(path, sizeof(path), "%s", test_path("two.safetensors"));
+  must(textinv_optimizer_save(session, o, e, path));
+
+  must(textinv_embeddings_add(session, other, model, "<red>", 2, "red", 0));
+  must(textinv_optimizer_load(&loaded, session, other, path));
+  assert_string_equal(textinv_embeddings_word(other, 0), "<red>");
+  must(textinv_optimizer_step(session, o, e, gradient, COUNT));
+  must(textinv_optimizer_step(session, loaded, other, swapped, COUNT));
+  assert_memory_equal(loaded->m, o->m + TINY_WIDTH, 2 * TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
+                      textinv_embeddings_rows(other, "<toy>", 0), TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(e, "<red>", 0),
+                      textinv_embeddings_rows(other, "<red>", 0), 2 * TINY_WIDTH * sizeof(float));
+  textinv_optimizer_free(o);
+  textinv_optimizer_free(loaded);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(other);
+}
+
+/* what no run writes, under a checksum that is right */
+static void checkpoints_are_checked(void **state)
+{
+  const ti_adamw good = { 5e-3f, 0.9f, 0.999f, 1e-8f, 0.0f };
+  const float rows[TINY_WIDTH] = { 1.0f };
+  textinv_embeddings *e = new_words(), *loaded = new_words();
+  textinv_optimizer *o;
+  char path[512];
+  float m[TINY_WIDTH], v[TINY_WIDTH];
+  ti_checkpoint_info info;
+  ti_adamw adamw;
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s", test_path("forged.safetensors"));
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+#define FORGED(change, status, part)                                                               \
+  do {                                                                                             \
+    memset(m, 0, sizeof(m));                                                                       \
+    memset(v, 0, sizeof(v));                                                                       \
+    info = (ti_checkpoint_info){ .step = 3 };                                                      \
+    adamw = good;                                                                                  \
+    change;                                                                                        \
+    must(ti_checkpoint_write(&session->error, path, e, m, v, &adamw, &info));                      \
+    refused(textinv_optimizer_load(&o, session, loaded, path), status, part);                      \
+    assert_int_equal(textinv_embeddings_count(loaded), 0);                                         \
+  } while (0)
+  FORGED(m[3] = NAN, TEXTINV_E_NONFINITE, "forged.safetensors: tensor m.0.<toy> holds nan at 3");
+  FORGED(v[2] = INFINITY, TEXTINV_E_NONFINITE, "tensor v.0.<toy> holds inf at 2");
+  FORGED(v[5] = -1.0f, TEXTINV_E_FORMAT, "tensor v.0.<toy> holds -1 at 5");
+  FORGED(info.loss_average = NAN, TEXTINV_E_NONFINITE, "average of the loss is nan");
+  FORGED(adamw.learning_rate = -1.0f, TEXTINV_E_FORMAT, "learning_rate is -1");
+  FORGED(adamw.beta1 = NAN, TEXTINV_E_FORMAT, "beta1 is nan");
+  FORGED(adamw.beta2 = 1.0f, TEXTINV_E_FORMAT, "beta2 1");
+  FORGED(adamw.epsilon = 0.0f, TEXTINV_E_FORMAT, "epsilon is 0");
+  FORGED(adamw.weight_decay = INFINITY, TEXTINV_E_FORMAT, "weight_decay is inf");
+  must(textinv_embeddings_remove(session, e, "<toy>"));
+  must(ti_embeddings_set_rows(e, &session->error, "x\x1b[2J", 0, 1, TINY_WIDTH, rows));
+  FORGED((void)0, TEXTINV_E_FORMAT, "has white space or a control character at byte 1");
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(loaded);
+}
+
 static int open_all(void **state)
 {
   if (open_tiny(state) < 0)
@@ -508,6 +705,8 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(it_learns_and_the_model_stays),
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
+    cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
+    cmocka_unit_test(what_was_learnt_outlives_a_failure),
     cmocka_unit_test(threads_and_recomputation_do_not_matter),
     cmocka_unit_test(several_words_in_one_run),
     cmocka_unit_test(captions_are_used_and_checked),
@@ -516,6 +715,8 @@ int main(void)
     cmocka_unit_test(previews_do_not_disturb),
     cmocka_unit_test(previews_that_fail_are_left_out),
     cmocka_unit_test(a_loop_of_ones_own),
+    cmocka_unit_test(every_word_gets_its_own_moments_back),
+    cmocka_unit_test(checkpoints_are_checked),
   };
 
   return cmocka_run_group_tests_name("invert", tests, open_all, close_tiny);

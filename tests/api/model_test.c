@@ -4,9 +4,11 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api.h"
 #include "tiny_model.h"
 
 static textinv_model *open_it(const char *folder)
@@ -65,7 +67,7 @@ static void kinds_are_told_by_content(void **state)
   snprintf(path, sizeof(path), "%s/0.png", tiny_pictures("kinds", 1, 8, 8));
   must(textinv_file_kind(&kind, session, path));
   assert_int_equal(kind, TEXTINV_KIND_IMAGE);
-  assert_true(textinv_file_kind(&kind, session, "/nowhere") < 0);
+  refused(textinv_file_kind(&kind, session, "/nowhere"), TEXTINV_E_NOT_FOUND, "/nowhere");
 }
 
 typedef struct breakage {
@@ -181,6 +183,53 @@ static void cut_weights_are_refused(void **state)
   }
 }
 
+/* as the pipelines of diffusers, where model_index.json does not say */
+static void an_empty_negative_prompt_is_zeros_for_sdxl(void **state)
+{
+  static const char *const parts[] = { "scheduler", "text_encoder", "text_encoder_2",
+                                       "tokenizer", "tokenizer_2",  "unet",
+                                       "vae" };
+  static const char key[] = "  \"force_zeros_for_empty_prompt\": true,\n";
+  char folder[512], path[700], target[4096 + 32], text[4096], *golden, *at;
+  textinv_model *model;
+  FILE *f;
+
+  (void)state;
+  model = open_it(tiny_model());
+  assert_int_equal(model->zero_empty_negative, 0);
+  textinv_model_free(model);
+
+  snprintf(folder, sizeof(folder), "%s", test_path("sdxl"));
+  assert_int_equal(mkdir(folder, 0755), 0);
+  golden = realpath("tests/golden/tiny-sdxl", NULL);
+  assert_non_null(golden);
+  for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+    snprintf(path, sizeof(path), "%s/%s", folder, parts[i]);
+    snprintf(target, sizeof(target), "%s/%s", golden, parts[i]);
+    assert_int_equal(symlink(target, path), 0);
+  }
+  free(golden);
+  f = fopen("tests/golden/tiny-sdxl/model_index.json", "r");
+  assert_non_null(f);
+  text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+  fclose(f);
+  at = strstr(text, key);
+  assert_non_null(at);
+  snprintf(path, sizeof(path), "%s/model_index.json", folder);
+  f = fopen(path, "w");
+  assert_non_null(f);
+  fprintf(f, "%.*s%s", (int)(at - text), text, at + strlen(key));
+  fclose(f);
+  model = open_it(folder);
+  assert_int_equal(model->zero_empty_negative, 1);
+  textinv_model_free(model);
+  tiny_model_edit(folder, "model_index.json", "\"scheduler\"",
+                  "\"force_zeros_for_empty_prompt\": false, \"scheduler\"");
+  model = open_it(folder);
+  assert_int_equal(model->zero_empty_negative, 0);
+  textinv_model_free(model);
+}
+
 static void sessions_check_their_options(void **state)
 {
   textinv_session_params p;
@@ -222,9 +271,13 @@ static int close_all(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(a_model_describes_itself),  cmocka_unit_test(kinds_are_told_by_content),
-    cmocka_unit_test(broken_models_are_refused), cmocka_unit_test(missing_files_are_named),
-    cmocka_unit_test(cut_weights_are_refused),   cmocka_unit_test(sessions_check_their_options),
+    cmocka_unit_test(a_model_describes_itself),
+    cmocka_unit_test(kinds_are_told_by_content),
+    cmocka_unit_test(broken_models_are_refused),
+    cmocka_unit_test(missing_files_are_named),
+    cmocka_unit_test(cut_weights_are_refused),
+    cmocka_unit_test(an_empty_negative_prompt_is_zeros_for_sdxl),
+    cmocka_unit_test(sessions_check_their_options),
   };
 
   return cmocka_run_group_tests_name("model", tests, open_all, close_all);

@@ -126,6 +126,12 @@ refused "strength 0" "--strength 0: a number above 0" $generate --strength 0
 refused "images 0" "--images 0" $generate --images 0
 refused "width 0" "--width 0" $generate --width 0
 refused "format" "a1111" convert a b --format gguf
+refused "safetensors into .pt" "OUT b.pt: what is written is a safetensors file" convert a b.pt --format diffusers
+refused "safetensors into .bin" ".safetensors is expected" convert a learned_embeds.bin --format kohya
+refused "a torch file into .safetensors" "a1111 is a torch file" convert a b.safetensors --format a1111
+refused "a word to learn into .pt" "--out x.pt: what is written is a safetensors file" invert --model "$model" \
+  --images photos --placeholder '<x>' --out x.pt
+refused "a word to learn into .BIN" "--out x.BIN" invert --model "$model" --images photos --placeholder '<x>' --out x.BIN
 refused "one file to convert" "1 argument" convert a --format a1111
 refused "nothing to tokenize" "0 arguments" tokenize
 
@@ -141,6 +147,8 @@ says "output is a pipe: message" "is a device, pipe or socket" err
 run 1 "a path of two lines" generate --model /nowhere --prompt a --out "two
 lines/x.png"
 holds "a path of two lines: one line" [ "$(wc -l <err)" = 1 ]
+run 1 "a path with C1" generate --model /nowhere --prompt a --out "$(printf 'no\302\233/x.png')"
+says "a path with C1: message" "the folder no??: " err
 run 1 "no folder of pictures" invert --model /nowhere --images missing --placeholder '<x>' --out x.safetensors
 says "no folder of pictures: message" "--images missing" err
 run 1 "no checkpoint" $invert --resume missing.safetensors
@@ -283,6 +291,28 @@ says "no place for the result: where it is" "kept in $PWD/kept/textinv-" err
 holds "no place for the result: it is kept" "$program" inspect kept/textinv-*/e.safetensors
 unset TMPDIR
 
+# no place for the checkpoint of an interrupted run: what is learnt goes to the result's place
+mkdir lost elsewhere
+begin --output-dir lost --out f.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+holds "no place for the checkpoint: exit 1" [ $? = 1 ]
+says "no place for the checkpoint: message" "lost/checkpoint-" err
+says "no place for the checkpoint: where the vectors are" "f.safetensors holds the last finite vectors" err
+holds "no place for the checkpoint: they are there" "$program" inspect f.safetensors
+cp f.safetensors g.safetensors
+export TMPDIR="$PWD/elsewhere"
+mkdir lost
+begin --output-dir lost --out f.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+holds "no place, and a result of before: exit 1" [ $? = 1 ]
+holds "no place, and a result of before: it stays" cmp f.safetensors g.safetensors
+holds "no place, and a result of before: the new one is kept" "$program" inspect elsewhere/textinv-*/f.safetensors
+unset TMPDIR
+
 run 0 "resume" $long --output-dir parts --resume latest --out b.safetensors
 says "resume says from where" "going on from step" err
 holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
@@ -296,6 +326,15 @@ run 0 "inspect an a1111 file" inspect x.pt
 says "inspect: the layout" "  layout: a1111" out
 says "inspect: the name in the file" "  name: <x>" out
 says "inspect: the steps are kept" "  step: 6" out
+run 0 "convert into .pt without --format" convert whole.safetensors short.pt
+holds "convert into .pt without --format: a1111" cmp short.pt x.pt
+run 0 "convert into .bin without --format" convert whole.safetensors learned_embeds.bin
+run 0 "inspect a .bin" inspect learned_embeds.bin
+says "inspect a .bin: the layout" "  layout: a1111" out
+run 0 "convert into .safetensors without --format" convert x.pt short.safetensors
+run 0 "inspect it" inspect short.safetensors
+says "convert into .safetensors without --format: diffusers" "  layout: diffusers" out
+run 0 "an ending that says nothing" convert whole.safetensors short --format a1111
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors
 says "the other name" "<other>: 1 vector" out

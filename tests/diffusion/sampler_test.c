@@ -78,7 +78,7 @@ static double run_case(const char *name, const float *pool)
   assert_int_equal(ti_json_string(&json, &error, "kind", NULL, &kind), 0);
   assert_int_equal(ti_json_int(&json, &error, "steps", 0, 1, 1000, &steps), 0);
   assert_int_equal(ti_json_float(&json, &error, "strength", 0, 0, 1, &strength), 0);
-  if (ti_sampler_new(&sampler, &error, &schedule, kind_of(kind), steps, strength, COUNT) < 0)
+  if (ti_sampler_new(&sampler, &error, &schedule, kind_of(kind), steps, (float)strength, COUNT) < 0)
     fail_msg("%s: %s", what, error.text);
   ti_schedule_free(&schedule);
   ti_json_close(&json);
@@ -296,16 +296,16 @@ static void refuses_steps(void **state)
     const char *more;
     textinv_sampler kind;
     int steps;
-    double strength;
+    float strength;
     textinv_status status;
     const char *part;
   } cases[] = {
     { "", TEXTINV_SAMPLER_DDIM, 0, 1, TEXTINV_E_INVALID, "steps is 0" },
     { "", TEXTINV_SAMPLER_DDIM, 1001, 1, TEXTINV_E_INVALID, "steps is 1001" },
     { "", TEXTINV_SAMPLER_EULER, 10, 0, TEXTINV_E_INVALID, "strength is 0" },
-    { "", TEXTINV_SAMPLER_EULER, 10, 1.5, TEXTINV_E_INVALID, "strength is 1.5" },
+    { "", TEXTINV_SAMPLER_EULER, 10, 1.5f, TEXTINV_E_INVALID, "strength is 1.5" },
     { "", TEXTINV_SAMPLER_EULER, 10, NAN, TEXTINV_E_INVALID, "strength" },
-    { "", TEXTINV_SAMPLER_EULER, 10, 0.05, TEXTINV_E_INVALID, "less than one step" },
+    { "", TEXTINV_SAMPLER_EULER, 10, 0.05f, TEXTINV_E_INVALID, "less than one step" },
     { "", 7, 10, 1, TEXTINV_E_INVALID, "sampler is 7" },
     { "", -1, 10, 1, TEXTINV_E_INVALID, "sampler is -1" },
     { "", TEXTINV_SAMPLER_PNDM, 3, 1, TEXTINV_E_INVALID, "steps is 3" },
@@ -335,6 +335,40 @@ static void refuses_steps(void **state)
     assert_null(sampler);
     ti_schedule_free(&schedule);
   }
+}
+
+/* a strength of two decimals gives Python's int(steps * strength), though it comes as a float */
+static void every_strength_keeps_the_steps_of_diffusers(void **state)
+{
+  ti_schedule schedule;
+  ti_sampler *sampler;
+  ti_error error;
+
+  (void)state;
+  read_schedule(&schedule, "{\"_class_name\": \"DDIMScheduler\"}");
+  for (int k = 1; k <= 100; k++) {
+    for (int steps = 1; steps <= 100; steps++) {
+      const int kept = (int)(steps * (k / 100.0)); /* the double that Python reads */
+      const float strength = (float)(k / 100.0);
+
+      if (ti_sampler_new(&sampler, &error, &schedule, TEXTINV_SAMPLER_DDIM, steps, strength, 1) >=
+          0) {
+        if (ti_sampler_evaluations(sampler) != kept)
+          fail_msg("strength 0.%02d of %d steps: %d, expected %d", k, steps,
+                   ti_sampler_evaluations(sampler), kept);
+        ti_sampler_free(sampler);
+      } else if (kept) {
+        fail_msg("strength 0.%02d of %d steps: %s", k, steps, error.text);
+      }
+    }
+  }
+  /* more digits than a decimal has stay as they are */
+  assert_int_equal(
+    ti_sampler_new(&sampler, &error, &schedule, TEXTINV_SAMPLER_DDIM, 3, nextafterf(1.0f, 0.0f), 1),
+    0);
+  assert_int_equal(ti_sampler_evaluations(sampler), 2);
+  ti_sampler_free(sampler);
+  ti_schedule_free(&schedule);
 }
 
 /* every number of steps that is let in stays inside the schedule and finite */
@@ -406,10 +440,15 @@ static int close_golden(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(equal_to_diffusers), cmocka_unit_test(schedules_have_torchs_bits),
-    cmocka_unit_test(noise_and_targets),  cmocka_unit_test(samplers_start_anew),
-    cmocka_unit_test(refuses_configs),    cmocka_unit_test(refuses_steps),
-    cmocka_unit_test(all_step_counts),    cmocka_unit_test(sampler_names),
+    cmocka_unit_test(equal_to_diffusers),
+    cmocka_unit_test(schedules_have_torchs_bits),
+    cmocka_unit_test(noise_and_targets),
+    cmocka_unit_test(samplers_start_anew),
+    cmocka_unit_test(refuses_configs),
+    cmocka_unit_test(refuses_steps),
+    cmocka_unit_test(every_strength_keeps_the_steps_of_diffusers),
+    cmocka_unit_test(all_step_counts),
+    cmocka_unit_test(sampler_names),
   };
 
   return cmocka_run_group_tests(tests, open_golden, close_golden);

@@ -6,6 +6,7 @@
 
 #include <zlib.h>
 
+#include "embedding_file.h"
 #include "torch_file.h"
 
 /* --- pickles */
@@ -176,6 +177,25 @@ static void depth_and_work_are_bounded(void **state)
   free(text);
 }
 
+/* an OrderedDict of a list that is there already, over and over */
+static void lists_are_not_copied_without_end(void **state)
+{
+  enum { PAIRS = 10000, CALLS = 1000, SIZE = 3 * PAIRS + 5 * CALLS + 64 };
+  char *text = malloc(SIZE), *end = text;
+
+  (void)state;
+  assert_non_null(text);
+  end += sprintf(end, "ccollections\nOrderedDict\nq%c](", 1);
+  for (int i = 0; i < PAIRS; i++)
+    end += sprintf(end, "NN\x86");
+  end += sprintf(end, "e\x85q%c", 2);
+  for (int i = 0; i < CALLS; i++)
+    end += sprintf(end, "h%ch%cR", 1, 2);
+  *end++ = '.';
+  assert_fails(parse(text, (size_t)(end - text)), TEXTINV_E_LIMIT, "x.pt", "bytes of memory for");
+  free(text);
+}
+
 /* (storage), offset, sizes, strides */
 #define STORAGE(numel)                                                                             \
   "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"                                               \
@@ -250,7 +270,7 @@ typedef struct member {
   uint32_t sum_error, size_error; /* added to the central ones */
 } member;
 
-static unsigned char archive[8192];
+static unsigned char archive[1 << 20];
 static size_t archive_size;
 
 static void put(const void *bytes, size_t size)
@@ -457,6 +477,39 @@ static void storages_have_to_fit(void **state)
   ti_torch_close(file);
 }
 
+/* every word would get floats of its own */
+static void one_storage_under_many_names(void **state)
+{
+  enum { WORDS = 1024, VALUES = 3 * 65536, SIZE = 20 * WORDS + 256 };
+  static const char tensor[] = "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE(
+    "J\0\0\3\0") "K\0K\3J\0\0\1\0\x86J\0\0\1\0K\1\x86\x89)tRq\0000}(";
+  char *pickle_text = malloc(SIZE), *end = pickle_text;
+  char *zeros = calloc(VALUES, sizeof(float));
+  ti_embedding_file embedding;
+  member m[3];
+
+  (void)state;
+  assert_true(pickle_text && zeros);
+  memcpy(end, tensor, sizeof(tensor) - 1);
+  end += sizeof(tensor) - 1;
+  for (int i = 0; i < WORDS; i++) {
+    memcpy(end, "X\4\0\0\0", 5);
+    end += 5 + sprintf(end + 5, "%04dh%c", i, 0);
+  }
+  memcpy(end, "u.", 2);
+  end += 2;
+  RESET;
+  m[0].data = pickle_text;
+  m[0].size = (size_t)(end - pickle_text);
+  m[1].data = zeros;
+  m[1].size = VALUES * sizeof(float);
+  make_archive(m, 3);
+  assert_fails(ti_embedding_file_decode(&embedding, &error, "x.pt", archive, archive_size),
+               TEXTINV_E_LIMIT, "x.pt", "1024 tensors take 805306368 bytes");
+  free(pickle_text);
+  free(zeros);
+}
+
 static void a_cut_archive_is_refused_wherever_it_is_cut(void **state)
 {
   (void)state;
@@ -489,10 +542,12 @@ int main(void)
     cmocka_unit_test(memo_and_stack),
     cmocka_unit_test(numbers_and_strings),
     cmocka_unit_test(depth_and_work_are_bounded),
+    cmocka_unit_test(lists_are_not_copied_without_end),
     cmocka_unit_test(storages_and_tensors),
     cmocka_unit_test(a_good_archive),
     cmocka_unit_test(hostile_archives),
     cmocka_unit_test(storages_have_to_fit),
+    cmocka_unit_test(one_storage_under_many_names),
     cmocka_unit_test(a_cut_archive_is_refused_wherever_it_is_cut),
     cmocka_unit_test(other_containers),
   };
