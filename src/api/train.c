@@ -497,7 +497,7 @@ static textinv_status save_stopped(ti_run *r, textinv_status status)
 
 textinv_status ti_run_train(ti_run *r)
 {
-  textinv_status status, kept;
+  textinv_status status, fetched, kept;
 
   r->began = ti_seconds();
   r->fetched_step = r->step;
@@ -507,7 +507,8 @@ textinv_status ti_run_train(ti_run *r)
   status = run_steps(r);
   const ti_error first = r->s->error;
 
-  if ((kept = fetch(r)) < 0)
+  kept = fetched = fetch(r);
+  if (fetched < 0)
     r->step = r->fetched_step;
   else if (status < 0)
     kept = save_stopped(r, status);
@@ -516,7 +517,7 @@ textinv_status ti_run_train(ti_run *r)
   if (status == TEXTINV_E_CANCELLED)
     atomic_store(&r->s->cancel, 0); /* it was asked for and done, whatever is returned */
   if (kept < 0 && (status >= 0 || status == TEXTINV_E_CANCELLED))
-    return status >= 0 ? kept : TEXTINV_E_IO;
+    return status >= 0 || fetched < 0 ? kept : TEXTINV_E_IO;
   r->s->error = first;
   return status;
 }
