@@ -179,7 +179,7 @@ store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline
 	  --drop-private-types --headers-dir include --out-file lib/libtextinv.abi $<
 
 # --- installation
-install: all ## into $(DESTDIR)$(PREFIX)
+install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/textinv \
 	  $(DESTDIR)$(DATADIR)/doc/textinv
 	install -m 755 $(BUILD)/textinv $(DESTDIR)$(BINDIR)/textinv
