@@ -122,7 +122,7 @@ TI_SIMD_INLINE ti_vec softmax_lanes(float *p, ti_vec *m, ti_vec *l, int keys,
     for (int i = 0; i < 2; i += TI_PER_LANE)
       ti_put(p + ti_depth(j + i) * TI_QUERIES, ti_operand(x + i));
   }
-  scale = ti_exp2(ti_fma(*m, k, shift));
+  scale = ti_exp2(k * (*m - max)); /* exactly 1 where the maximum stays */
   *l = ti_fma(*l, scale, sum[0] + sum[1]);
   *m = max;
   return scale;
