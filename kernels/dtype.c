@@ -6,6 +6,8 @@
 
 #ifdef TI_HAVE_SIMD
 
+#include <cpuid.h>
+
 /* eight at a time; returns how many were done */
 TI_SIMD_INLINE size_t convert_worker(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                                        size_t count)
@@ -33,8 +35,10 @@ static TI_SIMD size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtyp
 
 static int vectors_usable(void)
 {
-  /* F16C is older than AVX2 */
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+  unsigned eax, ebx, ecx, edx;
+
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+         __builtin_cpu_supports("fma") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
 }
 
 #else
