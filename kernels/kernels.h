@@ -141,6 +141,8 @@ typedef struct ti_mse_shape {
 } ti_mse_shape;
 
 typedef struct ti_kernels {
+  int float_weights; /* weights of 16 bits are packed as floats */
+
   /*
    * Optional (NULL in the reference): build what a record needs once: a primitive, packed weights
    * (kept with the weight by ti_weight_pack, so plans share them). *prepared = NULL means that the

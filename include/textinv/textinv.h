@@ -19,6 +19,11 @@
  * call. In a preview callback the session may serve calls on pictures, textinv_images_*; otherwise
  * no callback may use it but for textinv_session_cancel().
  *
+ * The host's settings of OpenMP and of floating point (rounding, flushed denormals, traps) neither
+ * matter to what a network computes nor are changed by it. After fork() a thread that has called
+ * the library before may go on only with sessions of one thread (TEXTINV_E_BACKEND otherwise); a
+ * new thread of the child may use any. fork() while another thread is in a call is not supported.
+ *
  * Errors: a call returns TEXTINV_OK or a negative TEXTINV_E_* code. When a call that takes a
  * session fails, textinv_session_error() gives one line that names the file, tensor, key or
  * argument, the value met and the value expected. On failure an out handle is set to NULL. No call
@@ -198,7 +203,8 @@ typedef struct textinv_session_params {
   textinv_backend backend;       /* default TEXTINV_BACKEND_CPU */
   int32_t         device;        /* CUDA: ordinal of the device (default 0) */
   textinv_dtype   dtype;         /* default TEXTINV_F32 */
-  uint32_t        threads;       /* CPU: 1..1024, 0 = the cores this process may use (default) */
+  uint32_t        threads;       /* CPU: 1..1024, 0 = the cores this process may use (default);
+                                    fewer where the system makes fewer */
   uint64_t        memory_budget; /* bytes for weights and activations together; a call computes
                                     parts again rather than exceed it; 0 = no limit (default) */
   void           *stream;        /* CUDA: the caller's cudaStream_t; NULL = a stream of our own */

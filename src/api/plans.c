@@ -157,7 +157,8 @@ static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_m
 
 size_t ti_activation_budget(const textinv_session *s, const textinv_model *model)
 {
-  const uint64_t weights = ti_model_parameters(model) * ti_dtype_size((ti_dtype)s->dtype);
+  const size_t size = s->kernels.float_weights ? sizeof(float) : ti_dtype_size((ti_dtype)s->dtype);
+  const uint64_t weights = ti_model_parameters(model) * size;
 
   if (!s->budget)
     return SIZE_MAX;
@@ -333,6 +334,16 @@ static int same_key(const ti_plan_key *a, const ti_plan_key *b)
          a->encoder == b->encoder && a->learn == b->learn && a->guided == b->guided;
 }
 
+/* also for a plan that had room before: a larger one may have failed to get its own since */
+static textinv_status make_room(textinv_session *s, const ti_net_plan *p)
+{
+  const size_t bytes = ti_plan_bytes(&p->plan);
+
+  if (bytes > s->arena.bytes)
+    s->last = NULL;
+  return ti_arena_reserve(&s->arena, &s->error, bytes);
+}
+
 textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_model *model,
                            const ti_plan_key *key)
 {
@@ -347,7 +358,7 @@ textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_
     if (s->plans[i] && same_key(&s->plans[i]->key, &full)) {
       s->plans[i]->used = ++s->clock;
       *out = s->plans[i];
-      return TEXTINV_OK;
+      return make_room(s, *out);
     }
     /* a free slot, else the one not used for longest */
     if (s->plans[slot] && (!s->plans[i] || s->plans[i]->used < s->plans[slot]->used))
@@ -360,7 +371,7 @@ textinv_status ti_plan_get(ti_net_plan **out, textinv_session *s, const textinv_
   s->last = NULL; /* the arena may move */
   status = make(p, s, model, &full);
   if (status >= 0)
-    status = ti_arena_reserve(&s->arena, &s->error, ti_plan_bytes(&p->plan));
+    status = make_room(s, p);
   if (status < 0) {
     ti_plan_free(&p->plan);
     ti_free(p);

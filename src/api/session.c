@@ -7,6 +7,7 @@
 #include "alloc.h"
 #include "api.h"
 #include "format.h"
+#include "host.h"
 
 /* of the thread's last failed call without a session */
 static _Thread_local ti_error no_session;
@@ -104,6 +105,7 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
     s->joins = 1;
     s->arena.sparse = 1;
   } else {
+    s->threads = ti_host_threads(s->threads);
     ti_kernels_init_cpu(&s->kernels);
     ti_kernels_init_avx2(&s->kernels);
     ti_kernels_init_avx512(&s->kernels);

@@ -1,11 +1,11 @@
 /* Running a planned tape. */
 #include "exec.h"
 
-#include <omp.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "alloc.h"
+#include "host.h"
 
 textinv_status ti_arena_reserve(ti_arena *arena, ti_error *error, size_t bytes)
 {
@@ -131,7 +131,7 @@ textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int thr
 {
   ti_exec e = { .threads = threads, .error = plan->tape.error };
   ti_device *d = plan->device;
-  const int host_threads = omp_get_max_threads();
+  ti_host host;
   textinv_status status;
 
   plan->kernels = kernels;
@@ -142,15 +142,18 @@ textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int thr
   if (d) {
     e.device = d->context;
     e.stream = d->plugin->stream(d->context);
-    if ((status = d->plugin->enter(d->context, e.error)) < 0)
-      return status;
+    status = d->plugin->enter(d->context, e.error);
+  } else {
+    status = ti_host_enter(&host, e.error, threads);
   }
-  omp_set_num_threads(threads);
+  if (status < 0)
+    return status;
   for (int i = 0; i < plan->tape.num_records && status >= 0; i++)
     status = prepare_record(plan, &e, &plan->tape.records[i]);
-  omp_set_num_threads(host_threads);
   if (d)
     d->plugin->leave(d->context);
+  else
+    ti_host_leave(&host);
   return status;
 }
 
@@ -300,21 +303,23 @@ textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, int again,
                 .error = plan->tape.error,
                 .scratch = (char *)arena->data + plan->tape.arena_bytes,
                 .scratch_bytes = plan->scratch_bytes };
-  const int host_threads = omp_get_max_threads(), first = again ? plan->tape.num_constant : 0;
-  textinv_status status = TEXTINV_OK;
+  const int first = again ? plan->tape.num_constant : 0;
+  ti_host host;
+  textinv_status status;
 
   if (plan->device) {
     if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
       return ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");
     return run_on_device(plan, arena, first);
   }
-  omp_set_num_threads(plan->threads);
+  if ((status = ti_host_enter(&host, e.error, plan->threads)) < 0)
+    return status;
   for (int i = first; i < plan->tape.num_records && status >= 0; i++) {
     if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
       status = ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");
     else
       status = run_record(plan->kernels, &e, &plan->tape, arena->data, &plan->tape.records[i]);
   }
-  omp_set_num_threads(host_threads);
+  ti_host_leave(&host);
   return status;
 }

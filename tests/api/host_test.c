@@ -1,0 +1,190 @@
+/* What the host has set and what it cannot give: floating point, OpenMP, fork, threads, memory. */
+#include "testing_tiny.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fenv.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "api.h"
+
+enum { VALUES = 4 * 8 * 8 };
+
+static int threads_left = -1, maps_fail; /* -1: as many as are asked for */
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+  int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+  if (!threads_left)
+    return EAGAIN;
+  threads_left -= threads_left > 0;
+  *(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+  return real(thread, attr, start, arg);
+}
+
+void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+  static void *(*real)(void *, size_t, int, int, int, off_t);
+
+  if (maps_fail) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  if (!real)
+    *(void **)&real = dlsym(RTLD_NEXT, "mmap");
+  return real(at, bytes, protection, flags, fd, offset);
+}
+
+static textinv_session *open_session(uint32_t threads)
+{
+  textinv_session_params p;
+  textinv_session *s;
+
+  must(textinv_session_params_init(&p, sizeof(p)));
+  p.threads = threads;
+  must(textinv_session_new(&s, &p));
+  return s;
+}
+
+static textinv_status predict(textinv_session *s, float out[VALUES], uint32_t batch)
+{
+  const size_t count = VALUES * (size_t)batch, width = TINY_TOKENS * TINY_WIDTH * (size_t)batch;
+  float *latents = calloc(count, sizeof(float)), *context = calloc(width, sizeof(float));
+  float *all = calloc(count, sizeof(float));
+  textinv_predict_params p;
+
+  must(textinv_predict_params_init(&p, sizeof(p)));
+  for (size_t i = 0; i < count; i++)
+    latents[i] = (float)(i % 17) - 8.0f;
+  for (size_t i = 0; i < width; i++)
+    context[i] = (float)(i % 5) - 2.0f;
+  p.latents = latents;
+  p.context = context;
+  p.batch = batch;
+  const textinv_status status = textinv_predict_noise(s, all, count, model, &p);
+
+  memcpy(out, all, VALUES * sizeof(float));
+  free(latents);
+  free(context);
+  free(all);
+  return status;
+}
+
+static void floating_point_is_the_librarys_own(void **state)
+{
+  textinv_session *s = open_session(2);
+  float plain[VALUES], met[VALUES];
+
+  (void)state;
+  must(predict(s, plain, 1));
+  assert_int_equal(fesetround(FE_UPWARD), 0);
+  feenableexcept(FE_OVERFLOW | FE_DIVBYZERO | FE_INVALID);
+  const textinv_status status = predict(s, met, 1);
+  const int rounding = fegetround(), traps = fegetexcept();
+
+  fesetenv(FE_DFL_ENV);
+  must(status);
+  assert_int_equal(rounding, FE_UPWARD);
+  assert_int_equal(traps, FE_OVERFLOW | FE_DIVBYZERO | FE_INVALID);
+  assert_memory_equal(met, plain, sizeof(plain));
+  textinv_session_free(s);
+}
+
+static void openmp_is_given_back(void **state)
+{
+  textinv_session *s = open_session(2);
+  float out[VALUES];
+
+  (void)state;
+  omp_set_num_threads(3);
+  omp_set_dynamic(1);
+  must(predict(s, out, 1));
+  assert_int_equal(omp_get_max_threads(), 3);
+  assert_true(omp_get_dynamic());
+  omp_set_dynamic(0);
+  textinv_session_free(s);
+}
+
+static void *predict_anew(void *user)
+{
+  float out[VALUES];
+
+  return predict(user, out, 1) == TEXTINV_OK ? user : NULL;
+}
+
+/* the child has no threads of the parent's team: refused, not waited for without end */
+static void a_fork_is_told(void **state)
+{
+  textinv_session *s = open_session(2);
+  float out[VALUES];
+  int status;
+
+  (void)state;
+  must(predict(s, out, 1));
+  const pid_t child = fork();
+
+  if (!child) {
+    pthread_t thread;
+    void *right = NULL;
+
+    alarm(60);
+    if (predict(s, out, 1) != TEXTINV_E_BACKEND || !strstr(textinv_session_error(s), "fork"))
+      _exit(1);
+    if (pthread_create(&thread, NULL, predict_anew, s) || pthread_join(thread, &right))
+      _exit(2);
+    _exit(right ? 0 : 3);
+  }
+  assert_true(child > 0 && waitpid(child, &status, 0) == child);
+  assert_int_equal(status, 0);
+  must(predict(s, out, 1));
+  textinv_session_free(s);
+}
+
+static void threads_that_cannot_be_made_are_done_without(void **state)
+{
+  (void)state;
+  threads_left = 2;
+  textinv_session *s = open_session(8);
+
+  threads_left = -1;
+  assert_int_equal(s->threads, 3);
+  textinv_session_free(s);
+}
+
+/* what does not fit fails, and what fitted before goes on to do so */
+static void a_call_that_got_no_memory_leaves_the_others_theirs(void **state)
+{
+  textinv_session *s = open_session(1);
+  float before[VALUES], after[VALUES];
+
+  (void)state;
+  must(predict(s, before, 1));
+  maps_fail = 1;
+  const textinv_status large = predict(s, after, 64), small = predict(s, after, 1);
+
+  maps_fail = 0;
+  assert_int_equal(large, TEXTINV_E_NOMEM);
+  assert_int_equal(small, TEXTINV_E_NOMEM);
+  must(predict(s, after, 1));
+  assert_memory_equal(after, before, sizeof(before));
+  textinv_session_free(s);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(floating_point_is_the_librarys_own),
+    cmocka_unit_test(openmp_is_given_back),
+    cmocka_unit_test(a_fork_is_told),
+    cmocka_unit_test(threads_that_cannot_be_made_are_done_without),
+    cmocka_unit_test(a_call_that_got_no_memory_leaves_the_others_theirs),
+  };
+
+  return cmocka_run_group_tests_name("host", tests, open_tiny, close_tiny);
+}
