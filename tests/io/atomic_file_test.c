@@ -210,6 +210,7 @@ static void a_folder_without_permission(void **state)
 
   (void)state;
   assert_int_equal(chmod(folder, 0555), 0);
+  assert_int_equal(chmod(test_path(""), 0711), 0); /* the way to it is open */
   const pid_t child = fork();
 
   if (!child) {
