@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs test programs (cmocka) and scripts (lines "ok - ..." and "FAIL - ..."), one line each, and closes
-# with "N passed, N failed". Output goes to $BUILD/tests/log/NAME; that of a failed one is shown.
+# with "N passed, N failed", after what was skipped. Output goes to $BUILD/tests/log/NAME; that of a failed one is shown.
 set -u
 log=${BUILD:-build/cc}/tests/log
 mkdir -p "$log"
@@ -14,6 +14,14 @@ count() {
   sed -n "s/^\[  *$1 *\] \([0-9][0-9]*\) test(s).*/\1/p" "$out" | awk '{ n += $1 } END { print n + 0 }'
 }
 
+# what the program skipped, a line each; cmocka names a test when it meets it and at the end
+skips() {
+  case $1 in
+  *.sh) sed -n 's/^skipped - //p' "$out" ;;
+  *) sed -n '/^\[ *SKIPPED *\] [0-9]* test(s)/d; s/^\[ *SKIPPED *\] //p' "$out" | sort -u ;;
+  esac
+}
+
 for program; do
   name=$(echo "${program%.sh}" | sed 's|.*tests/||; s|_test$||')
   out=$log/$(echo "$name" | tr / -)
@@ -23,12 +31,13 @@ for program; do
   seconds=$(($(date +%s) - start))
   case $program in
   *.sh)
-    p=$(grep -c '^ok - ' "$out") f=$(grep -c '^FAIL - ' "$out") s=$(grep -c '^skipped - ' "$out")
+    p=$(grep -c '^ok - ' "$out") f=$(grep -c '^FAIL - ' "$out")
     ;;
   *)
-    p=$(count PASSED) f=$(count FAILED) s=$(count SKIPPED)
+    p=$(count PASSED) f=$(count FAILED)
     ;;
   esac
+  s=$(skips "$program" | wc -l)
   # a crash, a time-out or a test that counted nothing is a failure, too
   if [ $f = 0 ] && { [ $status != 0 ] || [ $((p + s)) = 0 ]; }; then
     f=1
@@ -40,6 +49,7 @@ for program; do
     printf 'FAIL  %-28s %3d of %d tests, %d s, exit %d; %s:\n' "$name" $f $((p + f)) "$seconds" $status "$out"
     grep -v '^\[ *\(RUN\|OK\) *\]' "$out" | tail -n 40 | sed 's/^/      /'
   fi
+  skips "$program" | sed 's/^/      skipped: /'
 done
 [ $skipped = 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"

@@ -320,12 +320,19 @@ void ti_atomic_write(ti_atomic_file *file, const void *bytes, size_t size)
   }
 }
 
-/* give a file without a name its temporary one; 0 or an errno */
-static int link_temporary(ti_atomic_file *file)
+/*
+ * Give a file without a name its own where that is free, so that a killed process leaves nothing,
+ * else a temporary one: a rename replaces, a link does not. 0 or an errno
+ */
+static int link_name(ti_atomic_file *file)
 {
   char link[32];
 
   descriptor_path(link, file->fd);
+  if (!linkat(AT_FDCWD, link, file->folder, file->name, AT_SYMLINK_FOLLOW))
+    return 0;
+  if (errno != EEXIST)
+    return errno;
   for (int i = 0; i < ATTEMPTS; i++) {
     draw_name(file);
     if (!linkat(AT_FDCWD, link, file->folder, file->temporary, AT_SYMLINK_FOLLOW))
@@ -366,7 +373,7 @@ textinv_status ti_atomic_commit(ti_atomic_file *file, ti_error *error)
     status = ti_fail_errno(error, errno, file->path, "cannot be written to the disk");
     goto out;
   }
-  if (!*file->temporary && (error_number = link_temporary(file))) {
+  if (!*file->temporary && (error_number = link_name(file))) {
     status = ti_fail_errno(error, error_number, file->path, "cannot be named");
     goto out;
   }
@@ -376,7 +383,7 @@ textinv_status ti_atomic_commit(ti_atomic_file *file, ti_error *error)
     status = ti_fail_errno(error, error_number, file->path, "cannot be closed");
     goto out;
   }
-  if (renameat(file->folder, file->temporary, file->folder, file->name)) {
+  if (*file->temporary && renameat(file->folder, file->temporary, file->folder, file->name)) {
     status = ti_fail_errno(error, errno, file->path, "cannot be put in place");
     goto out;
   }

@@ -108,7 +108,7 @@ textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, co
                              size_t size)
 {
   textinv_status status;
-  json_error_t why;
+  json_error_t why = { 0 }; /* jansson says nothing when it has no memory to begin */
   char *adapted;
 
   memset(out, 0, sizeof(*out));
@@ -129,7 +129,7 @@ textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, co
   out->root = json_loadb(adapted, size, JSON_REJECT_DUPLICATES, &why);
   ti_free(adapted);
   if (!out->root) {
-    status = json_error_code(&why) == json_error_out_of_memory
+    status = json_error_code(&why) == json_error_out_of_memory || !*why.text
                ? ti_fail_nomem(error, size, name)
                : ti_fail(error, TEXTINV_E_FORMAT, "%s: line %d, column %d: %s", name, why.line,
                          why.column, why.text);

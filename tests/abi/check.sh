@@ -4,7 +4,7 @@
 # interface is the one that lib/libtextinv.abi describes.
 set -u
 build=${BUILD:-build/cc}
-library=$(ls "$build"/libtextinv.so.*.*.*) || exit 1
+library=$(readlink -e "$build/libtextinv.so") || exit 1 # older versions may lie beside it
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0

@@ -31,7 +31,7 @@ says() {
   if grep -qF -- "$2" "$3"; then
     echo "ok - $1"
   else
-    echo "FAIL - $1: \"$2\" is not in: $(cat "$3")"
+    echo "FAIL - $1: \"$2\" is not in: $(tr -cd '[:print:]\n' <"$3")"
     failed=1
   fi
 }
@@ -183,7 +183,17 @@ run 0 "generate --quiet" $generate --steps 2 --quiet
 holds "generate --quiet says nothing" silent err
 run 0 "a sheet of four" $generate --steps 2 --images 4 --seed 7
 run 0 "a sheet of two prompts" $generate --steps 2 --images 2 --prompt b
-run 0 "every sampler" $generate --steps 3 --sampler dpmpp_2m_karras --rng native --negative b
+while IFS='|' read -r sampler name; do
+  run 0 "sampler $sampler" $generate --steps 3 --sampler $sampler --rng native --negative b
+  says "sampler $sampler: the picture says so" "Steps: 3, Sampler: $name, " x.png
+done <<END
+ddim|DDIM
+pndm|PLMS
+euler|Euler
+euler_a|Euler a
+dpmpp_2m|DPM++ 2M
+dpmpp_2m_karras|DPM++ 2M Karras
+END
 run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
 run 0 "bf16" $generate --steps 2 --dtype bf16
 run 0 "two encoders" generate --model "$golden/tiny-sdxl" --prompt a --out x.png --steps 2
@@ -233,12 +243,13 @@ run 0 "inspect a checkpoint" inspect "work/$(ls work | grep '^checkpoint' | tail
 says "inspect a checkpoint: step" "step: " out
 
 # --- interrupted, resumed, the same bytes
-mkdir whole parts
-long="invert --threads 1 --model $model --images photos --placeholder <x> --initializer cat --steps 150 --batch 2"
-# begin ARGUMENTS...: a long run in the background, its process in child; returns after its fifth step
+mkdir whole parts twice
+long="invert --threads 1 --model $model --images photos --placeholder <x> --initializer cat --batch 2"
+# begin ARGUMENTS...: a run that does not end by itself, in the background, its process in child; returns after its
+# fifth step
 begin() {
   rm -f err
-  "$program" $long "$@" --progress json 2>err &
+  "$program" $long --steps 100000 "$@" --progress json 2>err &
   child=$!
   tries=0
   until [ $tries = 600 ] || grep -qs '"train","step":5,' err; do
@@ -247,20 +258,30 @@ begin() {
   done
 }
 
-run 0 "resume with nothing to resume" $long --output-dir whole --resume latest --out a.safetensors
-says "resume with nothing to resume says so" "starting anew" err
 begin --output-dir parts --resume latest --out b.safetensors
+says "nothing to resume: it says so" "starting anew" err
 kill -TERM $child
 wait $child
 holds "interrupted: exit 130" [ $? = 130 ]
 says "interrupted: how to go on" "--resume latest" err
 holds "interrupted: the work is saved" [ "$(ls parts | grep -c '^checkpoint')" = 1 ]
 holds "interrupted: no result yet" [ ! -e b.safetensors ]
-begin --output-dir whole --out c.safetensors
+step=$(ls parts | sed 's/^checkpoint-0*//; s/\..*//')
+run 0 "the same run without interruption, to fifty steps later" $long --steps $((step + 50)) --output-dir whole \
+  --out a.safetensors
+run 0 "resume" $long --steps $((step + 50)) --output-dir parts --resume latest --out b.safetensors
+says "resume says from where" "going on from step $step " err
+holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
+
+# stopped, so that both signals are there before it acts on one
+begin --output-dir twice --out c.safetensors
+kill -STOP $child
 kill -INT $child
-kill -INT $child
+kill -TERM $child
+kill -CONT $child
 wait $child
 holds "interrupted twice: exit 130" [ $? = 130 ]
+holds "interrupted twice: nothing is saved" [ -z "$(ls -A twice)" ]
 
 # a terminal that is gone, and a reader of the messages that is gone, stop a run in the same way
 mkdir hung piped
@@ -274,19 +295,29 @@ else
   echo "skipped - hung up: the tests run under nohup"
 fi
 {
-  "$program" $long --output-dir piped --out d.safetensors --progress json 2>&1
+  "$program" $long --steps 100000 --output-dir piped --out d.safetensors --progress json 2>&1
   echo $? >code
 } | grep -m 1 -q '"train","step":5,'
 holds "no reader: exit 130" [ "$(cat code)" = 130 ]
 holds "no reader: the work is saved" [ "$(ls piped | grep -c '^checkpoint')" = 1 ]
 
-# a folder that is gone when the run ends, as a disk that became full
+# a folder that is gone when the run ends, as a disk that became full; 500 steps say more than a pipe holds, so that it
+# cannot end before
 mkdir gone work-gone kept
 export TMPDIR="$PWD/kept"
-begin --output-dir work-gone --out gone/e.safetensors
-rmdir gone
-wait $child
-holds "no place for the result: exit 1" [ $? = 1 ]
+{
+  "$program" $long --steps 500 --output-dir work-gone --out gone/e.safetensors --progress json 2>&1
+  echo $? >code
+} | {
+  while read -r line; do
+    case $line in
+    *'"train","step":5,'*) break ;;
+    esac
+  done
+  rmdir gone
+  cat >err
+}
+holds "no place for the result: exit 1" [ "$(cat code)" = 1 ]
 says "no place for the result: where it is" "kept in $PWD/kept/textinv-" err
 holds "no place for the result: it is kept" "$program" inspect kept/textinv-*/e.safetensors
 unset TMPDIR
@@ -312,10 +343,6 @@ holds "no place, and a result of before: exit 1" [ $? = 1 ]
 holds "no place, and a result of before: it stays" cmp f.safetensors g.safetensors
 holds "no place, and a result of before: the new one is kept" "$program" inspect elsewhere/textinv-*/f.safetensors
 unset TMPDIR
-
-run 0 "resume" $long --output-dir parts --resume latest --out b.safetensors
-says "resume says from where" "going on from step" err
-holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
 
 # --- convert, tokenize, sheet
 run 0 "convert to a1111" convert whole.safetensors x.pt --format a1111
@@ -351,13 +378,30 @@ run 0 "inspect a model" inspect "$model"
 says "inspect a model: its networks" "text encoders: 1" out
 run 1 "no folder to convert into" convert whole.safetensors missing/x.pt --format a1111
 says "no folder to convert into: message" "OUT missing/x.pt: the folder missing" err
-(
-  ulimit -f 0
-  "$program" convert whole.safetensors limited.pt --format a1111 2>/dev/null
-)
-holds "a file that may not grow is a failure, not the end" [ $? = 1 ]
-holds "a file that may not grow: nothing is left behind" [ ! -e limited.pt ]
-run 1 "a full disk" sheet --out /dev/full/x.png photos/p-000.png
+
+# full COMMAND ARGUMENTS...: files may not grow, as on a full disk: a failure with a message, not the end of the program,
+# and nothing is left behind
+full() {
+  touch before
+  (
+    ulimit -f 0
+    "$program" "$@" 2>&1
+    echo "exit $?"
+  ) | cat >err
+  says "a full disk, $1: exit 1" "exit 1" err
+  says "a full disk, $1: message" "File too large" err
+  holds "a full disk, $1: no file is left behind" nothing_left
+}
+
+mkdir limited
+export TMPDIR="$PWD/limited"
+full convert whole.safetensors limited.pt --format a1111
+full sheet --out limited.png photos/p-000.png
+full generate --threads 1 --model "$model" --prompt a --out limited.png --steps 2
+full invert --threads 1 --model "$model" --images photos --placeholder '<x>' --out limited.safetensors --steps 2 --batch 2
+holds "a full disk: what was learnt is not kept elsewhere" [ -z "$(ls -A limited)" ]
+holds "a full disk: no folder is left behind" [ ! -e limited-run ]
+unset TMPDIR
 if [ -e /dev/full ]; then
   "$program" --version >/dev/full 2>err
   holds "stdout that cannot be written is a failure" [ $? = 1 ]

@@ -1,14 +1,82 @@
-/* Whole files: complete or not there, the old one untouched by any failure, no litter. */
+/*
+ * Whole files: complete or not there, the old one untouched by any failure, no litter. This
+ * program's openat, access, fsync, linkat and renameat stand before those of the C library, to fail
+ * at will.
+ */
 #include "io_testing.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "alloc.h"
 #include "atomic_file.h"
+
+static int no_tmpfile, no_proc;    /* what the system has not got */
+static const char *failing;        /* the call that fails once, or NULL */
+static int passing, failing_errno; /* how often it works before, and why it fails then */
+
+static void fail_call(const char *call, int after, int error_number)
+{
+  failing = call;
+  passing = after;
+  failing_errno = error_number;
+}
+
+static int fails(const char *call)
+{
+  if (!failing || strcmp(call, failing) || passing-- > 0)
+    return 0;
+  failing = NULL;
+  errno = failing_errno;
+  return 1;
+}
+
+int openat(int folder, const char *path, int flags, ...)
+{
+  const int is_nameless = (flags & O_TMPFILE) == O_TMPFILE;
+  mode_t mode = 0;
+
+  if (is_nameless || flags & O_CREAT) {
+    va_list ap;
+
+    va_start(ap, flags);
+    mode = va_arg(ap, mode_t);
+    va_end(ap);
+  }
+  if (is_nameless && no_tmpfile) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  return !is_nameless && fails("openat") ? -1 : (int)syscall(SYS_openat, folder, path, flags, mode);
+}
+
+int access(const char *path, int mode)
+{
+  if (no_proc && !strncmp(path, "/proc/", 6)) {
+    errno = ENOENT;
+    return -1;
+  }
+  return (int)syscall(SYS_faccessat, AT_FDCWD, path, mode);
+}
+
+int fsync(int fd)
+{
+  return fails("fsync") ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
+{
+  return fails("linkat") ? -1 : (int)syscall(SYS_linkat, from_folder, from, to_folder, to, flags);
+}
+
+int renameat(int from_folder, const char *from, int to_folder, const char *to)
+{
+  return fails("renameat") ? -1 : (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
+}
 
 /* a folder of its own for a test */
 static const char *new_folder(const char *name)
@@ -141,6 +209,122 @@ static void a_full_disk_leaves_the_old_file(void **state)
   signal(SIGXFSZ, SIG_DFL);
 }
 
+/* a system without O_TMPFILE, and one without /proc */
+static void a_hidden_name_does_as_well(void **state)
+{
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    const char *folder = new_folder(i ? "no-proc" : "no-tmpfile"), *path = in(folder, "a.txt");
+    ti_atomic_file *file;
+    struct stat st;
+
+    no_tmpfile = !(no_proc = i);
+    assert_succeeds(ti_atomic_open(&file, &error, path));
+    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(access(path, F_OK), -1);
+    ti_atomic_write(file, "old", 3);
+    assert_succeeds(ti_atomic_commit(file, &error));
+    assert_holds(path, "old");
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_succeeds(ti_atomic_open(&file, &error, path));
+    ti_atomic_write(file, "new", 3);
+    assert_int_equal(count_entries(folder), 2);
+    ti_atomic_abandon(file);
+    assert_holds(path, "old");
+    assert_int_equal(count_entries(folder), 1);
+    write_whole(path, "new", 3);
+    assert_holds(path, "new");
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    assert_int_equal(count_entries(folder), 1);
+    no_tmpfile = no_proc = 0;
+  }
+}
+
+/* a file that holds "new", committed while a call fails; old: there is one already */
+static void commit_late(const char *path, int is_named, int old, const char *call, int after,
+                        int error_number, const char *message)
+{
+  ti_atomic_file *file;
+
+  if (old)
+    write_whole(path, "old", 3);
+  no_tmpfile = is_named;
+  assert_succeeds(ti_atomic_open(&file, &error, path));
+  ti_atomic_write(file, "new", 3);
+  fail_call(call, after, error_number);
+  if (message)
+    assert_fails(ti_atomic_commit(file, &error), TEXTINV_E_IO, path, message,
+                 strerror(error_number));
+  else
+    assert_succeeds(ti_atomic_commit(file, &error));
+  assert_null(failing);
+  no_tmpfile = 0;
+}
+
+/* what fails after the last byte: the disk, and the names */
+static void late_failures_leave_the_old_file(void **state)
+{
+  static const struct {
+    const char *call;
+    int error_number;
+    const char *message;
+  } faults[] = { { "fsync", EIO, "cannot be written to the disk" },
+                 { "linkat", EPERM, "cannot be named" },
+                 { "renameat", EIO, "cannot be put in place" } };
+  const char *folder = new_folder("late");
+  const int has_nameless = open(folder, O_WRONLY | O_TMPFILE, 0600);
+  char path[512];
+
+  (void)state;
+  strcpy(path, in(folder, "a.txt"));
+  close(has_nameless);
+  for (int is_named = has_nameless < 0; is_named < 2; is_named++) {
+    for (int old = 0; old < 2; old++) {
+      for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+        /* a file has its name from open on, or gets it by a link and only where one is replaced by
+         * a rename, too */
+        if (!strcmp(faults[i].call, is_named ? "linkat" : old ? "" : "renameat"))
+          continue;
+        commit_late(path, is_named, old, faults[i].call, 0, faults[i].error_number,
+                    faults[i].message);
+        assert_int_equal(count_entries(folder), old);
+        if (old)
+          assert_holds(path, "old");
+      }
+      /* the folder is written last: the new file is in place */
+      commit_late(path, is_named, old, "fsync", 1, EIO, "its folder cannot be written");
+      assert_holds(path, "new");
+      commit_late(path, is_named, 1, "fsync", 1, EINVAL, NULL); /* has no fsync */
+      assert_holds(path, "new");
+      assert_int_equal(count_entries(folder), 1);
+      assert_int_equal(unlink(path), 0);
+    }
+  }
+}
+
+/* names that are taken are drawn again */
+static void taken_names_are_drawn_again(void **state)
+{
+  const char *folder = new_folder("taken"), *path = in(folder, "a.txt");
+
+  (void)state;
+  for (int old = 0; old < 2; old++) {
+    no_tmpfile = 1;
+    fail_call("openat", 1, EEXIST); /* the first opens the folder */
+    write_whole(path, "new", 3);
+    assert_null(failing);
+    no_tmpfile = 0;
+    assert_holds(path, "new");
+    assert_int_equal(count_entries(folder), 1);
+    fail_call("linkat", 1, EEXIST); /* the first tries the name of the file */
+    write_whole(path, "newer", 5);
+    failing = NULL;
+    assert_holds(path, "newer");
+    assert_int_equal(count_entries(folder), 1);
+  }
+}
+
 static void a_killed_process_leaves_the_old_file(void **state)
 {
   const char *folder = new_folder("killed"), *path = in(folder, "a.txt");
@@ -210,6 +394,7 @@ static void a_folder_without_permission(void **state)
 
   (void)state;
   assert_int_equal(chmod(folder, 0555), 0);
+  assert_int_equal(chmod(test_path(""), 0711), 0); /* the way to it is open */
   const pid_t child = fork();
 
   if (!child) {
@@ -329,6 +514,9 @@ int main(void)
     cmocka_unit_test(nothing_is_seen_before_commit),
     cmocka_unit_test(large_writes_keep_their_order),
     cmocka_unit_test(a_full_disk_leaves_the_old_file),
+    cmocka_unit_test(a_hidden_name_does_as_well),
+    cmocka_unit_test(late_failures_leave_the_old_file),
+    cmocka_unit_test(taken_names_are_drawn_again),
     cmocka_unit_test(a_killed_process_leaves_the_old_file),
     cmocka_unit_test(what_cannot_be_written_is_said_at_once),
     cmocka_unit_test(a_folder_without_permission),

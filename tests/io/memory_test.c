@@ -1,12 +1,15 @@
 /*
- * Every allocation of every reader and writer fails once: an error with a message comes back, and
- * nothing stays allocated. This program's malloc stands before that of the C library, for the
- * libraries that read PNG, JPEG, zip and JSON, too.
+ * Every allocation of every reader and writer fails once: an error with a message comes back, or
+ * the work is done all the same, and nothing stays allocated. This program's malloc stands before
+ * that of the C library, for the libraries that read PNG, JPEG, zip and JSON, too.
  */
 #include "io_testing.h"
 
 #include <errno.h>
+#include <jansson.h>
 
+#include "alloc.h"
+#include "api.h"
 #include "embedding_file.h"
 #include "image.h"
 #include "json.h"
@@ -37,6 +40,9 @@ static void *counted(void *p)
   live += p != NULL;
   return p;
 }
+
+/* hidden ones would serve this program alone */
+#pragma GCC visibility push(default)
 
 void *malloc(size_t size)
 {
@@ -70,6 +76,13 @@ void free(void *p)
 {
   live -= p != NULL;
   __libc_free(p);
+}
+
+#pragma GCC visibility pop
+
+static void *steady_malloc(size_t size)
+{
+  return counted(__libc_malloc(size));
 }
 
 static const ti_tensor *input; /* bytes of a file */
@@ -148,12 +161,126 @@ static textinv_status run_write_a1111(ti_error *error)
   return ti_embedding_file_write(error, target, TEXTINV_FORMAT_A1111, &entry, 1, NULL, 0);
 }
 
+static textinv_status run_write_kohya(ti_error *error)
+{
+  return ti_embedding_file_write(error, target, TEXTINV_FORMAT_KOHYA, &entry, 1, NULL, 0);
+}
+
+static textinv_status run_write_sdxl(ti_error *error)
+{
+  const ti_embedding_entry both[] = { entry, { entry.word, 1, 2, 3, (float *)rows } };
+
+  return ti_embedding_file_write(error, target, TEXTINV_FORMAT_SDXL, both, 2, NULL, 0);
+}
+
+static textinv_status run_write_checkpoint(ti_error *error)
+{
+  ti_word words[] = { { entry.word, 2, { 3, 0 }, { (float *)rows, NULL }, 0 },
+                      { (char *)"<other>", 1, { 3, 3 }, { (float *)rows, (float *)rows }, 0 } };
+  const textinv_embeddings e = { words, 2, 2, NULL, 0 };
+  const ti_adamw adamw = { 5e-3f, 0.9f, 0.999f, 1e-8f, 0.01f };
+  const ti_checkpoint_info info = { 7, "seed=3", 0.5f };
+  static const float moments[12];
+
+  return ti_checkpoint_write(error, target, &e, moments, moments, &adamw, &info);
+}
+
+static textinv_status run_read_checkpoint(ti_error *error)
+{
+  textinv_embeddings *e = ti_calloc(1, sizeof(*e));
+  float *m, *v;
+  ti_adamw adamw;
+  ti_checkpoint_info info;
+  textinv_status status;
+
+  if (!e)
+    return ti_fail_nomem(error, sizeof(*e), "a checkpoint");
+  status = ti_checkpoint_read(error, target, e, &m, &v, &adamw, &info);
+  ti_free(m);
+  ti_free(v);
+  textinv_embeddings_free(e);
+  return status;
+}
+
+/* a session, and in it what open opens */
+static textinv_status run_session(ti_error *error, textinv_status (*open)(textinv_session *s))
+{
+  textinv_session_params params;
+  textinv_session *s;
+  textinv_status status;
+
+  textinv_session_params_init(&params, sizeof(params));
+  params.threads = 1;
+  status = textinv_session_new(&s, &params);
+  if (status >= 0 && open)
+    status = open(s);
+  strcpy(error->text, textinv_session_error(s));
+  textinv_session_free(s);
+  return status;
+}
+
+static textinv_status open_model(textinv_session *s)
+{
+  textinv_model *model;
+  const textinv_status status = textinv_model_open(&model, s, "tests/golden/tiny-sd");
+
+  textinv_model_free(model);
+  return status;
+}
+
+static textinv_status open_tokenizer(textinv_session *s)
+{
+  textinv_tokenizer *t;
+  const textinv_status status = textinv_tokenizer_open(&t, s, "tests/golden/tiny-sd/tokenizer");
+
+  textinv_tokenizer_free(t);
+  return status;
+}
+
+static textinv_status run_open_session(ti_error *error)
+{
+  return run_session(error, NULL);
+}
+
+static textinv_status run_open_model(ti_error *error)
+{
+  return run_session(error, open_model);
+}
+
+static textinv_status run_open_tokenizer(ti_error *error)
+{
+  return run_session(error, open_tokenizer);
+}
+
+/* of a writer: what target holds when nothing fails; NULL for the others */
+static unsigned char *whole;
+static size_t whole_size;
+
+/* the file of a writer is as it should be where that says so, else there is none */
+static void check_target(const char *name, long n, textinv_status status)
+{
+  unsigned char *bytes;
+  size_t size;
+
+  if (access(target, F_OK) != (status < 0 ? -1 : 0))
+    fail_msg("%s: allocation %ld: status %d and %s", name, n, (int)status,
+             status < 0 ? "a file" : "no file");
+  if (status < 0)
+    return;
+  bytes = read_file(target, &size);
+  if (size != whole_size || memcmp(bytes, whole, size))
+    fail_msg("%s: allocation %ld: another file", name, n);
+  free(bytes);
+}
+
 /* one run in which allocation n fails; the blocks that are left */
 static long fail_one(const char *name, textinv_status (*run)(ti_error *), long n, int *is_over)
 {
   ti_error error = { "" };
   const long before = live;
 
+  if (whole)
+    unlink(target);
   countdown = n;
   const textinv_status status = run(&error);
   const int reached = countdown < 0;
@@ -165,6 +292,8 @@ static long fail_one(const char *name, textinv_status (*run)(ti_error *), long n
       (!reached || !*error.text ||
        (status != TEXTINV_E_NOMEM && status != TEXTINV_E_FORMAT && status != TEXTINV_E_IO)))
     fail_msg("%s: allocation %ld: status %d, \"%s\"", name, n, (int)status, error.text);
+  if (whole)
+    check_target(name, n, status);
   return live - before;
 }
 
@@ -185,6 +314,16 @@ static void fail_each(const char *name, textinv_status (*run)(ti_error *))
       fail_msg("%s: allocation %ld: blocks are lost", name, n);
   }
   assert_true(n > 1 && is_over);
+}
+
+static void fail_each_write(const char *name, textinv_status (*run)(ti_error *))
+{
+  unlink(target);
+  assert_succeeds(run(&error));
+  whole = read_file(target, &whole_size);
+  fail_each(name, run);
+  free(whole);
+  whole = NULL;
 }
 
 static void fail_each_file(const char *golden, const char *const *names,
@@ -223,9 +362,24 @@ static void writers(void **state)
 {
   (void)state;
   strcpy(target, test_path("target"));
-  fail_each("png", run_write_png);
-  fail_each("diffusers", run_write_diffusers);
-  fail_each("a1111", run_write_a1111);
+  fail_each_write("png", run_write_png);
+  fail_each_write("diffusers", run_write_diffusers);
+  fail_each_write("a1111", run_write_a1111);
+  fail_each_write("kohya", run_write_kohya);
+  fail_each_write("sdxl", run_write_sdxl);
+  fail_each_write("checkpoint", run_write_checkpoint);
+  fail_each("resumed checkpoint", run_read_checkpoint);
+}
+
+static void openings(void **state)
+{
+  (void)state;
+  fail_each("session", run_open_session);
+  /* jansson 2.14 writes beyond its buffer when that cannot grow, in tokens of over 15 bytes */
+  json_set_alloc_funcs(steady_malloc, free);
+  fail_each("tokenizer", run_open_tokenizer);
+  fail_each("model", run_open_model);
+  json_set_alloc_funcs(malloc, free);
 }
 
 #else
@@ -243,6 +397,12 @@ static void writers(void **state)
   skip();
 }
 
+static void openings(void **state)
+{
+  (void)state;
+  skip();
+}
+
 #endif
 
 int main(void)
@@ -250,6 +410,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(readers),
     cmocka_unit_test(writers),
+    cmocka_unit_test(openings),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
