@@ -275,6 +275,10 @@ typedef struct textinv_model_info {
  * Open a pipeline in the diffusers folder layout: SD 1.x, SD 2.x, SDXL and any other size of the
  * same networks. Weights stay memory mapped; the files must not change while the model is open.
  *
+ * Configs count as diffusers' pipelines take them. For a model that is not SDXL, steps_offset
+ * is 1 and clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet
+ * saved before diffusers 0.9.0 is at least 64.
+ *
  * @param[out] out     the model; the caller frees it with textinv_model_free()
  * @param      session reports errors and log lines; not kept
  * @param      path    the folder that holds model_index.json, or NULL for the default model

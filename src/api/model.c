@@ -191,6 +191,8 @@ static textinv_status read_schedule(textinv_model *m, ti_error *error)
     return status;
   status = ti_schedule_read(&m->schedule, error, &json);
   ti_json_close(&json);
+  if (status >= 0 && !ti_model_is_xl(m))
+    ti_schedule_update(&m->schedule);
   return status;
 }
 
@@ -333,7 +335,7 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
     return ti_fail_nomem(error, sizeof(*m), "a model");
   m->id = atomic_fetch_add(&next_id, 1);
   if ((status = ti_model_dir_open(&m->dir, error, path)) < 0 ||
-      (status = read_schedule(m, error)) < 0 || (status = read_unet(m, error)) < 0 ||
+      (status = read_unet(m, error)) < 0 || (status = read_schedule(m, error)) < 0 ||
       (status = ti_json_bool(&m->dir.index, error, "force_zeros_for_empty_prompt",
                              ti_model_is_xl(m), &m->zero_empty_negative)) < 0 ||
       (status = read_vae(m, error)) < 0 || (status = read_encoders(m, error)) < 0 ||

@@ -40,6 +40,7 @@ static int history_of(textinv_sampler kind)
 
 static textinv_status take_schedule(ti_sampler *s, ti_error *error, const ti_schedule *schedule)
 {
+  const int own = s->kind == schedule->sampler;
   const int pndm = s->kind == TEXTINV_SAMPLER_PNDM, ddim = s->kind == TEXTINV_SAMPLER_DDIM;
   const float *alphas = pndm ? schedule->alphas_cumprod_plain : schedule->alphas_cumprod;
   const size_t bytes = (size_t)schedule->timesteps * sizeof(*alphas);
@@ -57,7 +58,8 @@ static textinv_status take_schedule(ti_sampler *s, ti_error *error, const ti_sch
   s->final_alpha = s->alphas[0];
   if (schedule->has_set_alpha_to_one ? schedule->set_alpha_to_one : ddim)
     s->final_alpha = 1.0f;
-  s->clip = ddim && schedule->clip_sample;
+  s->steps_offset = own ? schedule->steps_offset : schedule->named_steps_offset;
+  s->clip = ddim && (own ? schedule->clip_sample : schedule->named_clip_sample);
   s->clip_range = (float)schedule->clip_sample_range;
   s->prk = pndm && !schedule->skip_prk_steps;
   s->heun = schedule->solver_heun;

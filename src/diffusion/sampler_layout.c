@@ -60,14 +60,14 @@ static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_sche
                    "steps is %d, expected 4 or more for pndm with \"skip_prk_steps\" false",
                    s->steps);
   if (s->prk) {
-    prk_layout(s, spacing, schedule->steps_offset);
+    prk_layout(s, spacing, s->steps_offset);
   } else {
     for (int i = 0; i < s->total; i++) {
       /* the second step of PLMS is done twice */
       const int step = plms && i > 1 ? i - 1 : i;
 
       s->timesteps[i] = (float)rint(
-        spaced(spacing, s->train_timesteps, s->steps, step, schedule->steps_offset));
+        spaced(spacing, s->train_timesteps, s->steps, step, s->steps_offset));
     }
   }
   for (int i = 0; i < s->total; i++) {
@@ -75,7 +75,7 @@ static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_sche
       return ti_fail(error, TEXTINV_E_INVALID,
                      "steps is %d: with steps_offset %d the schedule's %d timesteps are left, "
                      "expected fewer steps",
-                     s->steps, schedule->steps_offset, s->train_timesteps);
+                     s->steps, s->steps_offset, s->train_timesteps);
   }
   if (s->kind == TEXTINV_SAMPLER_DDIM && s->prediction == TI_PREDICT_EPSILON &&
       !(s->alphas[(int)s->timesteps[0]] > 0))
@@ -163,7 +163,7 @@ static textinv_status dpmpp_timesteps(ti_sampler *s, ti_error *error, const ti_s
                    "steps is %d, which is more than the %d usable timesteps of the schedule allow",
                    s->steps, last);
   for (int i = 0; i < s->total; i++)
-    s->timesteps[i] = (float)dpmpp_spaced(s, spacing, last, i, schedule->steps_offset);
+    s->timesteps[i] = (float)dpmpp_spaced(s, spacing, last, i, s->steps_offset);
   return TEXTINV_OK;
 }
 
@@ -192,7 +192,7 @@ static textinv_status sigma_layout(ti_sampler *s, ti_error *error, const ti_sche
       goto out;
   } else {
     for (int i = 0; i < s->total; i++)
-      s->timesteps[i] = (float)spaced(spacing, count, s->steps, i, schedule->steps_offset);
+      s->timesteps[i] = (float)spaced(spacing, count, s->steps, i, s->steps_offset);
   }
   for (int i = 0; i < s->total; i++)
     s->sigmas[i] = (float)sigma_at(sigmas, count, s->timesteps[i]);

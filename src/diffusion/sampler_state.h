@@ -19,6 +19,7 @@ struct ti_sampler {
   int train_timesteps;
   float *alphas;     /* [train_timesteps], alphas_cumprod of this sampler */
   float final_alpha; /* before timestep 0 */
+  int steps_offset;
   int clip;
   float clip_range;
   int prk; /* PNDM: the first evaluations are Runge-Kutta's, 4 a step */

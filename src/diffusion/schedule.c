@@ -341,6 +341,11 @@ textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json
       (status = read_sampler_keys(out, error, config)) < 0)
     goto out;
 
+  out->named_steps_offset = out->steps_offset;
+  out->named_clip_sample = out->clip_sample;
+  out->has_steps_offset = ti_json_has(config, "steps_offset");
+  out->has_clip_sample = ti_json_has(config, "clip_sample");
+
   if (out->sampler == TEXTINV_SAMPLER_DPMPP_2M && out->use_karras_sigmas)
     out->sampler = TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
   if (out->unsupported[out->sampler])
@@ -351,6 +356,16 @@ out:
   if (status < 0)
     ti_schedule_free(out);
   return status;
+}
+
+void ti_schedule_update(ti_schedule *s)
+{
+  s->steps_offset = 1;
+  s->clip_sample = 0;
+  if (s->has_steps_offset)
+    s->named_steps_offset = 1;
+  if (s->has_clip_sample)
+    s->named_clip_sample = 0;
 }
 
 void ti_schedule_free(ti_schedule *schedule)

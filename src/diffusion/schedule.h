@@ -14,8 +14,9 @@ typedef struct ti_schedule {
   ti_prediction prediction;
   int has_spacing; /* 0: each sampler class takes its own default */
   ti_spacing spacing;
-  int steps_offset;
-  int clip_sample;
+  int has_steps_offset, steps_offset;
+  int has_clip_sample, clip_sample;
+  int named_steps_offset, named_clip_sample; /* of a sampler that is not the schedule's */
   double clip_sample_range;
   int has_set_alpha_to_one, set_alpha_to_one; /* absent: true for DDIM, false for PNDM */
   int skip_prk_steps;
@@ -37,6 +38,11 @@ typedef struct ti_schedule {
 /* _class_name, beta_schedule, prediction_type, timestep_spacing must be known; otherwise
  * UNSUPPORTED lists them */
 textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config);
+/*
+ * What diffusers' StableDiffusionPipeline makes of an older config: steps_offset 1, clip_sample
+ * false. Another sampler made from that config takes them only where the file has the keys.
+ */
+void ti_schedule_update(ti_schedule *schedule);
 void ti_schedule_free(ti_schedule *schedule); /* safe on a zeroed struct */
 
 /* noisy = sqrt(a) x + sqrt(1 - a) noise, and what the model should predict there; all [count] */
