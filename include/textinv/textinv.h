@@ -117,7 +117,8 @@ enum {
   TEXTINV_LR_COSINE   = 2  /* half a cosine to zero at the last step */
 };
 
-/* Sampler of textinv_generate(). DEFAULT is the class that the model's scheduler config names. */
+/* Sampler of textinv_generate(). DEFAULT is the class that the model's model_index.json names, or,
+ * where it names none, its scheduler_config.json. */
 typedef int32_t textinv_sampler;
 enum {
   TEXTINV_SAMPLER_DEFAULT         = 0,

@@ -185,11 +185,13 @@ static textinv_status read_vae(textinv_model *m, ti_error *error)
 static textinv_status read_schedule(textinv_model *m, ti_error *error)
 {
   ti_json json = { NULL, NULL };
-  textinv_status status = ti_model_dir_config(&m->dir, error, "scheduler", &json);
+  const char *class_name;
+  textinv_status status;
 
-  if (status < 0)
+  if ((status = ti_model_dir_class(&m->dir, error, "scheduler", &class_name)) < 0 ||
+      (status = ti_model_dir_config(&m->dir, error, "scheduler", &json)) < 0)
     return status;
-  status = ti_schedule_read(&m->schedule, error, &json);
+  status = ti_schedule_read(&m->schedule, error, &json, class_name, m->dir.index.path);
   ti_json_close(&json);
   if (status >= 0 && !ti_model_is_xl(m))
     ti_schedule_update(&m->schedule);

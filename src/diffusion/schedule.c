@@ -49,18 +49,12 @@ static const name spacings[] = {
 static const name final_sigmas[] = { { "zero", 0 }, { "sigma_min", 1 }, { NULL, 0 } };
 
 /* one of the names; what is met and all names are in the message */
-static textinv_status read_name(const ti_json *config, ti_error *error, const char *key,
-                                const char *fallback, const name *names, int *out)
+static textinv_status find_name(ti_error *error, const char *path, const char *key, const char *met,
+                                const name *names, int *out)
 {
-  textinv_status status;
-  const char *met;
   char known[256];
   size_t len = 0;
 
-  if ((status = ti_json_string(config, error, key, fallback, &met)) < 0)
-    return status;
-  if (!met)
-    return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"%s\" is missing", config->path, key);
   for (const name *n = names; n->name; n++) {
     const size_t more = strlen(n->name);
 
@@ -76,8 +70,21 @@ static textinv_status read_name(const ti_json *config, ti_error *error, const ch
     }
   }
   known[len] = 0;
-  return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: \"%s\" is \"%s\", expected one of %s",
-                 config->path, key, met, known);
+  return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: \"%s\" is \"%s\", expected one of %s", path,
+                 key, met, known);
+}
+
+static textinv_status read_name(const ti_json *config, ti_error *error, const char *key,
+                                const char *fallback, const name *names, int *out)
+{
+  textinv_status status;
+  const char *met;
+
+  if ((status = ti_json_string(config, error, key, fallback, &met)) < 0)
+    return status;
+  if (!met)
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"%s\" is missing", config->path, key);
+  return find_name(error, config->path, key, met, names, out);
 }
 
 /* ------ betas */
@@ -308,13 +315,16 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
   return TEXTINV_OK;
 }
 
-textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config)
+textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config,
+                                const char *class_name, const char *index_path)
 {
   textinv_status status;
   int value;
 
   memset(out, 0, sizeof(*out));
-  if ((status = read_name(config, error, "_class_name", NULL, classes, &value)) < 0)
+  status = class_name ? find_name(error, index_path, "scheduler", class_name, classes, &value)
+                      : read_name(config, error, "_class_name", NULL, classes, &value);
+  if (status < 0)
     goto out;
   out->sampler = value;
   if ((status = read_name(config, error, "prediction_type", "epsilon", predictions, &value)) < 0)

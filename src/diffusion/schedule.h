@@ -20,7 +20,7 @@ typedef struct ti_schedule {
   double clip_sample_range;
   int has_set_alpha_to_one, set_alpha_to_one; /* absent: true for DDIM, false for PNDM */
   int skip_prk_steps;
-  textinv_sampler sampler; /* of _class_name; DDIM for DDPM, which is a class for training */
+  textinv_sampler sampler; /* of the class; DDIM for DDPM, which is a class for training */
 
   /* what single samplers take from the file */
   float *alphas_cumprod_plain; /* [timesteps], as if rescale_betas_zero_snr were false (PNDM) */
@@ -35,9 +35,13 @@ typedef struct ti_schedule {
     *unsupported[7]; /* by TEXTINV_SAMPLER_*: the key that the sampler cannot honour, or NULL */
 } ti_schedule;
 
-/* _class_name, beta_schedule, prediction_type, timestep_spacing must be known; otherwise
- * UNSUPPORTED lists them */
-textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config);
+/*
+ * class_name is what model_index.json at index_path says, NULL: the config's _class_name. It,
+ * beta_schedule, prediction_type and timestep_spacing must be known; otherwise UNSUPPORTED lists
+ * them.
+ */
+textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config,
+                                const char *class_name, const char *index_path);
 /*
  * What diffusers' StableDiffusionPipeline makes of an older config: steps_offset 1, clip_sample
  * false. Another sampler made from that config takes them only where the file has the keys.

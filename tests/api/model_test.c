@@ -123,6 +123,8 @@ static const breakage breakages[] = {
   { "scheduler/scheduler_config.json", "\"epsilon\"", "\"flow\"", TEXTINV_E_UNSUPPORTED, "flow" },
   { "model_index.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"",
     TEXTINV_E_UNSUPPORTED, "unet is a UNet3DConditionModel; known is UNet2DConditionModel" },
+  { "model_index.json", "\"DDIMScheduler\"", "\"LCMScheduler\"", TEXTINV_E_UNSUPPORTED,
+    "/model_index.json: \"scheduler\" is \"LCMScheduler\", expected one of DDIMScheduler" },
 };
 
 static void broken_models_are_refused(void **state)
@@ -306,7 +308,35 @@ static void old_configs_are_read_as_diffusers_reads_them(void **state)
   textinv_model_free(model);
 }
 
-/* likewise: sample_size 8 of a UNet by its version */
+/* of model_index.json, then that of the config */
+static void the_scheduler_has_the_class_of_the_pipeline(void **state)
+{
+  static const char config[] = "scheduler/scheduler_config.json", index[] = "model_index.json";
+  static const char key[] = "\"_class_name\": \"DDIMScheduler\", ";
+  static const char entry[] = "\"scheduler\": [\"diffusers\", \"DDIMScheduler\"], ";
+  textinv_model *model;
+  const char *folder = tiny_model_copy("other-class");
+
+  (void)state;
+  tiny_model_edit(folder, index, "DDIMScheduler", "EulerDiscreteScheduler");
+  model = open_it(folder);
+  assert_int_equal(model->schedule.sampler, TEXTINV_SAMPLER_EULER);
+  textinv_model_free(model);
+  tiny_model_edit(folder, config, key, "");
+  model = open_it(folder);
+  assert_int_equal(model->schedule.sampler, TEXTINV_SAMPLER_EULER);
+  textinv_model_free(model);
+  folder = tiny_model_copy("no-class");
+  tiny_model_edit(folder, index, entry, "");
+  model = open_it(folder);
+  assert_int_equal(model->schedule.sampler, TEXTINV_SAMPLER_DDIM);
+  textinv_model_free(model);
+  tiny_model_edit(folder, config, key, "");
+  refused(textinv_model_open(&model, session, folder), TEXTINV_E_FORMAT,
+          "scheduler_config.json: key \"_class_name\" is missing");
+}
+
+/* as StableDiffusionPipeline: sample_size 8 of a UNet by its version */
 static void old_unets_have_64_latents_a_side(void **state)
 {
   static const struct {
@@ -380,6 +410,7 @@ int main(void)
     cmocka_unit_test(cut_weights_are_refused),
     cmocka_unit_test(an_empty_negative_prompt_is_zeros_for_sdxl),
     cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
+    cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),
     cmocka_unit_test(old_unets_have_64_latents_a_side),
     cmocka_unit_test(sessions_check_their_options),
   };

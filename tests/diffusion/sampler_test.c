@@ -29,7 +29,7 @@ static void read_schedule(ti_schedule *schedule, const char *text)
   ti_json json;
 
   assert_int_equal(ti_json_parse(&json, &error, "scheduler_config.json", text, strlen(text)), 0);
-  if (ti_schedule_read(schedule, &error, &json) < 0)
+  if (ti_schedule_read(schedule, &error, &json, NULL, NULL) < 0)
     fail_msg("%s\n%s", error.text, text);
   ti_json_close(&json);
 }
@@ -281,7 +281,7 @@ static void refuses_configs(void **state)
 
     assert_int_equal(ti_json_parse(&json, &error, "s.json", cases[i].text, strlen(cases[i].text)),
                      0);
-    status = ti_schedule_read(&schedule, &error, &json);
+    status = ti_schedule_read(&schedule, &error, &json, NULL, NULL);
     if (status != cases[i].status || !strstr(error.text, cases[i].part) ||
         strncmp(error.text, "s.json: ", 8) != 0)
       fail_msg("%s: %d, %s", cases[i].text, status, error.text);
