@@ -9,7 +9,6 @@
 
 static const textinv_generate_params generate_defaults = {
   .struct_size = sizeof(textinv_generate_params),
-  .negative_prompt = "",
   .images = 1,
   .steps = 30,
   .guidance_scale = 7.5f,
@@ -181,7 +180,7 @@ static textinv_status encode_prompts(job *j)
 {
   const textinv_model *m = j->model;
   const size_t pooled = (size_t)m->pooled_dim, first = j->guided ? (size_t)j->batch : 0;
-  const char *negative = j->p.negative_prompt ? j->p.negative_prompt : "";
+  const char *negative = j->p.negative_prompt;
   size_t truncated;
   textinv_status status;
 
@@ -190,9 +189,10 @@ static textinv_status encode_prompts(job *j)
                           &truncated);
   if (status < 0)
     return status;
-  /* SDXL was trained with zeros for "no text" */
-  if (j->guided && !(m->zero_empty_negative && !*negative)) {
-    status = ti_encode_text(j->s, m, j->embeddings, negative, (int)j->p.clip_skip, j->context,
+  /* SDXL was trained with zeros for "no text"; layers are left out of the prompt's encoding alone
+   */
+  if (j->guided && (negative || !m->zero_no_negative)) {
+    status = ti_encode_text(j->s, m, j->embeddings, negative ? negative : "", 0, j->context,
                             j->pooled, &truncated);
     if (status < 0)
       return status;

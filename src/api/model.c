@@ -339,7 +339,7 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
   if ((status = ti_model_dir_open(&m->dir, error, path)) < 0 ||
       (status = read_unet(m, error)) < 0 || (status = read_schedule(m, error)) < 0 ||
       (status = ti_json_bool(&m->dir.index, error, "force_zeros_for_empty_prompt",
-                             ti_model_is_xl(m), &m->zero_empty_negative)) < 0 ||
+                             ti_model_is_xl(m), &m->zero_no_negative)) < 0 ||
       (status = read_vae(m, error)) < 0 || (status = read_encoders(m, error)) < 0 ||
       (status = check_parts(m, error)) < 0 || (status = check_networks(m, session)) < 0) {
     textinv_model_free(m);

@@ -223,24 +223,24 @@ static const char *sdxl_copy(const char *name)
 }
 
 /* as the pipelines of diffusers, where model_index.json does not say */
-static void an_empty_negative_prompt_is_zeros_for_sdxl(void **state)
+static void no_negative_prompt_is_zeros_for_sdxl(void **state)
 {
   const char *folder = sdxl_copy("sdxl");
   textinv_model *model;
 
   (void)state;
   model = open_it(tiny_model());
-  assert_int_equal(model->zero_empty_negative, 0);
+  assert_int_equal(model->zero_no_negative, 0);
   textinv_model_free(model);
 
   tiny_model_edit(folder, "model_index.json", "  \"force_zeros_for_empty_prompt\": true,\n", "");
   model = open_it(folder);
-  assert_int_equal(model->zero_empty_negative, 1);
+  assert_int_equal(model->zero_no_negative, 1);
   textinv_model_free(model);
   tiny_model_edit(folder, "model_index.json", "\"scheduler\"",
                   "\"force_zeros_for_empty_prompt\": false, \"scheduler\"");
   model = open_it(folder);
-  assert_int_equal(model->zero_empty_negative, 0);
+  assert_int_equal(model->zero_no_negative, 0);
   textinv_model_free(model);
 }
 
@@ -408,7 +408,7 @@ int main(void)
     cmocka_unit_test(broken_models_are_refused),
     cmocka_unit_test(missing_files_are_named),
     cmocka_unit_test(cut_weights_are_refused),
-    cmocka_unit_test(an_empty_negative_prompt_is_zeros_for_sdxl),
+    cmocka_unit_test(no_negative_prompt_is_zeros_for_sdxl),
     cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
     cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),
     cmocka_unit_test(old_unets_have_64_latents_a_side),

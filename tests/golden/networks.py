@@ -10,6 +10,8 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     decoded                       the values of latents[0]
     loss, gradient                of latents, noise, timesteps and prompt, negative; [words, encoders, vectors, dim]
     picture.ddim, picture.euler   [h, w, 3]: prompt, negative, 30 steps, guidance 5, seed 42
+    picture.none, picture.empty   likewise with ddim, without a negative prompt and with ""
+    picture.skip                  tiny-sd: likewise with ddim, negative and clip_skip 1
 """
 import pathlib
 import shutil
@@ -93,11 +95,15 @@ def make(name, parts):
         out.update(mean=mean[0], deviation=deviation[0])
         out['decoded'] = pipe.vae.decode(latents[:1] / pipe.vae.config.scaling_factor).sample[0]
     config = pipe.scheduler.config
-    for sampler in ('ddim', 'euler'):
-        pipe.scheduler = check_images.SAMPLERS[sampler][0].from_config(config)
-        picture = check_images.draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30,
-                                    guidance_scale=5.0, width=16, height=16)
-        out[f'picture.{sampler}'] = torch.from_numpy(picture[0])
+    pictures = {'ddim': {}, 'euler': {}, 'none': {'negative_prompt': None}, 'empty': {'negative_prompt': ''}}
+    if name == 'sd':
+        pictures['skip'] = {'clip_skip': 1}
+        pipe.text_encoder.__dict__['text_model'] = pipe.text_encoder  # where transformers had it before 5
+    for what, more in pictures.items():
+        pipe.scheduler = check_images.SAMPLERS['euler' if what == 'euler' else 'ddim'][0].from_config(config)
+        options = dict(prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30, guidance_scale=5.0, width=16,
+                       height=16)
+        out[f'picture.{what}'] = torch.from_numpy(check_images.draw(pipe, [42], **options | more)[0])
     save_file({k: v.detach().contiguous() for k, v in out.items()}, folder / 'expected.safetensors',
               metadata={'prompt': PROMPT, 'negative': NEGATIVE})
     print(folder.name, sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()), 'bytes')

@@ -208,7 +208,8 @@ static void gradient(void **state)
 }
 
 /* at most one grey level apart in 99.9 % of the values */
-static void draws(const fixture *f, textinv_sampler sampler, const char *name)
+static void draws(const fixture *f, textinv_sampler sampler, const char *negative,
+                  uint32_t clip_skip, const char *name)
 {
   const ti_tensor *expected = tensor(f, name);
   const uint8_t *values = expected->data;
@@ -218,7 +219,8 @@ static void draws(const fixture *f, textinv_sampler sampler, const char *name)
 
   textinv_generate_params_init(&p, sizeof(p));
   p.prompt = text(f, "prompt");
-  p.negative_prompt = text(f, "negative");
+  p.negative_prompt = negative;
+  p.clip_skip = clip_skip;
   p.steps = 30;
   p.guidance_scale = 5.0f;
   p.seed = 42;
@@ -239,15 +241,27 @@ static void draws(const fixture *f, textinv_sampler sampler, const char *name)
 
 static void pictures(void **state)
 {
-  draws(*state, TEXTINV_SAMPLER_DDIM, "picture.ddim");
-  draws(*state, TEXTINV_SAMPLER_EULER, "picture.euler");
+  const char *negative = text(*state, "negative");
+
+  draws(*state, TEXTINV_SAMPLER_DDIM, negative, 0, "picture.ddim");
+  draws(*state, TEXTINV_SAMPLER_EULER, negative, 0, "picture.euler");
+}
+
+static void negative_prompts(void **state)
+{
+  const fixture *f = *state;
+
+  draws(f, TEXTINV_SAMPLER_DDIM, NULL, 0, "picture.none");
+  draws(f, TEXTINV_SAMPLER_DDIM, "", 0, "picture.empty");
+  if (f->info.num_encoders == 1) /* those of tiny-sdxl have no layer to leave out */
+    draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 1, "picture.skip");
 }
 
 int main(void)
 {
   const struct CMUnitTest sd[] = {
     cmocka_unit_test(text_encoder), cmocka_unit_test(unet),     cmocka_unit_test(autoencoder),
-    cmocka_unit_test(gradient),     cmocka_unit_test(pictures),
+    cmocka_unit_test(gradient),     cmocka_unit_test(pictures), cmocka_unit_test(negative_prompts),
   };
   const int failed = cmocka_run_group_tests_name("tiny-sd", sd, open_sd, close_model);
 

@@ -92,7 +92,7 @@ class Case:
         cls, more = SAMPLERS[sampler]
         scheduler = cls.from_config(self.config, **more)
         common = dict(prompt=prompt, negative_prompt=negative, num_inference_steps=steps, guidance_scale=guidance)
-        options = dict(negative_prompt=negative or '', steps=steps, guidance_scale=guidance, seed=seed, images=images,
+        options = dict(negative_prompt=negative, steps=steps, guidance_scale=guidance, seed=seed, images=images,
                        sampler=sampler_number(sampler))
         seeds = range(seed, seed + images)
         size = self.model.info.size
@@ -142,6 +142,7 @@ def check_model(report, name):
                 sampler='ddim', steps=6, guidance=4.0, width=size + 3 * scale, height=size - scale),
             'ddim 9 steps, no guidance': dict(sampler='ddim', steps=9, guidance=1.0, seed=0),
             'ddim 11 steps, no negative prompt': dict(sampler='ddim', steps=11, guidance=5.0, negative=None),
+            'ddim 11 steps, empty negative prompt': dict(sampler='ddim', steps=11, guidance=5.0, negative=''),
             'pndm 13 steps': dict(sampler='pndm', steps=13, guidance=4.0),
             'euler_a 6 steps, seeds 5 to 10': dict(sampler='euler_a', steps=6, guidance=6.0, seed=5, images=6),
             'euler_a 1 step': dict(sampler='euler_a', steps=1, guidance=2.0),
