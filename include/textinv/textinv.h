@@ -274,7 +274,8 @@ typedef struct textinv_model_info {
 
 /**
  * Open a pipeline in the diffusers folder layout: SD 1.x, SD 2.x, SDXL and any other size of the
- * same networks. Weights stay memory mapped; the files must not change while the model is open.
+ * same networks, the UNet with or without a middle block (BK-SDM). Weights stay memory mapped; the
+ * files must not change while the model is open.
  *
  * Configs count as diffusers' pipelines take them. For a model that is not SDXL, steps_offset
  * is 1 and clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet

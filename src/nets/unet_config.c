@@ -220,6 +220,8 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
     if ((status = check_fixed(json, error, &fixed_keys[i])) < 0)
       return status;
   }
+  /* null is not the default here */
+  out->no_middle = json_is_null(json_object_get(json->root, "mid_block_type"));
   if (!ti_json_has(json, "block_out_channels")) {
     memcpy(out->channels, default_channels, sizeof(default_channels));
     out->blocks = 4;

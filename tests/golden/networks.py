@@ -6,6 +6,7 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     rows.0, rows.1                [2, dim]: its vectors in each encoder
     context, pooled               of prompt
     latents, noise, timesteps     [2, c, h, w] and [2]; predicted: the UNet on latents at timesteps[0], context for both
+    predicted.no_middle           tiny-sd: likewise without the UNet's middle block
     pixels, mean, deviation       a picture [h, w, 3] and the moments of its scaled latents
     decoded                       the values of latents[0]
     loss, gradient                of latents, noise, timesteps and prompt, negative; [words, encoders, vectors, dim]
@@ -91,6 +92,10 @@ def make(name, parts):
             added = {'text_embeds': pooled.repeat(2, 1), 'time_ids': torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2)}
         out['context'] = context[0]
         out['predicted'] = pipe.unet(latents, timesteps[0], context.repeat(2, 1, 1), added_cond_kwargs=added).sample
+        if name == 'sd':
+            unet = D.UNet2DConditionModel.from_config(dict(pipe.unet.config, mid_block_type=None))
+            unet.load_state_dict({k: v for k, v in pipe.unet.state_dict().items() if not k.startswith('mid_block.')})
+            out['predicted.no_middle'] = unet.eval()(latents, timesteps[0], context.repeat(2, 1, 1)).sample
         mean, deviation = torch_training.moments(pipe, pixels[None])
         out.update(mean=mean[0], deviation=deviation[0])
         out['decoded'] = pipe.vae.decode(latents[:1] / pipe.vae.config.scaling_factor).sample[0]
