@@ -22,6 +22,19 @@ static double ramp(double last, int count, int i)
   return i == 0 ? 0.0 : i == count - 1 ? last : i * (last / (count - 1));
 }
 
+/*
+ * value i of numpy's arange(first, 0, -step): filled by the difference of its first two values,
+ * whose rounding decides the ties of the spacing "trailing", first - i * step + 0.5. Where the
+ * quotient first / step comes out above a whole number (61 steps of 1000), numpy has one value
+ * more, 0 but for rounding; no timestep belongs to it.
+ */
+static double falling(double first, double step, int i)
+{
+  const double second = first - step;
+
+  return i == 0 ? first : i == 1 ? second : first + i * (second - first);
+}
+
 /* ------ DDIM and PNDM: whole timesteps */
 
 /* step i of the spacing, from the noisiest */
@@ -30,7 +43,7 @@ static double spaced(ti_spacing spacing, int train, int steps, int i, int offset
   switch (spacing) {
   case TI_SPACING_LINSPACE: return ramp(train - 1, steps, steps - 1 - i);
   case TI_SPACING_LEADING: return (double)(steps - 1 - i) * (train / steps) + offset;
-  default: return rint(train + i * -((double)train / steps)) - 1; /* trailing */
+  default: return rint(falling(train, (double)train / steps, i)) - 1; /* trailing */
   }
 }
 
@@ -147,7 +160,7 @@ static double dpmpp_spaced(const ti_sampler *s, ti_spacing spacing, int last, in
   switch (spacing) {
   case TI_SPACING_LINSPACE: return rint(ramp(last - 1, s->steps + 1, s->steps - i));
   case TI_SPACING_LEADING: return (double)(s->steps - i) * (last / (s->steps + 1)) + offset;
-  default: return rint(last + i * -((double)s->train_timesteps / s->steps)) - 1;
+  default: return rint(falling(last, (double)s->train_timesteps / s->steps, i)) - 1;
   }
 }
 

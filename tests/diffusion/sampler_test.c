@@ -409,6 +409,36 @@ static void all_step_counts(void **state)
   }
 }
 
+/* ties are decided by how numpy's arange fills */
+static void trailing_timesteps_are_numpys(void **state)
+{
+  static const textinv_sampler kinds[] = { TEXTINV_SAMPLER_DDIM, TEXTINV_SAMPLER_EULER,
+                                           TEXTINV_SAMPLER_DPMPP_2M };
+  ti_schedule schedule;
+
+  (void)state;
+  read_schedule(&schedule,
+                "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": \"trailing\"}");
+  for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
+    uint32_t hash = 0x811c9dc5;
+    char met[16];
+
+    for (int steps = 1; steps <= 1000; steps++) {
+      ti_sampler *sampler;
+      ti_error error;
+
+      if (ti_sampler_new(&sampler, &error, &schedule, kinds[k], steps, 1, 1) < 0)
+        fail_msg("%d steps: %s", steps, error.text);
+      for (int i = 0; i < steps; i++)
+        hash = (hash ^ (uint32_t)ti_sampler_timestep(sampler, i)) * 0x01000193;
+      ti_sampler_free(sampler);
+    }
+    snprintf(met, sizeof(met), "%08x", (unsigned)hash);
+    assert_string_equal(met, ti_safetensors_metadata(golden, "trailing"));
+  }
+  ti_schedule_free(&schedule);
+}
+
 static void sampler_names(void **state)
 {
   (void)state;
@@ -448,6 +478,7 @@ int main(void)
     cmocka_unit_test(refuses_steps),
     cmocka_unit_test(every_strength_keeps_the_steps_of_diffusers),
     cmocka_unit_test(all_step_counts),
+    cmocka_unit_test(trailing_timesteps_are_numpys),
     cmocka_unit_test(sampler_names),
   };
 

@@ -7,6 +7,7 @@ Needs torch, diffusers and safetensors (made with diffusers 0.42.1, torch 2.15.0
     NNN.init_sigma        [1]
     NNN.latents           [1 + evaluations, 8]: what the loop starts from and has after every step
     schedule.NAME         alphas_cumprod, with metadata schedule.NAME its config
+    metadata trailing     FNV-1a over all timesteps of 1, 2 .. 1000 steps with the spacing "trailing"
     pool                  [64, 8]: row 0 the picture, row 1 the noise; the model says row (2 + i) % 64 plus a tenth
                           of its scaled input, and the noise of step i is row (17 + i) % 64
 """
@@ -129,6 +130,19 @@ schedules = {
 for name, config in schedules.items():
     tensors[f"schedule.{name}"] = make(config, "ddim").alphas_cumprod.numpy()
     metadata[f"schedule.{name}"] = json.dumps(config)
+
+
+def trailing(kind):
+    scheduler, value = make(dict(SD1, timestep_spacing="trailing"), kind), 0x811C9DC5
+    for steps in range(1, 1001):
+        scheduler.set_timesteps(steps)
+        for t in scheduler.timesteps.tolist()[:steps]:  # numpy's arange has one more for 61 steps and others
+            value = (value ^ int(t)) * 0x01000193 & 0xFFFFFFFF
+    return f"{value:08x}"
+
+
+metadata["trailing"] = trailing("ddim")
+assert metadata["trailing"] == trailing("euler") == trailing("dpmpp_2m")
 
 path = pathlib.Path(__file__).with_name("samplers.safetensors")
 metadata["made with"] = f"diffusers {diffusers.__version__}, torch {torch.__version__}"
