@@ -807,10 +807,11 @@ typedef struct textinv_generate_params {
   float                 guidance_scale;  /* classifier-free; 1 or less = none (default 7.5) */
   textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
   uint32_t              width;           /* pixels, a multiple of latent_scale (SD: 8);
-                                            0 = the model's */
+                                            0 = the model's, or that of init_image rounded down */
   uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
-  const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */
+  const textinv_images *init_image;      /* start from this picture, resized as Pillow's LANCZOS
+                                            does; NULL = from noise */
   float                 strength;        /* with init_image: share of the steps, above 0 to 1, taken
                                             as a decimal: 0.7 of 10 are 7 (default 0.8) */
   uint32_t              clip_skip;       /* text encoder's layers left out, 0..11 (default 0);

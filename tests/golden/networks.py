@@ -12,6 +12,7 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     loss, gradient                of latents, noise, timesteps and prompt, negative; [words, encoders, vectors, dim]
     picture.ddim, picture.euler   [h, w, 3]: prompt, negative, 30 steps, guidance 5, seed 42
     picture.none, picture.empty   likewise with ddim, without a negative prompt and with ""
+    init, picture.init            [h, w, 3]: a picture to start from, and likewise with ddim, strength 0.6, from it
     picture.skip                  tiny-sd: likewise with ddim, negative and clip_skip 1
 """
 import pathlib
@@ -25,6 +26,7 @@ warnings.filterwarnings('ignore')
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import check_images
@@ -109,6 +111,12 @@ def make(name, parts):
         options = dict(prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30, guidance_scale=5.0, width=16,
                        height=16)
         out[f'picture.{what}'] = torch.from_numpy(check_images.draw(pipe, [42], **options | more)[0])
+    init = rng.integers(0, 256, (19, 21, 3), dtype=np.uint8)
+    pipe = check_images.to_image(pipe, name)
+    pipe.scheduler = D.DDIMScheduler.from_config(config)
+    picture = check_images.draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30,
+                                guidance_scale=5.0, strength=0.6, image=Image.fromarray(init))
+    out.update({'init': torch.from_numpy(init), 'picture.init': torch.from_numpy(picture[0])})
     save_file({k: v.detach().contiguous() for k, v in out.items()}, folder / 'expected.safetensors',
               metadata={'prompt': PROMPT, 'negative': NEGATIVE})
     print(folder.name, sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()), 'bytes')

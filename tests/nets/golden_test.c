@@ -258,7 +258,7 @@ static void gradient(void **state)
 
 /* at most one grey level apart in 99.9 % of the values */
 static void draws(const fixture *f, textinv_sampler sampler, const char *negative,
-                  uint32_t clip_skip, const char *name)
+                  uint32_t clip_skip, const textinv_images *start, const char *name)
 {
   const ti_tensor *expected = tensor(f, name);
   const uint8_t *values = expected->data;
@@ -270,6 +270,8 @@ static void draws(const fixture *f, textinv_sampler sampler, const char *negativ
   p.prompt = text(f, "prompt");
   p.negative_prompt = negative;
   p.clip_skip = clip_skip;
+  p.init_image = start;
+  p.strength = 0.6f;
   p.steps = 30;
   p.guidance_scale = 5.0f;
   p.seed = 42;
@@ -292,25 +294,40 @@ static void pictures(void **state)
 {
   const char *negative = text(*state, "negative");
 
-  draws(*state, TEXTINV_SAMPLER_DDIM, negative, 0, "picture.ddim");
-  draws(*state, TEXTINV_SAMPLER_EULER, negative, 0, "picture.euler");
+  draws(*state, TEXTINV_SAMPLER_DDIM, negative, 0, NULL, "picture.ddim");
+  draws(*state, TEXTINV_SAMPLER_EULER, negative, 0, NULL, "picture.euler");
+}
+
+/* of a size of its own, which is not one of latents */
+static void from_a_picture(void **state)
+{
+  const fixture *f = *state;
+  const ti_tensor *init = tensor(f, "init");
+  textinv_images *start;
+
+  must(f, textinv_images_new(&start, f->session, init->data, 1, (uint32_t)init->dims[1],
+                             (uint32_t)init->dims[0]));
+  draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 0, start, "picture.init");
+  textinv_images_free(start);
 }
 
 static void negative_prompts(void **state)
 {
   const fixture *f = *state;
 
-  draws(f, TEXTINV_SAMPLER_DDIM, NULL, 0, "picture.none");
-  draws(f, TEXTINV_SAMPLER_DDIM, "", 0, "picture.empty");
+  draws(f, TEXTINV_SAMPLER_DDIM, NULL, 0, NULL, "picture.none");
+  draws(f, TEXTINV_SAMPLER_DDIM, "", 0, NULL, "picture.empty");
   if (f->info.num_encoders == 1) /* those of tiny-sdxl have no layer to leave out */
-    draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 1, "picture.skip");
+    draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 1, NULL, "picture.skip");
 }
 
 int main(void)
 {
   const struct CMUnitTest sd[] = {
-    cmocka_unit_test(text_encoder), cmocka_unit_test(unet),     cmocka_unit_test(autoencoder),
-    cmocka_unit_test(gradient),     cmocka_unit_test(pictures), cmocka_unit_test(negative_prompts),
+    cmocka_unit_test(text_encoder),   cmocka_unit_test(unet),
+    cmocka_unit_test(autoencoder),    cmocka_unit_test(gradient),
+    cmocka_unit_test(pictures),       cmocka_unit_test(negative_prompts),
+    cmocka_unit_test(from_a_picture),
   };
   const struct CMUnitTest once[] = { cmocka_unit_test(unet_without_middle) };
   int failed = cmocka_run_group_tests_name("tiny-sd", sd, open_sd, close_model);

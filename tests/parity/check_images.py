@@ -106,6 +106,8 @@ class Case:
             expected = draw(pipe, seeds, image=Image.fromarray(picture), strength=strength, **common)
             options['init_image'] = ti.Images(self.session, picture[None])
             options['strength'] = strength
+        if picture is not None:
+            width = height = 0  # the picture's own
         met = self.session.generate(self.model, prompt, self.embeddings, width=width, height=height, **options)
         self.report.at_least(f'{self.name} {what}', close_values(met, expected), ALLOWED)
 
@@ -149,6 +151,8 @@ def check_model(report, name):
             'dpmpp_2m 5 steps': dict(sampler='dpmpp_2m', steps=5, guidance=6.0),
             'ddim from a picture, strength 0.6': dict(sampler='ddim', steps=10, guidance=5.0, picture=picture,
                                                       strength=0.6),
+            'ddim from a picture of another size': dict(sampler='ddim', steps=10, guidance=5.0, strength=0.5,
+                                                        picture=picture[:size - side - 1, :size - 3]),
             'euler_a from a picture, strength 0.3': dict(sampler='euler_a', steps=11, guidance=5.0, picture=picture,
                                                          strength=0.3),
             'dpmpp_2m_karras from a picture, strength 0.75': dict(sampler='dpmpp_2m_karras', steps=8, guidance=5.0,
