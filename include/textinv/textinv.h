@@ -118,7 +118,8 @@ enum {
 };
 
 /* Sampler of textinv_generate(). DEFAULT is the class that the model's model_index.json names, or,
- * where it names none, its scheduler_config.json. */
+ * where it names none, its scheduler_config.json. That is one of these, or DDPMScheduler (Ho et al.
+ * 2020), which no other value asks for. */
 typedef int32_t textinv_sampler;
 enum {
   TEXTINV_SAMPLER_DEFAULT         = 0,
@@ -259,7 +260,7 @@ typedef struct textinv_model_info {
   const char *fingerprint; /* 16 hex digits of schedule, tensor names and shapes, and samples of
                               the weights; owned by the model */
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
-  const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT, such as "ddim" */
+  const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT: "ddim", .. or "ddpm" */
   uint32_t    num_encoders;     /* text encoders: 1 or 2 */
   uint32_t    embedding_dim[2]; /* width of a word's vector in each encoder */
   uint32_t    context_dim;      /* width of the UNet's context */

@@ -8,12 +8,18 @@
 #include "alloc.h"
 #include "sampler_state.h"
 
+/* timesteps of the schedule alone, without sigmas */
+static int is_whole(const ti_sampler *s)
+{
+  return s->kind == TEXTINV_SAMPLER_DDIM || s->kind == TEXTINV_SAMPLER_PNDM ||
+         s->kind == TI_SAMPLER_DDPM;
+}
+
 static ti_spacing spacing_of(const ti_sampler *s, const ti_schedule *schedule)
 {
   if (schedule->has_spacing)
     return schedule->spacing;
-  return s->kind == TEXTINV_SAMPLER_DDIM || s->kind == TEXTINV_SAMPLER_PNDM ? TI_SPACING_LEADING
-                                                                            : TI_SPACING_LINSPACE;
+  return is_whole(s) ? TI_SPACING_LEADING : TI_SPACING_LINSPACE;
 }
 
 /* value i of numpy's linspace(0, last, count) */
@@ -35,7 +41,7 @@ static double falling(double first, double step, int i)
   return i == 0 ? first : i == 1 ? second : first + i * (second - first);
 }
 
-/* ------ DDIM and PNDM: whole timesteps */
+/* ------ DDIM, DDPM and PNDM: whole timesteps */
 
 /* step i of the spacing, from the noisiest */
 static double spaced(ti_spacing spacing, int train, int steps, int i, int offset)
@@ -90,7 +96,7 @@ static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_sche
                      "expected fewer steps",
                      s->steps, s->steps_offset, s->train_timesteps);
   }
-  if (s->kind == TEXTINV_SAMPLER_DDIM && s->prediction == TI_PREDICT_EPSILON &&
+  if (s->kind != TEXTINV_SAMPLER_PNDM && s->prediction == TI_PREDICT_EPSILON &&
       !(s->alphas[(int)s->timesteps[0]] > 0))
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "timestep %d is noise alone (\"rescale_betas_zero_snr\"), where epsilon "
@@ -250,7 +256,7 @@ textinv_status ti_sampler_lay_out(ti_sampler *s, ti_error *error, const ti_sched
   s->sigmas = ti_calloc((size_t)s->total + 1, sizeof(*s->sigmas));
   if (!s->timesteps || !s->sigmas)
     return ti_fail_nomem(error, (size_t)s->total * sizeof(*s->sigmas), "the sampler's steps");
-  if (pndm || s->kind == TEXTINV_SAMPLER_DDIM)
+  if (is_whole(s))
     return whole_layout(s, error, schedule);
   return sigma_layout(s, error, schedule);
 }

@@ -20,7 +20,7 @@ typedef struct name {
 
 static const name classes[] = {
   { "DDIMScheduler", TEXTINV_SAMPLER_DDIM },
-  { "DDPMScheduler", TEXTINV_SAMPLER_DDIM },
+  { "DDPMScheduler", TI_SAMPLER_DDPM },
   { "PNDMScheduler", TEXTINV_SAMPLER_PNDM },
   { "EulerDiscreteScheduler", TEXTINV_SAMPLER_EULER },
   { "EulerAncestralDiscreteScheduler", TEXTINV_SAMPLER_EULER_A },
@@ -246,7 +246,7 @@ static textinv_status refuse_flag(ti_schedule *out, ti_error *error, const ti_js
 
   if ((status = ti_json_bool(config, error, key, 0, &set)) < 0)
     return status;
-  for (int i = 0; set && i < 7; i++) {
+  for (int i = 0; set && i < TI_NUM_SAMPLERS; i++) {
     if (samplers & (1u << i))
       out->unsupported[i] = key;
   }
@@ -262,7 +262,7 @@ static textinv_status refuse_other(ti_schedule *out, ti_error *error, const ti_j
 
   if ((status = ti_json_string(config, error, key, known, &met)) < 0)
     return status;
-  for (int i = 0; strcmp(met, known) != 0 && strcmp(met, known2) != 0 && i < 7; i++) {
+  for (int i = 0; strcmp(met, known) != 0 && strcmp(met, known2) != 0 && i < TI_NUM_SAMPLERS; i++) {
     if (samplers & (1u << i))
       out->unsupported[i] = key;
   }
@@ -271,10 +271,11 @@ static textinv_status refuse_other(ti_schedule *out, ti_error *error, const ti_j
 
 static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const ti_json *config)
 {
-  const unsigned ddim = 1u << TEXTINV_SAMPLER_DDIM, euler = 1u << TEXTINV_SAMPLER_EULER;
+  const unsigned ddim = 1u << TEXTINV_SAMPLER_DDIM, ddpm = 1u << TI_SAMPLER_DDPM;
+  const unsigned euler = 1u << TEXTINV_SAMPLER_EULER;
   const unsigned dpmpp = 1u << TEXTINV_SAMPLER_DPMPP_2M | 1u << TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
   const double inf = INFINITY;
-  const char *solver;
+  const char *solver, *variance;
   textinv_status status;
 
   if ((status = ti_json_bool(config, error, "use_karras_sigmas", 0, &out->use_karras_sigmas)) < 0 ||
@@ -295,7 +296,7 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
     out->unsupported[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "solver_order";
   }
 
-  if ((status = refuse_flag(out, error, config, "thresholding", ddim | dpmpp)) < 0 ||
+  if ((status = refuse_flag(out, error, config, "thresholding", ddim | ddpm | dpmpp)) < 0 ||
       (status = refuse_flag(out, error, config, "use_exponential_sigmas", euler | dpmpp)) < 0 ||
       (status = refuse_flag(out, error, config, "use_beta_sigmas", euler | dpmpp)) < 0 ||
       (status = refuse_flag(out, error, config, "use_lu_lambdas", dpmpp)) < 0 ||
@@ -308,6 +309,14 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
        (status = refuse_other(out, error, config, "timestep_type", "discrete", "discrete", euler)) <
          0))
     return status;
+  if ((status = ti_json_string(config, error, "variance_type", "fixed_small", &variance)) < 0)
+    return status;
+  if (strcmp(variance, "fixed_small_log") == 0)
+    out->variance = TI_VARIANCE_SMALL_LOG;
+  else if (strcmp(variance, "fixed_large") == 0)
+    out->variance = TI_VARIANCE_LARGE;
+  else if (strcmp(variance, "fixed_small") != 0)
+    out->unsupported[TI_SAMPLER_DDPM] = "variance_type";
   if (ti_json_has(config, "variance_type") &&
       (status = refuse_other(out, error, config, "variance_type", "fixed_small", "fixed_large",
                              dpmpp)) < 0)
@@ -358,7 +367,8 @@ textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json
 
   if (out->sampler == TEXTINV_SAMPLER_DPMPP_2M && out->use_karras_sigmas)
     out->sampler = TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
-  if (out->unsupported[out->sampler])
+  /* a model with a DDPMScheduler that cannot be drawn with can still be trained */
+  if (out->unsupported[out->sampler] && out->sampler != TI_SAMPLER_DDPM)
     status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
                      "%s: \"%s\" has a value that asks for what this library does not have",
                      config->path, out->unsupported[out->sampler]);

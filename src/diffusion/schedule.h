@@ -8,6 +8,11 @@
 typedef enum { TI_PREDICT_EPSILON, TI_PREDICT_V, TI_PREDICT_SAMPLE } ti_prediction;
 typedef enum { TI_SPACING_LEADING, TI_SPACING_TRAILING, TI_SPACING_LINSPACE } ti_spacing;
 
+/* drawing with a DDPMScheduler: the schedule's own sampler, which no TEXTINV_SAMPLER_* names */
+enum { TI_SAMPLER_DDPM = TEXTINV_SAMPLER_DPMPP_2M_KARRAS + 1, TI_NUM_SAMPLERS };
+
+typedef enum { TI_VARIANCE_SMALL, TI_VARIANCE_SMALL_LOG, TI_VARIANCE_LARGE } ti_variance;
+
 typedef struct ti_schedule {
   int timesteps;         /* num_train_timesteps */
   float *alphas_cumprod; /* [timesteps], computed as torch computes it in float32 */
@@ -20,7 +25,7 @@ typedef struct ti_schedule {
   double clip_sample_range;
   int has_set_alpha_to_one, set_alpha_to_one; /* absent: true for DDIM, false for PNDM */
   int skip_prk_steps;
-  textinv_sampler sampler; /* of the class; DDIM for DDPM, which is a class for training */
+  textinv_sampler sampler; /* of the class, or TI_SAMPLER_DDPM */
 
   /* what single samplers take from the file */
   float *alphas_cumprod_plain; /* [timesteps], as if rescale_betas_zero_snr were false (PNDM) */
@@ -31,8 +36,9 @@ typedef struct ti_schedule {
   int final_sigma_min;         /* final_sigmas_type: 1 sigma_min, 0 zero */
   int solver_order, solver_heun, lower_order_final, euler_at_final; /* DPM++ */
   double lambda_min_clipped;
+  ti_variance variance; /* DDPM */
   const char
-    *unsupported[7]; /* by TEXTINV_SAMPLER_*: the key that the sampler cannot honour, or NULL */
+    *unsupported[TI_NUM_SAMPLERS]; /* by sampler: the key that the sampler cannot honour, or NULL */
 } ti_schedule;
 
 /*

@@ -336,6 +336,42 @@ static void the_scheduler_has_the_class_of_the_pipeline(void **state)
           "scheduler_config.json: key \"_class_name\" is missing");
 }
 
+/* not another one in silence; what it cannot do does not keep from training */
+static void a_ddpm_scheduler_draws_as_itself(void **state)
+{
+  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_generate_params p;
+  textinv_images *by_default, *by_ddim;
+  textinv_model *model;
+  const char *folder = tiny_model_copy("ddpm");
+
+  (void)state;
+  tiny_model_edit(folder, "model_index.json", "DDIMScheduler", "DDPMScheduler");
+  model = open_it(folder);
+  must(textinv_model_get_info(model, &info));
+  assert_string_equal(info.sampler, "ddpm");
+  must(textinv_generate_params_init(&p, sizeof(p)));
+  p.prompt = "a photo";
+  p.steps = 5;
+  must(textinv_generate(&by_default, session, model, NULL, &p));
+  assert_non_null(strstr(textinv_images_parameters(by_default, 0), "Sampler: DDPM, "));
+  p.sampler = TEXTINV_SAMPLER_DDIM;
+  must(textinv_generate(&by_ddim, session, model, NULL, &p));
+  assert_memory_not_equal(textinv_images_pixels(by_default, 0), textinv_images_pixels(by_ddim, 0),
+                          TINY_SIZE * TINY_SIZE * 3);
+  textinv_images_free(by_default);
+  textinv_images_free(by_ddim);
+  textinv_model_free(model);
+
+  tiny_model_edit(folder, "scheduler/scheduler_config.json", "{",
+                  "{\"variance_type\": \"learned\", ");
+  model = open_it(folder);
+  p.sampler = TEXTINV_SAMPLER_DEFAULT;
+  refused(textinv_generate(&by_default, session, model, NULL, &p), TEXTINV_E_UNSUPPORTED,
+          "sampler ddpm: the model's scheduler config asks for a \"variance_type\"");
+  textinv_model_free(model);
+}
+
 /* as StableDiffusionPipeline: sample_size 8 of a UNet by its version */
 static void old_unets_have_64_latents_a_side(void **state)
 {
@@ -411,6 +447,7 @@ int main(void)
     cmocka_unit_test(no_negative_prompt_is_zeros_for_sdxl),
     cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
     cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),
+    cmocka_unit_test(a_ddpm_scheduler_draws_as_itself),
     cmocka_unit_test(old_unets_have_64_latents_a_side),
     cmocka_unit_test(sessions_check_their_options),
   };

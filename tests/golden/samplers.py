@@ -61,9 +61,10 @@ def run(scheduler, kind, steps, strength):
     for i, t in enumerate(timesteps):
         out = pool[(2 + i) % 64][None] + 0.1 * scheduler.scale_model_input(x, t)
         extra = {}
-        if kind == "euler_a":  # its step draws the noise by itself
+        if kind in ("euler_a", "ddpm"):  # its step draws the noise by itself
             noise = pool[(17 + i) % 64][None]
-            module = diffusers.schedulers.scheduling_euler_ancestral_discrete
+            schedulers = diffusers.schedulers
+            module = schedulers.scheduling_ddpm if kind == "ddpm" else schedulers.scheduling_euler_ancestral_discrete
             module.randn_tensor = lambda *args, **kwargs: noise
         x = scheduler.step(out, t, x, **extra).prev_sample
         rows.append(x)
@@ -119,6 +120,20 @@ for kind in ("dpmpp_2m", "dpmpp_2m_karras"):
     case(dict(dpm, final_sigmas_type="sigma_min", lower_order_final=False), kind, 5)
     case(dict(dpm, final_sigmas_type="sigma_min", euler_at_final=True), kind, 17, 0.5)
     case(dict(dpm, beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1), kind, 8)
+
+# a sampler of its own, which no name asks for
+KINDS["ddpm"] = ("DDPMScheduler", {})
+DDPM = dict(SD1, _class_name="DDPMScheduler")
+for config in (DDPM, {"_class_name": "DDPMScheduler"}, dict(DDPM, clip_sample=True, clip_sample_range=0.7)):
+    case(config, "ddpm", 10)
+    case(config, "ddpm", 7, 0.6)
+for spacing in ("leading", "trailing", "linspace"):
+    for prediction in ("epsilon", "v_prediction", "sample"):
+        case(dict(DDPM, timestep_spacing=spacing, prediction_type=prediction), "ddpm", 6)
+for variance in ("fixed_small", "fixed_small_log", "fixed_large"):
+    case(dict(DDPM, variance_type=variance, steps_offset=0), "ddpm", 9)
+    case(dict(DDPM, variance_type=variance), "ddpm", 1)
+case(dict(DDPM, rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing"), "ddpm", 9)
 
 schedules = {
     "sd": SD1,
