@@ -94,6 +94,20 @@ static textinv_status check_class(const ti_model_dir *dir, ti_error *error, cons
   return TEXTINV_OK;
 }
 
+/* diffusers hides the padding from the encoder where its config says so, but for SDXL */
+static textinv_status check_mask(const textinv_model *m, ti_error *error, const ti_json *json)
+{
+  textinv_status status;
+  int masked;
+
+  if ((status = ti_json_bool(json, error, "use_attention_mask", 0, &masked)) < 0)
+    return status;
+  if (masked && !ti_model_is_xl(m))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: use_attention_mask is true; only false is supported", json->path);
+  return TEXTINV_OK;
+}
+
 static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
 {
   ti_text_encoder *e = &m->encoders[i];
@@ -106,8 +120,9 @@ static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
                             "CLIPTextModelWithProjection", &class_name)) < 0 ||
       (status = ti_model_dir_config(&m->dir, error, encoder_names[i], &json)) < 0)
     return status;
-  status = ti_clip_text_read(&e->config, error, &json,
-                             !strcmp(class_name, "CLIPTextModelWithProjection"));
+  if ((status = check_mask(m, error, &json)) >= 0)
+    status = ti_clip_text_read(&e->config, error, &json,
+                               !strcmp(class_name, "CLIPTextModelWithProjection"));
   ti_json_close(&json);
   if (status < 0)
     return status;

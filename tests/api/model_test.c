@@ -118,6 +118,8 @@ static const breakage breakages[] = {
     TEXTINV_E_FORMAT, "encoder.layers.2.layer_norm1.weight is missing" },
   { "text_encoder/config.json", "\"vocab_size\": 521", "\"vocab_size\": 520", TEXTINV_E_SHAPE,
     "520" },
+  { "text_encoder/config.json", "{", "{\"use_attention_mask\": true, ", TEXTINV_E_UNSUPPORTED,
+    "text_encoder/config.json: use_attention_mask is true" },
   { "scheduler/scheduler_config.json", "scaled_linear", "sigmoid", TEXTINV_E_UNSUPPORTED,
     "sigmoid" },
   { "scheduler/scheduler_config.json", "\"epsilon\"", "\"flow\"", TEXTINV_E_UNSUPPORTED, "flow" },
