@@ -374,6 +374,33 @@ static void a_ddpm_scheduler_draws_as_itself(void **state)
   textinv_model_free(model);
 }
 
+/* diffusers' pipelines for SD and SDXL, and its training script, use scaling_factor alone */
+static void a_shift_factor_is_not_of_these_models(void **state)
+{
+  enum { LATENTS = 4 * 8 * 8 };
+  static const uint8_t pixels[TINY_SIZE * TINY_SIZE * 3];
+  float mean[2][LATENTS], decoded[2][TINY_SIZE * TINY_SIZE * 3];
+  textinv_images *images;
+
+  (void)state;
+  must(textinv_images_new(&images, session, pixels, 1, TINY_SIZE, TINY_SIZE));
+  for (int i = 0; i < 2; i++) {
+    const char *folder = tiny_model_copy(i ? "shifted" : "not-shifted");
+    textinv_model *model;
+
+    if (i)
+      tiny_model_edit(folder, "vae/config.json", "{", "{\"shift_factor\": 0.25, ");
+    model = open_it(folder);
+    must(textinv_encode_image(session, mean[i], NULL, LATENTS, model, images, 0));
+    must(textinv_decode_latents(session, NULL, decoded[i], TINY_SIZE * TINY_SIZE * 3, model,
+                                mean[0], 1, 8, 8));
+    textinv_model_free(model);
+  }
+  assert_memory_equal(mean[0], mean[1], sizeof(mean[0]));
+  assert_memory_equal(decoded[0], decoded[1], sizeof(decoded[0]));
+  textinv_images_free(images);
+}
+
 /* as StableDiffusionPipeline: sample_size 8 of a UNet by its version */
 static void old_unets_have_64_latents_a_side(void **state)
 {
@@ -450,6 +477,7 @@ int main(void)
     cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
     cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),
     cmocka_unit_test(a_ddpm_scheduler_draws_as_itself),
+    cmocka_unit_test(a_shift_factor_is_not_of_these_models),
     cmocka_unit_test(old_unets_have_64_latents_a_side),
     cmocka_unit_test(sessions_check_their_options),
   };

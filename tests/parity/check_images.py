@@ -3,7 +3,6 @@
 python tests/parity/check_images.py [--full] [--trace] [MODEL ...]
 """
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -52,23 +51,13 @@ def to_image(pipe, name):
         parts['requires_safety_checker'] = False
     out = cls(**parts)
     out.set_progress_bar_config(disable=True)
-    shift, encode = pipe.vae.config.shift_factor, type(pipe.vae).encode
-    if shift:  # these pipelines leave it out
-
-        def shifted(x, **_):
-            moments = encode(pipe.vae, x).latent_dist
-            parameters = torch.cat([moments.mean - shift, moments.logvar], 1)
-            return SimpleNamespace(latent_dist=type(moments)(parameters))
-
-        out.vae.encode = shifted
     return out
 
 
 @torch.no_grad()
 def decode(pipe, latents):
-    """Pictures of latents, the shift of the autoencoder included (the Stable Diffusion pipelines leave it out)."""
-    config = pipe.vae.config
-    values = pipe.vae.decode(latents / config.scaling_factor + (config.shift_factor or 0)).sample
+    """Pictures of latents."""
+    values = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
     values = (values / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     return (values * 255).round().astype(np.uint8)
 
