@@ -44,9 +44,9 @@ static const cli_option options[] = {
     "classifier-free guidance, 1 = none" },
   { "sampler", "S", CLI_CHOICE, AT(p.sampler), 0, 0, samplers, CLI_QUIET_DEFAULT, "" },
   { "width", "N", CLI_UINT, AT(p.width), 8, 16384, NULL, CLI_QUIET_DEFAULT,
-    "pixels (the model's size)" },
+    "pixels (the model's size, or that of --init-image)" },
   { "height", "N", CLI_UINT, AT(p.height), 8, 16384, NULL, CLI_QUIET_DEFAULT,
-    "pixels (the model's size)" },
+    "pixels (the model's size, or that of --init-image)" },
   { "init-image", "FILE", CLI_TEXT, AT(init_image), 0, 0, NULL, 0, "start from this picture" },
   { "strength", "X", CLI_FLOAT, AT(p.strength), 0, 1, NULL, CLI_ABOVE_MIN,
     "how far from --init-image" },
@@ -138,8 +138,13 @@ static int contact_new(contact *c, const run *r)
   }
   if (!titled)
     c->rows[0] = (sheet_row){ NULL, c->cells, pictures };
-  const uint32_t w = v->p.width ? v->p.width : info.size;
-  const uint32_t h = v->p.height ? v->p.height : info.size;
+  /* as textinv_generate() chooses them; one of 0 is refused there */
+  const uint32_t scale = info.latent_scale;
+  uint32_t w = v->p.width ? v->p.width : textinv_images_width(r->start) / scale * scale;
+  uint32_t h = v->p.height ? v->p.height : textinv_images_height(r->start) / scale * scale;
+
+  w = w ? w : info.size;
+  h = h ? h : info.size;
 
   c->sheet = (sheet){ NULL,
                       c->rows,

@@ -122,7 +122,9 @@ enum {
   TEXTINV_LR_COSINE   = 2  /* half a cosine to zero at the last step */
 };
 
-/* Sampler of textinv_generate(). DEFAULT is the class that the model's scheduler config names. */
+/* Sampler of textinv_generate(). DEFAULT is the class that the model's model_index.json names, or,
+ * where it names none, its scheduler_config.json. That is one of these, or DDPMScheduler (Ho et al.
+ * 2020), which no other value asks for. */
 typedef int32_t textinv_sampler;
 enum {
   TEXTINV_SAMPLER_DEFAULT         = 0,
@@ -264,7 +266,7 @@ typedef struct textinv_model_info {
   const char *fingerprint; /* 16 hex digits of schedule, tensor names and shapes, and samples of
                               the weights; owned by the model */
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
-  const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT, such as "ddim" */
+  const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT: "ddim", .. or "ddpm" */
   uint32_t    num_encoders;     /* text encoders: 1 or 2 */
   uint32_t    embedding_dim[2]; /* width of a word's vector in each encoder */
   uint32_t    context_dim;      /* width of the UNet's context */
@@ -279,7 +281,12 @@ typedef struct textinv_model_info {
 
 /**
  * Open a pipeline in the diffusers folder layout: SD 1.x, SD 2.x, SDXL and any other size of the
- * same networks. Weights stay memory mapped; the files must not change while the model is open.
+ * same networks, the UNet with or without a middle block (BK-SDM). Weights stay memory mapped; the
+ * files must not change while the model is open.
+ *
+ * Configs count as diffusers' pipelines take them. For a model that is not SDXL, steps_offset
+ * is 1 and clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet
+ * saved before diffusers 0.9.0 is at least 64.
  *
  * @param[out] out     the model; the caller frees it with textinv_model_free()
  * @param      session reports errors and log lines; not kept
@@ -798,7 +805,8 @@ TEXTINV_API textinv_status textinv_optimizer_load(textinv_optimizer **out, texti
 typedef struct textinv_generate_params {
   size_t                struct_size;
   const char           *prompt;          /* required; may be "" */
-  const char           *negative_prompt; /* default "" */
+  const char           *negative_prompt; /* NULL = none (default): with SDXL zeros in place of an
+                                            encoded text, with other models the same as "" */
   uint32_t              images;          /* pictures, 1..1024 (default 1) */
   uint32_t              batch;           /* pictures drawn at once, 0 = as many as fit (default) */
   uint64_t              seed;            /* picture i has the seed seed + i (default 0) */
@@ -806,13 +814,15 @@ typedef struct textinv_generate_params {
   float                 guidance_scale;  /* classifier-free; 1 or less = none (default 7.5) */
   textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
   uint32_t              width;           /* pixels, a multiple of latent_scale (SD: 8);
-                                            0 = the model's */
+                                            0 = the model's, or that of init_image rounded down */
   uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
-  const textinv_images *init_image;      /* start from this picture, resized; NULL = from noise */
+  const textinv_images *init_image;      /* start from this picture, resized as Pillow's LANCZOS
+                                            does; NULL = from noise */
   float                 strength;        /* with init_image: share of the steps, above 0 to 1, taken
                                             as a decimal: 0.7 of 10 are 7 (default 0.8) */
-  uint32_t              clip_skip;       /* text encoder's layers left out, 0..11 (default 0) */
+  uint32_t              clip_skip;       /* text encoder's layers left out, 0..11 (default 0);
+                                            the negative prompt keeps all, as in diffusers */
   textinv_progress_fn   progress;        /* after every step; may be NULL */
   void                 *progress_user;   /* passed to progress */
 } textinv_generate_params;
@@ -824,6 +834,11 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
 /**
  * Draw pictures of a prompt. With TEXTINV_RNG_TORCH_CPU picture i is the one that diffusers draws
  * with torch.Generator("cpu").manual_seed(seed + i).
+ *
+ * One difference is deliberate. The pooled text of SDXL is the state at the end of the prompt. Where
+ * the config of text_encoder_2 has "eos_token_id": 2, as published ones do, transformers takes the
+ * state at the highest id, which is that of a learnt word when the prompt has one: a mistake that its
+ * source names and keeps.
  *
  * @param[out] out        the pictures; the caller frees them with textinv_images_free()
  * @param      session    the session

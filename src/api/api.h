@@ -67,8 +67,8 @@ struct textinv_model {
   ti_schedule schedule;
   int tokens; /* positions of a prompt */
   int context_dim, pooled_dim;
-  int size;                /* pixels */
-  int zero_empty_negative; /* SDXL: an empty negative prompt is zeros */
+  int size;             /* pixels */
+  int zero_no_negative; /* SDXL: no negative prompt is zeros */
   char fingerprint[17];
 };
 

@@ -284,8 +284,8 @@ static textinv_status encode_views(loader *l, uint32_t index, const ti_image *im
     const box b = choose_box(l, image, index, crop);
     ti_image fitted = { 0, 0, NULL };
 
-    status = ti_image_resize(&fitted, &l->s->error, image, b.left, b.top, b.w, b.h, d->w * scale,
-                             d->h * scale);
+    status = ti_image_resize(&fitted, &l->s->error, image, TI_BICUBIC, b.left, b.top, b.w, b.h,
+                             d->w * scale, d->h * scale);
     if (status < 0)
       return status;
     d->hash = ti_hash(d->hash, fitted.pixels, (size_t)fitted.width * (size_t)fitted.height * 3);

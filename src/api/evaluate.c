@@ -153,7 +153,7 @@ textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
   const int scale = ti_vae_scale(&model->vae), c = model->vae.latent_channels;
   const int h = height / scale, w = width / scale;
   const ti_plan_key key = { .kind = TI_PLAN_ENCODE, .n = 1, .h = h, .w = w };
-  const double factor = model->vae.scaling_factor, shift = model->vae.shift_factor;
+  const double factor = model->vae.scaling_factor;
   ti_net_plan *plan;
   textinv_status status = ti_plan_get(&plan, s, model, &key);
 
@@ -172,8 +172,7 @@ textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
     for (int k = 0; k < c; k++) {
       const float log_variance = moments[i * (size_t)(2 * c) + (size_t)(c + k)];
 
-      mean[(size_t)k * hw + i] = (float)((moments[i * (size_t)(2 * c) + (size_t)k] - shift) *
-                                         factor);
+      mean[(size_t)k * hw + i] = (float)(moments[i * (size_t)(2 * c) + (size_t)k] * factor);
       if (deviation)
         deviation[(size_t)k * hw + i] =
           (float)(expf(0.5f * fminf(fmaxf(log_variance, -30.0f), 20.0f)) * factor);
@@ -226,7 +225,7 @@ textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, con
 
   ti_to_nhwc(TI_F32, z, latents, c, h, w);
   for (size_t i = 0; i < (size_t)c * (size_t)h * (size_t)w; i++)
-    z[i] = (float)(z[i] / model->vae.scaling_factor + model->vae.shift_factor);
+    z[i] = (float)(z[i] / model->vae.scaling_factor);
   if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   ti_from_nhwc(values, TI_F32, ti_plan_at(s, plan, plan->out), 3, h * scale, w * scale);

@@ -9,7 +9,6 @@
 
 static const textinv_generate_params generate_defaults = {
   .struct_size = sizeof(textinv_generate_params),
-  .negative_prompt = "",
   .images = 1,
   .steps = 30,
   .guidance_scale = 7.5f,
@@ -48,13 +47,29 @@ static textinv_status make_sampler(ti_sampler **out, const job *j, ti_error *err
                         j->p.init_image ? j->p.strength : 1.0f, count);
 }
 
+/* sides that are not given: those of the picture to start from, as diffusers takes them */
+static textinv_status take_init_size(textinv_generate_params *p, ti_error *error, uint32_t scale)
+{
+  const textinv_images *init = p->init_image;
+
+  if (!p->width)
+    p->width = (uint32_t)init->width / scale * scale;
+  if (!p->height)
+    p->height = (uint32_t)init->height / scale * scale;
+  if (!p->width || !p->height)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "init_image is a picture of %d x %d; %u pixels a side are needed at least",
+                   init->width, init->height, scale);
+  return TEXTINV_OK;
+}
+
 static textinv_status check(job *j, ti_error *error)
 {
   textinv_generate_params *p = &j->p;
   const uint32_t scale = (uint32_t)ti_vae_scale(&j->model->vae);
-  uint32_t w = p->width / scale, h = p->height / scale;
   ti_sampler *sampler;
   textinv_status status;
+  uint32_t w, h;
 
   if (!p->prompt)
     return ti_fail(error, TEXTINV_E_INVALID, "prompt is NULL");
@@ -77,10 +92,14 @@ static textinv_status check(job *j, ti_error *error)
   if (!(p->strength > 0.0f && p->strength <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible",
                    (double)p->strength);
+  if (p->init_image && (status = take_init_size(p, error, scale)) < 0)
+    return status;
   if (p->width % scale || p->height % scale)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "a picture of %u x %u; its sides must be multiples of %u", p->width, p->height,
                    scale);
+  w = p->width / scale;
+  h = p->height / scale;
   if ((status = ti_check_clip_skip(error, j->model, p->clip_skip)) < 0 ||
       (status = ti_check_latents(error, j->model, 1, 1, &w, &h)) < 0 ||
       (status = make_sampler(&sampler, j, error, 1)) < 0)
@@ -181,7 +200,7 @@ static textinv_status encode_prompts(job *j)
 {
   const textinv_model *m = j->model;
   const size_t pooled = (size_t)m->pooled_dim, first = j->guided ? (size_t)j->batch : 0;
-  const char *negative = j->p.negative_prompt ? j->p.negative_prompt : "";
+  const char *negative = j->p.negative_prompt;
   size_t truncated;
   textinv_status status;
 
@@ -190,9 +209,10 @@ static textinv_status encode_prompts(job *j)
                           &truncated);
   if (status < 0)
     return status;
-  /* SDXL was trained with zeros for "no text" */
-  if (j->guided && !(m->zero_empty_negative && !*negative)) {
-    status = ti_encode_text(j->s, m, j->embeddings, negative, (int)j->p.clip_skip, j->context,
+  /* SDXL was trained with zeros for "no text"; layers are left out of the prompt's encoding alone
+   */
+  if (j->guided && (negative || !m->zero_no_negative)) {
+    status = ti_encode_text(j->s, m, j->embeddings, negative ? negative : "", 0, j->context,
                             j->pooled, &truncated);
     if (status < 0)
       return status;
@@ -231,8 +251,8 @@ static textinv_status encode_init(job *j)
   const textinv_images *init = j->p.init_image;
   const ti_image in = { init->width, init->height, init->pixels };
   ti_image fitted = { 0, 0, NULL };
-  textinv_status status = ti_image_resize(&fitted, &j->s->error, &in, 0, 0, in.width, in.height,
-                                          j->images->width, j->images->height);
+  textinv_status status = ti_image_resize(&fitted, &j->s->error, &in, TI_LANCZOS, 0, 0, in.width,
+                                          in.height, j->images->width, j->images->height);
 
   if (status < 0)
     return status;

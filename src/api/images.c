@@ -148,7 +148,8 @@ textinv_status textinv_images_resize(textinv_session *session, textinv_images *i
                           images->pixels + (size_t)i * picture_bytes(images) };
     ti_image out = { 0, 0, NULL };
 
-    status = ti_image_resize(&out, error, &in, 0, 0, in.width, in.height, (int)width, (int)height);
+    status = ti_image_resize(&out, error, &in, TI_BICUBIC, 0, 0, in.width, in.height, (int)width,
+                             (int)height);
     if (status >= 0)
       memcpy(resized->pixels + (size_t)i * picture_bytes(resized), out.pixels,
              picture_bytes(resized));

@@ -94,6 +94,20 @@ static textinv_status check_class(const ti_model_dir *dir, ti_error *error, cons
   return TEXTINV_OK;
 }
 
+/* diffusers hides the padding from the encoder where its config says so, but for SDXL */
+static textinv_status check_mask(const textinv_model *m, ti_error *error, const ti_json *json)
+{
+  textinv_status status;
+  int masked;
+
+  if ((status = ti_json_bool(json, error, "use_attention_mask", 0, &masked)) < 0)
+    return status;
+  if (masked && !ti_model_is_xl(m))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: use_attention_mask is true; only false is supported", json->path);
+  return TEXTINV_OK;
+}
+
 static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
 {
   ti_text_encoder *e = &m->encoders[i];
@@ -106,8 +120,9 @@ static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
                             "CLIPTextModelWithProjection", &class_name)) < 0 ||
       (status = ti_model_dir_config(&m->dir, error, encoder_names[i], &json)) < 0)
     return status;
-  status = ti_clip_text_read(&e->config, error, &json,
-                             !strcmp(class_name, "CLIPTextModelWithProjection"));
+  if ((status = check_mask(m, error, &json)) >= 0)
+    status = ti_clip_text_read(&e->config, error, &json,
+                               !strcmp(class_name, "CLIPTextModelWithProjection"));
   ti_json_close(&json);
   if (status < 0)
     return status;
@@ -185,12 +200,16 @@ static textinv_status read_vae(textinv_model *m, ti_error *error)
 static textinv_status read_schedule(textinv_model *m, ti_error *error)
 {
   ti_json json = { NULL, NULL };
-  textinv_status status = ti_model_dir_config(&m->dir, error, "scheduler", &json);
+  const char *class_name;
+  textinv_status status;
 
-  if (status < 0)
+  if ((status = ti_model_dir_class(&m->dir, error, "scheduler", &class_name)) < 0 ||
+      (status = ti_model_dir_config(&m->dir, error, "scheduler", &json)) < 0)
     return status;
-  status = ti_schedule_read(&m->schedule, error, &json);
+  status = ti_schedule_read(&m->schedule, error, &json, class_name, m->dir.index.path);
   ti_json_close(&json);
+  if (status >= 0 && !ti_model_is_xl(m))
+    ti_schedule_update(&m->schedule);
   return status;
 }
 
@@ -333,9 +352,9 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
     return ti_fail_nomem(error, sizeof(*m), "a model");
   m->id = atomic_fetch_add(&next_id, 1);
   if ((status = ti_model_dir_open(&m->dir, error, path)) < 0 ||
-      (status = read_schedule(m, error)) < 0 || (status = read_unet(m, error)) < 0 ||
+      (status = read_unet(m, error)) < 0 || (status = read_schedule(m, error)) < 0 ||
       (status = ti_json_bool(&m->dir.index, error, "force_zeros_for_empty_prompt",
-                             ti_model_is_xl(m), &m->zero_empty_negative)) < 0 ||
+                             ti_model_is_xl(m), &m->zero_no_negative)) < 0 ||
       (status = read_vae(m, error)) < 0 || (status = read_encoders(m, error)) < 0 ||
       (status = check_parts(m, error)) < 0 || (status = check_networks(m, session)) < 0) {
     textinv_model_free(m);

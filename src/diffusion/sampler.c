@@ -7,14 +7,16 @@
 #include "alloc.h"
 #include "sampler_state.h"
 
-static const char *const names[] = { "default", "ddim",     "pndm",           "euler",
-                                     "euler_a", "dpmpp_2m", "dpmpp_2m_karras" };
-static const char *const a1111_names[] = { "Default", "DDIM",     "PLMS",           "Euler",
-                                           "Euler a", "DPM++ 2M", "DPM++ 2M Karras" };
+static const char *const names[] = { "default",         "ddim",    "pndm",
+                                     "euler",           "euler_a", "dpmpp_2m",
+                                     "dpmpp_2m_karras", "ddpm" };
+static const char *const a1111_names[] = { "Default",         "DDIM",    "PLMS",
+                                           "Euler",           "Euler a", "DPM++ 2M",
+                                           "DPM++ 2M Karras", "DDPM" };
 
 static int is_kind(textinv_sampler kind)
 {
-  return kind >= TEXTINV_SAMPLER_DEFAULT && kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
+  return kind >= TEXTINV_SAMPLER_DEFAULT && kind < TI_NUM_SAMPLERS;
 }
 
 const char *ti_sampler_name(textinv_sampler kind)
@@ -40,7 +42,9 @@ static int history_of(textinv_sampler kind)
 
 static textinv_status take_schedule(ti_sampler *s, ti_error *error, const ti_schedule *schedule)
 {
+  const int own = s->kind == schedule->sampler;
   const int pndm = s->kind == TEXTINV_SAMPLER_PNDM, ddim = s->kind == TEXTINV_SAMPLER_DDIM;
+  const int ddpm = s->kind == TI_SAMPLER_DDPM;
   const float *alphas = pndm ? schedule->alphas_cumprod_plain : schedule->alphas_cumprod;
   const size_t bytes = (size_t)schedule->timesteps * sizeof(*alphas);
 
@@ -51,15 +55,17 @@ static textinv_status take_schedule(ti_sampler *s, ti_error *error, const ti_sch
     return ti_fail_nomem(error, bytes, "the sampler's schedule");
   memcpy(s->alphas, alphas, bytes);
   /* a signal of exactly 0 has no finite sigma: the smallest half number stands for it */
-  if (schedule->rescale_zero_snr && !pndm && !ddim)
+  if (schedule->rescale_zero_snr && !pndm && !ddim && !ddpm)
     s->alphas[s->train_timesteps - 1] = 0x1p-24f;
 
   s->final_alpha = s->alphas[0];
   if (schedule->has_set_alpha_to_one ? schedule->set_alpha_to_one : ddim)
     s->final_alpha = 1.0f;
-  s->clip = ddim && schedule->clip_sample;
+  s->steps_offset = own ? schedule->steps_offset : schedule->named_steps_offset;
+  s->clip = (ddim || ddpm) && (own ? schedule->clip_sample : schedule->named_clip_sample);
   s->clip_range = (float)schedule->clip_sample_range;
   s->prk = pndm && !schedule->skip_prk_steps;
+  s->variance = schedule->variance;
   s->heun = schedule->solver_heun;
   s->order = schedule->solver_order;
   s->lower_order_final = schedule->lower_order_final;
@@ -84,7 +90,7 @@ textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedu
   int kept;
 
   *out = NULL;
-  if (!is_kind(kind))
+  if (!is_kind(kind) || kind == TI_SAMPLER_DDPM)
     return ti_fail(error, TEXTINV_E_INVALID, "sampler is %d, expected 0..%d", kind,
                    TEXTINV_SAMPLER_DPMPP_2M_KARRAS);
   if (steps < 1 || steps > schedule->timesteps)
@@ -197,6 +203,8 @@ void ti_sampler_scale_input(const ti_sampler *sampler, int i, float *out, const 
 
 int ti_sampler_needs_noise(const ti_sampler *sampler, int i)
 {
+  if (sampler->kind == TI_SAMPLER_DDPM)
+    return sampler->timesteps[sampler->begin + i] > 0;
   return sampler->kind == TEXTINV_SAMPLER_EULER_A && sampler->sigmas[sampler->begin + i + 1] > 0;
 }
 
@@ -205,6 +213,7 @@ void ti_sampler_step(ti_sampler *sampler, int i, float *latents, const float *mo
 {
   switch (sampler->kind) {
   case TEXTINV_SAMPLER_DDIM: ti_ddim_step(sampler, i, latents, model_output); break;
+  case TI_SAMPLER_DDPM: ti_ddpm_step(sampler, i, latents, model_output, noise); break;
   case TEXTINV_SAMPLER_PNDM: ti_pndm_step(sampler, i, latents, model_output); break;
   case TEXTINV_SAMPLER_EULER: ti_euler_step(sampler, i, latents, model_output, NULL); break;
   case TEXTINV_SAMPLER_EULER_A: ti_euler_step(sampler, i, latents, model_output, noise); break;

@@ -8,12 +8,18 @@
 #include "alloc.h"
 #include "sampler_state.h"
 
+/* timesteps of the schedule alone, without sigmas */
+static int is_whole(const ti_sampler *s)
+{
+  return s->kind == TEXTINV_SAMPLER_DDIM || s->kind == TEXTINV_SAMPLER_PNDM ||
+         s->kind == TI_SAMPLER_DDPM;
+}
+
 static ti_spacing spacing_of(const ti_sampler *s, const ti_schedule *schedule)
 {
   if (schedule->has_spacing)
     return schedule->spacing;
-  return s->kind == TEXTINV_SAMPLER_DDIM || s->kind == TEXTINV_SAMPLER_PNDM ? TI_SPACING_LEADING
-                                                                            : TI_SPACING_LINSPACE;
+  return is_whole(s) ? TI_SPACING_LEADING : TI_SPACING_LINSPACE;
 }
 
 /* value i of numpy's linspace(0, last, count) */
@@ -22,7 +28,20 @@ static double ramp(double last, int count, int i)
   return i == 0 ? 0.0 : i == count - 1 ? last : i * (last / (count - 1));
 }
 
-/* ------ DDIM and PNDM: whole timesteps */
+/*
+ * value i of numpy's arange(first, 0, -step): filled by the difference of its first two values,
+ * whose rounding decides the ties of the spacing "trailing", first - i * step + 0.5. Where the
+ * quotient first / step comes out above a whole number (61 steps of 1000), numpy has one value
+ * more, 0 but for rounding; no timestep belongs to it.
+ */
+static double falling(double first, double step, int i)
+{
+  const double second = first - step;
+
+  return i == 0 ? first : i == 1 ? second : first + i * (second - first);
+}
+
+/* ------ DDIM, DDPM and PNDM: whole timesteps */
 
 /* step i of the spacing, from the noisiest */
 static double spaced(ti_spacing spacing, int train, int steps, int i, int offset)
@@ -30,7 +49,7 @@ static double spaced(ti_spacing spacing, int train, int steps, int i, int offset
   switch (spacing) {
   case TI_SPACING_LINSPACE: return ramp(train - 1, steps, steps - 1 - i);
   case TI_SPACING_LEADING: return (double)(steps - 1 - i) * (train / steps) + offset;
-  default: return rint(train + i * -((double)train / steps)) - 1; /* trailing */
+  default: return rint(falling(train, (double)train / steps, i)) - 1; /* trailing */
   }
 }
 
@@ -60,14 +79,14 @@ static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_sche
                    "steps is %d, expected 4 or more for pndm with \"skip_prk_steps\" false",
                    s->steps);
   if (s->prk) {
-    prk_layout(s, spacing, schedule->steps_offset);
+    prk_layout(s, spacing, s->steps_offset);
   } else {
     for (int i = 0; i < s->total; i++) {
       /* the second step of PLMS is done twice */
       const int step = plms && i > 1 ? i - 1 : i;
 
       s->timesteps[i] = (float)rint(
-        spaced(spacing, s->train_timesteps, s->steps, step, schedule->steps_offset));
+        spaced(spacing, s->train_timesteps, s->steps, step, s->steps_offset));
     }
   }
   for (int i = 0; i < s->total; i++) {
@@ -75,9 +94,9 @@ static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_sche
       return ti_fail(error, TEXTINV_E_INVALID,
                      "steps is %d: with steps_offset %d the schedule's %d timesteps are left, "
                      "expected fewer steps",
-                     s->steps, schedule->steps_offset, s->train_timesteps);
+                     s->steps, s->steps_offset, s->train_timesteps);
   }
-  if (s->kind == TEXTINV_SAMPLER_DDIM && s->prediction == TI_PREDICT_EPSILON &&
+  if (s->kind != TEXTINV_SAMPLER_PNDM && s->prediction == TI_PREDICT_EPSILON &&
       !(s->alphas[(int)s->timesteps[0]] > 0))
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "timestep %d is noise alone (\"rescale_betas_zero_snr\"), where epsilon "
@@ -147,7 +166,7 @@ static double dpmpp_spaced(const ti_sampler *s, ti_spacing spacing, int last, in
   switch (spacing) {
   case TI_SPACING_LINSPACE: return rint(ramp(last - 1, s->steps + 1, s->steps - i));
   case TI_SPACING_LEADING: return (double)(s->steps - i) * (last / (s->steps + 1)) + offset;
-  default: return rint(last + i * -((double)s->train_timesteps / s->steps)) - 1;
+  default: return rint(falling(last, (double)s->train_timesteps / s->steps, i)) - 1;
   }
 }
 
@@ -163,7 +182,7 @@ static textinv_status dpmpp_timesteps(ti_sampler *s, ti_error *error, const ti_s
                    "steps is %d, which is more than the %d usable timesteps of the schedule allow",
                    s->steps, last);
   for (int i = 0; i < s->total; i++)
-    s->timesteps[i] = (float)dpmpp_spaced(s, spacing, last, i, schedule->steps_offset);
+    s->timesteps[i] = (float)dpmpp_spaced(s, spacing, last, i, s->steps_offset);
   return TEXTINV_OK;
 }
 
@@ -192,7 +211,7 @@ static textinv_status sigma_layout(ti_sampler *s, ti_error *error, const ti_sche
       goto out;
   } else {
     for (int i = 0; i < s->total; i++)
-      s->timesteps[i] = (float)spaced(spacing, count, s->steps, i, schedule->steps_offset);
+      s->timesteps[i] = (float)spaced(spacing, count, s->steps, i, s->steps_offset);
   }
   for (int i = 0; i < s->total; i++)
     s->sigmas[i] = (float)sigma_at(sigmas, count, s->timesteps[i]);
@@ -237,7 +256,7 @@ textinv_status ti_sampler_lay_out(ti_sampler *s, ti_error *error, const ti_sched
   s->sigmas = ti_calloc((size_t)s->total + 1, sizeof(*s->sigmas));
   if (!s->timesteps || !s->sigmas)
     return ti_fail_nomem(error, (size_t)s->total * sizeof(*s->sigmas), "the sampler's steps");
-  if (pndm || s->kind == TEXTINV_SAMPLER_DDIM)
+  if (is_whole(s))
     return whole_layout(s, error, schedule);
   return sigma_layout(s, error, schedule);
 }

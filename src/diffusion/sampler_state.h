@@ -19,9 +19,11 @@ struct ti_sampler {
   int train_timesteps;
   float *alphas;     /* [train_timesteps], alphas_cumprod of this sampler */
   float final_alpha; /* before timestep 0 */
+  int steps_offset;
   int clip;
   float clip_range;
-  int prk; /* PNDM: the first evaluations are Runge-Kutta's, 4 a step */
+  ti_variance variance; /* DDPM */
+  int prk;              /* PNDM: the first evaluations are Runge-Kutta's, 4 a step */
   int heun, lower_order_final, euler_at_final, final_sigma_min, order; /* DPM++ */
 
   float *history[TI_SAMPLER_HISTORY]; /* [count] each: earlier outputs and samples */
@@ -32,6 +34,8 @@ struct ti_sampler {
 textinv_status ti_sampler_lay_out(ti_sampler *s, ti_error *error, const ti_schedule *schedule);
 
 void ti_ddim_step(ti_sampler *s, int i, float *latents, const float *model_output);
+void ti_ddpm_step(ti_sampler *s, int i, float *latents, const float *model_output,
+                  const float *noise);
 void ti_pndm_step(ti_sampler *s, int i, float *latents, const float *model_output);
 void ti_euler_step(ti_sampler *s, int i, float *latents, const float *model_output,
                    const float *noise);

@@ -46,6 +46,38 @@ void ti_ddim_step(ti_sampler *s, int i, float *latents, const float *model_outpu
   }
 }
 
+/* Ho et al. 2020, equation 7, from one timestep of the run to the next; noise but for timestep 0 */
+void ti_ddpm_step(ti_sampler *s, int i, float *latents, const float *model_output,
+                  const float *noise)
+{
+  const int at = s->begin + i, t = (int)s->timesteps[at];
+  const float a = alpha_at(s, t);
+  const float a_prev = at + 1 < s->total ? alpha_at(s, (int)s->timesteps[at + 1]) : 1.0f;
+  const float b = 1.0f - a, b_prev = 1.0f - a_prev;
+  const float alpha = a / a_prev, beta = 1.0f - alpha;
+  const float sqrt_a = sqrtf(a), sqrt_b = sqrtf(b);
+  const float of_x0 = sqrtf(a_prev) * beta / b, of_x = sqrtf(alpha) * b_prev / b;
+  const float small = fmaxf(b_prev / b * beta, 1e-20f);
+  const float deviation = s->variance == TI_VARIANCE_LARGE       ? sqrtf(beta)
+                          : s->variance == TI_VARIANCE_SMALL_LOG ? expf(0.5f * logf(small))
+                                                                 : sqrtf(small);
+
+  for (size_t j = 0; j < s->count; j++) {
+    const float x = latents[j], m = model_output[j];
+    float x0;
+
+    if (s->prediction == TI_PREDICT_V)
+      x0 = sqrt_a * x - sqrt_b * m;
+    else
+      x0 = s->prediction == TI_PREDICT_SAMPLE ? m : (x - sqrt_b * m) / sqrt_a;
+    if (s->clip)
+      x0 = x0 < -s->clip_range ? -s->clip_range : x0 > s->clip_range ? s->clip_range : x0;
+    latents[j] = of_x0 * x0 + of_x * x;
+    if (noise)
+      latents[j] += deviation * noise[j];
+  }
+}
+
 /* ------ PNDM, Liu et al. 2022: history[0..3] the newest outputs, [4] a sample, [5] a sum */
 
 /* equation 9 from t to t_prev; out may be x or m */

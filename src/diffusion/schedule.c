@@ -20,7 +20,7 @@ typedef struct name {
 
 static const name classes[] = {
   { "DDIMScheduler", TEXTINV_SAMPLER_DDIM },
-  { "DDPMScheduler", TEXTINV_SAMPLER_DDIM },
+  { "DDPMScheduler", TI_SAMPLER_DDPM },
   { "PNDMScheduler", TEXTINV_SAMPLER_PNDM },
   { "EulerDiscreteScheduler", TEXTINV_SAMPLER_EULER },
   { "EulerAncestralDiscreteScheduler", TEXTINV_SAMPLER_EULER_A },
@@ -49,18 +49,12 @@ static const name spacings[] = {
 static const name final_sigmas[] = { { "zero", 0 }, { "sigma_min", 1 }, { NULL, 0 } };
 
 /* one of the names; what is met and all names are in the message */
-static textinv_status read_name(const ti_json *config, ti_error *error, const char *key,
-                                const char *fallback, const name *names, int *out)
+static textinv_status find_name(ti_error *error, const char *path, const char *key, const char *met,
+                                const name *names, int *out)
 {
-  textinv_status status;
-  const char *met;
   char known[256];
   size_t len = 0;
 
-  if ((status = ti_json_string(config, error, key, fallback, &met)) < 0)
-    return status;
-  if (!met)
-    return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"%s\" is missing", config->path, key);
   for (const name *n = names; n->name; n++) {
     const size_t more = strlen(n->name);
 
@@ -76,8 +70,21 @@ static textinv_status read_name(const ti_json *config, ti_error *error, const ch
     }
   }
   known[len] = 0;
-  return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: \"%s\" is \"%s\", expected one of %s",
-                 config->path, key, met, known);
+  return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: \"%s\" is \"%s\", expected one of %s", path,
+                 key, met, known);
+}
+
+static textinv_status read_name(const ti_json *config, ti_error *error, const char *key,
+                                const char *fallback, const name *names, int *out)
+{
+  textinv_status status;
+  const char *met;
+
+  if ((status = ti_json_string(config, error, key, fallback, &met)) < 0)
+    return status;
+  if (!met)
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"%s\" is missing", config->path, key);
+  return find_name(error, config->path, key, met, names, out);
 }
 
 /* ------ betas */
@@ -239,7 +246,7 @@ static textinv_status refuse_flag(ti_schedule *out, ti_error *error, const ti_js
 
   if ((status = ti_json_bool(config, error, key, 0, &set)) < 0)
     return status;
-  for (int i = 0; set && i < 7; i++) {
+  for (int i = 0; set && i < TI_NUM_SAMPLERS; i++) {
     if (samplers & (1u << i))
       out->unsupported[i] = key;
   }
@@ -255,7 +262,7 @@ static textinv_status refuse_other(ti_schedule *out, ti_error *error, const ti_j
 
   if ((status = ti_json_string(config, error, key, known, &met)) < 0)
     return status;
-  for (int i = 0; strcmp(met, known) != 0 && strcmp(met, known2) != 0 && i < 7; i++) {
+  for (int i = 0; strcmp(met, known) != 0 && strcmp(met, known2) != 0 && i < TI_NUM_SAMPLERS; i++) {
     if (samplers & (1u << i))
       out->unsupported[i] = key;
   }
@@ -264,10 +271,11 @@ static textinv_status refuse_other(ti_schedule *out, ti_error *error, const ti_j
 
 static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const ti_json *config)
 {
-  const unsigned ddim = 1u << TEXTINV_SAMPLER_DDIM, euler = 1u << TEXTINV_SAMPLER_EULER;
+  const unsigned ddim = 1u << TEXTINV_SAMPLER_DDIM, ddpm = 1u << TI_SAMPLER_DDPM;
+  const unsigned euler = 1u << TEXTINV_SAMPLER_EULER;
   const unsigned dpmpp = 1u << TEXTINV_SAMPLER_DPMPP_2M | 1u << TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
   const double inf = INFINITY;
-  const char *solver;
+  const char *solver, *variance;
   textinv_status status;
 
   if ((status = ti_json_bool(config, error, "use_karras_sigmas", 0, &out->use_karras_sigmas)) < 0 ||
@@ -288,7 +296,7 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
     out->unsupported[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "solver_order";
   }
 
-  if ((status = refuse_flag(out, error, config, "thresholding", ddim | dpmpp)) < 0 ||
+  if ((status = refuse_flag(out, error, config, "thresholding", ddim | ddpm | dpmpp)) < 0 ||
       (status = refuse_flag(out, error, config, "use_exponential_sigmas", euler | dpmpp)) < 0 ||
       (status = refuse_flag(out, error, config, "use_beta_sigmas", euler | dpmpp)) < 0 ||
       (status = refuse_flag(out, error, config, "use_lu_lambdas", dpmpp)) < 0 ||
@@ -301,6 +309,14 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
        (status = refuse_other(out, error, config, "timestep_type", "discrete", "discrete", euler)) <
          0))
     return status;
+  if ((status = ti_json_string(config, error, "variance_type", "fixed_small", &variance)) < 0)
+    return status;
+  if (strcmp(variance, "fixed_small_log") == 0)
+    out->variance = TI_VARIANCE_SMALL_LOG;
+  else if (strcmp(variance, "fixed_large") == 0)
+    out->variance = TI_VARIANCE_LARGE;
+  else if (strcmp(variance, "fixed_small") != 0)
+    out->unsupported[TI_SAMPLER_DDPM] = "variance_type";
   if (ti_json_has(config, "variance_type") &&
       (status = refuse_other(out, error, config, "variance_type", "fixed_small", "fixed_large",
                              dpmpp)) < 0)
@@ -308,13 +324,16 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
   return TEXTINV_OK;
 }
 
-textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config)
+textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config,
+                                const char *class_name, const char *index_path)
 {
   textinv_status status;
   int value;
 
   memset(out, 0, sizeof(*out));
-  if ((status = read_name(config, error, "_class_name", NULL, classes, &value)) < 0)
+  status = class_name ? find_name(error, index_path, "scheduler", class_name, classes, &value)
+                      : read_name(config, error, "_class_name", NULL, classes, &value);
+  if (status < 0)
     goto out;
   out->sampler = value;
   if ((status = read_name(config, error, "prediction_type", "epsilon", predictions, &value)) < 0)
@@ -341,9 +360,15 @@ textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json
       (status = read_sampler_keys(out, error, config)) < 0)
     goto out;
 
+  out->named_steps_offset = out->steps_offset;
+  out->named_clip_sample = out->clip_sample;
+  out->has_steps_offset = ti_json_has(config, "steps_offset");
+  out->has_clip_sample = ti_json_has(config, "clip_sample");
+
   if (out->sampler == TEXTINV_SAMPLER_DPMPP_2M && out->use_karras_sigmas)
     out->sampler = TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
-  if (out->unsupported[out->sampler])
+  /* a model with a DDPMScheduler that cannot be drawn with can still be trained */
+  if (out->unsupported[out->sampler] && out->sampler != TI_SAMPLER_DDPM)
     status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
                      "%s: \"%s\" has a value that asks for what this library does not have",
                      config->path, out->unsupported[out->sampler]);
@@ -351,6 +376,16 @@ out:
   if (status < 0)
     ti_schedule_free(out);
   return status;
+}
+
+void ti_schedule_update(ti_schedule *s)
+{
+  s->steps_offset = 1;
+  s->clip_sample = 0;
+  if (s->has_steps_offset)
+    s->named_steps_offset = 1;
+  if (s->has_clip_sample)
+    s->named_clip_sample = 0;
 }
 
 void ti_schedule_free(ti_schedule *schedule)

@@ -8,18 +8,24 @@
 typedef enum { TI_PREDICT_EPSILON, TI_PREDICT_V, TI_PREDICT_SAMPLE } ti_prediction;
 typedef enum { TI_SPACING_LEADING, TI_SPACING_TRAILING, TI_SPACING_LINSPACE } ti_spacing;
 
+/* drawing with a DDPMScheduler: the schedule's own sampler, which no TEXTINV_SAMPLER_* names */
+enum { TI_SAMPLER_DDPM = TEXTINV_SAMPLER_DPMPP_2M_KARRAS + 1, TI_NUM_SAMPLERS };
+
+typedef enum { TI_VARIANCE_SMALL, TI_VARIANCE_SMALL_LOG, TI_VARIANCE_LARGE } ti_variance;
+
 typedef struct ti_schedule {
   int timesteps;         /* num_train_timesteps */
   float *alphas_cumprod; /* [timesteps], computed as torch computes it in float32 */
   ti_prediction prediction;
   int has_spacing; /* 0: each sampler class takes its own default */
   ti_spacing spacing;
-  int steps_offset;
-  int clip_sample;
+  int has_steps_offset, steps_offset;
+  int has_clip_sample, clip_sample;
+  int named_steps_offset, named_clip_sample; /* of a sampler that is not the schedule's */
   double clip_sample_range;
   int has_set_alpha_to_one, set_alpha_to_one; /* absent: true for DDIM, false for PNDM */
   int skip_prk_steps;
-  textinv_sampler sampler; /* of _class_name; DDIM for DDPM, which is a class for training */
+  textinv_sampler sampler; /* of the class, or TI_SAMPLER_DDPM */
 
   /* what single samplers take from the file */
   float *alphas_cumprod_plain; /* [timesteps], as if rescale_betas_zero_snr were false (PNDM) */
@@ -30,13 +36,23 @@ typedef struct ti_schedule {
   int final_sigma_min;         /* final_sigmas_type: 1 sigma_min, 0 zero */
   int solver_order, solver_heun, lower_order_final, euler_at_final; /* DPM++ */
   double lambda_min_clipped;
+  ti_variance variance; /* DDPM */
   const char
-    *unsupported[7]; /* by TEXTINV_SAMPLER_*: the key that the sampler cannot honour, or NULL */
+    *unsupported[TI_NUM_SAMPLERS]; /* by sampler: the key that the sampler cannot honour, or NULL */
 } ti_schedule;
 
-/* _class_name, beta_schedule, prediction_type, timestep_spacing must be known; otherwise
- * UNSUPPORTED lists them */
-textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config);
+/*
+ * class_name is what model_index.json at index_path says, NULL: the config's _class_name. It,
+ * beta_schedule, prediction_type and timestep_spacing must be known; otherwise UNSUPPORTED lists
+ * them.
+ */
+textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config,
+                                const char *class_name, const char *index_path);
+/*
+ * What diffusers' StableDiffusionPipeline makes of an older config: steps_offset 1, clip_sample
+ * false. Another sampler made from that config takes them only where the file has the keys.
+ */
+void ti_schedule_update(ti_schedule *schedule);
 void ti_schedule_free(ti_schedule *schedule); /* safe on a zeroed struct */
 
 /* noisy = sqrt(a) x + sqrt(1 - a) noise, and what the model should predict there; all [count] */

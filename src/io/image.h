@@ -26,10 +26,12 @@ void ti_image_free(ti_image *image); /* safe on a zeroed struct */
 textinv_status ti_image_write_png(ti_error *error, const char *path, int width, int height,
                                   const uint8_t *pixels, const char *parameters);
 
-/* Pillow's Image.crop(box).resize(size, BICUBIC), antialiased, bit for bit; the box is [left, top,
+typedef enum { TI_BICUBIC, TI_LANCZOS } ti_filter;
+
+/* Pillow's Image.crop(box).resize(size, filter), antialiased, bit for bit; the box is [left, top,
    left + box_w, top + box_h) and lies in the picture */
-textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *in, int left,
-                               int top, int box_w, int box_h, int width, int height);
+textinv_status ti_image_resize(ti_image *out, ti_error *error, const ti_image *in, ti_filter filter,
+                               int left, int top, int box_w, int box_h, int width, int height);
 
 /* sorted paths of the regular files in a folder whose content is PNG or JPEG; ti_free() each and
  * the array. left_out counts files that are named like pictures and hold neither */

@@ -159,10 +159,12 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
     }
   }
 
-  x = resnet(&b, "mid_block.resnets.0", x);
-  x = transformer(&b, "mid_block.attentions.0", x, c->transformer_layers[c->blocks - 1],
-                  c->heads[c->blocks - 1], 0);
-  x = resnet(&b, "mid_block.resnets.1", x);
+  if (!c->no_middle) {
+    x = resnet(&b, "mid_block.resnets.0", x);
+    x = transformer(&b, "mid_block.attentions.0", x, c->transformer_layers[c->blocks - 1],
+                    c->heads[c->blocks - 1], 0);
+    x = resnet(&b, "mid_block.resnets.1", x);
+  }
 
   for (int i = 0; i < c->blocks; i++) {
     const int level = c->blocks - 1 - i;

@@ -17,6 +17,7 @@ typedef struct ti_unet_config {
   int down_attention[TI_UNET_MAX_BLOCKS], up_attention[TI_UNET_MAX_BLOCKS];
   int only_cross_attention[TI_UNET_MAX_BLOCKS];
   int flip_sin_to_cos, downsample_padding;
+  int no_middle; /* up blocks follow down blocks: BK-SDM small and tiny */
   double freq_shift, eps;
   int text_time;                    /* SDXL: pooled text and size ids are added to t */
   int addition_dim, projection_dim; /* of text_time */

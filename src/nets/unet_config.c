@@ -1,4 +1,5 @@
 /* unet/config.json: what it says, what it leaves out, and what it says that we do not know. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "unet.h"
@@ -169,6 +170,23 @@ static textinv_status read_only_cross(ti_unet_config *out, ti_error *error, cons
   return TEXTINV_OK;
 }
 
+/*
+ * diffusers' StableDiffusionPipeline takes a UNet that was saved before 0.9.0 for one of 64 latents
+ * a side or more: the size in such configs was a default of its time.
+ */
+static textinv_status update_sample_size(ti_unet_config *c, ti_error *error, const ti_json *json)
+{
+  const char *version;
+  char *end;
+  textinv_status status = ti_json_string(json, error, "_diffusers_version", NULL, &version);
+
+  if (status < 0 || !version || c->text_time || c->sample_size >= 64)
+    return status;
+  if (strtol(version, &end, 10) == 0 && *end == '.' && strtol(end + 1, NULL, 10) < 9)
+    c->sample_size = 64;
+  return TEXTINV_OK;
+}
+
 static textinv_status check_sizes(const ti_unet_config *c, ti_error *error, const ti_json *json)
 {
   for (int i = 0; i < c->blocks; i++) {
@@ -202,6 +220,8 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
     if ((status = check_fixed(json, error, &fixed_keys[i])) < 0)
       return status;
   }
+  /* null is not the default here */
+  out->no_middle = json_is_null(json_object_get(json->root, "mid_block_type"));
   if (!ti_json_has(json, "block_out_channels")) {
     memcpy(out->channels, default_channels, sizeof(default_channels));
     out->blocks = 4;
@@ -234,6 +254,7 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
                            out->blocks, out->up_attention)) < 0 ||
       (status = read_only_cross(out, error, json)) < 0 ||
       (status = read_addition(out, error, json)) < 0 ||
+      (status = update_sample_size(out, error, json)) < 0 ||
       (status = check_sizes(out, error, json)) < 0)
     return status;
   if (strcmp(activation, "silu") && strcmp(activation, "swish"))

@@ -51,8 +51,6 @@ textinv_status ti_vae_read(ti_vae_config *out, ti_error *error, const ti_json *j
       (status = ti_json_bool(json, error, "mid_block_add_attention", 1, &out->mid_attention)) < 0 ||
       (status = ti_json_float(json, error, "scaling_factor", 0.18215, 1e-6, 1e6,
                               &out->scaling_factor)) < 0 ||
-      (status = ti_json_float(json, error, "shift_factor", 0.0, -1e6, 1e6, &out->shift_factor)) <
-        0 ||
       (status = ti_json_string(json, error, "act_fn", "silu", &activation)) < 0 ||
       (status = check_types(error, json, "down_block_types", "DownEncoderBlock2D", out->blocks)) <
         0 ||

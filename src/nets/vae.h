@@ -11,7 +11,7 @@ typedef struct ti_vae_config {
   int channels[TI_MAX_BLOCKS];
   int quant_conv, post_quant_conv, mid_attention;
   int sample_size;
-  double scaling_factor, shift_factor;
+  double scaling_factor; /* shift_factor is not of these pipelines: they leave it out */
 } ti_vae_config;
 
 textinv_status ti_vae_read(ti_vae_config *out, ti_error *error, const ti_json *json);

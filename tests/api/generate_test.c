@@ -169,8 +169,9 @@ static void sizes_and_parameters(void **state)
 
 static void nonsense_is_refused(void **state)
 {
+  static const uint8_t pixel[3];
   textinv_generate_params p;
-  textinv_images *images;
+  textinv_images *images, *dot;
 
   (void)state;
 #define REFUSED(change, part)                                                                      \
@@ -189,6 +190,9 @@ static void nonsense_is_refused(void **state)
   REFUSED(p.height = 8192, "latents of 8 x 4096");
   REFUSED(p.guidance_scale = NAN, "guidance_scale is nan");
   REFUSED(p.strength = 1.5f, "strength is 1.5");
+  must(textinv_images_new(&dot, session, pixel, 1, 1, 1));
+  REFUSED(p.init_image = dot, "init_image is a picture of 1 x 1; 2 pixels a side are needed");
+  textinv_images_free(dot);
   REFUSED(p.sampler = 99, "sampler is 99");
   REFUSED(p.rng = -1, "rng is -1");
   REFUSED(p.clip_skip = 2, "clip_skip is 2; 0 to 1 are possible");

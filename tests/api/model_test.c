@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "sampler_state.h"
 #include "tiny_model.h"
 
 static textinv_model *open_it(const char *folder)
@@ -117,11 +118,15 @@ static const breakage breakages[] = {
     TEXTINV_E_FORMAT, "encoder.layers.2.layer_norm1.weight is missing" },
   { "text_encoder/config.json", "\"vocab_size\": 521", "\"vocab_size\": 520", TEXTINV_E_SHAPE,
     "520" },
+  { "text_encoder/config.json", "{", "{\"use_attention_mask\": true, ", TEXTINV_E_UNSUPPORTED,
+    "text_encoder/config.json: use_attention_mask is true" },
   { "scheduler/scheduler_config.json", "scaled_linear", "sigmoid", TEXTINV_E_UNSUPPORTED,
     "sigmoid" },
   { "scheduler/scheduler_config.json", "\"epsilon\"", "\"flow\"", TEXTINV_E_UNSUPPORTED, "flow" },
   { "model_index.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"",
     TEXTINV_E_UNSUPPORTED, "unet is a UNet3DConditionModel; known is UNet2DConditionModel" },
+  { "model_index.json", "\"DDIMScheduler\"", "\"LCMScheduler\"", TEXTINV_E_UNSUPPORTED,
+    "/model_index.json: \"scheduler\" is \"LCMScheduler\", expected one of DDIMScheduler" },
 };
 
 static void broken_models_are_refused(void **state)
@@ -183,51 +188,243 @@ static void cut_weights_are_refused(void **state)
   }
 }
 
-/* as the pipelines of diffusers, where model_index.json does not say */
-static void an_empty_negative_prompt_is_zeros_for_sdxl(void **state)
+/* tiny-sdxl in a folder of its own, with links to all that the test does not edit */
+static const char *sdxl_copy(const char *name)
 {
-  static const char *const parts[] = { "scheduler", "text_encoder", "text_encoder_2",
-                                       "tokenizer", "tokenizer_2",  "unet",
-                                       "vae" };
-  static const char key[] = "  \"force_zeros_for_empty_prompt\": true,\n";
-  char folder[512], path[700], target[4096 + 32], text[4096], *golden, *at;
-  textinv_model *model;
+  static const char *const links[] = { "text_encoder", "text_encoder_2", "tokenizer",
+                                       "tokenizer_2",  "unet",           "vae" };
+  static const char *const copies[] = { "model_index.json", "scheduler/scheduler_config.json" };
+  static char folder[512];
+  char path[700], target[4096 + 64], text[4096], *golden = realpath("tests/golden/tiny-sdxl", NULL);
   FILE *f;
+
+  assert_non_null(golden);
+  snprintf(folder, sizeof(folder), "%s", test_path(name));
+  assert_int_equal(mkdir(folder, 0755), 0);
+  snprintf(path, sizeof(path), "%s/scheduler", folder);
+  assert_int_equal(mkdir(path, 0755), 0);
+  for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
+    snprintf(path, sizeof(path), "%s/%s", folder, links[i]);
+    snprintf(target, sizeof(target), "%s/%s", golden, links[i]);
+    assert_int_equal(symlink(target, path), 0);
+  }
+  for (size_t i = 0; i < sizeof(copies) / sizeof(*copies); i++) {
+    snprintf(target, sizeof(target), "%s/%s", golden, copies[i]);
+    f = fopen(target, "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    snprintf(path, sizeof(path), "%s/%s", folder, copies[i]);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "%s", text);
+    fclose(f);
+  }
+  free(golden);
+  return folder;
+}
+
+/* as the pipelines of diffusers, where model_index.json does not say */
+static void no_negative_prompt_is_zeros_for_sdxl(void **state)
+{
+  const char *folder = sdxl_copy("sdxl");
+  textinv_model *model;
 
   (void)state;
   model = open_it(tiny_model());
-  assert_int_equal(model->zero_empty_negative, 0);
+  assert_int_equal(model->zero_no_negative, 0);
   textinv_model_free(model);
 
-  snprintf(folder, sizeof(folder), "%s", test_path("sdxl"));
-  assert_int_equal(mkdir(folder, 0755), 0);
-  golden = realpath("tests/golden/tiny-sdxl", NULL);
-  assert_non_null(golden);
-  for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
-    snprintf(path, sizeof(path), "%s/%s", folder, parts[i]);
-    snprintf(target, sizeof(target), "%s/%s", golden, parts[i]);
-    assert_int_equal(symlink(target, path), 0);
-  }
-  free(golden);
-  f = fopen("tests/golden/tiny-sdxl/model_index.json", "r");
-  assert_non_null(f);
-  text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-  fclose(f);
-  at = strstr(text, key);
-  assert_non_null(at);
-  snprintf(path, sizeof(path), "%s/model_index.json", folder);
-  f = fopen(path, "w");
-  assert_non_null(f);
-  fprintf(f, "%.*s%s", (int)(at - text), text, at + strlen(key));
-  fclose(f);
+  tiny_model_edit(folder, "model_index.json", "  \"force_zeros_for_empty_prompt\": true,\n", "");
   model = open_it(folder);
-  assert_int_equal(model->zero_empty_negative, 1);
+  assert_int_equal(model->zero_no_negative, 1);
   textinv_model_free(model);
   tiny_model_edit(folder, "model_index.json", "\"scheduler\"",
                   "\"force_zeros_for_empty_prompt\": false, \"scheduler\"");
   model = open_it(folder);
-  assert_int_equal(model->zero_empty_negative, 0);
+  assert_int_equal(model->zero_no_negative, 0);
   textinv_model_free(model);
+}
+
+/* of ten steps of a sampler: the first timestep, and whether DDIM clips */
+static void steps_of(const textinv_model *model, textinv_sampler kind, int first, int clip)
+{
+  ti_sampler *sampler;
+  ti_error error;
+
+  if (ti_sampler_new(&sampler, &error, &model->schedule, kind, 10, 1.0f, 1) < 0)
+    fail_msg("%s", error.text);
+  if (ti_sampler_timestep(sampler, 0) != (float)first || sampler->clip != clip)
+    fail_msg("sampler %d: timestep %g, clip %d", kind, (double)ti_sampler_timestep(sampler, 0),
+             sampler->clip);
+  ti_sampler_free(sampler);
+}
+
+/*
+ * StableDiffusionPipeline of diffusers 0.42.1 on such configs; timesteps and clip_sample are those
+ * of pipe.scheduler and of DDIMScheduler and PNDMScheduler.from_config(pipe.scheduler.config)
+ */
+static void old_configs_are_read_as_diffusers_reads_them(void **state)
+{
+  static const struct {
+    const char *offset, *clip;
+    int named_first, named_clip;
+  } cases[] = {
+    { "\"steps_offset\": 0, ", "\"clip_sample\": true, ", 901, 0 },
+    { "\"steps_offset\": 3, ", "\"clip_sample\": false, ", 901, 0 },
+    { "", "", 900, 1 },
+  };
+  static const char *const classes[] = { "DDIMScheduler", "PNDMScheduler" };
+  static const char config[] = "scheduler/scheduler_config.json";
+  textinv_model *model;
+  const char *folder;
+
+  (void)state;
+  for (size_t i = 0; i < 6; i++) {
+    const int pndm = i % 2;
+    char name[32];
+
+    snprintf(name, sizeof(name), "old-%zu", i);
+    folder = tiny_model_copy(name);
+    tiny_model_edit(folder, config, "\"steps_offset\": 1, ", cases[i / 2].offset);
+    tiny_model_edit(folder, config, "\"clip_sample\": false, ", cases[i / 2].clip);
+    tiny_model_edit(folder, config, "DDIMScheduler", classes[pndm]);
+    tiny_model_edit(folder, config, "\"beta_end\"", "\"skip_prk_steps\": true, \"beta_end\"");
+    tiny_model_edit(folder, "model_index.json", "DDIMScheduler", classes[pndm]);
+    model = open_it(folder);
+    steps_of(model, TEXTINV_SAMPLER_DEFAULT, 901, 0);
+    steps_of(model, TEXTINV_SAMPLER_DDIM, pndm ? cases[i / 2].named_first : 901,
+             pndm && cases[i / 2].named_clip);
+    steps_of(model, TEXTINV_SAMPLER_PNDM, pndm ? 901 : cases[i / 2].named_first, 0);
+    textinv_model_free(model);
+  }
+
+  /* StableDiffusionXLPipeline takes its config as it is */
+  folder = sdxl_copy("old-sdxl");
+  tiny_model_edit(folder, config, "EulerDiscreteScheduler", "DDIMScheduler");
+  tiny_model_edit(folder, config, "\"steps_offset\": 1", "\"steps_offset\": 0");
+  tiny_model_edit(folder, config, "\"clip_sample\": false", "\"clip_sample\": true");
+  tiny_model_edit(folder, "model_index.json", "EulerDiscreteScheduler", "DDIMScheduler");
+  model = open_it(folder);
+  steps_of(model, TEXTINV_SAMPLER_DEFAULT, 900, 1);
+  textinv_model_free(model);
+}
+
+/* of model_index.json, then that of the config */
+static void the_scheduler_has_the_class_of_the_pipeline(void **state)
+{
+  static const char config[] = "scheduler/scheduler_config.json", index[] = "model_index.json";
+  static const char key[] = "\"_class_name\": \"DDIMScheduler\", ";
+  static const char entry[] = "\"scheduler\": [\"diffusers\", \"DDIMScheduler\"], ";
+  textinv_model *model;
+  const char *folder = tiny_model_copy("other-class");
+
+  (void)state;
+  tiny_model_edit(folder, index, "DDIMScheduler", "EulerDiscreteScheduler");
+  model = open_it(folder);
+  assert_int_equal(model->schedule.sampler, TEXTINV_SAMPLER_EULER);
+  textinv_model_free(model);
+  tiny_model_edit(folder, config, key, "");
+  model = open_it(folder);
+  assert_int_equal(model->schedule.sampler, TEXTINV_SAMPLER_EULER);
+  textinv_model_free(model);
+  folder = tiny_model_copy("no-class");
+  tiny_model_edit(folder, index, entry, "");
+  model = open_it(folder);
+  assert_int_equal(model->schedule.sampler, TEXTINV_SAMPLER_DDIM);
+  textinv_model_free(model);
+  tiny_model_edit(folder, config, key, "");
+  refused(textinv_model_open(&model, session, folder), TEXTINV_E_FORMAT,
+          "scheduler_config.json: key \"_class_name\" is missing");
+}
+
+/* not another one in silence; what it cannot do does not keep from training */
+static void a_ddpm_scheduler_draws_as_itself(void **state)
+{
+  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_generate_params p;
+  textinv_images *by_default, *by_ddim;
+  textinv_model *model;
+  const char *folder = tiny_model_copy("ddpm");
+
+  (void)state;
+  tiny_model_edit(folder, "model_index.json", "DDIMScheduler", "DDPMScheduler");
+  model = open_it(folder);
+  must(textinv_model_get_info(model, &info));
+  assert_string_equal(info.sampler, "ddpm");
+  must(textinv_generate_params_init(&p, sizeof(p)));
+  p.prompt = "a photo";
+  p.steps = 5;
+  must(textinv_generate(&by_default, session, model, NULL, &p));
+  assert_non_null(strstr(textinv_images_parameters(by_default, 0), "Sampler: DDPM, "));
+  p.sampler = TEXTINV_SAMPLER_DDIM;
+  must(textinv_generate(&by_ddim, session, model, NULL, &p));
+  assert_memory_not_equal(textinv_images_pixels(by_default, 0), textinv_images_pixels(by_ddim, 0),
+                          TINY_SIZE * TINY_SIZE * 3);
+  textinv_images_free(by_default);
+  textinv_images_free(by_ddim);
+  textinv_model_free(model);
+
+  tiny_model_edit(folder, "scheduler/scheduler_config.json", "{",
+                  "{\"variance_type\": \"learned\", ");
+  model = open_it(folder);
+  p.sampler = TEXTINV_SAMPLER_DEFAULT;
+  refused(textinv_generate(&by_default, session, model, NULL, &p), TEXTINV_E_UNSUPPORTED,
+          "sampler ddpm: the model's scheduler config asks for a \"variance_type\"");
+  textinv_model_free(model);
+}
+
+/* diffusers' pipelines for SD and SDXL, and its training script, use scaling_factor alone */
+static void a_shift_factor_is_not_of_these_models(void **state)
+{
+  enum { LATENTS = 4 * 8 * 8 };
+  static const uint8_t pixels[TINY_SIZE * TINY_SIZE * 3];
+  float mean[2][LATENTS], decoded[2][TINY_SIZE * TINY_SIZE * 3];
+  textinv_images *images;
+
+  (void)state;
+  must(textinv_images_new(&images, session, pixels, 1, TINY_SIZE, TINY_SIZE));
+  for (int i = 0; i < 2; i++) {
+    const char *folder = tiny_model_copy(i ? "shifted" : "not-shifted");
+    textinv_model *model;
+
+    if (i)
+      tiny_model_edit(folder, "vae/config.json", "{", "{\"shift_factor\": 0.25, ");
+    model = open_it(folder);
+    must(textinv_encode_image(session, mean[i], NULL, LATENTS, model, images, 0));
+    must(textinv_decode_latents(session, NULL, decoded[i], TINY_SIZE * TINY_SIZE * 3, model,
+                                mean[0], 1, 8, 8));
+    textinv_model_free(model);
+  }
+  assert_memory_equal(mean[0], mean[1], sizeof(mean[0]));
+  assert_memory_equal(decoded[0], decoded[1], sizeof(decoded[0]));
+  textinv_images_free(images);
+}
+
+/* as StableDiffusionPipeline: sample_size 8 of a UNet by its version */
+static void old_unets_have_64_latents_a_side(void **state)
+{
+  static const struct {
+    const char *version;
+    int latents;
+  } cases[] = {
+    { "0.6.0", 64 }, { "0.8.1.dev0", 64 }, { "0.9.0.dev0", 8 }, { "0.10.2", 8 }, { "1.0.0", 8 }
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    textinv_model *model;
+    const char *folder;
+    char text[64];
+
+    snprintf(text, sizeof(text), "version-%zu", i);
+    folder = tiny_model_copy(text);
+    snprintf(text, sizeof(text), "{\"_diffusers_version\": \"%s\", ", cases[i].version);
+    tiny_model_edit(folder, "unet/config.json", "{", text);
+    model = open_it(folder);
+    assert_int_equal(model->unet.sample_size, cases[i].latents);
+    textinv_model_free(model);
+  }
 }
 
 static void sessions_check_their_options(void **state)
@@ -276,7 +473,12 @@ int main(void)
     cmocka_unit_test(broken_models_are_refused),
     cmocka_unit_test(missing_files_are_named),
     cmocka_unit_test(cut_weights_are_refused),
-    cmocka_unit_test(an_empty_negative_prompt_is_zeros_for_sdxl),
+    cmocka_unit_test(no_negative_prompt_is_zeros_for_sdxl),
+    cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
+    cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),
+    cmocka_unit_test(a_ddpm_scheduler_draws_as_itself),
+    cmocka_unit_test(a_shift_factor_is_not_of_these_models),
+    cmocka_unit_test(old_unets_have_64_latents_a_side),
     cmocka_unit_test(sessions_check_their_options),
   };
 

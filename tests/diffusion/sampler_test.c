@@ -29,15 +29,14 @@ static void read_schedule(ti_schedule *schedule, const char *text)
   ti_json json;
 
   assert_int_equal(ti_json_parse(&json, &error, "scheduler_config.json", text, strlen(text)), 0);
-  if (ti_schedule_read(schedule, &error, &json) < 0)
+  if (ti_schedule_read(schedule, &error, &json, NULL, NULL) < 0)
     fail_msg("%s\n%s", error.text, text);
   ti_json_close(&json);
 }
 
 static textinv_sampler kind_of(const char *name)
 {
-  for (textinv_sampler kind = TEXTINV_SAMPLER_DEFAULT; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
-       kind++)
+  for (textinv_sampler kind = TEXTINV_SAMPLER_DEFAULT; kind < TI_NUM_SAMPLERS; kind++)
     if (strcmp(name, ti_sampler_name(kind)) == 0)
       return kind;
   fail_msg("no sampler %s", name);
@@ -63,6 +62,7 @@ static double run_case(const char *name, const float *pool)
   float x[COUNT], input[COUNT], output[COUNT];
   size_t count, evaluations;
   ti_schedule schedule;
+  textinv_sampler sampler_kind;
   ti_sampler *sampler;
   ti_json json;
   ti_error error;
@@ -78,7 +78,10 @@ static double run_case(const char *name, const float *pool)
   assert_int_equal(ti_json_string(&json, &error, "kind", NULL, &kind), 0);
   assert_int_equal(ti_json_int(&json, &error, "steps", 0, 1, 1000, &steps), 0);
   assert_int_equal(ti_json_float(&json, &error, "strength", 0, 0, 1, &strength), 0);
-  if (ti_sampler_new(&sampler, &error, &schedule, kind_of(kind), steps, (float)strength, COUNT) < 0)
+  sampler_kind = kind_of(kind);
+  if (sampler_kind == TI_SAMPLER_DDPM) /* only as the schedule's own */
+    sampler_kind = TEXTINV_SAMPLER_DEFAULT;
+  if (ti_sampler_new(&sampler, &error, &schedule, sampler_kind, steps, (float)strength, COUNT) < 0)
     fail_msg("%s: %s", what, error.text);
   ti_schedule_free(&schedule);
   ti_json_close(&json);
@@ -281,7 +284,7 @@ static void refuses_configs(void **state)
 
     assert_int_equal(ti_json_parse(&json, &error, "s.json", cases[i].text, strlen(cases[i].text)),
                      0);
-    status = ti_schedule_read(&schedule, &error, &json);
+    status = ti_schedule_read(&schedule, &error, &json, NULL, NULL);
     if (status != cases[i].status || !strstr(error.text, cases[i].part) ||
         strncmp(error.text, "s.json: ", 8) != 0)
       fail_msg("%s: %d, %s", cases[i].text, status, error.text);
@@ -300,6 +303,8 @@ static void refuses_steps(void **state)
     textinv_status status;
     const char *part;
   } cases[] = {
+    { ", \"variance_type\": \"learned\"", TEXTINV_SAMPLER_DEFAULT, 10, 1, TEXTINV_E_UNSUPPORTED,
+      "sampler ddpm: the model's scheduler config asks for a \"variance_type\"" },
     { "", TEXTINV_SAMPLER_DDIM, 0, 1, TEXTINV_E_INVALID, "steps is 0" },
     { "", TEXTINV_SAMPLER_DDIM, 1001, 1, TEXTINV_E_INVALID, "steps is 1001" },
     { "", TEXTINV_SAMPLER_EULER, 10, 0, TEXTINV_E_INVALID, "strength is 0" },
@@ -326,7 +331,9 @@ static void refuses_steps(void **state)
     ti_error error = { "" };
     textinv_status status;
 
-    snprintf(text, sizeof(text), "{\"_class_name\": \"DDIMScheduler\"%s}", cases[i].more);
+    snprintf(text, sizeof(text), "{\"_class_name\": \"%s\"%s}",
+             cases[i].kind == TEXTINV_SAMPLER_DEFAULT ? "DDPMScheduler" : "DDIMScheduler",
+             cases[i].more);
     read_schedule(&schedule, text);
     status = ti_sampler_new(&sampler, &error, &schedule, cases[i].kind, cases[i].steps,
                             cases[i].strength, COUNT);
@@ -409,6 +416,36 @@ static void all_step_counts(void **state)
   }
 }
 
+/* ties are decided by how numpy's arange fills */
+static void trailing_timesteps_are_numpys(void **state)
+{
+  static const textinv_sampler kinds[] = { TEXTINV_SAMPLER_DDIM, TEXTINV_SAMPLER_EULER,
+                                           TEXTINV_SAMPLER_DPMPP_2M };
+  ti_schedule schedule;
+
+  (void)state;
+  read_schedule(&schedule,
+                "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": \"trailing\"}");
+  for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
+    uint32_t hash = 0x811c9dc5;
+    char met[16];
+
+    for (int steps = 1; steps <= 1000; steps++) {
+      ti_sampler *sampler;
+      ti_error error;
+
+      if (ti_sampler_new(&sampler, &error, &schedule, kinds[k], steps, 1, 1) < 0)
+        fail_msg("%d steps: %s", steps, error.text);
+      for (int i = 0; i < steps; i++)
+        hash = (hash ^ (uint32_t)ti_sampler_timestep(sampler, i)) * 0x01000193;
+      ti_sampler_free(sampler);
+    }
+    snprintf(met, sizeof(met), "%08x", (unsigned)hash);
+    assert_string_equal(met, ti_safetensors_metadata(golden, "trailing"));
+  }
+  ti_schedule_free(&schedule);
+}
+
 static void sampler_names(void **state)
 {
   (void)state;
@@ -448,6 +485,7 @@ int main(void)
     cmocka_unit_test(refuses_steps),
     cmocka_unit_test(every_strength_keeps_the_steps_of_diffusers),
     cmocka_unit_test(all_step_counts),
+    cmocka_unit_test(trailing_timesteps_are_numpys),
     cmocka_unit_test(sampler_names),
   };
 

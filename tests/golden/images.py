@@ -4,7 +4,8 @@ Writes images.safetensors beside this script. Needs numpy, pillow and safetensor
 
     NAME.file    bytes of a picture file           NAME.pixels  [h, w, 3] what a reader must give
     resize.in    [h, w, 3]
-    resize.L.T.W.H.w.h  resize.in cropped to the box (left, top, width, height), resized to w x h
+    resize.L.T.W.H.w.h  resize.in cropped to the box (left, top, width, height), resized to w x h with BICUBIC
+    lanczos.L.T.W.H.w.h the same with LANCZOS
 """
 
 import io
@@ -199,8 +200,7 @@ for left, top, w, h, nw, nh in [
     (0, 0, 47, 47, 24, 24),
 ]:
     cut = source.crop((left, top, left + w, top + h))
-    out[f"resize.{left}.{top}.{w}.{h}.{nw}.{nh}"] = np.asarray(
-        cut.resize((nw, nh), Image.Resampling.BICUBIC)
-    ).copy()
+    for name, kind in ("resize", Image.Resampling.BICUBIC), ("lanczos", Image.Resampling.LANCZOS):
+        out[f"{name}.{left}.{top}.{w}.{h}.{nw}.{nh}"] = np.asarray(cut.resize((nw, nh), kind)).copy()
 
 save_file(out, pathlib.Path(__file__).parent / "images.safetensors")

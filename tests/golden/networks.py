@@ -6,10 +6,14 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     rows.0, rows.1                [2, dim]: its vectors in each encoder
     context, pooled               of prompt
     latents, noise, timesteps     [2, c, h, w] and [2]; predicted: the UNet on latents at timesteps[0], context for both
+    predicted.no_middle           tiny-sd: likewise without the UNet's middle block
     pixels, mean, deviation       a picture [h, w, 3] and the moments of its scaled latents
     decoded                       the values of latents[0]
     loss, gradient                of latents, noise, timesteps and prompt, negative; [words, encoders, vectors, dim]
     picture.ddim, picture.euler   [h, w, 3]: prompt, negative, 30 steps, guidance 5, seed 42
+    picture.none, picture.empty   likewise with ddim, without a negative prompt and with ""
+    init, picture.init            [h, w, 3]: a picture to start from, and likewise with ddim, strength 0.6, from it
+    picture.skip                  tiny-sd: likewise with ddim, negative and clip_skip 1
 """
 import pathlib
 import shutil
@@ -22,6 +26,7 @@ warnings.filterwarnings('ignore')
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import check_images
@@ -89,15 +94,29 @@ def make(name, parts):
             added = {'text_embeds': pooled.repeat(2, 1), 'time_ids': torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2)}
         out['context'] = context[0]
         out['predicted'] = pipe.unet(latents, timesteps[0], context.repeat(2, 1, 1), added_cond_kwargs=added).sample
+        if name == 'sd':
+            unet = D.UNet2DConditionModel.from_config(dict(pipe.unet.config, mid_block_type=None))
+            unet.load_state_dict({k: v for k, v in pipe.unet.state_dict().items() if not k.startswith('mid_block.')})
+            out['predicted.no_middle'] = unet.eval()(latents, timesteps[0], context.repeat(2, 1, 1)).sample
         mean, deviation = torch_training.moments(pipe, pixels[None])
         out.update(mean=mean[0], deviation=deviation[0])
         out['decoded'] = pipe.vae.decode(latents[:1] / pipe.vae.config.scaling_factor).sample[0]
     config = pipe.scheduler.config
-    for sampler in ('ddim', 'euler'):
-        pipe.scheduler = check_images.SAMPLERS[sampler][0].from_config(config)
-        picture = check_images.draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30,
-                                    guidance_scale=5.0, width=16, height=16)
-        out[f'picture.{sampler}'] = torch.from_numpy(picture[0])
+    pictures = {'ddim': {}, 'euler': {}, 'none': {'negative_prompt': None}, 'empty': {'negative_prompt': ''}}
+    if name == 'sd':
+        pictures['skip'] = {'clip_skip': 1}
+        pipe.text_encoder.__dict__['text_model'] = pipe.text_encoder  # where transformers had it before 5
+    for what, more in pictures.items():
+        pipe.scheduler = check_images.SAMPLERS['euler' if what == 'euler' else 'ddim'][0].from_config(config)
+        options = dict(prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30, guidance_scale=5.0, width=16,
+                       height=16)
+        out[f'picture.{what}'] = torch.from_numpy(check_images.draw(pipe, [42], **options | more)[0])
+    init = rng.integers(0, 256, (19, 21, 3), dtype=np.uint8)
+    pipe = check_images.to_image(pipe, name)
+    pipe.scheduler = D.DDIMScheduler.from_config(config)
+    picture = check_images.draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30,
+                                guidance_scale=5.0, strength=0.6, image=Image.fromarray(init))
+    out.update({'init': torch.from_numpy(init), 'picture.init': torch.from_numpy(picture[0])})
     save_file({k: v.detach().contiguous() for k, v in out.items()}, folder / 'expected.safetensors',
               metadata={'prompt': PROMPT, 'negative': NEGATIVE})
     print(folder.name, sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()), 'bytes')

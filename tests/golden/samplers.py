@@ -7,6 +7,7 @@ Needs torch, diffusers and safetensors (made with diffusers 0.42.1, torch 2.15.0
     NNN.init_sigma        [1]
     NNN.latents           [1 + evaluations, 8]: what the loop starts from and has after every step
     schedule.NAME         alphas_cumprod, with metadata schedule.NAME its config
+    metadata trailing     FNV-1a over all timesteps of 1, 2 .. 1000 steps with the spacing "trailing"
     pool                  [64, 8]: row 0 the picture, row 1 the noise; the model says row (2 + i) % 64 plus a tenth
                           of its scaled input, and the noise of step i is row (17 + i) % 64
 """
@@ -60,9 +61,10 @@ def run(scheduler, kind, steps, strength):
     for i, t in enumerate(timesteps):
         out = pool[(2 + i) % 64][None] + 0.1 * scheduler.scale_model_input(x, t)
         extra = {}
-        if kind == "euler_a":  # its step draws the noise by itself
+        if kind in ("euler_a", "ddpm"):  # its step draws the noise by itself
             noise = pool[(17 + i) % 64][None]
-            module = diffusers.schedulers.scheduling_euler_ancestral_discrete
+            schedulers = diffusers.schedulers
+            module = schedulers.scheduling_ddpm if kind == "ddpm" else schedulers.scheduling_euler_ancestral_discrete
             module.randn_tensor = lambda *args, **kwargs: noise
         x = scheduler.step(out, t, x, **extra).prev_sample
         rows.append(x)
@@ -119,6 +121,20 @@ for kind in ("dpmpp_2m", "dpmpp_2m_karras"):
     case(dict(dpm, final_sigmas_type="sigma_min", euler_at_final=True), kind, 17, 0.5)
     case(dict(dpm, beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1), kind, 8)
 
+# a sampler of its own, which no name asks for
+KINDS["ddpm"] = ("DDPMScheduler", {})
+DDPM = dict(SD1, _class_name="DDPMScheduler")
+for config in (DDPM, {"_class_name": "DDPMScheduler"}, dict(DDPM, clip_sample=True, clip_sample_range=0.7)):
+    case(config, "ddpm", 10)
+    case(config, "ddpm", 7, 0.6)
+for spacing in ("leading", "trailing", "linspace"):
+    for prediction in ("epsilon", "v_prediction", "sample"):
+        case(dict(DDPM, timestep_spacing=spacing, prediction_type=prediction), "ddpm", 6)
+for variance in ("fixed_small", "fixed_small_log", "fixed_large"):
+    case(dict(DDPM, variance_type=variance, steps_offset=0), "ddpm", 9)
+    case(dict(DDPM, variance_type=variance), "ddpm", 1)
+case(dict(DDPM, rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing"), "ddpm", 9)
+
 schedules = {
     "sd": SD1,
     "linear": bare,
@@ -129,6 +145,19 @@ schedules = {
 for name, config in schedules.items():
     tensors[f"schedule.{name}"] = make(config, "ddim").alphas_cumprod.numpy()
     metadata[f"schedule.{name}"] = json.dumps(config)
+
+
+def trailing(kind):
+    scheduler, value = make(dict(SD1, timestep_spacing="trailing"), kind), 0x811C9DC5
+    for steps in range(1, 1001):
+        scheduler.set_timesteps(steps)
+        for t in scheduler.timesteps.tolist()[:steps]:  # numpy's arange has one more for 61 steps and others
+            value = (value ^ int(t)) * 0x01000193 & 0xFFFFFFFF
+    return f"{value:08x}"
+
+
+metadata["trailing"] = trailing("ddim")
+assert metadata["trailing"] == trailing("euler") == trailing("dpmpp_2m")
 
 path = pathlib.Path(__file__).with_name("samplers.safetensors")
 metadata["made with"] = f"diffusers {diffusers.__version__}, torch {torch.__version__}"

@@ -142,7 +142,7 @@ static textinv_status run_resize(ti_error *error)
   static uint8_t pixels[48];
   const ti_image in = { 4, 4, pixels };
   ti_image out;
-  const textinv_status status = ti_image_resize(&out, error, &in, 0, 0, 4, 3, 3, 5);
+  const textinv_status status = ti_image_resize(&out, error, &in, TI_BICUBIC, 0, 0, 4, 3, 3, 5);
 
   ti_image_free(&out);
   return status;

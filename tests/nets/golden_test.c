@@ -1,11 +1,16 @@
 /* networks, gradients and pictures of tiny models against diffusers (tests/golden/networks.py) */
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "safetensors.h"
 #include "testing.h"
 #include "textinv/textinv.h"
+#include "tiny_model.h"
 
 typedef struct fixture {
   textinv_session *session;
@@ -129,9 +134,9 @@ static void text_encoder(void **state)
   test_buffer_free(pooled);
 }
 
-static void unet(void **state)
+/* the UNet of a model with the fixture's inputs */
+static void predicts(const fixture *f, const textinv_model *model, const char *name)
 {
-  const fixture *f = *state;
   const ti_tensor *latents = tensor(f, "latents"), *context = tensor(f, "context");
   const size_t count = latents->count, num_pooled = f->info.pooled_dim;
   float *out = floats(count), *contexts = floats(2 * context->count), *pooled = NULL;
@@ -152,11 +157,55 @@ static void unet(void **state)
       memcpy(pooled + i * num_pooled, tensor(f, "pooled")->data, num_pooled * sizeof(float));
     p.pooled = pooled;
   }
-  must(f, textinv_predict_noise(f->session, out, count, f->model, &p));
-  close_to(f, "predicted", out, count, ALLOWED);
+  must(f, textinv_predict_noise(f->session, out, count, model, &p));
+  close_to(f, name, out, count, ALLOWED);
   test_buffer_free(out);
   test_buffer_free(contexts);
   test_buffer_free(pooled);
+}
+
+static void unet(void **state)
+{
+  const fixture *f = *state;
+
+  predicts(f, f->model, "predicted");
+}
+
+/* tiny-sd whose config has "mid_block_type": null */
+static void unet_without_middle(void **state)
+{
+  static const char *const links[] = {
+    "model_index.json", "scheduler", "text_encoder",
+    "tokenizer",        "vae",       "unet/diffusion_pytorch_model.safetensors"
+  };
+  const fixture *f = *state;
+  char folder[512], path[700], target[PATH_MAX + 64], text[4096];
+  textinv_model *model;
+  FILE *file;
+
+  snprintf(folder, sizeof(folder), "%s", test_path("no-middle"));
+  snprintf(path, sizeof(path), "%s/unet", folder);
+  assert_int_equal(mkdir(folder, 0755), 0);
+  assert_int_equal(mkdir(path, 0755), 0);
+  for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
+    snprintf(path, sizeof(path), "tests/golden/tiny-sd/%s", links[i]);
+    assert_non_null(realpath(path, target));
+    snprintf(path, sizeof(path), "%s/%s", folder, links[i]);
+    assert_int_equal(symlink(target, path), 0);
+  }
+  file = fopen("tests/golden/tiny-sd/unet/config.json", "r");
+  assert_non_null(file);
+  text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+  fclose(file);
+  snprintf(path, sizeof(path), "%s/unet/config.json", folder);
+  file = fopen(path, "w");
+  assert_non_null(file);
+  fputs(text, file);
+  fclose(file);
+  tiny_model_edit(folder, "unet/config.json", "\"UNetMidBlock2DCrossAttn\"", "null");
+  must(f, textinv_model_open(&model, f->session, folder));
+  predicts(f, model, "predicted.no_middle");
+  textinv_model_free(model);
 }
 
 static void autoencoder(void **state)
@@ -208,7 +257,8 @@ static void gradient(void **state)
 }
 
 /* at most one grey level apart in 99.9 % of the values */
-static void draws(const fixture *f, textinv_sampler sampler, const char *name)
+static void draws(const fixture *f, textinv_sampler sampler, const char *negative,
+                  uint32_t clip_skip, const textinv_images *start, const char *name)
 {
   const ti_tensor *expected = tensor(f, name);
   const uint8_t *values = expected->data;
@@ -218,7 +268,10 @@ static void draws(const fixture *f, textinv_sampler sampler, const char *name)
 
   textinv_generate_params_init(&p, sizeof(p));
   p.prompt = text(f, "prompt");
-  p.negative_prompt = text(f, "negative");
+  p.negative_prompt = negative;
+  p.clip_skip = clip_skip;
+  p.init_image = start;
+  p.strength = 0.6f;
   p.steps = 30;
   p.guidance_scale = 5.0f;
   p.seed = 42;
@@ -239,17 +292,46 @@ static void draws(const fixture *f, textinv_sampler sampler, const char *name)
 
 static void pictures(void **state)
 {
-  draws(*state, TEXTINV_SAMPLER_DDIM, "picture.ddim");
-  draws(*state, TEXTINV_SAMPLER_EULER, "picture.euler");
+  const char *negative = text(*state, "negative");
+
+  draws(*state, TEXTINV_SAMPLER_DDIM, negative, 0, NULL, "picture.ddim");
+  draws(*state, TEXTINV_SAMPLER_EULER, negative, 0, NULL, "picture.euler");
+}
+
+/* of a size of its own, which is not one of latents */
+static void from_a_picture(void **state)
+{
+  const fixture *f = *state;
+  const ti_tensor *init = tensor(f, "init");
+  textinv_images *start;
+
+  must(f, textinv_images_new(&start, f->session, init->data, 1, (uint32_t)init->dims[1],
+                             (uint32_t)init->dims[0]));
+  draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 0, start, "picture.init");
+  textinv_images_free(start);
+}
+
+static void negative_prompts(void **state)
+{
+  const fixture *f = *state;
+
+  draws(f, TEXTINV_SAMPLER_DDIM, NULL, 0, NULL, "picture.none");
+  draws(f, TEXTINV_SAMPLER_DDIM, "", 0, NULL, "picture.empty");
+  if (f->info.num_encoders == 1) /* those of tiny-sdxl have no layer to leave out */
+    draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 1, NULL, "picture.skip");
 }
 
 int main(void)
 {
   const struct CMUnitTest sd[] = {
-    cmocka_unit_test(text_encoder), cmocka_unit_test(unet),     cmocka_unit_test(autoencoder),
-    cmocka_unit_test(gradient),     cmocka_unit_test(pictures),
+    cmocka_unit_test(text_encoder),   cmocka_unit_test(unet),
+    cmocka_unit_test(autoencoder),    cmocka_unit_test(gradient),
+    cmocka_unit_test(pictures),       cmocka_unit_test(negative_prompts),
+    cmocka_unit_test(from_a_picture),
   };
-  const int failed = cmocka_run_group_tests_name("tiny-sd", sd, open_sd, close_model);
+  const struct CMUnitTest once[] = { cmocka_unit_test(unet_without_middle) };
+  int failed = cmocka_run_group_tests_name("tiny-sd", sd, open_sd, close_model);
 
+  failed += cmocka_run_group_tests_name("tiny-sd, changed", once, open_sd, close_model);
   return failed + cmocka_run_group_tests_name("tiny-sdxl", sd, open_sdxl, close_model);
 }

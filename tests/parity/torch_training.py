@@ -146,7 +146,7 @@ def moments(pipe, pixels):
     """mean and deviation of the scaled latents of pictures [n, h, w, 3]"""
     x = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
     out, config = pipe.vae.encode(x).latent_dist, pipe.vae.config
-    return (out.mean - (config.shift_factor or 0)) * config.scaling_factor, out.std * config.scaling_factor
+    return out.mean * config.scaling_factor, out.std * config.scaling_factor
 
 
 def invert(reference, pictures, prompts, seed, steps, batch, accumulate=1, flip=0.5, **adamw):
