@@ -99,7 +99,7 @@ textinv_status ti_weight_join(ti_error *error, ti_weight **out, ti_weight *const
   ti_weight *first = parts[0];
   ti_weight w = { .name = first->name, .rank = first->rank, .dtype = first->dtype };
   textinv_status status = TEXTINV_OK;
-  ti_joined *j;
+  ti_joined *j = NULL;
 
   memcpy(w.dims, first->dims, sizeof(w.dims));
   w.dims[0] = 0;
