@@ -152,6 +152,13 @@ check-san-run: $(BUILD)/textinv $(TESTBIN) examples
 	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) tests/cli/check.sh
 .PHONY: check-san-run
 
+# without oneDNN and OpenMP's run time: neither tells ThreadSanitizer what it orders
+check-threads: ## a model that threads share, under ThreadSanitizer
+	$(Q)$(MAKE) SANITIZE=thread ONEDNN=0 CFLAGS='-O1 -g' check-threads-run
+check-threads-run: $(BUILD)/tests/api/threads_test
+	@BUILD=$(BUILD) OMP_NUM_THREADS=1 tests/run.sh $<
+.PHONY: check-threads check-threads-run
+
 check-parity: all build/venv/ready ## compare with PyTorch, diffusers and transformers (fetches them from PyPI)
 	@build/venv/bin/python tests/parity/run.py $(PARITY)
 build/venv/ready: tests/parity/requirements.txt
@@ -200,7 +207,7 @@ uninstall: ## remove what install put there
 	-rmdir $(DESTDIR)$(DATADIR)/textinv
 
 clean: ## remove what was built
-	rm -rf $(BUILD) $(BUILD)-san build/demo build/ci $(CUDA_BUILD) $(EMULATE_BUILD) $(EMULATE_SAN_BUILD) $(BUNDLE) \
+	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-san-ref build/demo build/ci $(CUDA_BUILD) $(EMULATE_BUILD) $(EMULATE_SAN_BUILD) $(BUNDLE) \
 	  $(BUNDLE_BUILD) lib/libtextinv.so* lib/libtextinv-cuda.so
 
 -include $(OBJECTS:.o=.d) $(BENCH:%=%.d) $(BUILD)/tests/bench/plan_ops.d $(TESTLIB:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)

@@ -115,11 +115,16 @@ enum {
   TEXTINV_PROPERTY_STYLE  = 1
 };
 
+/*
+ * Learning rate of step t = 0..steps - 1, as diffusers' get_scheduler() computes it: t / warmup of
+ * the full rate during the warm-up, so that its first step leaves the rows as they are; then, with x
+ * = (t - warmup) / (steps - warmup), which stays below 1, as each schedule says.
+ */
 typedef int32_t textinv_lr_schedule;
 enum {
-  TEXTINV_LR_CONSTANT = 0,
-  TEXTINV_LR_LINEAR   = 1, /* to zero at the last step */
-  TEXTINV_LR_COSINE   = 2  /* half a cosine to zero at the last step */
+  TEXTINV_LR_CONSTANT = 0, /* the full rate */
+  TEXTINV_LR_LINEAR   = 1, /* 1 - x of it */
+  TEXTINV_LR_COSINE   = 2  /* (1 + cos(pi x)) / 2 of it */
 };
 
 /* Sampler of textinv_generate(). DEFAULT is the class that the model's model_index.json names, or,

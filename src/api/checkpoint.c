@@ -158,6 +158,7 @@ static textinv_status read_word(ti_error *error, const char *path, const ti_safe
   for (int k = 0; k < TI_MAX_ENCODERS; k++) {
     const ti_tensor *t[KINDS];
     float *rows, *grown;
+    ti_error met;
     textinv_status status;
 
     for (int kind = 0; kind < KINDS; kind++)
@@ -165,7 +166,8 @@ static textinv_status read_word(ti_error *error, const char *path, const ti_safe
     if (!t[0])
       continue;
     for (int kind = 0; kind < KINDS; kind++) {
-      if (!is_rows(t[kind]) || t[kind]->bytes != t[0]->bytes)
+      if (!is_rows(t[kind]) || t[kind]->dims[0] != t[0]->dims[0] ||
+          t[kind]->dims[1] != t[0]->dims[1])
         return ti_fail(error, TEXTINV_E_FORMAT,
                        "%s: tensor %s.%d.%s is missing or of another shape", path, kinds[kind], k,
                        word);
@@ -175,11 +177,10 @@ static textinv_status read_word(ti_error *error, const char *path, const ti_safe
     if (!rows)
       return ti_fail_nomem(error, t[0]->bytes, "vectors");
     memcpy(rows, t[0]->data, t[0]->bytes);
-    status = ti_embeddings_set_rows(e, error, word, k, (int)t[0]->dims[0], (int)t[0]->dims[1],
-                                    rows);
+    status = ti_embeddings_set_rows(e, &met, word, k, (int)t[0]->dims[0], (int)t[0]->dims[1], rows);
     ti_free(rows);
     if (status < 0)
-      return status;
+      return ti_fail(error, status, "%s: %s", path, met.text);
     for (int kind = 1; kind < KINDS; kind++) {
       float **moments = kind == 1 ? m : v;
 
@@ -236,72 +237,80 @@ static int read_step(const char *text, uint64_t *step)
   return 0;
 }
 
-textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e,
-                                  float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info)
+static textinv_status decode(ti_error *error, const char *path, const ti_safetensors *file,
+                             textinv_embeddings *e, float **m, float **v, ti_adamw *adamw,
+                             ti_checkpoint_info *info)
 {
-  ti_safetensors *file = NULL;
-  const ti_tensor *state;
-  const char *version, *words, *settings, *sum;
+  const char *version = ti_safetensors_metadata(file, "textinv_checkpoint");
+  const char *words = ti_safetensors_metadata(file, "words");
+  const char *settings = ti_safetensors_metadata(file, "settings");
+  const char *sum = ti_safetensors_metadata(file, "checksum");
+  const ti_tensor *state = ti_safetensors_find(file, "state");
   float values[STATE_VALUES];
   char expected[17];
   ti_error met;
   textinv_status status;
 
-  *m = *v = NULL;
-  memset(info, 0, sizeof(*info));
-  if ((status = ti_safetensors_open(&file, error, path)) < 0)
-    return status;
-  version = ti_safetensors_metadata(file, "textinv_checkpoint");
-  words = ti_safetensors_metadata(file, "words");
-  settings = ti_safetensors_metadata(file, "settings");
-  sum = ti_safetensors_metadata(file, "checksum");
-  state = ti_safetensors_find(file, "state");
-  if (!version) {
-    status = ti_fail(error, TEXTINV_E_FORMAT,
-                     "%s is no checkpoint: metadata \"textinv_checkpoint\" is missing", path);
-    goto out;
-  }
-  if (strcmp(version, VERSION)) {
-    status = ti_fail(error, TEXTINV_E_VERSION,
-                     "%s is a checkpoint of version %s; this library reads %s", path, version,
-                     VERSION);
-    goto out;
-  }
+  if (!version)
+    return ti_fail(error, TEXTINV_E_FORMAT,
+                   "%s is no checkpoint: metadata \"textinv_checkpoint\" is missing", path);
+  if (strcmp(version, VERSION))
+    return ti_fail(error, TEXTINV_E_VERSION,
+                   "%s is a checkpoint of version %s; this library reads %s", path, version,
+                   VERSION);
   if (!words || !settings || !sum || !state || state->dtype != TI_FILE_F32 ||
       state->count != STATE_VALUES ||
       read_step(ti_safetensors_metadata(file, "step"), &info->step) ||
-      strlen(settings) >= sizeof(info->settings)) {
-    status = ti_fail(
+      strlen(settings) >= sizeof(info->settings))
+    return ti_fail(
       error, TEXTINV_E_FORMAT,
       "%s: words, settings, checksum, step or state of the checkpoint is missing or damaged", path);
-    goto out;
-  }
   memcpy(values, state->data, sizeof(values));
   *adamw = (ti_adamw){ values[0], values[1], values[2], values[3], values[4] };
   info->loss_average = values[5];
-  if (ti_check_adamw(&met, adamw) < 0) {
-    status = ti_fail(error, TEXTINV_E_FORMAT, "%s: %s", path, met.text);
-    goto out;
-  }
-  if (!isfinite(info->loss_average)) {
-    status = ti_fail(error, TEXTINV_E_NONFINITE, "%s: the average of the loss is %g", path,
-                     (double)info->loss_average);
-    goto out;
-  }
+  if (ti_check_adamw(&met, adamw) < 0)
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s: %s", path, met.text);
+  if (!isfinite(info->loss_average))
+    return ti_fail(error, TEXTINV_E_NONFINITE, "%s: the average of the loss is %g", path,
+                   (double)info->loss_average);
   strcpy(info->settings, settings);
   if ((status = read_words(error, path, file, words, e, m, v)) < 0)
-    goto out;
+    return status;
   ti_format(expected, sizeof(expected), "%016llx",
             (unsigned long long)checksum(e, *m, *v, values, info->step, info->settings));
   if (strcmp(sum, expected))
-    status = ti_fail(error, TEXTINV_E_FORMAT, "%s is damaged: checksum %.16s where %s is written",
-                     path, expected, sum);
-out:
-  ti_safetensors_close(file);
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s is damaged: checksum %.16s where %s is written",
+                   path, expected, sum);
+  return TEXTINV_OK;
+}
+
+textinv_status ti_checkpoint_decode(ti_error *error, const char *path, const ti_safetensors *file,
+                                    textinv_embeddings *e, float **m, float **v, ti_adamw *adamw,
+                                    ti_checkpoint_info *info)
+{
+  textinv_status status;
+
+  *m = *v = NULL;
+  memset(info, 0, sizeof(*info));
+  status = decode(error, path, file, e, m, v, adamw, info);
   if (status < 0) {
     ti_free(*m);
     ti_free(*v);
     *m = *v = NULL;
   }
+  return status;
+}
+
+textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e,
+                                  float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info)
+{
+  ti_safetensors *file;
+  textinv_status status;
+
+  *m = *v = NULL;
+  if ((status = ti_safetensors_open(&file, error, path)) < 0)
+    return status;
+  status = ti_checkpoint_decode(error, path, file, e, m, v, adamw, info);
+  ti_safetensors_close(file);
   return status;
 }

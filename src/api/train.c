@@ -232,13 +232,14 @@ static textinv_status compute_gradient(ti_run *r)
   return TEXTINV_OK;
 }
 
+/* as diffusers.optimization.get_scheduler() has it for the step with this index */
 static float learning_rate(const ti_run *r, uint32_t step)
 {
   const double base = r->adamw.learning_rate, t = step, warmup = r->p.lr_warmup;
   const double rest = r->p.steps > r->p.lr_warmup ? (t - warmup) / (r->p.steps - warmup) : 0.0;
 
   if (t < warmup)
-    return (float)(base * (t + 1.0) / warmup);
+    return (float)(base * t / warmup);
   if (r->p.lr_schedule == TEXTINV_LR_LINEAR)
     return (float)(base * (1.0 - rest));
   if (r->p.lr_schedule == TEXTINV_LR_COSINE)
@@ -379,15 +380,16 @@ textinv_status ti_run_report(ti_run *r, const char *phase, uint32_t step, uint32
                              float rate)
 {
   const double seconds = ti_seconds() - r->began;
-  const uint32_t done = step - (rate > 0.0f ? r->first_step : 0);
+  const int training = !strcmp(phase, "train");
+  const uint32_t done = step - (training ? r->first_step : 0);
   const textinv_progress progress = { .struct_size = sizeof(progress),
                                       .phase = phase,
                                       .step = step,
                                       .steps = steps,
-                                      .loss = rate > 0.0f ? r->loss : 0.0f,
-                                      .loss_average = rate > 0.0f ? r->loss_average : 0.0f,
+                                      .loss = training ? r->loss : 0.0f,
+                                      .loss_average = training ? r->loss_average : 0.0f,
                                       .learning_rate = rate,
-                                      .gradient_norm = rate > 0.0f ? r->gradient_norm : 0.0f,
+                                      .gradient_norm = training ? r->gradient_norm : 0.0f,
                                       .seconds = seconds,
                                       .eta = done ? seconds / done * (steps - step) : 0.0 };
 

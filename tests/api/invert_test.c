@@ -500,6 +500,83 @@ static void nonsense_is_refused_before_any_work(void **state)
   textinv_embeddings_free(e);
 }
 
+enum { RATES = 10 };
+
+typedef struct rates {
+  const textinv_embeddings *words;
+  float before[TINY_WIDTH], first_change, rate[RATES];
+} rates;
+
+static int32_t note_rate(void *user, const textinv_progress *progress)
+{
+  rates *r = user;
+
+  if (strcmp(progress->phase, "train"))
+    return 0;
+  assert_in_range(progress->step, 1, RATES);
+  assert_true(progress->loss > 0.0f && progress->gradient_norm > 0.0f);
+  r->rate[progress->step - 1] = progress->learning_rate;
+  for (int i = 0; i < TINY_WIDTH && progress->step == 1; i++)
+    r->first_change = fmaxf(r->first_change,
+                            fabsf(textinv_embeddings_rows(r->words, "<toy>", 0)[i] - r->before[i]));
+  return 0;
+}
+
+/* shares of the full rate, by the formulas of diffusers.optimization for step index 0..9 */
+static void learning_rates_are_those_of_diffusers(void **state)
+{
+  static const struct {
+    textinv_lr_schedule schedule;
+    uint32_t warmup;
+    float rate[RATES];
+  } cases[] = {
+    { TEXTINV_LR_CONSTANT, 0, { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 } },
+    { TEXTINV_LR_CONSTANT, 3, { 0, 1 / 3.0f, 2 / 3.0f, 1, 1, 1, 1, 1, 1, 1 } },
+    { TEXTINV_LR_LINEAR, 0, { 1, 0.9f, 0.8f, 0.7f, 0.6f, 0.5f, 0.4f, 0.3f, 0.2f, 0.1f } },
+    { TEXTINV_LR_LINEAR,
+      3,
+      { 0, 1 / 3.0f, 2 / 3.0f, 1, 6 / 7.0f, 5 / 7.0f, 4 / 7.0f, 3 / 7.0f, 2 / 7.0f, 1 / 7.0f } },
+    { TEXTINV_LR_COSINE,
+      0,
+      { 1, 0.97552826f, 0.9045085f, 0.79389263f, 0.6545085f, 0.5f, 0.3454915f, 0.20610737f,
+        0.0954915f, 0.02447174f } },
+    { TEXTINV_LR_COSINE,
+      3,
+      { 0, 1 / 3.0f, 2 / 3.0f, 1, 0.95048443f, 0.8117449f, 0.61126047f, 0.38873953f, 0.1882551f,
+        0.04951557f } },
+  };
+  const textinv_concept c = concept("<toy>");
+
+  (void)state;
+  for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
+    const int scaled = i % 2;
+    textinv_invert_params p = params(&c, 1);
+    textinv_embeddings *e = new_words();
+    rates r = { .words = e };
+
+    must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+    memcpy(r.before, textinv_embeddings_rows(e, "<toy>", 0), sizeof(r.before));
+    p.steps = RATES;
+    p.accumulate = 3;
+    p.learning_rate = 0.002f;
+    p.scale_lr = scaled;
+    p.lr_schedule = cases[i / 2].schedule;
+    p.lr_warmup = cases[i / 2].warmup;
+    p.progress = note_rate;
+    p.progress_user = &r;
+    must(textinv_invert(session, model, e, &p, NULL));
+    for (int t = 0; t < RATES; t++) { /* batch 2, accumulate 3 */
+      const float expected = cases[i / 2].rate[t] * (scaled ? 0.012f : 0.002f);
+
+      if (!(fabsf(r.rate[t] - expected) <= 1e-8f))
+        fail_msg("case %zu, step %d: %.9g, expected %.9g", i, t, (double)r.rate[t],
+                 (double)expected);
+    }
+    assert_true(fabsf(r.first_change - r.rate[0]) < 1e-5f); /* as AdamW begins */
+    textinv_embeddings_free(e);
+  }
+}
+
 static void infinite_losses_stop_with_finite_rows(void **state)
 {
   const textinv_concept c = concept("<toy>");
@@ -711,6 +788,7 @@ int main(void)
     cmocka_unit_test(several_words_in_one_run),
     cmocka_unit_test(captions_are_used_and_checked),
     cmocka_unit_test(nonsense_is_refused_before_any_work),
+    cmocka_unit_test(learning_rates_are_those_of_diffusers),
     cmocka_unit_test(infinite_losses_stop_with_finite_rows),
     cmocka_unit_test(previews_do_not_disturb),
     cmocka_unit_test(previews_that_fail_are_left_out),

@@ -5,14 +5,16 @@
 
 SECONDS      ?= 60
 FUZZ_CC      ?= clang
-FUZZ_READERS := safetensors json image torch pickle embedding
+FUZZ_READERS := safetensors json image torch pickle embedding checkpoint schedule
 FUZZ_TARGETS := $(FUZZ_READERS) prompt
-FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c src/text/*.c)
-FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all \
-  -Iinclude -Ikernels -Isrc/base -Isrc/io -Isrc/text
+# of src/api what a checkpoint's reader needs; stubs.c stands for what else those files call
+FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c src/text/*.c src/diffusion/*.c) \
+  $(patsubst %,src/api/%.c,checkpoint embeddings optimizer params) \
+  tests/fuzz/stubs.c
+FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all $(INCLUDES)
 FUZZ_OBJECTS := $(FUZZ_SOURCES:%.c=build/fuzz/%.o)
 
-build/fuzz/src/%.o: src/%.c
+build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 

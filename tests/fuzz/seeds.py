@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import struct
 import zipfile
 import io
 
@@ -82,3 +83,49 @@ put(
     ).encode(),
 )
 put("json", "odd", b'{"i":16.0,"f":-1e-300,"b":"x","s":"\\ud83e\\uddf8","n":3,"m":[],"t":[[[{}]]]}')
+
+
+# the schedules of SD 1, SD 2, SDXL and what samplers read beyond them; few timesteps, so that the files are small
+SCHEDULES = {
+    "sd1": dict(_class_name="PNDMScheduler", beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+                num_train_timesteps=20, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1, clip_sample=False),
+    "sd2": dict(_class_name="DDIMScheduler", beta_schedule="linear", num_train_timesteps=20,
+                prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
+                clip_sample=True, clip_sample_range=2.0),
+    "sdxl": dict(_class_name="EulerDiscreteScheduler", beta_schedule="squaredcos_cap_v2", num_train_timesteps=20,
+                 timestep_spacing="leading", interpolation_type="linear", use_karras_sigmas=True, sigma_min=0.03,
+                 sigma_max=14.6, final_sigmas_type="sigma_min"),
+    "dpmpp": dict(_class_name="DPMSolverMultistepScheduler", trained_betas=[0.1, 0.2, 0.3], num_train_timesteps=3,
+                  solver_order=2, solver_type="heun", lower_order_final=True, euler_at_final=True,
+                  algorithm_type="dpmsolver++", lambda_min_clipped=-5.1, timestep_spacing="linspace"),
+    "ancestral": dict(_class_name="EulerAncestralDiscreteScheduler", prediction_type="sample", num_train_timesteps=10),
+}
+for name, config in SCHEDULES.items():
+    put("schedule", name, json.dumps(config).encode())
+
+
+def checkpoint(words, step, settings):
+    """words: {name: {encoder: [vectors, dim]}}; rows, m and v count up, as src/api/checkpoint.c lays them out."""
+    state = struct.pack("<6f", 5e-3, 0.9, 0.999, 1e-8, 0.0, 0.25)
+    header, data, hashed, value = {}, b"", b"", 0
+    for word, encoders in words.items():
+        hashed += word.encode() + b"\0"
+        for encoder, shape in encoders.items():
+            for kind in ("rows", "m", "v"):
+                count = shape[0] * shape[1]
+                part = struct.pack(f"<{count}f", *(value + i for i in range(count)))
+                header[f"{kind}.{encoder}.{word}"] = entry("F32", shape, len(data), len(data) + len(part))
+                data, hashed, value = data + part, hashed + part, value + count
+    header["state"] = entry("F32", [6], len(data), len(data) + len(state))
+    digest = 0xCBF29CE484222325
+    for byte in hashed + state + struct.pack("<Q", step) + settings.encode():
+        digest = (digest ^ byte) * 0x100000001B3 % 2**64
+    texts = {"textinv_checkpoint": "1", "words": " ".join(words), "step": str(step), "settings": settings}
+    header["__metadata__"] = {**texts, "checksum": f"{digest:016x}"}
+    return safetensors(header, data + state)
+
+
+put("checkpoint", "one", checkpoint({"<toy>": {0: [1, 4]}}, 7, ""))
+TWO = {"<toy>": {0: [2, 2], 1: [2, 3]}, "S*": {0: [1, 2], 1: [1, 3]}}
+put("checkpoint", "sdxl", checkpoint(TWO, 500, "model=x; seed=5"))
+put("checkpoint", "second", checkpoint({"\u00e9": {1: [1, 3]}}, 0, "dtype=0"))

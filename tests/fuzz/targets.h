@@ -8,10 +8,13 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "api.h"
 #include "embedding_file.h"
 #include "image.h"
 #include "json.h"
 #include "safetensors.h"
+#include "sampler.h"
+#include "schedule.h"
 #include "torch_file.h"
 
 static volatile unsigned char fuzz_sink;
@@ -152,6 +155,64 @@ static inline void fuzz_embedding(const uint8_t *bytes, size_t size)
     fuzz_touch(file.metadata[i].value, strlen(file.metadata[i].value));
   }
   ti_embedding_file_free(&file);
+}
+
+static inline void fuzz_checkpoint(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_safetensors *file;
+  textinv_embeddings *e;
+  float *m, *v;
+  ti_adamw adamw;
+  ti_checkpoint_info info;
+  textinv_status status = ti_safetensors_parse(&file, &error, "fuzz", bytes, size);
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  e = ti_calloc(1, sizeof(*e));
+  if (e) {
+    status = ti_checkpoint_decode(&error, "fuzz", file, e, &m, &v, &adamw, &info);
+    fuzz_check(status, &error);
+    if (status >= 0) {
+      fuzz_touch(m, textinv_embeddings_num_values(e) * sizeof(*m));
+      fuzz_touch(v, textinv_embeddings_num_values(e) * sizeof(*v));
+      fuzz_touch(info.settings, strlen(info.settings));
+    }
+    ti_free(m);
+    ti_free(v);
+  }
+  textinv_embeddings_free(e);
+  ti_safetensors_close(file);
+}
+
+static inline void fuzz_schedule(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_json json;
+  ti_schedule schedule;
+  textinv_status status = ti_json_parse(&json, &error, "fuzz", (const char *)bytes, size);
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  status = ti_schedule_read(&schedule, &error, &json);
+  fuzz_check(status, &error);
+  for (int i = 0; i < schedule.timesteps && status >= 0; i++) {
+    const float a = schedule.alphas_cumprod[i], plain = schedule.alphas_cumprod_plain[i];
+
+    if (!(a >= 0.0f && a <= 1.0f && plain > 0.0f && plain <= 1.0f))
+      __builtin_trap();
+  }
+  for (int kind = 0; kind < 7 && status >= 0; kind++) {
+    ti_error refused = { "" };
+    ti_sampler *sampler;
+
+    fuzz_check(ti_sampler_new(&sampler, &refused, &schedule, kind, 5, 1.0f, 1), &refused);
+    ti_sampler_free(sampler);
+  }
+  ti_schedule_free(&schedule);
+  ti_json_close(&json);
 }
 
 #endif /* TI_FUZZ_TARGETS_H */
