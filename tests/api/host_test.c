@@ -123,7 +123,7 @@ static void a_fork_is_told(void **state)
 {
   textinv_session *s = open_session(2);
   float out[VALUES];
-  int status;
+  int status = -1;
 
   (void)state;
   must(predict(s, out, 1));

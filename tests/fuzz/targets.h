@@ -196,7 +196,7 @@ static inline void fuzz_schedule(const uint8_t *bytes, size_t size)
   fuzz_check(status, &error);
   if (status < 0)
     return;
-  status = ti_schedule_read(&schedule, &error, &json);
+  status = ti_schedule_read(&schedule, &error, &json, NULL, NULL);
   fuzz_check(status, &error);
   for (int i = 0; i < schedule.timesteps && status >= 0; i++) {
     const float a = schedule.alphas_cumprod[i], plain = schedule.alphas_cumprod_plain[i];
