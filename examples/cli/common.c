@@ -156,10 +156,10 @@ int cli_open_session(textinv_session **out, const char *command, const cli_commo
   p.device = (int32_t)common->device;
   p.log = common->quiet ? NULL : print_log;
   p.log_user = &verbose;
+  catch_signals(); /* before anything is begun that writes a file: OpenMP may */
   if (textinv_session_new(out, &p) < 0)
     return cli_fail(command, "%s", textinv_session_error(NULL));
   current = *out;
-  catch_signals();
   return CLI_OK;
 }
 

@@ -386,9 +386,13 @@ full() {
   (
     ulimit -f 0
     "$program" "$@" 2>&1
-    echo "exit $?"
+    echo "exit $?."
   ) | cat >err
-  says "a full disk, $1: exit 1" "exit 1" err
+  if grep -q '^OMP: Error' err; then # LLVM's run time ends the process where it cannot write its own file
+    echo "skipped - a full disk, $1: this OpenMP run time needs a file"
+    return
+  fi
+  says "a full disk, $1: exit 1" "exit 1." err
   says "a full disk, $1: message" "File too large" err
   holds "a full disk, $1: no file is left behind" nothing_left
 }
