@@ -313,6 +313,49 @@ static void forged_checkpoints_are_refused(void **state)
 #undef FORGED
 }
 
+/* what no run writes, under a checksum that is right */
+static void what_no_run_writes_is_refused(void **state)
+{
+  const ti_adamw usual = { 5e-3f, 0.9f, 0.999f, 1e-8f, 0.0f };
+  const float rows[DIM] = { 1.0f };
+  textinv_embeddings *e, *loaded;
+  textinv_optimizer *o;
+  float m[DIM], v[DIM];
+  ti_checkpoint_info info;
+  ti_adamw adamw;
+
+  (void)state;
+  must(textinv_embeddings_new(&e, session));
+  must(textinv_embeddings_new(&loaded, session));
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, DIM, rows));
+#define FORGED(change, status, part)                                                               \
+  do {                                                                                             \
+    memset(m, 0, sizeof(m));                                                                       \
+    memset(v, 0, sizeof(v));                                                                       \
+    info = (ti_checkpoint_info){ .step = 3 };                                                      \
+    adamw = usual;                                                                                  \
+    change;                                                                                        \
+    must(ti_checkpoint_write(&session->error, path, e, m, v, &adamw, &info));                      \
+    refused(textinv_optimizer_load(&o, session, loaded, path), status, part);                      \
+    assert_int_equal(textinv_embeddings_count(loaded), 0);                                         \
+  } while (0)
+  FORGED(m[1] = NAN, TEXTINV_E_NONFINITE, "checkpoint.safetensors: tensor m.0.<toy> holds nan at 1");
+  FORGED(v[2] = INFINITY, TEXTINV_E_NONFINITE, "tensor v.0.<toy> holds inf at 2");
+  FORGED(v[0] = -1.0f, TEXTINV_E_FORMAT, "tensor v.0.<toy> holds -1 at 0");
+  FORGED(info.loss_average = NAN, TEXTINV_E_NONFINITE, "average of the loss is nan");
+  FORGED(adamw.learning_rate = -1.0f, TEXTINV_E_FORMAT, "learning_rate is -1");
+  FORGED(adamw.beta1 = NAN, TEXTINV_E_FORMAT, "beta1 is nan");
+  FORGED(adamw.beta2 = 1.0f, TEXTINV_E_FORMAT, "beta2 1");
+  FORGED(adamw.epsilon = 0.0f, TEXTINV_E_FORMAT, "epsilon is 0");
+  FORGED(adamw.weight_decay = INFINITY, TEXTINV_E_FORMAT, "weight_decay is inf");
+  must(textinv_embeddings_remove(session, e, "<toy>"));
+  must(ti_embeddings_set_rows(e, &session->error, "x\x1b[2J", 0, 1, DIM, rows));
+  FORGED((void)0, TEXTINV_E_FORMAT, "has white space or a control character at byte 1");
+#undef FORGED
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(loaded);
+}
+
 static void the_good_one_is_read(void **state)
 {
   (void)state;
@@ -338,6 +381,7 @@ int main(void)
     cmocka_unit_test(a_flipped_bit_is_noticed),
     cmocka_unit_test(a_cut_file_is_noticed),
     cmocka_unit_test(forged_checkpoints_are_refused),
+    cmocka_unit_test(what_no_run_writes_is_refused),
     cmocka_unit_test(the_good_one_is_read),
   };
 

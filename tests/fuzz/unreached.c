@@ -1,12 +1,12 @@
 /* What the fuzzed files of src/api call of the rest of the library: no target gets there. */
-#define STUB(name)                                                                                 \
+#define UNREACHED(name)                                                                            \
   void name(void);                                                                                 \
   void name(void)                                                                                  \
   {                                                                                                \
     __builtin_trap();                                                                              \
   }
 
-STUB(ti_begin)
-STUB(ti_convert)
-STUB(ti_log)
-STUB(ti_net_optional)
+UNREACHED(ti_begin)
+UNREACHED(ti_convert)
+UNREACHED(ti_log)
+UNREACHED(ti_net_optional)
