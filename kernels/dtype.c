@@ -7,6 +7,7 @@
 #ifdef TI_HAVE_SIMD
 
 #include <cpuid.h>
+#include <stdatomic.h>
 
 /* eight at a time; returns how many were done */
 TI_SIMD_INLINE size_t convert_worker(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
@@ -33,12 +34,20 @@ static TI_SIMD size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtyp
   }
 }
 
+/* asked once: in a virtual machine cpuid takes tens of microseconds */
 static int vectors_usable(void)
 {
+  static atomic_int known = -1;
   unsigned eax, ebx, ecx, edx;
+  int usable = atomic_load_explicit(&known, memory_order_relaxed);
 
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
-         __builtin_cpu_supports("fma") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+  if (usable < 0) {
+    usable = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+             __builtin_cpu_supports("fma") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) &&
+             (ecx & bit_F16C);
+    atomic_store_explicit(&known, usable, memory_order_relaxed);
+  }
+  return usable;
 }
 
 #else

@@ -228,15 +228,20 @@ typedef struct moments {
 /* of all values of an embedding table */
 static moments table_moments(const ti_weight *table)
 {
+  enum { PART = 1024 };
   const char *data = table->data;
   const size_t size = ti_dtype_size(table->dtype);
   double sum = 0.0, squares = 0.0;
-  float f;
+  float part[PART];
 
-  for (size_t i = 0; i < table->count; i++) {
-    ti_convert(TI_F32, &f, table->dtype, data + i * size, 1);
-    sum += f;
-    squares += (double)f * f;
+  for (size_t at = 0; at < table->count; at += PART) {
+    const size_t count = table->count - at < PART ? table->count - at : PART;
+
+    ti_convert(TI_F32, part, table->dtype, data + at * size, count);
+    for (size_t i = 0; i < count; i++) {
+      sum += part[i];
+      squares += (double)part[i] * part[i];
+    }
   }
   const double mean = sum / (double)table->count;
 
@@ -258,7 +263,7 @@ static void fill_rows(float *rows, const ti_weight *table, int vectors, const ui
 {
   const int dim = table->dims[1];
   const size_t size = ti_dtype_size(table->dtype);
-  const moments m = table_moments(table);
+  const moments m = (size_t)vectors > num_ids ? table_moments(table) : (moments){ 0.0, 0.0 };
 
   for (int v = 0; v < vectors; v++) {
     float *row = rows + (size_t)v * (size_t)dim;
