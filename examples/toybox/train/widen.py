@@ -3,7 +3,7 @@ Begins a size with more latent channels from a trained one, which keeps all that
 
     python widen.py --old shipped --size wide
 
-Writes start.pt and best.pt of polish and unet, and held.pt, what the first channels are held to.
+Writes start.pt and best.pt of polish and unet.
 The encoder's new channels are random projections of its last features, until vae.py --polish --keep
 trains them; the decoder and the UNet read nothing of them yet, and the UNet says nothing of them.
 Pictures and vocabulary are the old ones.
@@ -83,4 +83,3 @@ if __name__ == "__main__":
     common.save(dict(average=states, step=0, samples=0, seconds=0.0),
                 os.path.join(folder, "start.pt"))
     common.save(states, os.path.join(folder, "best.pt"))   # to export, until there is a better one
-  common.save([vae], os.path.join(common.state_dir(a.size, "polish"), "held.pt"))
