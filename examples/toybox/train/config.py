@@ -25,7 +25,7 @@ SIZES = {
     nouns=FIRST_NOUNS),
   # 128 px: wants a GPU; in f16 the folder stays below 64 MB
   "shipped": dict(
-    pixels=128, vae=(32, 64, 96, 128), unet=(96, 160, 256), heads=(3, 5, 8), attention=(1, 1, 0),
+    pixels=128, latent=8, vae=(32, 64, 96, 128), unet=(96, 160, 256), heads=(3, 5, 8), attention=(1, 1, 0),
     layers=2, text=256, text_layers=4, text_heads=4, clip_text_layers=2, vision=192,
     vision_layers=4, vision_patch=16, vocabulary=2560),
   # a few seconds of everything: for trying the programs
@@ -34,8 +34,8 @@ SIZES = {
     text=32, text_layers=1, text_heads=2, vision=32, vision_layers=1, vision_patch=16, vocabulary=1024),
 }
 
-# the same with twice the latent channels: objects that 16x16x4 blurs survive them (docs/toybox.md)
-SIZES["wide"] = dict(SIZES["shipped"], latent=8)
+# what widen.py made the shipped size from: 16x16x4 blurs objects, 16x16x8 keeps them (docs/toybox.md)
+SIZES["narrow"] = dict(SIZES["shipped"], latent=4)
 
 
 def latent_side(size):

@@ -308,7 +308,7 @@ def piece(size, minutes, last, out, cores, first, shards, stages, keep):
     if left < 0.2 or now < 0.2:
       return
     ends = now >= left or (last and stage == list(stages)[-1])
-    options = OPTIONS[stage] if size in ("shipped", "wide") else []
+    options = OPTIONS[stage] if size in ("shipped", "narrow") else []
     if stage in ("vae", "polish"):
       options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
     if stage == "polish" and keep:

@@ -3,7 +3,7 @@ Trains the autoencoder: L1 + LPIPS + a little KL, on rendered pictures.
 
     python vae.py --size first --minutes 15
     python vae.py --size first --minutes 8 --polish
-    python vae.py --size wide --minutes 60 --polish --keep 4
+    python vae.py --size shipped --minutes 60 --polish --keep 4
 
 --polish trains the decoder on, with the encoder as it is, against a critic of patches: it sees
 latents with some noise, and learns to draw crisp pictures of what the UNet gets almost right.

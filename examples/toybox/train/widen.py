@@ -1,7 +1,7 @@
 """
 Begins a size with more latent channels from a trained one, which keeps all that it can do.
 
-    python widen.py --old shipped --size wide
+    python widen.py --old narrow --size shipped
 
 Writes start.pt and best.pt of polish and unet.
 The encoder's new channels are random projections of its last features, until vae.py --polish --keep
@@ -67,8 +67,8 @@ def widen_unet(size, old):
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
-  parser.add_argument("--old", default="shipped", choices=SIZES)
-  parser.add_argument("--size", default="wide", choices=SIZES)
+  parser.add_argument("--old", default="narrow", choices=SIZES)
+  parser.add_argument("--size", default="shipped", choices=SIZES)
   a = parser.parse_args()
   for name in ("data", "tokenizer"):
     path = os.path.join(common.state_dir(a.size), name)
