@@ -101,6 +101,7 @@ textinv_status ti_weight_join(ti_error *error, ti_weight **out, ti_weight *const
   textinv_status status = TEXTINV_OK;
   ti_joined *j = NULL;
 
+  *out = NULL;
   memcpy(w.dims, first->dims, sizeof(w.dims));
   w.dims[0] = 0;
   w.num_parts = count;

@@ -19,7 +19,8 @@ textinv_status ti_arena_reserve(ti_arena *arena, ti_error *error, size_t bytes)
   if (p == MAP_FAILED)
     return ti_fail_nomem(error, bytes, "activations");
   /* fewer page faults; a refusal changes nothing */
-  (void)madvise(p, bytes, MADV_HUGEPAGE);
+  if (!arena->sparse)
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
   arena->data = p;
   arena->bytes = bytes;
   return TEXTINV_OK;
@@ -139,21 +140,22 @@ textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int thr
   plan->scratch_bytes = 0;
   if ((status = ti_tape_plan(&plan->tape)) < 0)
     return status;
+  /* for a device, too: the host converts its weights */
+  if ((status = ti_host_enter(&host, e.error, d ? 1 : threads)) < 0)
+    return status;
   if (d) {
     e.device = d->context;
     e.stream = d->plugin->stream(d->context);
-    status = d->plugin->enter(d->context, e.error);
-  } else {
-    status = ti_host_enter(&host, e.error, threads);
+    if ((status = d->plugin->enter(d->context, e.error)) < 0) {
+      ti_host_leave(&host);
+      return status;
+    }
   }
-  if (status < 0)
-    return status;
   for (int i = 0; i < plan->tape.num_records && status >= 0; i++)
     status = prepare_record(plan, &e, &plan->tape.records[i]);
   if (d)
     d->plugin->leave(d->context);
-  else
-    ti_host_leave(&host);
+  ti_host_leave(&host);
   return status;
 }
 

@@ -1,7 +1,6 @@
 /* The state of the host's threads around a run. */
 #include "host.h"
 
-#include <fenv.h>
 #include <omp.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include "alloc.h"
 
 static _Thread_local fenv_t borrowed; /* each thread of a team has its own */
+static _Thread_local int is_borrowed;
 static _Thread_local pid_t pooled_in; /* the process in which this thread had a team */
 
 static void *wait_for(void *gate)
@@ -52,9 +52,11 @@ textinv_status ti_host_enter(ti_host *host, ti_error *error, int threads)
   host->dynamic = omp_get_dynamic();
   omp_set_dynamic(0);
   omp_set_num_threads(threads);
+  fegetenv(&host->environment);
 #pragma omp parallel
   {
     fegetenv(&borrowed);
+    is_borrowed = 1;
     fesetenv(FE_DFL_ENV);
   }
   return TEXTINV_OK;
@@ -62,8 +64,12 @@ textinv_status ti_host_enter(ti_host *host, ti_error *error, int threads)
 
 void ti_host_leave(const ti_host *host)
 {
+/* OpenMP may have put a new thread into the team since, which would have had the caller's */
 #pragma omp parallel
-  fesetenv(&borrowed);
+  {
+    fesetenv(is_borrowed ? &borrowed : &host->environment);
+    is_borrowed = 0;
+  }
   omp_set_num_threads(host->threads);
   omp_set_dynamic(host->dynamic);
 }

@@ -5,10 +5,13 @@
 #ifndef TI_HOST_H
 #define TI_HOST_H
 
+#include <fenv.h>
+
 #include "error.h"
 
 typedef struct ti_host {
   int threads, dynamic;
+  fenv_t environment; /* of the thread that calls */
 } ti_host;
 
 /* as many of the threads asked for as the system allows, at least 1: OpenMP's runtime would end the

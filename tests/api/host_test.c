@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "host.h"
 
 enum { VALUES = 4 * 8 * 8 };
 
@@ -94,6 +95,24 @@ static void floating_point_is_the_librarys_own(void **state)
   assert_int_equal(traps, FE_OVERFLOW | FE_DIVBYZERO | FE_INVALID);
   assert_memory_equal(met, plain, sizeof(plain));
   textinv_session_free(s);
+}
+
+/* a team of two in between ends the third thread: the one that comes in its place has the caller's */
+static void a_new_thread_of_a_team_has_the_callers_floating_point(void **state)
+{
+  ti_error error;
+  ti_host host;
+  int traps = 0, two = 0;
+
+  (void)state;
+  must(ti_host_enter(&host, &error, 3));
+#pragma omp parallel num_threads(2) reduction(+ : two)
+  two++;
+  ti_host_leave(&host);
+#pragma omp parallel num_threads(3) reduction(| : traps)
+  traps |= fegetexcept();
+  assert_int_equal(two, 2);
+  assert_int_equal(traps, 0);
 }
 
 static void openmp_is_given_back(void **state)
@@ -180,6 +199,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(floating_point_is_the_librarys_own),
+    cmocka_unit_test(a_new_thread_of_a_team_has_the_callers_floating_point),
     cmocka_unit_test(openmp_is_given_back),
     cmocka_unit_test(a_fork_is_told),
     cmocka_unit_test(threads_that_cannot_be_made_are_done_without),
