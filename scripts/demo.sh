@@ -24,12 +24,12 @@ say() { # the command as it could be typed, then its run
 }
 
 say textinv invert --images "$pictures" --placeholder "$word" --initializer "$initializer" \
-  --steps "${DEMO_STEPS:-500}" --batch 4 --out "$folder/$concept.safetensors"
+  --vectors 4 --steps "${DEMO_STEPS:-1000}" --batch 4 --out "$folder/$concept.safetensors"
 say textinv generate --embedding "$folder/$concept.safetensors" --prompt "a photo of $word" \
-  --images 5 --guidance 4 --seed 1 --steps 25 --separate --out "$folder/again.png"
+  --images 5 --seed 1 --steps 25 --separate --out "$folder/again.png"
 say textinv generate --embedding "$folder/$concept.safetensors" --prompt "$word on the beach" \
   --prompt "$word in the snow" --prompt "an oil painting of $word" --prompt "a pencil drawing of $word" \
-  --guidance 4 --seed 2 --steps 25 --separate --out "$folder/edit.png"
+  --seed 2 --steps 25 --separate --out "$folder/edit.png"
 "$program" sheet --quiet --out "$folder/sheet.png" \
   --row "five pictures of $word, an object that the model has never seen" "$pictures"/*.png \
   --row "a photo of $word" "$folder"/again-00[0-4].png \

@@ -49,7 +49,7 @@ if __name__ == "__main__":
   parser.add_argument("--program", required=True, help="the program textinv")
   parser.add_argument("--out", required=True)
   parser.add_argument("--steps", type=int, default=30)
-  parser.add_argument("--guidance", type=float, default=4.0)
+  parser.add_argument("--guidance", type=float, default=7.5)
   a = parser.parse_args()
   torch.set_num_threads(common.CPU_WORKERS)
   os.makedirs(a.out, exist_ok=True)

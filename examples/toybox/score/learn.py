@@ -23,8 +23,8 @@ def draw(a, world, concept, word, embedding):
   os.makedirs(folder, exist_ok=True)
   names = [os.path.join(folder, f"all-{i:03d}.png") for i in range(len(CELLS) * a.each)]
   prompts = [x for cell in CELLS for x in ("--prompt", prompt_for(world, cell, word))]
-  subprocess.run([a.program, "generate", "--quiet", *embedding, *prompts, "--images", str(a.each),
-                  "--guidance", "4", "--seed", "1", "--steps", "25", "--dtype", a.dtype,
+  subprocess.run([a.program, "generate", "--quiet", "--model", a.model, *embedding, *prompts, "--images", str(a.each),
+                  "--seed", "1", "--steps", "25", "--dtype", a.dtype,
                   "--separate", "--out", os.path.join(folder, "all.png")], check=True)
   for i, name in enumerate(names):
     os.replace(name, os.path.join(folder, f"{i // a.each:02d}-{i % a.each}.png"))
@@ -33,7 +33,7 @@ def draw(a, world, concept, word, embedding):
 def learn(a, concept, word):
   path = os.path.join(a.out, concept["id"] + ".safetensors")
   if not os.path.exists(path):
-    subprocess.run([a.program, "invert", "--quiet", "--placeholder", word,
+    subprocess.run([a.program, "invert", "--quiet", "--model", a.model, "--placeholder", word,
                     "--images", os.path.join(common.ROOT, "examples/toybox/heldout", concept["id"]),
                     "--initializer", concept["noun"], "--steps", str(a.steps), "--vectors",
                     str(a.vectors), "--dtype", a.dtype, "--out", path], check=True)
@@ -43,6 +43,7 @@ def learn(a, concept, word):
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
   parser.add_argument("--program", required=True, help="the program textinv")
+  parser.add_argument("--model", default=os.path.join(common.ROOT, "models", "toybox"))
   parser.add_argument("--out", required=True)
   parser.add_argument("--noun", action="store_true", help="learn nothing, draw the class noun")
   parser.add_argument("--split", default="test", choices=("test", "validation"))

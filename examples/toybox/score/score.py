@@ -187,7 +187,7 @@ def main():
   parser.add_argument("--count", type=int, default=128, help="pictures of a model table's row")
   parser.add_argument("--each", type=int, default=2, help="pictures of a cell")
   parser.add_argument("--steps", type=int, default=25)
-  parser.add_argument("--guidance", type=float, default=4.0)
+  parser.add_argument("--guidance", type=float, default=7.5)
   parser.add_argument("--plane", default="plane.png")
   parser.add_argument("--sheet", help="where to draw the learnt words' pictures")
   parser.add_argument("--json", help="where to write the numbers too")

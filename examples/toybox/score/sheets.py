@@ -47,7 +47,7 @@ if __name__ == "__main__":
   parser.add_argument("--unseen")
   parser.add_argument("--count", type=int, default=64)
   parser.add_argument("--steps", type=int, default=30)
-  parser.add_argument("--guidance", type=float, default=4.0)
+  parser.add_argument("--guidance", type=float, default=7.5)
   a = parser.parse_args()
   torch.set_num_threads(common.CPU_WORKERS)
   world = data.open_world(a.size)

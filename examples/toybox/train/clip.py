@@ -153,7 +153,7 @@ def write(size, clip, out):
   clip.load_state_dict(export.read_weights(common.state_dir(size, "clip"), "best")[0])
   clip.half().save_pretrained(out, safe_serialization=True)
   source = common.state_dir(size, "tokenizer")
-  for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
+  for name in tokens.FILES:
     shutil.copy(os.path.join(source, name), out)
   side = SIZES[size]["pixels"]
   with open(os.path.join(out, "preprocessor_config.json"), "w") as f:

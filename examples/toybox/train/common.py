@@ -31,7 +31,6 @@ def set_up():
   if torch.cuda.is_available():
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
-    torch._dynamo.config.suppress_errors = True   # what cannot be compiled runs as it is
     return torch.device("cuda")
   torch.set_flush_denormal(True)
   return torch.device("cpu")

@@ -177,6 +177,22 @@ def flipped(x, flip, axis):
   return torch.where(flip.view(-1, 1, 1, 1), x.flip(axis), x)
 
 
+def cropped(pictures, where, crop):
+  """a square of each picture, four in five on its objects, and of the map of where they are"""
+  count, cells, scale = len(where), where.shape[2], pictures.shape[2] // where.shape[2]
+  chance = where.flatten(1).float()
+  chance = 0.8 * chance / chance.sum(1, keepdim=True).clamp(min=1) + 0.2 / cells ** 2
+  middle = torch.multinomial(chance, 1)
+  side = crop // scale
+  corner = (torch.stack([middle // cells, middle % cells]) - side // 2).clamp(0, cells - side)
+
+  def cut(maps, corner, side):
+    y, x = corner + torch.arange(side, device=maps.device)
+    return maps[torch.arange(count, device=maps.device).view(-1, 1, 1), y.unsqueeze(2), x.unsqueeze(1)]
+
+  return cut(pictures, corner * scale, crop), cut(where[:, 0], corner, side).unsqueeze(1)
+
+
 def render_all(size, world, numbers):
   for k in numbers:
     render(size, k, world)

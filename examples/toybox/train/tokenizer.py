@@ -20,6 +20,7 @@ import common
 import data
 from config import SIZES, TOKENS
 
+FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 PATTERN = regex.compile(
   r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
   regex.IGNORECASE)

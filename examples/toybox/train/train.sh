@@ -4,7 +4,7 @@
 #   TOYBOX_SIZE=shipped examples/toybox/train/train.sh 100       the model of models/toybox, on from there
 # State is kept in build/toybox; where there is none, training goes on from the weights of the folder
 # that it writes ("shipped": models/toybox, others: build/toybox/SIZE-model), or with FRESH=1 from
-# nothing. A stage that has its weights is not run again.
+# nothing. A stage that has its weights is not run again; what is exported is the best that was seen.
 set -e
 cd "$(dirname "$0")"
 size=${TOYBOX_SIZE:-first}
@@ -15,12 +15,19 @@ state=${TOYBOX_STATE:-$root/build/toybox}/$size
 case $size in shipped) model=$root/models/toybox ;; *) model=$state-model ;; esac
 model=${TOYBOX_OUT:-$model}
 
-if [ ! -f "$state/unet/last.pt" ] && [ -z "$FRESH" ] && [ -f "$model/model_index.json" ]; then
+start=$state/unet/start.pt first=0
+if [ -n "$FRESH" ] && [ -f "$start" ]; then
+  echo "train.sh: $start is not from nothing; move $state away" >&2
+  exit 1
+fi
+if [ ! -f "$start" ] && [ ! -f "$state/unet/last.pt" ] && [ -z "$FRESH" ] && [ -f "$model/model_index.json" ]; then
   $python export.py --size "$size" --out "$model" --restore
 fi
-$python data.py --size "$size" --shards "${TOYBOX_SHARDS:-10}"
+[ ! -f "$start" ] || first=24   # what is trained has seen the plain shards
+$python data.py --size "$size" --first "${TOYBOX_FIRST:-$first}" --shards "${TOYBOX_SHARDS:-10}"
 [ -f "$state/tokenizer/vocab.json" ] || $python tokenizer.py --size "$size"
 [ -f "$state/vae/best.pt" ] || $python vae.py --size "$size" --minutes "${TOYBOX_VAE_MINUTES:-25}"
 $python unet.py --size "$size" --minutes "$minutes"
-[ -f "$state/polish/best.pt" ] || $python vae.py --size "$size" --polish --minutes "${TOYBOX_POLISH_MINUTES:-10}"
+[ -f "$state/polish/best.pt" ] || $python vae.py --size "$size" --polish --crop 64 \
+  --minutes "${TOYBOX_POLISH_MINUTES:-10}"
 $python export.py --size "$size" --out "$model"

@@ -33,10 +33,9 @@ parser.add_argument("--cool", type=float, default=0.25)
 parser.add_argument("--focus", type=float, default=3.0,
                     help="weight of the loss within the box of the objects, 1 outside")
 parser.add_argument("--shard-every", type=int, default=250, help="steps between new shards")
-parser.add_argument("--most-shards", type=int, default=400, help="so many at most")
+parser.add_argument("--most-shards", type=int, default=100, help="so many at most")
 parser.add_argument("--check-minutes", type=float, default=5)
 parser.add_argument("--sheet-minutes", type=float, default=10)
-parser.add_argument("--compile", action="store_true", help="a minute or two, on a GPU")
 a = parser.parse_args()
 
 device = common.set_up()
@@ -54,11 +53,8 @@ scheduler = build_scheduler()
 alphas = scheduler.alphas_cumprod.to(device)
 falling_snr = -(alphas.clamp(1e-8) / (1 - alphas)).log().contiguous()   # of every timestep
 drawing = copy.deepcopy(vae)   # in f32, which the fast one's kernels are not compiled for
-if a.compile:
-  unet.compile()
-else:
-  for net in (unet, text, vae):
-    fast.speed_up(net)
+for net in (unet, text, vae):
+  fast.speed_up(net)
 profile = common.Profile(folder, device)
 
 
@@ -142,6 +138,8 @@ def draw():
 
 losses, checked, drawn = [], run.seconds, run.seconds
 pool.start()
+if run.best == float("inf"):   # what training starts from is the best, until there is a better one
+  check()
 while run.going():
   if device.type == "cpu" and run.step % a.shard_every == 0:
     pool.take()

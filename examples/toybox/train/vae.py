@@ -8,10 +8,11 @@ Trains the autoencoder: L1 + LPIPS + a little KL, on rendered pictures.
 --polish trains the decoder on, with the encoder as it is, against a critic of patches: it sees
 latents with some noise, and learns to draw crisp pictures of what the UNet gets almost right.
 --keep trains the encoder too, but holds its first latent channels where they were when it began
-(held.pt), for a UNet knows them.
+(held.pt), for a UNet knows them. --rate is that of the first training; polishing takes half of it.
 """
 
 import argparse
+import copy
 import os
 
 import numpy as np
@@ -41,7 +42,6 @@ parser.add_argument("--crop", type=int, metavar="PIXELS",
                     help="train on squares of this side, four in five of them on the objects")
 parser.add_argument("--most-shards", type=int, default=64)
 parser.add_argument("--check-minutes", type=float, default=1.5)
-parser.add_argument("--compile", action="store_true", help="a minute or two, on a GPU")
 parser.add_argument("--polish", action="store_true")
 parser.add_argument("--keep", type=int, metavar="CHANNELS",
                     help="--polish trains the encoder too, and holds so many latent channels")
@@ -50,70 +50,13 @@ parser.add_argument("--noise", type=float, default=0.1,
 parser.add_argument("--critic", type=float, default=0.3,
                     help="length of its gradient, in lengths of the gradient of L1 and LPIPS")
 a = parser.parse_args()
+if a.keep and not a.polish:
+  parser.error("--keep belongs to --polish")
 
 device = common.set_up()
 layout = common.layout(device)
 folder = common.state_dir(a.size, "polish" if a.polish else "vae")
-if a.polish:
-  vae = export.load_vae(a.size).to(device, memory_format=layout)
-  vae.decoder.requires_grad_(True)
-  vae.post_quant_conv.requires_grad_(True)
-  if a.keep:
-    vae.encoder.requires_grad_(True)
-    path = os.path.join(folder, "held.pt")
-    if not os.path.exists(path):
-      common.save(vae.state_dict(), path)
-    held = build_vae(a.size).eval().requires_grad_(False).to(device, memory_format=layout)
-    held.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-  a.rate /= 2
-  critic = Critic().to(device, memory_format=layout)
-  nets, betas = [vae, critic], (0.5, 0.99)
-else:
-  vae = build_vae(a.size).to(device, memory_format=layout)
-  nets, betas = [vae], (0.9, 0.99)
 lpips = Perceptual(a.lpips).to(device)
-run = common.Run(folder, nets, a.minutes, a.rate, a.cool, decay=0.998, betas=betas,
-                 weight_decay=0 if a.polish else 0.01, device=device)
-if a.compile:
-  vae.encoder.compile()
-  vae.decoder.compile()
-else:
-  fast.speed_up(vae)
-profile = common.Profile(folder, device)
-pool = data.picture_pool(a.size, device, a.most_shards)
-pool.start()
-check = data.to_tensor(data.pictures(a.size, data.shards(a.size, validation=True)[0])[:128], device)
-
-
-def disturb(z, strength):
-  """latents with normal noise; strength is in units of their own spread"""
-  return z + strength / vae.config.scaling_factor * torch.randn_like(z)
-
-
-@torch.no_grad()
-def validate():
-  net = run.average[0]
-  out, latents, distance = [], [], 0
-  for x in check.split(32):
-    z = net.encode(x).latent_dist.mode()
-    if a.polish:
-      torch.manual_seed(1)
-      z = disturb(z, a.noise / 2)
-    y = net.decode(z).sample.float().clamp(-1, 1)
-    distance += lpips(y, x).item() * len(x) / len(check)
-    latents.append(z)
-    out.append(y)
-  out, latents = torch.cat(out), torch.cat(latents)
-  error = ((out - check) ** 2).mean((1, 2, 3)) / 4
-  rows = []
-  for k in range(0, 36, 12):
-    rows += [check[k:k + 12], out[k:k + 12]]
-  sheet = data.to_pictures(torch.cat(rows))
-  n, s = 12, sheet.shape[1]
-  sheet = sheet.reshape(-1, n, s, s, 3).transpose(0, 2, 1, 3, 4).reshape(-1, n * s, 3)
-  from PIL import Image
-  Image.fromarray(sheet).save(os.path.join(folder, "reconstructions.png"))
-  return (-10 * error.log10()).mean().item(), distance, latents.std().item()
 
 
 def unlikeness(y, x, where):
@@ -124,12 +67,17 @@ def unlikeness(y, x, where):
   return (pixels * (y - x).abs()).mean() + lpips(y, x, weight)
 
 
-def loss_of(x, where):
+def first_loss(x, where):
   with common.autocast(device, cpu=True):
     posterior = vae.encode(x).latent_dist
     y = vae.decode(posterior.sample()).sample.float()
     kl = posterior.kl().mean() / np.prod(posterior.mean.shape[1:])
     return unlikeness(y, x, where) + a.kl * kl
+
+
+def disturb(z, strength):
+  """latents with normal noise; strength is in units of their own spread"""
+  return z + strength / vae.config.scaling_factor * torch.randn_like(z)
 
 
 def drift(z, x):
@@ -141,7 +89,7 @@ def drift(z, x):
     0.1 * (mean.square() + (deviation - 1).square()).mean()
 
 
-def polish_loss_of(x, where):
+def polish_loss(x, where):
   with common.autocast(device, cpu=True):
     z = vae.encode(x).latent_dist.mode().float()
     y = vae.decode(disturb(z, a.noise * torch.rand(len(z), 1, 1, 1, device=device))).sample.float()
@@ -149,41 +97,75 @@ def polish_loss_of(x, where):
     return loss + drift(z, x) if a.keep else loss
 
 
-def cropped(pictures, where):
-  """a square of each picture, four in five on its objects, and of the map of where they are"""
-  count, cells, scale = len(where), where.shape[2], pictures.shape[2] // where.shape[2]
-  chance = where.flatten(1).float()
-  chance = 0.8 * chance / chance.sum(1, keepdim=True).clamp(min=1) + 0.2 / cells ** 2
-  middle = torch.multinomial(chance, 1)
-  side = a.crop // scale
-  corner = (torch.stack([middle // cells, middle % cells]) - side // 2).clamp(0, cells - side)
+if a.polish:
+  vae = export.load_vae(a.size).to(device, memory_format=layout)
+  vae.decoder.requires_grad_(True)
+  vae.post_quant_conv.requires_grad_(True)
+  critic = Critic().to(device, memory_format=layout)
+  nets, loss_of = [vae, critic], polish_loss
+  options = dict(rate=a.rate / 2, betas=(0.5, 0.99), weight_decay=0)
+else:
+  vae = build_vae(a.size).to(device, memory_format=layout)
+  nets, loss_of = [vae], first_loss
+  options = dict(rate=a.rate, betas=(0.9, 0.99), weight_decay=0.01)
+if a.keep:
+  held, path = copy.deepcopy(vae).requires_grad_(False), os.path.join(folder, "held.pt")
+  if not os.path.exists(path):
+    common.save(held.state_dict(), path)
+  held.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+  vae.encoder.requires_grad_(True)
+run = common.Run(folder, nets, a.minutes, cool=a.cool, decay=0.998, device=device, **options)
+fast.speed_up(vae)
+profile = common.Profile(folder, device)
+pool = data.picture_pool(a.size, device, a.most_shards)
+pool.start()
+fixed = data.to_tensor(data.pictures(a.size, data.shards(a.size, validation=True)[0])[:128], device)
 
-  def cut(maps, corner, side):
-    y, x = corner + torch.arange(side, device=device)
-    return maps[torch.arange(count, device=device).view(-1, 1, 1), y.unsqueeze(2), x.unsqueeze(1)]
 
-  return cut(pictures, corner * scale, a.crop), cut(where[:, 0], corner, side).unsqueeze(1)
+@torch.no_grad()
+def validate():
+  net = run.average[0]
+  out, latents, distance = [], [], 0
+  for x in fixed.split(32):
+    z = net.encode(x).latent_dist.mode()
+    if a.polish:
+      torch.manual_seed(1)
+      z = disturb(z, a.noise / 2)
+    y = net.decode(z).sample.float().clamp(-1, 1)
+    distance += lpips(y, x).item() * len(x) / len(fixed)
+    latents.append(z)
+    out.append(y)
+  out = torch.cat(out)
+  error = ((out - fixed) ** 2).mean((1, 2, 3)) / 4
+  rows = torch.cat([x[k:k + 12] for k in range(0, 36, 12) for x in (fixed, out)])
+  export.grid(data.to_pictures(rows), [""] * len(rows), os.path.join(folder, "reconstructions.png"),
+              columns=12)
+  return (-10 * error.log10()).mean().item(), distance, torch.cat(latents).std().item()
+
+
+def check():
+  psnr, distance, deviation = validate()
+  run.curve(loss=torch.stack(losses).mean() if losses else 0, psnr=psnr, lpips=distance,
+            latent_std=deviation)
+  run.keep_best(distance - psnr / 100)
 
 
 losses, checked = [], run.seconds
+if run.best == float("inf"):   # what training starts from is the best, until there is a better one
+  check()
 while run.going():
   rng = np.random.default_rng([11, run.step])
   pictures, where = pool.batch(rng, a.batch)
   flip = data.flips(rng, a.batch, device)
   pictures, where = data.flipped(pictures, flip, 2), data.flipped(where, flip, 3)
   if a.crop:
-    pictures, where = cropped(pictures, where)
+    pictures, where = data.cropped(pictures, where, a.crop)
   x = data.to_tensor(pictures).contiguous(memory_format=layout)
-  losses.append(run.update(polish_loss_of if a.polish else loss_of, x, where))
+  losses.append(run.update(loss_of, x, where))
   profile.step(a.batch)
   if run.seconds - checked > 60 * a.check_minutes:
     checked = run.seconds
-    psnr, distance, deviation = validate()
-    run.curve(loss=torch.stack(losses).mean(), psnr=psnr, lpips=distance, latent_std=deviation)
-    run.keep_best(distance - psnr / 100)
+    check()
     losses = []
 pool.stop()
-psnr, distance, deviation = validate()
-run.curve(loss=torch.stack(losses).mean() if losses else 0, psnr=psnr, lpips=distance,
-          latent_std=deviation)
-run.keep_best(distance - psnr / 100)
+check()

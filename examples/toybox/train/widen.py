@@ -70,13 +70,14 @@ if __name__ == "__main__":
   parser.add_argument("--old", default="narrow", choices=SIZES)
   parser.add_argument("--size", default="shipped", choices=SIZES)
   a = parser.parse_args()
+  if os.path.exists(os.path.join(common.state_dir(a.size, "unet"), "last.pt")):
+    raise SystemExit(f"{common.state_dir(a.size)} is being trained: move it away first")
   for name in ("data", "tokenizer"):
     path = os.path.join(common.state_dir(a.size), name)
     if not os.path.exists(path):
       os.symlink(os.path.join("..", a.old, name), path)
-  polished = os.path.exists(os.path.join(common.state_dir(a.old, "polish"), "best.pt"))
-  stage = common.state_dir(a.old, "polish" if polished else "vae")
-  vae = widen_vae(a.size, export.read_weights(stage, "best")[0])
+  common.set_up()
+  vae = widen_vae(a.size, export.load_vae(a.old).state_dict())
   unet, text = export.read_weights(common.state_dir(a.old, "unet"), "best")
   for stage, states in (("polish", [vae]), ("unet", [widen_unet(a.size, unet), text])):
     folder = common.state_dir(a.size, stage)
