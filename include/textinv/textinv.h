@@ -680,7 +680,9 @@ typedef struct textinv_invert_report {
  *
  * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
  * another run. When the first checkpoint of this one is written they are renamed, as
- * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept.
+ * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept. When
+ * params->resume names a file, those of earlier steps may be another run's, too: checkpoint_keep
+ * counts only what this call writes.
  *
  * @param      session    the session
  * @param      model      the model; not changed

@@ -154,7 +154,8 @@ void ti_checkpoint_set_aside(textinv_session *s, const char *folder, uint64_t st
   ti_free(steps);
 }
 
-void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t step, uint32_t keep)
+void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t after, uint64_t step,
+                         uint32_t keep)
 {
   uint64_t *steps;
   size_t count, met = 0;
@@ -163,7 +164,7 @@ void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t step, 
 
   if (!keep || list(&error, folder, &steps, &count) < 0)
     return;
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < count && steps[i] > after; i++) {
     if (steps[i] > step || met++ < keep)
       continue;
     ti_checkpoint_path(path, sizeof(path), folder, steps[i]);

@@ -22,8 +22,9 @@ textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char
  */
 void ti_checkpoint_set_aside(textinv_session *s, const char *folder, uint64_t step);
 
-/* of the checkpoints up to step, remove all but the newest keep; 0 keeps all */
-void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t step, uint32_t keep);
+/* of the checkpoints behind step after, up to step, remove all but the newest keep; 0 keeps all */
+void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t after, uint64_t step,
+                         uint32_t keep);
 
 /* settings are "key=value; key=value"; fails with the first that differs */
 textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved,

@@ -27,6 +27,12 @@ enum { MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
 
 static textinv_status fetch(ti_run *r);
 
+/* goes on from a named file: older ones in output_dir may be of another run */
+static int is_from_named(const ti_run *r)
+{
+  return r->p.resume && strcmp(r->p.resume, "latest");
+}
+
 static textinv_status save(ti_run *r)
 {
   const ti_checkpoint_info info = { .step = r->step, .loss_average = r->loss_average };
@@ -46,7 +52,8 @@ static textinv_status save(ti_run *r)
   if (status < 0)
     return status;
   r->saved_step = r->step;
-  ti_checkpoint_prune(r->s, r->p.output_dir, r->step, r->p.checkpoint_keep);
+  ti_checkpoint_prune(r->s, r->p.output_dir, is_from_named(r) ? r->first_step : 0, r->step,
+                      r->p.checkpoint_keep);
   return TEXTINV_OK;
 }
 
@@ -119,7 +126,7 @@ textinv_status ti_run_resume(ti_run *r)
 
   if (!r->p.resume)
     return TEXTINV_OK;
-  if (strcmp(r->p.resume, "latest"))
+  if (is_from_named(r))
     return load(r, r->p.resume);
   if ((status = ti_checkpoint_latest(r->s, r->p.output_dir, path, sizeof(path), &found)) < 0)
     return status;

@@ -293,6 +293,46 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
   assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
 }
 
+/* gone on from a file elsewhere: the older ones that the folder holds are not this run's */
+static void the_checkpoints_of_others_stay(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e;
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  char ours[512], theirs[512], path[700];
+
+  (void)state;
+  snprintf(ours, sizeof(ours), "%s", fresh_folder("ours"));
+  snprintf(theirs, sizeof(theirs), "%s", fresh_folder("theirs"));
+  p.output_dir = ours;
+  p.checkpoint_every = 8;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+
+  p.output_dir = theirs;
+  p.checkpoint_every = 4;
+  p.seed = 6;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4 and 8 */
+  textinv_embeddings_free(e);
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000008.safetensors", ours);
+  p.seed = 5;
+  p.resume = path;
+  p.checkpoint_every = 1;
+  p.checkpoint_keep = 1;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 8);
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(theirs), 3);
+  assert_true(is_there(theirs, "checkpoint-00000004.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000008.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000011.safetensors"));
+}
+
 static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
 {
   if (!strcmp(progress->phase, "train") && progress->step == 7) {
@@ -741,6 +781,7 @@ int main(void)
     cmocka_unit_test(it_learns_and_the_model_stays),
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
+    cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_learnt_outlives_a_failure),
     cmocka_unit_test(threads_and_recomputation_do_not_matter),
     cmocka_unit_test(several_words_in_one_run),
