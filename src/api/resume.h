@@ -16,6 +16,9 @@ void ti_checkpoint_path(char *out, size_t size, const char *folder, uint64_t ste
 textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size,
                                     int *found);
 
+/* the last by name of those that were set aside: its path and 1; 0 when there is none */
+int ti_checkpoint_aside(const char *folder, char *path, size_t size);
+
 /*
  * Checkpoints of later steps than step, which another run left, become FILE.1, or the next number
  * that is free: "latest" would take them for this run's newest.

@@ -132,7 +132,13 @@ textinv_status ti_run_resume(ti_run *r)
     return status;
   if (found)
     return load(r, path);
-  ti_log(r->s, TEXTINV_LOG_INFO, "%s holds no checkpoint: starting anew", r->p.output_dir);
+  if (ti_checkpoint_aside(r->p.output_dir, path, sizeof(path)))
+    ti_log(r->s, TEXTINV_LOG_WARNING,
+           "no checkpoint but what was set aside, such as %s: starting anew; resume from that file "
+           "to go on with it",
+           path);
+  else
+    ti_log(r->s, TEXTINV_LOG_INFO, "%s holds no checkpoint: starting anew", r->p.output_dir);
   return TEXTINV_OK;
 }
 

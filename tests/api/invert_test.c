@@ -333,6 +333,48 @@ static void the_checkpoints_of_others_stay(void **state)
   assert_true(is_there(theirs, "checkpoint-00000011.safetensors"));
 }
 
+static void keep_warning(void *user, textinv_log_level level, const char *line)
+{
+  if (level == TEXTINV_LOG_WARNING)
+    snprintf(user, 1024, "%s", line);
+}
+
+static void what_was_set_aside_is_named(void **state)
+{
+  textinv_session *const quiet = session;
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_session_params sp;
+  textinv_embeddings *e;
+  char path[700], line[1024] = "";
+  FILE *f;
+
+  (void)state;
+  must(textinv_session_params_init(&sp, sizeof(sp)));
+  sp.log = keep_warning;
+  sp.log_user = line;
+  must(textinv_session_new(&session, &sp));
+  p.steps = 1;
+  p.output_dir = fresh_folder("aside");
+  p.resume = "latest";
+  static const char *const names[] = { "00000100.safetensors.old", "00000100.safetensors.",
+                                       "00000100.safetensors.2", "00000100.safetensors.1" };
+
+  for (int i = 0; i < 4; i++) {
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, NULL));
+    textinv_embeddings_free(e);
+    assert_true(i < 3 ? !*line : strstr(line, "00000100.safetensors.2: starting anew") != NULL);
+    snprintf(path, sizeof(path), "%s/checkpoint-%s", p.output_dir, names[i]);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+  }
+  assert_non_null(strstr(line, p.output_dir));
+  textinv_session_free(session);
+  session = quiet;
+}
+
 static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
 {
   if (!strcmp(progress->phase, "train") && progress->step == 7) {
@@ -782,6 +824,7 @@ int main(void)
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
+    cmocka_unit_test(what_was_set_aside_is_named),
     cmocka_unit_test(what_was_learnt_outlives_a_failure),
     cmocka_unit_test(threads_and_recomputation_do_not_matter),
     cmocka_unit_test(several_words_in_one_run),
