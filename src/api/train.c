@@ -356,6 +356,7 @@ static textinv_status fetch(ti_run *r)
     return status;
   take_next(r);
   r->fetched_step = r->step;
+  r->fetched_average = r->loss_average;
   return TEXTINV_OK;
 }
 
@@ -512,27 +513,35 @@ static textinv_status save_stopped(ti_run *r, textinv_status status)
 
 textinv_status ti_run_train(ti_run *r)
 {
-  textinv_status status, fetched, kept;
+  textinv_status status, fetched, kept = TEXTINV_OK;
 
   r->began = ti_seconds();
   r->fetched_step = r->step;
+  r->fetched_average = r->loss_average;
   copy_rows(r, r->next, 1);
   if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
     return status;
   status = run_steps(r);
-  const ti_error first = r->s->error;
+  const int cancelled = status == TEXTINV_E_CANCELLED;
+  ti_error first = r->s->error;
 
-  kept = fetched = fetch(r);
-  if (fetched < 0)
-    r->step = r->fetched_step;
-  else if (status < 0)
-    kept = save_stopped(r, status);
+  fetched = fetch(r);
   ti_run_device_free(r->device);
   r->device = NULL;
-  if (status == TEXTINV_E_CANCELLED)
+  if (fetched < 0) { /* rows and moments are those of the last fetch */
+    r->step = r->fetched_step;
+    r->loss_average = r->fetched_average;
+    if (status >= 0 || cancelled) {
+      status = fetched;
+      first = r->s->error;
+    }
+  }
+  if (status < 0)
+    kept = save_stopped(r, status);
+  if (cancelled)
     atomic_store(&r->s->cancel, 0); /* it was asked for and done, whatever is returned */
-  if (kept < 0 && (status >= 0 || status == TEXTINV_E_CANCELLED))
-    return status >= 0 || fetched < 0 ? kept : TEXTINV_E_IO;
+  if (kept < 0)
+    return kept;
   r->s->error = first;
   return status;
 }
