@@ -411,7 +411,7 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  * @param seed        of the random vectors, and of the small noise (a hundredth of the table's
  *                    spread) that tells repeated vectors apart
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_CONFLICT (the word is taken) or
- *         TEXTINV_E_LIMIT (the vectors do not fit into a prompt).
+ *         TEXTINV_E_LIMIT (the vectors do not fit into a prompt, or 4096 words are held).
  */
 TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
                                                   textinv_embeddings *embeddings,
@@ -426,7 +426,8 @@ TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
  * @param num_vectors 1..75, the same in both encoders of a word
  * @param dim         width of a vector, 1..65536
  * @param rows        [num_vectors, dim], finite
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (4096 words are held),
+ *         TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE.
  */
 TEXTINV_API textinv_status textinv_embeddings_set(textinv_session *session,
                                                   textinv_embeddings *embeddings, const char *word,
