@@ -843,10 +843,12 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * Draw pictures of a prompt. With TEXTINV_RNG_TORCH_CPU picture i is the one that diffusers draws
  * with torch.Generator("cpu").manual_seed(seed + i).
  *
- * One difference is deliberate. The pooled text of SDXL is the state at the end of the prompt. Where
+ * Two differences are deliberate. The pooled text of SDXL is the state at the end of the prompt. Where
  * the config of text_encoder_2 has "eos_token_id": 2, as published ones do, transformers takes the
  * state at the highest id, which is that of a learnt word when the prompt has one: a mistake that its
- * source names and keeps.
+ * source names and keeps. And where the model's scheduler config has the spacing "trailing" and
+ * numpy's arange gives one element more than there are steps, as at 61 steps of 1000 timesteps,
+ * diffusers makes one evaluation more than was asked for; this library makes as many as steps.
  *
  * @param[out] out        the pictures; the caller frees them with textinv_images_free()
  * @param      session    the session
