@@ -822,7 +822,8 @@ typedef struct textinv_generate_params {
   float                 guidance_scale;  /* classifier-free; 1 or less = none (default 7.5) */
   textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
   uint32_t              width;           /* pixels, a multiple of latent_scale (SD: 8);
-                                            0 = the model's, or that of init_image rounded down */
+                                            0 = the model's, or that of init_image rounded down
+                                            (with a warning in the log over twice the model's) */
   uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;      /* start from this picture, resized as Pillow's LANCZOS
