@@ -270,8 +270,11 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
     status = ti_fail_nomem(error, sizeof(*loaded), "an optimizer");
     goto out;
   }
-  if ((status = ti_checkpoint_read(error, path, loaded, &m, &v, &adamw, &info)) < 0 ||
-      (status = allocate(&o, error, textinv_embeddings_num_values(loaded))) < 0 ||
+  if ((status = ti_checkpoint_read(error, path, loaded, &m, &v, &adamw, &info)) < 0)
+    goto out;
+  for (size_t i = 0; i < loaded->count; i++)
+    loaded->words[i].step = (long long)info.step;
+  if ((status = allocate(&o, error, textinv_embeddings_num_values(loaded))) < 0 ||
       (status = ti_embeddings_replace(embeddings, error, loaded)) < 0)
     goto out;
   o->adamw = adamw;

@@ -720,12 +720,28 @@ static void previews_that_fail_are_left_out(void **state)
   textinv_embeddings_free(e);
 }
 
+/* what the file of the words says */
+static void assert_step_in_file(const textinv_embeddings *e, const char *expected)
+{
+  textinv_embeddings *back = new_words();
+  const char *key, *value, *path = test_path("step.safetensors");
+
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
+  must(textinv_embeddings_load(session, back, NULL, path, "<again>"));
+  for (size_t i = 0; (value = textinv_embeddings_metadata(back, i, &key)); i++) {
+    if (!strcmp(key, "step"))
+      break;
+  }
+  assert_non_null(value);
+  assert_string_equal(value, expected);
+  textinv_embeddings_free(back);
+}
+
 static void a_loop_of_ones_own(void **state)
 {
   textinv_embeddings *e = new_words(), *copy = new_words();
   textinv_optimizer *o, *loaded;
   float gradient[TINY_WIDTH], rows[TINY_WIDTH];
-  const char *key, *value;
   char path[512];
 
   (void)state;
@@ -752,20 +768,13 @@ static void a_loop_of_ones_own(void **state)
   must(textinv_optimizer_save(session, o, e, path));
   must(textinv_optimizer_load(&loaded, session, copy, path));
   assert_true(textinv_optimizer_steps(loaded) == 1);
+  assert_step_in_file(copy, "1");
   must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
   must(textinv_optimizer_step(session, loaded, copy, gradient, TINY_WIDTH));
   assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
                       textinv_embeddings_rows(copy, "<toy>", 0), sizeof(rows));
 
-  /* the word's file tells the steps */
-  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
-  must(textinv_embeddings_load(session, copy, NULL, path, "<again>"));
-  for (size_t i = 0; (value = textinv_embeddings_metadata(copy, i, &key)); i++) {
-    if (!strcmp(key, "step"))
-      break;
-  }
-  assert_non_null(value);
-  assert_string_equal(value, "2");
+  assert_step_in_file(e, "2");
   textinv_optimizer_free(o);
   textinv_optimizer_free(loaded);
   textinv_embeddings_free(e);
