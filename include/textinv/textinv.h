@@ -765,7 +765,7 @@ TEXTINV_API void textinv_optimizer_free(textinv_optimizer *optimizer);
 /** Steps taken. */
 TEXTINV_API uint64_t textinv_optimizer_steps(const textinv_optimizer *optimizer);
 
-/** Set the learning rate of the steps to come. TEXTINV_OK or TEXTINV_E_INVALID. */
+/** Set the learning rate of the steps to come, 0..1000. TEXTINV_OK or TEXTINV_E_INVALID. */
 TEXTINV_API textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
                                                                float learning_rate);
 

@@ -557,6 +557,7 @@ static void nonsense_is_refused_before_any_work(void **state)
   REFUSED(p.steps = 0, TEXTINV_E_INVALID, "steps is 0");
   REFUSED(p.batch = 0, TEXTINV_E_INVALID, "batch is 0");
   REFUSED(p.learning_rate = NAN, TEXTINV_E_INVALID, "learning_rate is nan");
+  REFUSED(p.learning_rate = 0.0f, TEXTINV_E_INVALID, "learning_rate is 0; above 0 to 1000");
   REFUSED(p.learning_rate = -1.0f, TEXTINV_E_INVALID, "learning_rate is -1");
   REFUSED(p.resolution = 7, TEXTINV_E_INVALID, "a multiple of 4 is needed");
   REFUSED(p.resolution = 8192, TEXTINV_E_INVALID, "up to 4096");
