@@ -411,7 +411,7 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  * @param seed        of the random vectors, and of the small noise (a hundredth of the table's
  *                    spread) that tells repeated vectors apart
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_CONFLICT (the word is taken) or
- *         TEXTINV_E_LIMIT (the vectors do not fit into a prompt).
+ *         TEXTINV_E_LIMIT (the vectors do not fit into a prompt, or 4096 words are held).
  */
 TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
                                                   textinv_embeddings *embeddings,
@@ -426,7 +426,8 @@ TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
  * @param num_vectors 1..75, the same in both encoders of a word
  * @param dim         width of a vector, 1..65536
  * @param rows        [num_vectors, dim], finite
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (4096 words are held),
+ *         TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE.
  */
 TEXTINV_API textinv_status textinv_embeddings_set(textinv_session *session,
                                                   textinv_embeddings *embeddings, const char *word,
@@ -680,7 +681,9 @@ typedef struct textinv_invert_report {
  *
  * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
  * another run. When the first checkpoint of this one is written they are renamed, as
- * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept.
+ * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept. When
+ * params->resume names a file, those of earlier steps may be another run's, too: checkpoint_keep
+ * counts only what this call writes.
  *
  * @param      session    the session
  * @param      model      the model; not changed
@@ -762,7 +765,7 @@ TEXTINV_API void textinv_optimizer_free(textinv_optimizer *optimizer);
 /** Steps taken. */
 TEXTINV_API uint64_t textinv_optimizer_steps(const textinv_optimizer *optimizer);
 
-/** Set the learning rate of the steps to come. TEXTINV_OK or TEXTINV_E_INVALID. */
+/** Set the learning rate of the steps to come, 0..1000. TEXTINV_OK or TEXTINV_E_INVALID. */
 TEXTINV_API textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
                                                                float learning_rate);
 
@@ -819,7 +822,8 @@ typedef struct textinv_generate_params {
   float                 guidance_scale;  /* classifier-free; 1 or less = none (default 7.5) */
   textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
   uint32_t              width;           /* pixels, a multiple of latent_scale (SD: 8);
-                                            0 = the model's, or that of init_image rounded down */
+                                            0 = the model's, or that of init_image rounded down
+                                            (with a warning in the log over twice the model's) */
   uint32_t              height;          /* pixels, likewise */
   textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;      /* start from this picture, resized as Pillow's LANCZOS
@@ -840,10 +844,12 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * Draw pictures of a prompt. With TEXTINV_RNG_TORCH_CPU picture i is the one that diffusers draws
  * with torch.Generator("cpu").manual_seed(seed + i).
  *
- * One difference is deliberate. The pooled text of SDXL is the state at the end of the prompt. Where
+ * Two differences are deliberate. The pooled text of SDXL is the state at the end of the prompt. Where
  * the config of text_encoder_2 has "eos_token_id": 2, as published ones do, transformers takes the
  * state at the highest id, which is that of a learnt word when the prompt has one: a mistake that its
- * source names and keeps.
+ * source names and keeps. And where the model's scheduler config has the spacing "trailing" and
+ * numpy's arange gives one element more than there are steps, as at 61 steps of 1000 timesteps,
+ * diffusers makes one evaluation more than was asked for; this library makes as many as steps.
  *
  * @param[out] out        the pictures; the caller frees them with textinv_images_free()
  * @param      session    the session

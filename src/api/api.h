@@ -273,7 +273,8 @@ ti_adamw_scale ti_adamw_scale_of(const ti_adamw *a, uint64_t step);
 void ti_adamw_step(const ti_adamw *a, uint64_t step, float *rows, float *m, float *v,
                    const float *gradient, size_t count);
 
-textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a);
+/* zero_rate: a learning rate of 0 is allowed, as a schedule may have it for a step */
+textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a, int zero_rate);
 
 struct textinv_optimizer {
   ti_adamw adamw;

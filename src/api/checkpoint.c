@@ -268,7 +268,7 @@ static textinv_status decode(ti_error *error, const char *path, const ti_safeten
   memcpy(values, state->data, sizeof(values));
   *adamw = (ti_adamw){ values[0], values[1], values[2], values[3], values[4] };
   info->loss_average = values[5];
-  if (ti_check_adamw(&met, adamw) < 0)
+  if (ti_check_adamw(&met, adamw, 1) < 0)
     return ti_fail(error, TEXTINV_E_FORMAT, "%s: %s", path, met.text);
   if (!isfinite(info->loss_average))
     return ti_fail(error, TEXTINV_E_NONFINITE, "%s: the average of the loss is %g", path,

@@ -80,23 +80,21 @@ textinv_status ti_check_word(ti_error *error, const char *word)
   return TEXTINV_OK;
 }
 
-/* a new word without vectors; NULL and a message when there is no memory */
-static ti_word *append(textinv_embeddings *e, ti_error *error, const char *name, int vectors)
+/* a new word without vectors */
+static textinv_status append(ti_word **out, textinv_embeddings *e, ti_error *error,
+                             const char *name, int vectors)
 {
   ti_word *w;
 
-  if (e->count == TI_MAX_WORDS) {
-    ti_fail(error, TEXTINV_E_LIMIT, "%d words are held already", TI_MAX_WORDS);
-    return NULL;
-  }
+  *out = NULL;
+  if (e->count == TI_MAX_WORDS)
+    return ti_fail(error, TEXTINV_E_LIMIT, "%d words are held already", TI_MAX_WORDS);
   if (e->count == e->room) {
     const size_t room = e->room ? e->room * 2 : 8;
 
     w = ti_realloc_array(e->words, room, sizeof(*w));
-    if (!w) {
-      ti_fail_nomem(error, room * sizeof(*w), "words");
-      return NULL;
-    }
+    if (!w)
+      return ti_fail_nomem(error, room * sizeof(*w), "words");
     e->words = w;
     e->room = room;
   }
@@ -104,12 +102,11 @@ static ti_word *append(textinv_embeddings *e, ti_error *error, const char *name,
   memset(w, 0, sizeof(*w));
   w->vectors = vectors;
   w->name = ti_strdup(name);
-  if (!w->name) {
-    ti_fail_nomem(error, strlen(name), "a word");
-    return NULL;
-  }
+  if (!w->name)
+    return ti_fail_nomem(error, strlen(name), "a word");
   e->count++;
-  return w;
+  *out = w;
+  return TEXTINV_OK;
 }
 
 static void remove_at(textinv_embeddings *e, size_t i)
@@ -148,9 +145,9 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
   if (!copy)
     return ti_fail_nomem(error, count * sizeof(*copy), "vectors");
   memcpy(copy, rows, count * sizeof(*copy));
-  if (!w && !(w = append(e, error, word, vectors))) {
+  if (!w && (status = append(&w, e, error, word, vectors)) < 0) {
     ti_free(copy);
-    return TEXTINV_E_NOMEM;
+    return status;
   }
   ti_free(w->rows[encoder]);
   w->rows[encoder] = copy;

@@ -48,9 +48,12 @@ static textinv_status make_sampler(ti_sampler **out, const job *j, ti_error *err
 }
 
 /* sides that are not given: those of the picture to start from, as diffusers takes them */
-static textinv_status take_init_size(textinv_generate_params *p, ti_error *error, uint32_t scale)
+static textinv_status take_init_size(job *j, ti_error *error, uint32_t scale)
 {
+  textinv_generate_params *p = &j->p;
   const textinv_images *init = p->init_image;
+  const uint32_t limit = 2 * (uint32_t)j->model->size;
+  const int taken_width = !p->width, taken_height = !p->height;
 
   if (!p->width)
     p->width = (uint32_t)init->width / scale * scale;
@@ -60,6 +63,11 @@ static textinv_status take_init_size(textinv_generate_params *p, ti_error *error
     return ti_fail(error, TEXTINV_E_INVALID,
                    "init_image is a picture of %d x %d; %u pixels a side are needed at least",
                    init->width, init->height, scale);
+  if ((taken_width && p->width > limit) || (taken_height && p->height > limit))
+    ti_log(j->s, TEXTINV_LOG_WARNING,
+           "the picture will have %u x %u pixels, as init_image has; the model's own size is %d x "
+           "%d: set width and height for less time and memory",
+           p->width, p->height, j->model->size, j->model->size);
   return TEXTINV_OK;
 }
 
@@ -92,7 +100,7 @@ static textinv_status check(job *j, ti_error *error)
   if (!(p->strength > 0.0f && p->strength <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible",
                    (double)p->strength);
-  if (p->init_image && (status = take_init_size(p, error, scale)) < 0)
+  if (p->init_image && (status = take_init_size(j, error, scale)) < 0)
     return status;
   if (p->width % scale || p->height % scale)
     return ti_fail(error, TEXTINV_E_INVALID,

@@ -111,7 +111,7 @@ static textinv_status check_params(ti_run *r)
   r->adamw = (ti_adamw){ p->learning_rate *
                            (p->scale_lr ? (float)p->batch * (float)p->accumulate : 1.0f),
                          p->beta1, p->beta2, p->epsilon, p->weight_decay };
-  return (status = check_previews(r)) < 0 ? status : ti_check_adamw(error, &r->adamw);
+  return (status = check_previews(r)) < 0 ? status : ti_check_adamw(error, &r->adamw, 0);
 }
 
 static textinv_status check_output(ti_run *r)

@@ -53,11 +53,12 @@ textinv_status textinv_optimizer_params_init(textinv_optimizer_params *params, s
                         OPTIMIZER_PARAMS_MIN);
 }
 
-textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a)
+textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a, int zero_rate)
 {
-  if (!(a->learning_rate > 0.0f && a->learning_rate <= 1e3f))
-    return ti_fail(error, TEXTINV_E_INVALID, "learning_rate is %g; above 0 to 1000 is possible",
-                   (double)a->learning_rate);
+  if (!(a->learning_rate >= 0.0f && a->learning_rate <= 1e3f) ||
+      (!zero_rate && a->learning_rate == 0.0f))
+    return ti_fail(error, TEXTINV_E_INVALID, "learning_rate is %g; %s0 to 1000 is possible",
+                   (double)a->learning_rate, zero_rate ? "" : "above ");
   if (!(a->beta1 >= 0.0f && a->beta1 < 1.0f) || !(a->beta2 >= 0.0f && a->beta2 < 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "beta1 is %g, beta2 %g; 0 to below 1 is possible",
                    (double)a->beta1, (double)a->beta2);
@@ -107,7 +108,7 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
     return status;
   const ti_adamw adamw = { p.learning_rate, p.beta1, p.beta2, p.epsilon, p.weight_decay };
 
-  if ((status = ti_check_adamw(error, &adamw)) < 0)
+  if ((status = ti_check_adamw(error, &adamw, 0)) < 0)
     return status;
   if (!embeddings->count)
     return ti_fail(error, TEXTINV_E_INVALID, "there are no words to optimise");
@@ -142,7 +143,7 @@ textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
   textinv_status status;
 
   a.learning_rate = learning_rate;
-  if ((status = ti_check_adamw(error, &a)) >= 0)
+  if ((status = ti_check_adamw(error, &a, 1)) >= 0)
     optimizer->adamw = a;
   return status;
 }
@@ -270,8 +271,11 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
     status = ti_fail_nomem(error, sizeof(*loaded), "an optimizer");
     goto out;
   }
-  if ((status = ti_checkpoint_read(error, path, loaded, &m, &v, &adamw, &info)) < 0 ||
-      (status = allocate(&o, error, textinv_embeddings_num_values(loaded))) < 0 ||
+  if ((status = ti_checkpoint_read(error, path, loaded, &m, &v, &adamw, &info)) < 0)
+    goto out;
+  for (size_t i = 0; i < loaded->count; i++)
+    loaded->words[i].step = (long long)info.step;
+  if ((status = allocate(&o, error, textinv_embeddings_num_values(loaded))) < 0 ||
       (status = ti_embeddings_replace(embeddings, error, loaded)) < 0)
     goto out;
   o->adamw = adamw;

@@ -18,18 +18,38 @@ void ti_checkpoint_path(char *out, size_t size, const char *folder, uint64_t ste
   ti_format(out, size, "%s/%s%08llu%s", folder, PREFIX, (unsigned long long)step, SUFFIX);
 }
 
+/* what follows the step in a checkpoint's file name; NULL when it is none */
+static const char *read_name(const char *name, uint64_t *step)
+{
+  const size_t prefix = sizeof(PREFIX) - 1;
+  int digits = 0;
+
+  *step = 0;
+  if (strncmp(name, PREFIX, prefix))
+    return NULL;
+  for (name += prefix; *name >= '0' && *name <= '9' && digits < 18; name++, digits++)
+    *step = *step * 10 + (uint64_t)(*name - '0');
+  return digits >= 8 ? name : NULL;
+}
+
 /* the step of a checkpoint's file name; 0 when it is none */
 static uint64_t step_of(const char *name)
 {
-  const size_t prefix = sizeof(PREFIX) - 1;
-  uint64_t step = 0;
-  int digits = 0;
+  uint64_t step;
+  const char *rest = read_name(name, &step);
 
-  if (strncmp(name, PREFIX, prefix))
-    return 0;
-  for (name += prefix; *name >= '0' && *name <= '9' && digits < 18; name++, digits++)
-    step = step * 10 + (uint64_t)(*name - '0');
-  return digits >= 8 && !strcmp(name, SUFFIX) ? step : 0;
+  return rest && !strcmp(rest, SUFFIX) ? step : 0;
+}
+
+/* "checkpoint-00000100.safetensors.1" */
+static int is_set_aside(const char *name)
+{
+  const size_t suffix = sizeof(SUFFIX) - 1;
+  uint64_t step;
+  const char *rest = read_name(name, &step);
+
+  return rest && !strncmp(rest, SUFFIX, suffix) && rest[suffix] == '.' && rest[suffix + 1] &&
+         !rest[suffix + 1 + strspn(rest + suffix + 1, "0123456789")];
 }
 
 static int newest_first(const void *a, const void *b)
@@ -121,6 +141,22 @@ textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char
   return status;
 }
 
+int ti_checkpoint_aside(const char *folder, char *path, size_t size)
+{
+  DIR *dir = opendir(folder);
+  struct dirent *entry;
+  char last[256] = "";
+
+  while (dir && (entry = readdir(dir))) {
+    if (is_set_aside(entry->d_name) && strcmp(entry->d_name, last) > 0)
+      ti_format(last, sizeof(last), "%s", entry->d_name);
+  }
+  if (dir)
+    closedir(dir);
+  ti_format(path, size, "%s/%s", folder, last);
+  return *last != '\0';
+}
+
 /* PATH.1, or the first number behind it that is free */
 static int move_aside(const char *path, char *to, size_t size)
 {
@@ -154,7 +190,8 @@ void ti_checkpoint_set_aside(textinv_session *s, const char *folder, uint64_t st
   ti_free(steps);
 }
 
-void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t step, uint32_t keep)
+void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t after, uint64_t step,
+                         uint32_t keep)
 {
   uint64_t *steps;
   size_t count, met = 0;
@@ -163,7 +200,7 @@ void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t step, 
 
   if (!keep || list(&error, folder, &steps, &count) < 0)
     return;
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < count && steps[i] > after; i++) {
     if (steps[i] > step || met++ < keep)
       continue;
     ti_checkpoint_path(path, sizeof(path), folder, steps[i]);

@@ -29,6 +29,7 @@ typedef struct ti_run {
   char settings[512];
   uint32_t step, saved_step, skips, skips_in_row;
   uint32_t fetched_step; /* on a device: that of the rows here */
+  float fetched_average; /* loss_average then */
   float loss, loss_average, gradient_norm;
   double began;
   uint32_t first_step;

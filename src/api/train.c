@@ -27,6 +27,12 @@ enum { MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
 
 static textinv_status fetch(ti_run *r);
 
+/* goes on from a named file: older ones in output_dir may be of another run */
+static int is_from_named(const ti_run *r)
+{
+  return r->p.resume && strcmp(r->p.resume, "latest");
+}
+
 static textinv_status save(ti_run *r)
 {
   const ti_checkpoint_info info = { .step = r->step, .loss_average = r->loss_average };
@@ -46,7 +52,8 @@ static textinv_status save(ti_run *r)
   if (status < 0)
     return status;
   r->saved_step = r->step;
-  ti_checkpoint_prune(r->s, r->p.output_dir, r->step, r->p.checkpoint_keep);
+  ti_checkpoint_prune(r->s, r->p.output_dir, is_from_named(r) ? r->first_step : 0, r->step,
+                      r->p.checkpoint_keep);
   return TEXTINV_OK;
 }
 
@@ -119,13 +126,19 @@ textinv_status ti_run_resume(ti_run *r)
 
   if (!r->p.resume)
     return TEXTINV_OK;
-  if (strcmp(r->p.resume, "latest"))
+  if (is_from_named(r))
     return load(r, r->p.resume);
   if ((status = ti_checkpoint_latest(r->s, r->p.output_dir, path, sizeof(path), &found)) < 0)
     return status;
   if (found)
     return load(r, path);
-  ti_log(r->s, TEXTINV_LOG_INFO, "%s holds no checkpoint: starting anew", r->p.output_dir);
+  if (ti_checkpoint_aside(r->p.output_dir, path, sizeof(path)))
+    ti_log(r->s, TEXTINV_LOG_WARNING,
+           "no checkpoint but what was set aside, such as %s: starting anew; resume from that file "
+           "to go on with it",
+           path);
+  else
+    ti_log(r->s, TEXTINV_LOG_INFO, "%s holds no checkpoint: starting anew", r->p.output_dir);
   return TEXTINV_OK;
 }
 
@@ -343,6 +356,7 @@ static textinv_status fetch(ti_run *r)
     return status;
   take_next(r);
   r->fetched_step = r->step;
+  r->fetched_average = r->loss_average;
   return TEXTINV_OK;
 }
 
@@ -499,27 +513,35 @@ static textinv_status save_stopped(ti_run *r, textinv_status status)
 
 textinv_status ti_run_train(ti_run *r)
 {
-  textinv_status status, fetched, kept;
+  textinv_status status, fetched, kept = TEXTINV_OK;
 
   r->began = ti_seconds();
   r->fetched_step = r->step;
+  r->fetched_average = r->loss_average;
   copy_rows(r, r->next, 1);
   if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
     return status;
   status = run_steps(r);
-  const ti_error first = r->s->error;
+  const int cancelled = status == TEXTINV_E_CANCELLED;
+  ti_error first = r->s->error;
 
-  kept = fetched = fetch(r);
-  if (fetched < 0)
-    r->step = r->fetched_step;
-  else if (status < 0)
-    kept = save_stopped(r, status);
+  fetched = fetch(r);
   ti_run_device_free(r->device);
   r->device = NULL;
-  if (status == TEXTINV_E_CANCELLED)
+  if (fetched < 0) { /* rows and moments are those of the last fetch */
+    r->step = r->fetched_step;
+    r->loss_average = r->fetched_average;
+    if (status >= 0 || cancelled) {
+      status = fetched;
+      first = r->s->error;
+    }
+  }
+  if (status < 0)
+    kept = save_stopped(r, status);
+  if (cancelled)
     atomic_store(&r->s->cancel, 0); /* it was asked for and done, whatever is returned */
-  if (kept < 0 && (status >= 0 || status == TEXTINV_E_CANCELLED))
-    return status >= 0 || fetched < 0 ? kept : TEXTINV_E_IO;
+  if (kept < 0)
+    return kept;
   r->s->error = first;
   return status;
 }

@@ -23,7 +23,8 @@ textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char 
 /* errors are kept and reported by commit */
 void ti_atomic_write(ti_atomic_file *file, const void *bytes, size_t size);
 /* fsync, rename, fsync the folder; on failure the temporary file is gone and the old file
- * untouched, unless the new one is in place and only the folder cannot be written; frees file */
+ * untouched, unless the new one is in place and only closing it or writing the folder failed; frees
+ * file */
 textinv_status ti_atomic_commit(ti_atomic_file *file, ti_error *error);
 void ti_atomic_abandon(ti_atomic_file *file); /* NULL is allowed */
 

@@ -3,7 +3,8 @@
  * and BUILD know a dozen names and what each of them stands for.
  *
  * Values are shared and never copied, and all live in one arena that may not outgrow the bytes of
- * the pickle, so neither cycles nor depth nor sharing can make it run long.
+ * the pickle; BUILD, which takes nothing from it, looks through a bounded number of entries. So
+ * neither cycles nor depth nor sharing can make it run long.
  */
 #include "torch_pickle_machine.h"
 

@@ -43,7 +43,10 @@ static const global_name globals[] = {
   { "torch", "BoolStorage", STORAGE, TI_FILE_BOOL },
 };
 
-enum { NUM_GLOBALS = sizeof(globals) / sizeof(*globals) };
+enum {
+  NUM_GLOBALS = sizeof(globals) / sizeof(*globals),
+  MAX_ATTRIBUTES = 256 /* BUILD looks through them: a torch.nn.Module has about 20 */
+};
 
 textinv_status ti_pickle_global(ti_pickle_machine *m, const char *module, const char *name)
 {
@@ -267,6 +270,9 @@ textinv_status ti_pickle_build(ti_pickle_machine *m)
     return ti_pickle_fail(m, TEXTINV_E_UNSUPPORTED, "sets the state of an object that is no dict");
   if (!object->is_parameter_dict)
     return TEXTINV_OK;
+  if (state->u.list.count / 2 > MAX_ATTRIBUTES)
+    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "a ParameterDict of %zu attributes, at most %d",
+                          state->u.list.count / 2, MAX_ATTRIBUTES);
   parameters = ti_pickle_get(state, "_parameters");
   if (!parameters || parameters->kind != TI_PICKLE_DICT)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT, "a ParameterDict without \"_parameters\"");

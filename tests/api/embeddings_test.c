@@ -129,6 +129,26 @@ static void words_are_checked(void **state)
   textinv_embeddings_free(e);
 }
 
+static void words_are_counted(void **state)
+{
+  textinv_embeddings *e = new_words();
+  const float row = 1.0f;
+  char word[16];
+
+  (void)state;
+  for (int i = 0; i < 4096; i++) {
+    snprintf(word, sizeof(word), "<%d>", i);
+    must(textinv_embeddings_set(session, e, word, 0, 1, 1, &row));
+  }
+  refused(textinv_embeddings_set(session, e, "<x>", 0, 1, 1, &row), TEXTINV_E_LIMIT,
+          "4096 words are held already");
+  refused(textinv_embeddings_add(session, e, model, "<x>", 1, "toy", 0), TEXTINV_E_LIMIT,
+          "4096 words are held already");
+  must(textinv_embeddings_set(session, e, "<0>", 0, 1, 1, &row));
+  assert_int_equal(textinv_embeddings_count(e), 4096);
+  textinv_embeddings_free(e);
+}
+
 static void prompts_know_the_words(void **state)
 {
   const textinv_tokenizer *t = textinv_model_tokenizer(model, 0);
@@ -405,6 +425,7 @@ int main(void)
     cmocka_unit_test(initializers_give_rows),
     cmocka_unit_test(words_are_checked),
     cmocka_unit_test(a_phrase_that_is_cut_is_told),
+    cmocka_unit_test(words_are_counted),
     cmocka_unit_test(prompts_know_the_words),
     cmocka_unit_test(a_word_changes_its_prompts_alone),
     cmocka_unit_test(files_bring_the_words_back),

@@ -3,6 +3,7 @@
 #include "testing_tiny.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api.h"
@@ -127,6 +128,44 @@ static void a_picture_to_start_from(void **state)
   textinv_images_free(weak);
   textinv_images_free(strong);
   textinv_images_free(whole);
+}
+
+static void keep_line(void *user, textinv_log_level level, const char *line)
+{
+  assert_int_equal(level, TEXTINV_LOG_WARNING);
+  snprintf(user, 512, "%s", line);
+}
+
+/* a photo as a camera makes it is not what the model draws */
+static void a_large_picture_to_start_from_is_told(void **state)
+{
+  enum { WIDTH = 2 * TINY_SIZE + 2, HEIGHT = 8 };
+  static const uint8_t pixels[WIDTH * HEIGHT * 3];
+  textinv_session *const quiet = session;
+  textinv_generate_params p = params();
+  textinv_session_params sp;
+  textinv_images *init;
+  char line[512] = "";
+
+  (void)state;
+  must(textinv_session_params_init(&sp, sizeof(sp)));
+  sp.log = keep_line;
+  sp.log_user = line;
+  must(textinv_session_new(&session, &sp));
+  must(textinv_images_new(&init, session, pixels, 1, WIDTH, HEIGHT));
+  p.init_image = init;
+  p.steps = 1;
+  p.strength = 1.0f;
+  p.width = WIDTH; /* asked for */
+  textinv_images_free(draw(&p));
+  assert_string_equal(line, "");
+  p.width = 0;
+  textinv_images_free(draw(&p));
+  assert_string_equal(line, "the picture will have 34 x 8 pixels, as init_image has; the model's "
+                            "own size is 16 x 16: set width and height for less time and memory");
+  textinv_images_free(init);
+  textinv_session_free(session);
+  session = quiet;
 }
 
 static void sizes_and_parameters(void **state)
@@ -393,11 +432,17 @@ static void bf16_is_close(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(batches_do_not_matter),   cmocka_unit_test(options_change_the_picture),
-    cmocka_unit_test(a_picture_to_start_from), cmocka_unit_test(sizes_and_parameters),
-    cmocka_unit_test(nonsense_is_refused),     cmocka_unit_test(what_does_not_fit_is_refused_first),
-    cmocka_unit_test(a_callback_stops_it),     cmocka_unit_test(a_sampler_of_ones_own),
-    cmocka_unit_test(steps_one_by_one),        cmocka_unit_test(long_prompts_are_reported),
+    cmocka_unit_test(batches_do_not_matter),
+    cmocka_unit_test(options_change_the_picture),
+    cmocka_unit_test(a_picture_to_start_from),
+    cmocka_unit_test(a_large_picture_to_start_from_is_told),
+    cmocka_unit_test(sizes_and_parameters),
+    cmocka_unit_test(nonsense_is_refused),
+    cmocka_unit_test(what_does_not_fit_is_refused_first),
+    cmocka_unit_test(a_callback_stops_it),
+    cmocka_unit_test(a_sampler_of_ones_own),
+    cmocka_unit_test(steps_one_by_one),
+    cmocka_unit_test(long_prompts_are_reported),
     cmocka_unit_test(bf16_is_close),
   };
 

@@ -293,6 +293,88 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
   assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
 }
 
+/* gone on from a file elsewhere: the older ones that the folder holds are not this run's */
+static void the_checkpoints_of_others_stay(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e;
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  char ours[512], theirs[512], path[700];
+
+  (void)state;
+  snprintf(ours, sizeof(ours), "%s", fresh_folder("ours"));
+  snprintf(theirs, sizeof(theirs), "%s", fresh_folder("theirs"));
+  p.output_dir = ours;
+  p.checkpoint_every = 8;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+
+  p.output_dir = theirs;
+  p.checkpoint_every = 4;
+  p.seed = 6;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4 and 8 */
+  textinv_embeddings_free(e);
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000008.safetensors", ours);
+  p.seed = 5;
+  p.resume = path;
+  p.checkpoint_every = 1;
+  p.checkpoint_keep = 1;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 8);
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(theirs), 3);
+  assert_true(is_there(theirs, "checkpoint-00000004.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000008.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000011.safetensors"));
+}
+
+static void keep_warning(void *user, textinv_log_level level, const char *line)
+{
+  if (level == TEXTINV_LOG_WARNING)
+    snprintf(user, 1024, "%s", line);
+}
+
+static void what_was_set_aside_is_named(void **state)
+{
+  textinv_session *const quiet = session;
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_session_params sp;
+  textinv_embeddings *e;
+  char path[700], line[1024] = "";
+  FILE *f;
+
+  (void)state;
+  must(textinv_session_params_init(&sp, sizeof(sp)));
+  sp.log = keep_warning;
+  sp.log_user = line;
+  must(textinv_session_new(&session, &sp));
+  p.steps = 1;
+  p.output_dir = fresh_folder("aside");
+  p.resume = "latest";
+  static const char *const names[] = { "00000100.safetensors.old", "00000100.safetensors.",
+                                       "00000100.safetensors.2", "00000100.safetensors.1" };
+
+  for (int i = 0; i < 4; i++) {
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, NULL));
+    textinv_embeddings_free(e);
+    assert_true(i < 3 ? !*line : strstr(line, "00000100.safetensors.2: starting anew") != NULL);
+    snprintf(path, sizeof(path), "%s/checkpoint-%s", p.output_dir, names[i]);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+  }
+  assert_non_null(strstr(line, p.output_dir));
+  textinv_session_free(session);
+  session = quiet;
+}
+
 static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
 {
   if (!strcmp(progress->phase, "train") && progress->step == 7) {
@@ -475,6 +557,7 @@ static void nonsense_is_refused_before_any_work(void **state)
   REFUSED(p.steps = 0, TEXTINV_E_INVALID, "steps is 0");
   REFUSED(p.batch = 0, TEXTINV_E_INVALID, "batch is 0");
   REFUSED(p.learning_rate = NAN, TEXTINV_E_INVALID, "learning_rate is nan");
+  REFUSED(p.learning_rate = 0.0f, TEXTINV_E_INVALID, "learning_rate is 0; above 0 to 1000");
   REFUSED(p.learning_rate = -1.0f, TEXTINV_E_INVALID, "learning_rate is -1");
   REFUSED(p.resolution = 7, TEXTINV_E_INVALID, "a multiple of 4 is needed");
   REFUSED(p.resolution = 8192, TEXTINV_E_INVALID, "up to 4096");
@@ -638,12 +721,28 @@ static void previews_that_fail_are_left_out(void **state)
   textinv_embeddings_free(e);
 }
 
+/* what the file of the words says */
+static void assert_step_in_file(const textinv_embeddings *e, const char *expected)
+{
+  textinv_embeddings *back = new_words();
+  const char *key, *value, *path = test_path("step.safetensors");
+
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
+  must(textinv_embeddings_load(session, back, NULL, path, "<again>"));
+  for (size_t i = 0; (value = textinv_embeddings_metadata(back, i, &key)); i++) {
+    if (!strcmp(key, "step"))
+      break;
+  }
+  assert_non_null(value);
+  assert_string_equal(value, expected);
+  textinv_embeddings_free(back);
+}
+
 static void a_loop_of_ones_own(void **state)
 {
   textinv_embeddings *e = new_words(), *copy = new_words();
   textinv_optimizer *o, *loaded;
   float gradient[TINY_WIDTH], rows[TINY_WIDTH];
-  const char *key, *value;
   char path[512];
 
   (void)state;
@@ -670,20 +769,13 @@ static void a_loop_of_ones_own(void **state)
   must(textinv_optimizer_save(session, o, e, path));
   must(textinv_optimizer_load(&loaded, session, copy, path));
   assert_true(textinv_optimizer_steps(loaded) == 1);
+  assert_step_in_file(copy, "1");
   must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
   must(textinv_optimizer_step(session, loaded, copy, gradient, TINY_WIDTH));
   assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
                       textinv_embeddings_rows(copy, "<toy>", 0), sizeof(rows));
 
-  /* the word's file tells the steps */
-  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
-  must(textinv_embeddings_load(session, copy, NULL, path, "<again>"));
-  for (size_t i = 0; (value = textinv_embeddings_metadata(copy, i, &key)); i++) {
-    if (!strcmp(key, "step"))
-      break;
-  }
-  assert_non_null(value);
-  assert_string_equal(value, "2");
+  assert_step_in_file(e, "2");
   textinv_optimizer_free(o);
   textinv_optimizer_free(loaded);
   textinv_embeddings_free(e);
@@ -741,6 +833,8 @@ int main(void)
     cmocka_unit_test(it_learns_and_the_model_stays),
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
+    cmocka_unit_test(the_checkpoints_of_others_stay),
+    cmocka_unit_test(what_was_set_aside_is_named),
     cmocka_unit_test(what_was_learnt_outlives_a_failure),
     cmocka_unit_test(threads_and_recomputation_do_not_matter),
     cmocka_unit_test(several_words_in_one_run),

@@ -290,6 +290,66 @@ static void steps_do_not_depend_on_how_they_are_run(void **state)
   assert_memory_equal(whole, resumed, sizeof(whole));
 }
 
+static textinv_status lost_wait(ti_cuda *c, ti_error *error, int mark)
+{
+  (void)c;
+  (void)mark;
+  return ti_fail(error, TEXTINV_E_BACKEND, "lost");
+}
+
+static textinv_status lost_download(ti_cuda *c, ti_error *error, void *dst, const void *src,
+                                    size_t bytes)
+{
+  (void)dst;
+  (void)src;
+  (void)bytes;
+  return lost_wait(c, error, 0);
+}
+
+static int32_t lose_at_3(void *user, const textinv_progress *progress)
+{
+  if (!strcmp(progress->phase, "train") && progress->step == 3)
+    device->device->plugin = user;
+  return 0;
+}
+
+/* the host has what the preview took: a checkpoint of it, from which the run ends as the whole */
+static void what_was_fetched_outlives_the_device(void **state)
+{
+  const ti_cuda_plugin *const plugin = device->device->plugin;
+  ti_cuda_plugin lost = *plugin;
+  float whole[TINY_WIDTH], rows[TINY_WIDTH];
+  textinv_invert_params p = params(4);
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  uint32_t previews = 0;
+
+  (void)state;
+  must(device, try_invert(device, whole, &p, &report));
+  const float average = report.loss_average;
+
+  lost.wait = lost_wait;
+  lost.download = lost_download;
+  p.preview = count_preview;
+  p.preview_user = &previews;
+  p.preview_prompt = "a photo of <toy>";
+  p.preview_every = 2;
+  p.preview_steps = 1;
+  p.output_dir = test_path("lost");
+  assert_int_equal(mkdir(p.output_dir, 0755), 0);
+  p.resume = "latest";
+  p.progress = lose_at_3;
+  p.progress_user = &lost;
+  assert_int_equal(try_invert(device, rows, &p, &report), TEXTINV_E_BACKEND);
+  assert_string_equal(textinv_session_error(device), "lost");
+  device->device->plugin = plugin;
+  assert_int_equal(report.steps, 2);
+  p.progress = NULL;
+  must(device, try_invert(device, rows, &p, &report));
+  assert_int_equal(report.first_step, 2);
+  assert_memory_equal(rows, whole, sizeof(whole));
+  assert_true(report.loss_average == average);
+}
+
 static void infinite_losses_leave_the_rows(void **state)
 {
   const textinv_invert_params p = params(2);
@@ -506,6 +566,8 @@ int main(void)
     cmocka_unit_test_setup_teardown(networks_agree, open_devices, close_devices),
     cmocka_unit_test_setup_teardown(inversions_agree, open_devices, close_devices),
     cmocka_unit_test_setup_teardown(steps_do_not_depend_on_how_they_are_run, open_devices,
+                                    close_devices),
+    cmocka_unit_test_setup_teardown(what_was_fetched_outlives_the_device, open_devices,
                                     close_devices),
     cmocka_unit_test_setup_teardown(infinite_losses_leave_the_rows, open_devices, close_devices),
     cmocka_unit_test(short_memory_takes_longer),

@@ -196,6 +196,37 @@ static void lists_are_not_copied_without_end(void **state)
   free(text);
 }
 
+/* a state that is there already, looked through over and over */
+static void states_are_not_searched_without_end(void **state)
+{
+  enum { MAX = 256, ENTRIES = 1 << 20, BUILDS = 1 << 18, SIZE = 2 * ENTRIES + 3 * BUILDS + 128 };
+  char *text = malloc(SIZE);
+
+  (void)state;
+  assert_non_null(text);
+  for (int large = 0; large < 2; large++) {
+    char *end = text;
+
+    /* entries whose key is None behind the one that is asked for, which is found last */
+    end += sprintf(end, "ctorch.nn.modules.container\nParameterDict\n)%c}(X%c%c%c%c_parameters}",
+                   0x81, 11, 0, 0, 0);
+    for (int i = 1; i < (large ? ENTRIES : MAX); i++)
+      end += sprintf(end, "NN");
+    end += sprintf(end, "uq%cb", 1);
+    for (int i = 1; i < BUILDS; i++)
+      end += sprintf(end, "h%cb", 1);
+    *end++ = '.';
+    if (large) {
+      assert_fails(parse(text, (size_t)(end - text)), TEXTINV_E_LIMIT, "x.pt",
+                   "a ParameterDict of 1048576 attributes, at most 256");
+    } else {
+      assert_succeeds(parse(text, (size_t)(end - text)));
+      ti_pickle_free(pickle);
+    }
+  }
+  free(text);
+}
+
 /* (storage), offset, sizes, strides */
 #define STORAGE(numel)                                                                             \
   "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"                                               \
@@ -543,6 +574,7 @@ int main(void)
     cmocka_unit_test(numbers_and_strings),
     cmocka_unit_test(depth_and_work_are_bounded),
     cmocka_unit_test(lists_are_not_copied_without_end),
+    cmocka_unit_test(states_are_not_searched_without_end),
     cmocka_unit_test(storages_and_tensors),
     cmocka_unit_test(a_good_archive),
     cmocka_unit_test(hostile_archives),
