@@ -1,0 +1,124 @@
+/* A host's own loop: an optimizer steps over words, and its checkpoint goes on with the same bytes. */
+#include "testing_tiny.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api.h"
+
+static textinv_embeddings *new_words(void)
+{
+  textinv_embeddings *e;
+
+  must(textinv_embeddings_new(&e, session));
+  return e;
+}
+
+/* what the file of the words says */
+static void assert_step_in_file(const textinv_embeddings *e, const char *expected)
+{
+  textinv_embeddings *back = new_words();
+  const char *key, *value, *path = test_path("step.safetensors");
+
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL));
+  must(textinv_embeddings_load(session, back, NULL, path, "<again>"));
+  for (size_t i = 0; (value = textinv_embeddings_metadata(back, i, &key)); i++) {
+    if (!strcmp(key, "step"))
+      break;
+  }
+  assert_non_null(value);
+  assert_string_equal(value, expected);
+  textinv_embeddings_free(back);
+}
+
+static void a_loop_of_ones_own(void **state)
+{
+  textinv_embeddings *e = new_words(), *copy = new_words();
+  textinv_optimizer *o, *loaded;
+  float gradient[TINY_WIDTH], rows[TINY_WIDTH];
+  char path[512];
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  for (int i = 0; i < TINY_WIDTH; i++)
+    gradient[i] = i % 2 ? 1.0f : -2.0f;
+  memcpy(rows, textinv_embeddings_rows(e, "<toy>", 0), sizeof(rows));
+  must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
+  for (int i = 0; i < TINY_WIDTH; i++) /* the first step of AdamW is the rate, against the sign */
+    assert_true(fabsf(textinv_embeddings_rows(e, "<toy>", 0)[i] -
+                      (rows[i] + (i % 2 ? -5e-3f : 5e-3f))) < 1e-6f);
+  refused(textinv_optimizer_step(session, o, e, gradient, 3), TEXTINV_E_SHAPE, "3 values");
+  gradient[3] = INFINITY;
+  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE,
+          "inf at 3");
+  gradient[3] = 1e30f; /* its square would stay in the moments for good */
+  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE,
+          "1e+30 at 3; word \"<toy>\" would not stay finite");
+  assert_true(textinv_optimizer_steps(o) == 1);
+  gradient[3] = 0.5f;
+
+  snprintf(path, sizeof(path), "%s", test_path("own.safetensors"));
+  must(textinv_optimizer_save(session, o, e, path));
+  must(textinv_optimizer_load(&loaded, session, copy, path));
+  assert_true(textinv_optimizer_steps(loaded) == 1);
+  assert_step_in_file(copy, "1");
+  must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
+  must(textinv_optimizer_step(session, loaded, copy, gradient, TINY_WIDTH));
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
+                      textinv_embeddings_rows(copy, "<toy>", 0), sizeof(rows));
+
+  assert_step_in_file(e, "2");
+  textinv_optimizer_free(o);
+  textinv_optimizer_free(loaded);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(copy);
+}
+
+/* the caller's words may be in another order than the checkpoint's */
+static void every_word_gets_its_own_moments_back(void **state)
+{
+  enum { COUNT = 3 * TINY_WIDTH };
+  textinv_embeddings *e = new_words(), *other = new_words();
+  textinv_optimizer *o, *loaded;
+  float gradient[COUNT], swapped[COUNT];
+  char path[512];
+
+  (void)state;
+  for (int i = 0; i < COUNT; i++)
+    gradient[i] = (float)i - 20.0f;
+  memcpy(swapped, gradient + TINY_WIDTH, 2 * TINY_WIDTH * sizeof(*swapped));
+  memcpy(swapped + 2 * TINY_WIDTH, gradient, TINY_WIDTH * sizeof(*swapped));
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_embeddings_add(session, e, model, "<red>", 2, "red", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_step(session, o, e, gradient, COUNT));
+  snprintf(path, sizeof(path), "%s", test_path("two.safetensors"));
+  must(textinv_optimizer_save(session, o, e, path));
+
+  must(textinv_embeddings_add(session, other, model, "<red>", 2, "red", 0));
+  must(textinv_optimizer_load(&loaded, session, other, path));
+  assert_string_equal(textinv_embeddings_word(other, 0), "<red>");
+  must(textinv_optimizer_step(session, o, e, gradient, COUNT));
+  must(textinv_optimizer_step(session, loaded, other, swapped, COUNT));
+  assert_memory_equal(loaded->m, o->m + TINY_WIDTH, 2 * TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0),
+                      textinv_embeddings_rows(other, "<toy>", 0), TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(e, "<red>", 0),
+                      textinv_embeddings_rows(other, "<red>", 0), 2 * TINY_WIDTH * sizeof(float));
+  textinv_optimizer_free(o);
+  textinv_optimizer_free(loaded);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(other);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_loop_of_ones_own),
+    cmocka_unit_test(every_word_gets_its_own_moments_back),
+  };
+
+  return cmocka_run_group_tests_name("optimizer", tests, open_tiny, close_tiny);
+}
