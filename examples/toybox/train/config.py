@@ -34,8 +34,10 @@ SIZES = {
     text=32, text_layers=1, text_heads=2, vision=32, vision_layers=1, vision_patch=16, vocabulary=1024),
 }
 
-# what widen.py made the shipped size from: 16x16x4 blurs objects, 16x16x8 keeps them (docs/toybox.md)
+# what grow.py made the shipped size from: 16x16x4 blurs objects, 16x16x8 keeps them (docs/toybox.md)
 SIZES["narrow"] = dict(SIZES["shipped"], latent=4)
+# and what it makes of it: a second transformer block in the middle costs no time
+SIZES["deep"] = dict(SIZES["shipped"], middle=2)
 
 
 def latent_side(size):
@@ -65,6 +67,7 @@ def build_unet(size):
     out_channels=latent_channels(size), layers_per_block=s["layers"],
     block_out_channels=s["unet"], cross_attention_dim=s["text"], attention_head_dim=s["heads"],
     norm_num_groups=16,
+    transformer_layers_per_block=[1] * (len(s["unet"]) - 1) + [s.get("middle", 1)],
     down_block_types=["CrossAttnDownBlock2D" if on else "DownBlock2D" for on in s["attention"]],
     up_block_types=["CrossAttnUpBlock2D" if on else "UpBlock2D" for on in s["attention"][::-1]])
 

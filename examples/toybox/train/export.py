@@ -133,8 +133,9 @@ def write(size, pipe, out):
 def restore(size, folder):
   """an exported folder becomes the state that training goes on from, without its moments"""
   pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-  unet = pipe.unet.config
-  if (tuple(unet.block_out_channels), unet.in_channels) != (SIZES[size]["unet"], latent_channels(size)):
+  shapes = [{name: value.shape for name, value in net.state_dict().items()}
+            for net in (pipe.unet, build_unet(size))]
+  if shapes[0] != shapes[1]:
     raise SystemExit(f"{folder} is of another size than {size!r}")
   zeros = torch.zeros(latent_channels(size))
   whiten(pipe.vae, zeros, zeros + 1 / pipe.vae.config.scaling_factor)

@@ -1,12 +1,14 @@
 """
-Begins a size with more latent channels from a trained one, which keeps all that it can do.
+Begins a size with more latent channels, or more transformer blocks, from a trained one, which keeps
+all that it can do.
 
-    python widen.py --old narrow --size shipped
+    python grow.py --old narrow --size shipped
+    python grow.py --old shipped --size deep
 
-Writes start.pt and best.pt of polish and unet.
-The encoder's new channels are random projections of its last features, until vae.py --polish --keep
-trains them; the decoder and the UNet read nothing of them yet, and the UNet says nothing of them.
-Pictures and vocabulary are the old ones.
+Writes start.pt and best.pt of polish and unet. A new block adds nothing yet. The encoder's new
+channels are random projections of its last features, until vae.py --polish --keep trains them; the
+decoder and the UNet read nothing of them yet, and the UNet says nothing of them. Pictures and
+vocabulary are the old ones.
 """
 
 import argparse
@@ -16,7 +18,9 @@ import torch
 
 import common
 import export
-from config import SIZES, build_unet, build_vae
+from config import SIZES, build_unet, build_vae, latent_channels
+
+OUTPUTS = ("to_out.0.weight", "to_out.0.bias", "ff.net.2.weight", "ff.net.2.bias")   # of a block
 
 
 def placed(new, old, rows=None, columns=None):
@@ -30,19 +34,28 @@ def placed(new, old, rows=None, columns=None):
   return whole
 
 
-def widened(new, old, changed):
-  """a state like new, with old's weights; changed: rows and columns of those that grow"""
-  return {name: placed(value, old[name], *changed.get(name, ())) for name, value in new.items()}
+def grown(new, old, changed):
+  """
+  A state like new, with old's weights; changed: rows and columns of those that grow. What old does
+  not have stays as it is, but for the outputs of new blocks, which are 0
+  """
+  out = {}
+  for name, value in new.items():
+    if name in old:
+      out[name] = placed(value, old[name], *changed.get(name, ()))
+    else:
+      out[name] = torch.zeros_like(value) if name.endswith(OUTPUTS) else value
+  return out
 
 
 @torch.no_grad()
-def widen_vae(size, old):
+def grow_vae(size, old):
   vae = build_vae(size).eval()
   count, all_count = old["post_quant_conv.bias"].numel(), vae.config.latent_channels
   kept, added = torch.arange(count), torch.arange(count, all_count)
   moments = torch.cat([kept, kept + all_count])    # means, then log variances
   random = vae.encoder.conv_out.weight[added].clone()
-  new = widened(vae.state_dict(), old, {
+  new = grown(vae.state_dict(), old, {
     "encoder.conv_out.weight": (moments,), "encoder.conv_out.bias": (moments,),
     "quant_conv.weight": (moments, moments), "quant_conv.bias": (moments,),
     "post_quant_conv.weight": (kept, kept), "post_quant_conv.bias": (kept,),
@@ -59,16 +72,16 @@ def widen_vae(size, old):
   return new
 
 
-def widen_unet(size, old):
+def grow_unet(size, old):
   kept = torch.arange(old["conv_out.bias"].numel())
-  return widened(build_unet(size).state_dict(), old, {
+  return grown(build_unet(size).state_dict(), old, {
     "conv_in.weight": (None, kept), "conv_out.weight": (kept,), "conv_out.bias": (kept,)})
 
 
 if __name__ == "__main__":
-  parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
-  parser.add_argument("--old", default="narrow", choices=SIZES)
-  parser.add_argument("--size", default="shipped", choices=SIZES)
+  parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+  parser.add_argument("--old", default="shipped", choices=SIZES)
+  parser.add_argument("--size", default="deep", choices=SIZES)
   a = parser.parse_args()
   if os.path.exists(os.path.join(common.state_dir(a.size, "unet"), "last.pt")):
     raise SystemExit(f"{common.state_dir(a.size)} is being trained: move it away first")
@@ -77,9 +90,11 @@ if __name__ == "__main__":
     if not os.path.exists(path):
       os.symlink(os.path.join("..", a.old, name), path)
   common.set_up()
-  vae = widen_vae(a.size, export.load_vae(a.old).state_dict())
+  vae = export.load_vae(a.old).state_dict()
+  if latent_channels(a.old) < latent_channels(a.size):
+    vae = grow_vae(a.size, vae)
   unet, text = export.read_weights(common.state_dir(a.old, "unet"), "best")
-  for stage, states in (("polish", [vae]), ("unet", [widen_unet(a.size, unet), text])):
+  for stage, states in (("polish", [vae]), ("unet", [grow_unet(a.size, unet), text])):
     folder = common.state_dir(a.size, stage)
     common.save(dict(average=states, step=0, samples=0, seconds=0.0),
                 os.path.join(folder, "start.pt"))
