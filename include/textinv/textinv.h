@@ -555,7 +555,7 @@ TEXTINV_API uint64_t textinv_images_seed(const textinv_images *images, uint32_t 
 
 /**
  * The A1111 "parameters" text of picture i of textinv_generate(): prompt, negative prompt, steps,
- * sampler, guidance scale, seed, size and model.
+ * sampler, guidance scale, guidance_rescale when it is not 0, seed, size and model.
  *
  * @return a string owned by images; "" for others.
  */
@@ -834,6 +834,11 @@ typedef struct textinv_generate_params {
                                              the negative prompt keeps all, as in diffusers */
   textinv_progress_fn   progress;         /* after every step; may be NULL */
   void                 *progress_user;    /* passed to progress */
+  float                 guidance_rescale; /* 0..1: how far guidance's output is scaled back to the
+                                             standard deviation of the output for the prompt, in
+                                             each picture (Lin et al. 2023, "Common Diffusion Noise
+                                             Schedules and Sample Steps are Flawed", equations 15
+                                             and 16; they take 0.7); 0 = not at all (default) */
 } textinv_generate_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */
