@@ -42,6 +42,8 @@ static const cli_option options[] = {
   { "steps", "N", CLI_UINT, AT(p.steps), 1, 1000, NULL, 0, "sampler steps" },
   { "guidance", "X", CLI_FLOAT, AT(p.guidance_scale), 0, 1000, NULL, 0,
     "classifier-free guidance, 1 = none" },
+  { "guidance-rescale", "X", CLI_FLOAT, AT(p.guidance_rescale), 0, 1, NULL, 0,
+    "how far its contrast is taken back, up to 1" },
   { "sampler", "S", CLI_CHOICE, AT(p.sampler), 0, 0, samplers, CLI_QUIET_DEFAULT, "" },
   { "width", "N", CLI_UINT, AT(p.width), 8, 16384, NULL, CLI_QUIET_DEFAULT,
     "pixels (the model's size, or that of --init-image)" },

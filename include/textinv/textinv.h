@@ -555,7 +555,7 @@ TEXTINV_API uint64_t textinv_images_seed(const textinv_images *images, uint32_t 
 
 /**
  * The A1111 "parameters" text of picture i of textinv_generate(): prompt, negative prompt, steps,
- * sampler, guidance scale, seed, size and model.
+ * sampler, guidance scale, guidance_rescale when it is not 0, seed, size and model.
  *
  * @return a string owned by images; "" for others.
  */
@@ -812,28 +812,33 @@ TEXTINV_API textinv_status textinv_optimizer_load(textinv_optimizer **out, texti
 /* Options of textinv_generate(). Fill with textinv_generate_params_init(). */
 typedef struct textinv_generate_params {
   size_t                struct_size;
-  const char           *prompt;          /* required; may be "" */
-  const char           *negative_prompt; /* NULL = none (default): with SDXL zeros in place of an
-                                            encoded text, with other models the same as "" */
-  uint32_t              images;          /* pictures, 1..1024 (default 1) */
-  uint32_t              batch;           /* pictures drawn at once, 0 = as many as fit (default) */
-  uint64_t              seed;            /* picture i has the seed seed + i (default 0) */
-  uint32_t              steps;           /* sampler steps, 1..1000 (default 30) */
-  float                 guidance_scale;  /* classifier-free; 1 or less = none (default 7.5) */
-  textinv_sampler       sampler;         /* default TEXTINV_SAMPLER_DEFAULT */
-  uint32_t              width;           /* pixels, a multiple of latent_scale (SD: 8);
-                                            0 = the model's, or that of init_image rounded down
-                                            (with a warning in the log over twice the model's) */
-  uint32_t              height;          /* pixels, likewise */
-  textinv_rng           rng;             /* default TEXTINV_RNG_TORCH_CPU */
-  const textinv_images *init_image;      /* start from this picture, resized as Pillow's LANCZOS
-                                            does; NULL = from noise */
-  float                 strength;        /* with init_image: share of the steps, above 0 to 1, taken
-                                            as a decimal: 0.7 of 10 are 7 (default 0.8) */
-  uint32_t              clip_skip;       /* text encoder's layers left out, 0..11 (default 0);
-                                            the negative prompt keeps all, as in diffusers */
-  textinv_progress_fn   progress;        /* after every step; may be NULL */
-  void                 *progress_user;   /* passed to progress */
+  const char           *prompt;           /* required; may be "" */
+  const char           *negative_prompt;  /* NULL = none (default): with SDXL zeros in place of an
+                                             encoded text, with other models the same as "" */
+  uint32_t              images;           /* pictures, 1..1024 (default 1) */
+  uint32_t              batch;            /* pictures drawn at once, 0 = as many as fit (default) */
+  uint64_t              seed;             /* picture i has the seed seed + i (default 0) */
+  uint32_t              steps;            /* sampler steps, 1..1000 (default 30) */
+  float                 guidance_scale;   /* classifier-free; 1 or less = none (default 7.5) */
+  textinv_sampler       sampler;          /* default TEXTINV_SAMPLER_DEFAULT */
+  uint32_t              width;            /* pixels, a multiple of latent_scale (SD: 8);
+                                             0 = the model's, or that of init_image rounded down
+                                             (with a warning in the log over twice the model's) */
+  uint32_t              height;           /* pixels, likewise */
+  textinv_rng           rng;              /* default TEXTINV_RNG_TORCH_CPU */
+  const textinv_images *init_image;       /* start from this picture, resized as Pillow's LANCZOS
+                                             does; NULL = from noise */
+  float                 strength;         /* with init_image: share of the steps, above 0 to 1,
+                                             taken as a decimal: 0.7 of 10 are 7 (default 0.8) */
+  uint32_t              clip_skip;        /* text encoder's layers left out, 0..11 (default 0);
+                                             the negative prompt keeps all, as in diffusers */
+  textinv_progress_fn   progress;         /* after every step; may be NULL */
+  void                 *progress_user;    /* passed to progress */
+  float                 guidance_rescale; /* 0..1: how far guidance's output is scaled back to the
+                                             standard deviation of the output for the prompt, in
+                                             each picture (Lin et al. 2023, "Common Diffusion Noise
+                                             Schedules and Sample Steps are Flawed", equations 15
+                                             and 16; they take 0.7); 0 = not at all (default) */
 } textinv_generate_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */

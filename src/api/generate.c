@@ -6,6 +6,7 @@
 #include "api.h"
 #include "clip_normal.h"
 #include "format.h"
+#include "guidance.h"
 
 static const textinv_generate_params generate_defaults = {
   .struct_size = sizeof(textinv_generate_params),
@@ -14,7 +15,7 @@ static const textinv_generate_params generate_defaults = {
   .guidance_scale = 7.5f,
   .strength = 0.8f,
 };
-static const size_t GENERATE_PARAMS_MIN = sizeof(textinv_generate_params);
+static const size_t GENERATE_PARAMS_MIN = offsetof(textinv_generate_params, guidance_rescale);
 
 textinv_status textinv_generate_params_init(textinv_generate_params *params, size_t size)
 {
@@ -91,6 +92,9 @@ static textinv_status check(job *j, ti_error *error)
   if (!(p->guidance_scale >= 0.0f && p->guidance_scale <= 1000.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "guidance_scale is %g; 0 to 1000 are possible",
                    (double)p->guidance_scale);
+  if (!(p->guidance_rescale >= 0.0f && p->guidance_rescale <= 1.0f))
+    return ti_fail(error, TEXTINV_E_INVALID, "guidance_rescale is %g; 0 to 1 are possible",
+                   (double)p->guidance_rescale);
   if (p->sampler < TEXTINV_SAMPLER_DEFAULT || p->sampler > TEXTINV_SAMPLER_DPMPP_2M_KARRAS)
     return ti_fail(error, TEXTINV_E_INVALID, "sampler is %d; 0 to %d are possible", (int)p->sampler,
                    TEXTINV_SAMPLER_DPMPP_2M_KARRAS);
@@ -313,7 +317,6 @@ static textinv_status report(job *j, const char *phase, int step, int steps)
 /* the model's output with guidance, in j->output[0 .. count) */
 static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int count)
 {
-  const size_t total = (size_t)count * j->chw;
   const size_t skipped = (size_t)(j->batch - count); /* unused places at the end of a half */
   textinv_status status;
 
@@ -342,11 +345,9 @@ static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int cou
 
   status = ti_predict(j->s, j->model, &e, j->output);
   j->evaluated = 1;
-  if (status < 0 || !j->guided)
-    return status;
-  for (size_t k = 0; k < total; k++)
-    j->output[k] += j->p.guidance_scale * (j->output[total + k] - j->output[k]);
-  return TEXTINV_OK;
+  if (status >= 0 && j->guided)
+    ti_guide(j->output, (size_t)count, j->chw, j->p.guidance_scale, j->p.guidance_rescale);
+  return status;
 }
 
 static textinv_status check_finite(job *j, size_t count)
@@ -388,6 +389,9 @@ static textinv_status describe(job *j, int i)
     j->p.steps, ti_sampler_a1111_name(kind), (double)j->p.guidance_scale,
     (unsigned long long)(j->p.seed + (uint64_t)i), j->images->width, j->images->height,
     j->model->fingerprint, folder && folder[1] ? folder + 1 : j->model->dir.path);
+  if (j->p.guidance_rescale > 0.0f)
+    end += ti_format(end, size - (size_t)(end - text), "CFG Rescale: %g, ",
+                     (double)j->p.guidance_rescale);
   if (j->p.init_image)
     end += ti_format(end, size - (size_t)(end - text), "Denoising strength: %g, ",
                      (double)j->p.strength);

@@ -211,7 +211,8 @@ OFFSET(textinv_generate_params, strength, 72);
 OFFSET(textinv_generate_params, clip_skip, 76);
 OFFSET(textinv_generate_params, progress, 80);
 OFFSET(textinv_generate_params, progress_user, 88);
-SIZE(textinv_generate_params, 96);
+OFFSET(textinv_generate_params, guidance_rescale, 96);
+SIZE(textinv_generate_params, 104);
 
 OFFSET(textinv_predict_params, struct_size, 0);
 OFFSET(textinv_predict_params, batch, 8);

@@ -96,6 +96,7 @@ static void options_change_the_picture(void **state)
   CHANGES(p.negative_prompt = "photo");
   CHANGES(p.guidance_scale = 1.0f);
   CHANGES(p.guidance_scale = 3.0f);
+  CHANGES(p.guidance_rescale = 0.5f);
   CHANGES(p.steps = 6);
   CHANGES(p.sampler = TEXTINV_SAMPLER_EULER);
   CHANGES(p.rng = TEXTINV_RNG_NATIVE);
@@ -104,6 +105,46 @@ static void options_change_the_picture(void **state)
   other = draw(&p);
   assert_true(distance(plain, other) == 0.0);
   textinv_images_free(other);
+  textinv_images_free(plain);
+}
+
+static void guidance_is_rescaled(void **state)
+{
+  textinv_generate_params p = params();
+  textinv_images *plain = draw(&p), *together, *alone;
+
+  (void)state;
+  assert_null(strstr(textinv_images_parameters(plain, 0), "CFG Rescale"));
+  /* in every picture by its own deviation */
+  p.guidance_rescale = 0.7f;
+  p.images = 2;
+  together = draw(&p);
+  assert_non_null(strstr(textinv_images_parameters(together, 1), ", CFG Rescale: 0.7, RNG: "));
+  p.images = 1;
+  p.seed = 43;
+  alone = draw(&p);
+  for (int k = 0; k < BYTES; k++)
+    assert_true(abs(textinv_images_pixels(together, 1)[k] - textinv_images_pixels(alone, 0)[k]) <=
+                1);
+  textinv_images_free(together);
+  textinv_images_free(alone);
+
+  /* not without guidance */
+  p.guidance_scale = 1.0f;
+  together = draw(&p);
+  p.guidance_rescale = 0.0f;
+  alone = draw(&p);
+  assert_true(distance(together, alone) == 0.0);
+  textinv_images_free(together);
+  textinv_images_free(alone);
+
+  /* nor for a caller of release 0.1, whose struct ends before it */
+  p = params();
+  p.struct_size = 96;
+  p.guidance_rescale = 0.7f;
+  alone = draw(&p);
+  assert_true(distance(plain, alone) == 0.0);
+  textinv_images_free(alone);
   textinv_images_free(plain);
 }
 
@@ -228,6 +269,9 @@ static void nonsense_is_refused(void **state)
   REFUSED(p.width = 13, "multiples of 2");
   REFUSED(p.height = 8192, "latents of 8 x 4096");
   REFUSED(p.guidance_scale = NAN, "guidance_scale is nan");
+  REFUSED(p.guidance_rescale = NAN, "guidance_rescale is nan; 0 to 1 are possible");
+  REFUSED(p.guidance_rescale = -0.1f, "guidance_rescale is -0.1");
+  REFUSED(p.guidance_rescale = 1.01f, "guidance_rescale is 1.01");
   REFUSED(p.strength = 1.5f, "strength is 1.5");
   must(textinv_images_new(&dot, session, pixel, 1, 1, 1));
   REFUSED(p.init_image = dot, "init_image is a picture of 1 x 1; 2 pixels a side are needed");
@@ -434,6 +478,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(batches_do_not_matter),
     cmocka_unit_test(options_change_the_picture),
+    cmocka_unit_test(guidance_is_rescaled),
     cmocka_unit_test(a_picture_to_start_from),
     cmocka_unit_test(a_large_picture_to_start_from_is_told),
     cmocka_unit_test(sizes_and_parameters),

@@ -121,6 +121,8 @@ refused "one word twice" "given twice" $invert --placeholder '<x>' --images phot
 refused "template without a place" "{}" $invert --prompt 'a photo'
 refused "no prompt" "--prompt is required" generate --out x.png
 refused "guidance" "--guidance -1" $generate --guidance -1
+refused "guidance-rescale" "--guidance-rescale 1.5: a number from 0 to 1" $generate --guidance-rescale 1.5
+refused "guidance-rescale NaN" "--guidance-rescale nan" $generate --guidance-rescale nan
 refused "sampler" "euler_a" $generate --sampler heun
 refused "strength 0" "--strength 0: a number above 0" $generate --strength 0
 refused "images 0" "--images 0" $generate --images 0
@@ -179,6 +181,9 @@ says "the picture carries its parameters" "Steps: 2, Sampler: " x.png
 run 0 "generate, --name=value and underscores" generate --model="$model" --prompt=a --out=y.png --steps=2 \
   --guidance_scale=7.5 --seed=0
 holds "the same seed gives the same file" cmp x.png y.png
+holds "guidance is not rescaled" [ -z "$(grep -a 'CFG Rescale' x.png)" ]
+run 0 "guidance is rescaled" $generate --steps 2 --guidance_rescale 0.7
+says "the picture says how far" "CFG Rescale: 0.7, " x.png
 run 0 "generate --quiet" $generate --steps 2 --quiet
 holds "generate --quiet says nothing" silent err
 run 0 "a sheet of four" $generate --steps 2 --images 4 --seed 7

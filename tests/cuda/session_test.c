@@ -526,6 +526,7 @@ static void pictures_agree(void **state)
   must(cpu, textinv_generate_params_init(&p, sizeof(p)));
   p.prompt = "a photo of toy";
   p.steps = 2;
+  p.guidance_rescale = 0.7f;
   p.seed = 7;
   must(cpu, textinv_generate(&a, cpu, model, NULL, &p));
   must(device, textinv_generate(&b, device, model, NULL, &p));

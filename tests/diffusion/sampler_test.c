@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guidance.h"
 #include "safetensors.h"
 #include "testing.h"
 
@@ -124,6 +125,39 @@ static double run_case(const char *name, const float *pool)
   }
   ti_sampler_free(sampler);
   return worst;
+}
+
+static void guidance(void **state)
+{
+  enum { N = 4 };
+  static const int percents[] = { 0, 70, 100 };
+  size_t count;
+  const float *pool = values("pool", &count);
+
+  (void)state;
+  for (int k = 0; k < 3; k++) {
+    float outputs[2 * N * COUNT];
+    char key[64];
+
+    snprintf(key, sizeof(key), "guidance.%d", percents[k]);
+    const float *expected = values(key, &count);
+
+    assert_int_equal(count, N * COUNT);
+    for (size_t i = 0; i < count; i++) {
+      outputs[i] = pool[i] + 2.0f;
+      outputs[count + i] = pool[count + i] / 2.0f;
+    }
+    ti_guide(outputs, N, COUNT, 7.5f, (float)percents[k] / 100.0f);
+    for (int i = 0; i < N; i++)
+      assert_true(relative_error(outputs + i * COUNT, expected + i * COUNT) < 1e-6);
+  }
+
+  /* nothing to scale */
+  float same[4] = { 1.0f, 1.0f, 3.0f, 3.0f };
+
+  ti_guide(same, 1, 2, 2.0f, 0.7f);
+  assert_float_equal(same[0], 5.0f, 1e-6f);
+  assert_float_equal(same[1], 5.0f, 1e-6f);
 }
 
 static void equal_to_diffusers(void **state)
@@ -480,6 +514,7 @@ int main(void)
     cmocka_unit_test(equal_to_diffusers),
     cmocka_unit_test(schedules_have_torchs_bits),
     cmocka_unit_test(noise_and_targets),
+    cmocka_unit_test(guidance),
     cmocka_unit_test(samplers_start_anew),
     cmocka_unit_test(refuses_configs),
     cmocka_unit_test(refuses_steps),

@@ -14,6 +14,7 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     picture.none, picture.empty   likewise with ddim, without a negative prompt and with ""
     init, picture.init            [h, w, 3]: a picture to start from, and likewise with ddim, strength 0.6, from it
     picture.skip                  tiny-sd: likewise with ddim, negative and clip_skip 1
+    picture.rescale               likewise with ddim, negative, guidance 15 and guidance_rescale 0.7
 """
 import pathlib
 import shutil
@@ -102,7 +103,8 @@ def make(name, parts):
         out.update(mean=mean[0], deviation=deviation[0])
         out['decoded'] = pipe.vae.decode(latents[:1] / pipe.vae.config.scaling_factor).sample[0]
     config = pipe.scheduler.config
-    pictures = {'ddim': {}, 'euler': {}, 'none': {'negative_prompt': None}, 'empty': {'negative_prompt': ''}}
+    pictures = {'ddim': {}, 'euler': {}, 'none': {'negative_prompt': None}, 'empty': {'negative_prompt': ''},
+                'rescale': {'guidance_scale': 15.0, 'guidance_rescale': 0.7}}
     if name == 'sd':
         pictures['skip'] = {'clip_skip': 1}
         pipe.text_encoder.__dict__['text_model'] = pipe.text_encoder  # where transformers had it before 5

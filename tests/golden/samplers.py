@@ -7,6 +7,7 @@ Needs torch, diffusers and safetensors (made with diffusers 0.42.1, torch 2.15.0
     NNN.init_sigma        [1]
     NNN.latents           [1 + evaluations, 8]: what the loop starts from and has after every step
     schedule.NAME         alphas_cumprod, with metadata schedule.NAME its config
+    guidance.0, 70, 100   [4, 8]: pool's rows 0-3 plus 2 guided by 7.5 times pool's rows 4-7 / 2, rescaled by percent
     metadata trailing     FNV-1a over all timesteps of 1, 2 .. 1000 steps with the spacing "trailing"
     pool                  [64, 8]: row 0 the picture, row 1 the noise; the model says row (2 + i) % 64 plus a tenth
                           of its scaled input, and the noise of step i is row (17 + i) % 64
@@ -17,6 +18,7 @@ import pathlib
 import diffusers
 import numpy as np
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from safetensors.numpy import save_file
 
 COUNT = 8
@@ -145,6 +147,13 @@ schedules = {
 for name, config in schedules.items():
     tensors[f"schedule.{name}"] = make(config, "ddim").alphas_cumprod.numpy()
     metadata[f"schedule.{name}"] = json.dumps(config)
+
+plain, prompted = pool[0:4] + 2, pool[4:8] / 2
+for percent in (0, 70, 100):
+    guided = plain + 7.5 * (prompted - plain)
+    if percent:
+        guided = rescale_noise_cfg(guided, prompted, percent / 100)
+    tensors[f"guidance.{percent}"] = guided.numpy()
 
 
 def trailing(kind):

@@ -256,27 +256,31 @@ static void gradient(void **state)
   test_buffer_free(loss);
 }
 
-/* at most one grey level apart in 99.9 % of the values */
-static void draws(const fixture *f, textinv_sampler sampler, const char *negative,
-                  uint32_t clip_skip, const textinv_images *start, const char *name)
+/* what all pictures of tests/golden/networks.py have in common */
+static textinv_generate_params options(const fixture *f)
 {
-  const ti_tensor *expected = tensor(f, name);
-  const uint8_t *values = expected->data;
   textinv_generate_params p;
-  textinv_images *images;
-  size_t far = 0;
 
   textinv_generate_params_init(&p, sizeof(p));
   p.prompt = text(f, "prompt");
-  p.negative_prompt = negative;
-  p.clip_skip = clip_skip;
-  p.init_image = start;
+  p.negative_prompt = text(f, "negative");
   p.strength = 0.6f;
   p.steps = 30;
   p.guidance_scale = 5.0f;
   p.seed = 42;
-  p.sampler = sampler;
-  must(f, textinv_generate(&images, f->session, f->model, f->words, &p));
+  p.sampler = TEXTINV_SAMPLER_DDIM;
+  return p;
+}
+
+/* at most one grey level apart in 99.9 % of the values */
+static void draws(const fixture *f, const textinv_generate_params *p, const char *name)
+{
+  const ti_tensor *expected = tensor(f, name);
+  const uint8_t *values = expected->data;
+  textinv_images *images;
+  size_t far = 0;
+
+  must(f, textinv_generate(&images, f->session, f->model, f->words, p));
   assert_int_equal(textinv_images_height(images), expected->dims[0]);
   assert_int_equal(textinv_images_width(images), expected->dims[1]);
   for (size_t i = 0; i < expected->count; i++) {
@@ -292,10 +296,20 @@ static void draws(const fixture *f, textinv_sampler sampler, const char *negativ
 
 static void pictures(void **state)
 {
-  const char *negative = text(*state, "negative");
+  textinv_generate_params p = options(*state);
 
-  draws(*state, TEXTINV_SAMPLER_DDIM, negative, 0, NULL, "picture.ddim");
-  draws(*state, TEXTINV_SAMPLER_EULER, negative, 0, NULL, "picture.euler");
+  draws(*state, &p, "picture.ddim");
+  p.sampler = TEXTINV_SAMPLER_EULER;
+  draws(*state, &p, "picture.euler");
+}
+
+static void rescaled_guidance(void **state)
+{
+  textinv_generate_params p = options(*state);
+
+  p.guidance_scale = 15.0f;
+  p.guidance_rescale = 0.7f;
+  draws(*state, &p, "picture.rescale");
 }
 
 /* of a size of its own, which is not one of latents */
@@ -303,22 +317,29 @@ static void from_a_picture(void **state)
 {
   const fixture *f = *state;
   const ti_tensor *init = tensor(f, "init");
+  textinv_generate_params p = options(f);
   textinv_images *start;
 
   must(f, textinv_images_new(&start, f->session, init->data, 1, (uint32_t)init->dims[1],
                              (uint32_t)init->dims[0]));
-  draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 0, start, "picture.init");
+  p.init_image = start;
+  draws(f, &p, "picture.init");
   textinv_images_free(start);
 }
 
 static void negative_prompts(void **state)
 {
   const fixture *f = *state;
+  textinv_generate_params p = options(f);
 
-  draws(f, TEXTINV_SAMPLER_DDIM, NULL, 0, NULL, "picture.none");
-  draws(f, TEXTINV_SAMPLER_DDIM, "", 0, NULL, "picture.empty");
+  p.negative_prompt = NULL;
+  draws(f, &p, "picture.none");
+  p.negative_prompt = "";
+  draws(f, &p, "picture.empty");
+  p = options(f);
+  p.clip_skip = 1;
   if (f->info.num_encoders == 1) /* those of tiny-sdxl have no layer to leave out */
-    draws(f, TEXTINV_SAMPLER_DDIM, text(f, "negative"), 1, NULL, "picture.skip");
+    draws(f, &p, "picture.skip");
 }
 
 int main(void)
@@ -327,7 +348,7 @@ int main(void)
     cmocka_unit_test(text_encoder),   cmocka_unit_test(unet),
     cmocka_unit_test(autoencoder),    cmocka_unit_test(gradient),
     cmocka_unit_test(pictures),       cmocka_unit_test(negative_prompts),
-    cmocka_unit_test(from_a_picture),
+    cmocka_unit_test(from_a_picture), cmocka_unit_test(rescaled_guidance),
   };
   const struct CMUnitTest once[] = { cmocka_unit_test(unet_without_middle) };
   int failed = cmocka_run_group_tests_name("tiny-sd", sd, open_sd, close_model);

@@ -77,12 +77,14 @@ class Case:
         self.config = pipe.scheduler.config
 
     def run(self, what, sampler, prompt, negative, steps, guidance, seed=42, images=1, width=None, height=None,
-            picture=None, strength=0.8):
+            picture=None, strength=0.8, rescale=0.0):
         cls, more = SAMPLERS[sampler]
         scheduler = cls.from_config(self.config, **more)
         common = dict(prompt=prompt, negative_prompt=negative, num_inference_steps=steps, guidance_scale=guidance)
         options = dict(negative_prompt=negative, steps=steps, guidance_scale=guidance, seed=seed, images=images,
-                       sampler=sampler_number(sampler))
+                       sampler=sampler_number(sampler), guidance_rescale=rescale)
+        if rescale:  # which diffusers' image-to-image pipeline of SD does not take
+            common['guidance_rescale'] = rescale
         seeds = range(seed, seed + images)
         size = self.model.info.size
         width, height = width or size, height or size
@@ -131,6 +133,9 @@ def check_model(report, name):
                 sampler='euler', steps=7, guidance=3.0, width=size + side, height=size - side, seed=2 ** 40 + 7),
             'ddim 6 steps, guidance 4, {} x {}'.format(size + 3 * scale, size - scale): dict(
                 sampler='ddim', steps=6, guidance=4.0, width=size + 3 * scale, height=size - scale),
+            'ddim 10 steps, guidance 9 rescaled by 0.7, 3 pictures': dict(
+                sampler='ddim', steps=10, guidance=9.0, rescale=0.7, images=3),
+            'euler 8 steps, guidance 9 rescaled by 1': dict(sampler='euler', steps=8, guidance=9.0, rescale=1.0),
             'ddim 9 steps, no guidance': dict(sampler='ddim', steps=9, guidance=1.0, seed=0),
             'ddim 11 steps, no negative prompt': dict(sampler='ddim', steps=11, guidance=5.0, negative=None),
             'ddim 11 steps, empty negative prompt': dict(sampler='ddim', steps=11, guidance=5.0, negative=''),
