@@ -141,7 +141,7 @@ typedef struct ti_mse_shape {
 } ti_mse_shape;
 
 typedef struct ti_kernels {
-  int float_weights; /* weights of 16 bits are packed as floats */
+  int file_weights; /* packed weights keep the type of their file, not the session's */
 
   /*
    * Optional (NULL in the reference): build what a record needs once: a primitive, packed weights

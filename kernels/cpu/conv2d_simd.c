@@ -197,7 +197,7 @@ static TI_SIMD void pack_rows(ti_dtype dtype, block *k, const void *x, int chann
 }
 
 /* unit i of a panel of columns, which is [channels, taps of the pass] from a channel on */
-static const float *unit_at(const block *k, int channel, int column, int i)
+static const void *unit_at(const block *k, int channel, int column, int i)
 {
   const int depth = channel + i / k->p->num_taps, plane = k->p->taps[i % k->p->num_taps].plane;
   const int lanes = k->from / TI_UNIT + column;
@@ -206,13 +206,20 @@ static const float *unit_at(const block *k, int channel, int column, int i)
                         k->r->backward ? lanes : depth);
 }
 
-/* forward they lie where they were packed, one after the other */
+/* operands forward: they lie where they were packed, one after the other */
+static int in_place(const record *r)
+{
+  return !r->backward && r->planes.dtype == TI_F32;
+}
+
 static const float *panel_at(const block *k, int channel, int column, int units)
 {
-  if (!k->r->backward)
+  if (in_place(k->r))
     return unit_at(k, channel, column, 0);
   for (int i = 0; i < units; i++)
-    TI_FN(planes_turn)(k->b + (size_t)i * TI_WEIGHT_UNIT, unit_at(k, channel, column, i));
+    TI_FN(planes_get)
+    (&k->r->planes, k->b + (size_t)i * TI_WEIGHT_UNIT, unit_at(k, channel, column, i),
+     k->r->backward);
   return k->b;
 }
 
@@ -222,7 +229,7 @@ static void prefetch(const block *k, int channel, int column, int channels, int 
   const int units = channels * k->p->num_taps;
 
   for (int i = units * part / parts; i < units * (part + 1) / parts; i++)
-    ti_prefetch(unit_at(k, channel, column, i), TI_WEIGHT_UNIT);
+    ti_prefetch(unit_at(k, channel, column, i), ti_unit_bytes(&k->r->planes));
 }
 
 TI_SIMD_INLINE void finish_worker(ti_dtype dtype, const block *k, void *y, const float *bias,
@@ -323,7 +330,7 @@ static room room_of(const record *r)
 {
   const size_t units = (size_t)max_units(r);
   room m = { .a = ROWS / TI_TILE_ROWS * units * TI_PANEL,
-             .b = r->backward ? units * TI_WEIGHT_UNIT : 0,
+             .b = in_place(r) ? 0 : units * TI_WEIGHT_UNIT,
              .c = (size_t)ROWS * COLUMNS };
 
   m.all = m.a + m.b + m.c;

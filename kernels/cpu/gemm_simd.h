@@ -18,7 +18,7 @@ enum {
   TI_UNIT = 2 * TI_LANES,            /* channels of a unit, lanes of a panel */
   TI_ROW = TI_UNIT / TI_PER_LANE,    /* operands of a unit */
   TI_PANEL = TI_TILE_ROWS * TI_ROW,  /* floats of a unit of activations */
-  TI_WEIGHT_UNIT = TI_ROW * TI_UNIT, /* floats of a unit of weights */
+  TI_WEIGHT_UNIT = TI_ROW * TI_UNIT, /* operands of a unit of weights */
   TI_MAX_TAPS = 9,
   TI_MAX_PLANES = 16,
   TI_TAP_FLOATS = TI_UNIT * TI_MAX_TAPS * TI_UNIT
@@ -40,10 +40,12 @@ void TI_FN(matrix_taps)(const ti_matrix *w, float *out, int d, int l);
 
 /*
  * The matrix as units of weights [groups, units of cout, units of cin, planes of a group], lanes
- * being cout: one form for both directions. A plane is the sum of some taps.
+ * being cout: one form for both directions. A plane is the sum of some taps. Where no plane has more
+ * than one, values of 16 bits stay what they are (not with TI_PAIRS, whose operands are of one type).
  */
 typedef struct ti_planes {
-  const float *units;
+  const void *units;
+  ti_dtype dtype; /* of the operands; TI_F32 for pairs, too */
   int cout, cin; /* units of them */
   int count, group;
   unsigned sets[TI_MAX_PLANES]; /* bit k: tap k is part of the sum */
@@ -52,21 +54,26 @@ typedef struct ti_planes {
 /* p is complete but for its units: those of w, packed by so many threads if there are none yet */
 textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, int threads);
 
-static inline const float *ti_planes_unit(const ti_planes *p, int plane, int cout, int cin)
+static inline size_t ti_unit_bytes(const ti_planes *p)
+{
+  return TI_WEIGHT_UNIT * ti_dtype_size(p->dtype);
+}
+
+static inline const void *ti_planes_unit(const ti_planes *p, int plane, int cout, int cin)
 {
   const size_t at = ((size_t)plane / p->group * p->cout + cout) * p->cin + cin;
 
-  return p->units + (at * p->group + plane % p->group) * TI_WEIGHT_UNIT;
+  return (const char *)p->units + (at * p->group + plane % p->group) * ti_unit_bytes(p);
 }
 
-/* out = a unit with cin in the lanes */
-void TI_FN(planes_turn)(float *out, const float *unit);
+/* out = a unit that is not read in place, as operands; turned: with cin in the lanes */
+void TI_FN(planes_get)(const ti_planes *p, float *out, const void *unit, int turned);
 
-/* bring so many floats from p on into the second cache */
-static inline void ti_prefetch(const float *p, size_t floats)
+/* bring so many bytes from p on into the second cache */
+static inline void ti_prefetch(const void *p, size_t bytes)
 {
-  for (size_t i = 0; i < floats; i += 16)
-    __builtin_prefetch(p + i, 0, 2);
+  for (size_t i = 0; i < bytes; i += 64)
+    __builtin_prefetch((const char *)p + i, 0, 2);
 }
 
 /*

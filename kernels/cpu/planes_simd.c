@@ -12,7 +12,7 @@ typedef struct packing {
 } packing;
 
 /* the planes of a unit of couts from l and of cins from d on */
-static TI_SIMD void pack_unit(const packing *k, float *units, int l, int d)
+TI_SIMD_INLINE void pack_unit_worker(ti_dtype dtype, const packing *k, void *units, int l, int d)
 {
   const ti_matrix *w = &k->matrix;
   ti_planes p = *k->planes;
@@ -21,9 +21,9 @@ static TI_SIMD void pack_unit(const packing *k, float *units, int l, int d)
   p.units = units;
   TI_FN(matrix_taps)(w, taps, d, l);
   for (int i = 0; i < p.count; i++) {
-    float *to = (float *)ti_planes_unit(&p, i, l / TI_UNIT, d / TI_UNIT);
+    void *to = (void *)ti_planes_unit(&p, i, l / TI_UNIT, d / TI_UNIT);
 
-    for (int c = 0; c < TI_UNIT; c += TI_PER_LANE, to += TI_UNIT) {
+    for (int c = 0; c < TI_UNIT; c += TI_PER_LANE) {
       for (int v = 0; v < TI_UNIT; v += TI_LANES) {
         ti_vec sum[TI_PER_LANE];
 
@@ -34,10 +34,16 @@ static TI_SIMD void pack_unit(const packing *k, float *units, int l, int d)
           for (unsigned set = p.sets[i]; set; set &= set - 1)
             sum[j] += ti_get(from + __builtin_ctz(set) * TI_UNIT);
         }
-        ti_put(to + v, ti_operand(sum));
+        ti_store_mask(dtype, to, (size_t)c / TI_PER_LANE * TI_UNIT + v, ti_first(TI_LANES),
+                      ti_operand(sum));
       }
     }
   }
+}
+
+static TI_SIMD void pack_unit(const packing *k, void *units, int l, int d)
+{
+  TI_DISPATCH(k->planes->dtype, pack_unit_worker, k, units, l, d);
 }
 
 static textinv_status fill(ti_error *error, void *out, const ti_weight *w, void *user)
@@ -54,6 +60,16 @@ static textinv_status fill(ti_error *error, void *out, const ti_weight *w, void 
   return TEXTINV_OK;
 }
 
+/* of 16 bits, and to stay so */
+static int keeps_type(const ti_planes *p, ti_dtype dtype)
+{
+  for (int i = 0; i < p->count; i++) {
+    if (p->sets[i] & (p->sets[i] - 1))
+      return 0;
+  }
+  return TI_PER_LANE == 1 && dtype != TI_F32;
+}
+
 textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, int threads)
 {
   const int cout = w->dims[0], cin = w->dims[1];
@@ -63,13 +79,12 @@ textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, i
   const size_t units = (size_t)p->count * p->cout * p->cin;
   char key[96];
   size_t len = ti_format(key, sizeof(key), "planes %d %d", TI_UNIT, TI_PER_LANE);
-  const void *data;
   textinv_status status;
 
+  p->dtype = keeps_type(p, w->dtype) ? w->dtype : TI_F32;
   for (int i = 0; i < p->count && len < sizeof(key); i++)
     len += ti_format(key + len, sizeof(key) - len, " %x", p->sets[i]);
-  status = ti_weight_pack(error, &data, w, key, units * TI_WEIGHT_UNIT * sizeof(float), fill, &k);
-  p->units = data;
+  status = ti_weight_pack(error, &p->units, w, key, units * ti_unit_bytes(p), fill, &k);
   return status;
 }
 
@@ -103,9 +118,16 @@ static TI_SIMD void turn(float *out, const float *unit)
   }
 }
 
+void TI_FN(planes_get)(const ti_planes *p, float *out, const void *unit, int turned)
+{
+  (void)p;
+  (void)turned; /* else it is read in place */
+  turn(out, unit);
+}
+
 #else
 
-static TI_SIMD void turn(float *out, const float *unit)
+TI_SIMD_INLINE void turn_worker(ti_dtype dtype, float *out, const void *unit)
 {
   for (int c = 0; c < TI_UNIT; c += TI_LANES) {
     for (int h = 0; h < TI_UNIT; h += TI_LANES) {
@@ -113,7 +135,7 @@ static TI_SIMD void turn(float *out, const float *unit)
 
       TI_UNROLL
       for (int i = 0; i < TI_LANES; i++)
-        r[i] = ti_get(unit + (c + i) * TI_UNIT + h);
+        r[i] = ti_load_mask(dtype, unit, (size_t)(c + i) * TI_UNIT + h, ti_first(TI_LANES));
       ti_transpose(r);
       TI_UNROLL
       for (int i = 0; i < TI_LANES; i++)
@@ -122,11 +144,25 @@ static TI_SIMD void turn(float *out, const float *unit)
   }
 }
 
-#endif
-
-void TI_FN(planes_turn)(float *out, const float *unit)
+TI_SIMD_INLINE void copy_worker(ti_dtype dtype, float *out, const void *unit)
 {
-  turn(out, unit);
+  for (size_t i = 0; i < TI_WEIGHT_UNIT; i += TI_LANES)
+    ti_put(out + i, ti_load_mask(dtype, unit, i, ti_first(TI_LANES)));
 }
+
+static TI_SIMD void get(ti_dtype dtype, float *out, const void *unit, int turned)
+{
+  if (turned)
+    TI_DISPATCH(dtype, turn_worker, out, unit);
+  else
+    TI_DISPATCH(dtype, copy_worker, out, unit);
+}
+
+void TI_FN(planes_get)(const ti_planes *p, float *out, const void *unit, int turned)
+{
+  get(p->dtype, out, unit, turned);
+}
+
+#endif
 
 #endif /* TI_HAVE_SIMD */

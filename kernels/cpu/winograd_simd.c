@@ -267,7 +267,7 @@ static void sum_point(const record *r, float *sums, const float *image, const fl
       for (int i = 0; i < panels; i++) {
         const int left = tiles - i * TI_TILE_ROWS;
 
-        ti_prefetch(b + panel + i * share, share);
+        ti_prefetch(b + panel + i * share, share * sizeof(float));
         TI_FN(panel_product)
         (left < TI_TILE_ROWS ? left : TI_TILE_ROWS, sums + i * TI_TILE_ROWS * row + l * TI_UNIT,
          row, image + ((size_t)i * r->depth + u) * TI_PANEL, b, units, u > 0);

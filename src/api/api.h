@@ -75,6 +75,7 @@ struct textinv_model {
 /* SDXL takes the state before the last layer, without the final norm */
 int ti_model_is_xl(const textinv_model *model);
 uint64_t ti_model_parameters(const textinv_model *model);
+uint64_t ti_model_bytes(const textinv_model *model); /* of its weights in the files */
 
 /* ------------------------------------------------------------------ session and plans */
 

@@ -33,6 +33,15 @@ uint64_t ti_model_parameters(const textinv_model *model)
   return sum;
 }
 
+uint64_t ti_model_bytes(const textinv_model *model)
+{
+  uint64_t sum = model->unet_weights.bytes + model->vae_weights.bytes;
+
+  for (int i = 0; i < model->num_encoders; i++)
+    sum += model->encoders[i].weights.bytes;
+  return sum;
+}
+
 /* ------------------------------------------------------------------ where the default model is */
 
 static int is_model(const char *folder)

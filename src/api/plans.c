@@ -157,8 +157,9 @@ static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_m
 
 size_t ti_activation_budget(const textinv_session *s, const textinv_model *model)
 {
-  const size_t size = s->kernels.float_weights ? sizeof(float) : ti_dtype_size((ti_dtype)s->dtype);
-  const uint64_t weights = ti_model_parameters(model) * size;
+  const uint64_t weights = s->kernels.file_weights
+                             ? ti_model_bytes(model)
+                             : ti_model_parameters(model) * ti_dtype_size((ti_dtype)s->dtype);
 
   if (!s->budget)
     return SIZE_MAX;

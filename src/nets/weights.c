@@ -74,6 +74,7 @@ textinv_status ti_weights_open(ti_weights *out, ti_error *error, const ti_model_
     w->mapped = tensor->mapped;
     out->count++;
     out->parameters += tensor->count;
+    out->bytes += tensor->count * ti_dtype_size(w->dtype);
     if (prefix && !strncmp(tensor->name, prefix, strlen(prefix)))
       out->prefix = prefix;
   }

@@ -12,6 +12,7 @@ typedef struct ti_weights {
   const char
     *prefix; /* that every name in the file has and builders leave out: "text_model." or "" */
   uint64_t parameters; /* values in all */
+  uint64_t bytes;      /* of them in the files */
 } ti_weights;
 
 /*

@@ -68,11 +68,11 @@ static void init_avx2_onednn(ti_kernels *k)
 
 static const backend backends[] = { { "avx2", ti_kernels_init_avx2, 1, "avx2" },
                                     { "avx512", ti_kernels_init_avx512, 1, "avx512" },
-                                    { "bf16", ti_kernels_init_avx512, 1, NULL },
+                                    { "bf16", ti_kernels_init_avx512, 1, "bf16" },
                                     { "onednn", ti_kernels_init_onednn, 0, NULL },
                                     { "avx2 and onednn", init_avx2_onednn, 0, "avx2" },
                                     { "avx512 and onednn", init_all, 0, "avx512" },
-                                    { "bf16 and onednn", init_all, 0, NULL } };
+                                    { "bf16 and onednn", init_all, 0, "bf16" } };
 
 static void backend_init(const backend *b, ti_kernels *k)
 {
