@@ -218,8 +218,8 @@ static const float *panel_at(const block *k, int channel, int column, int units)
     return unit_at(k, channel, column, 0);
   for (int i = 0; i < units; i++)
     TI_FN(planes_get)
-    (&k->r->planes, k->b + (size_t)i * TI_WEIGHT_UNIT, unit_at(k, channel, column, i),
-     k->r->backward);
+  (&k->r->planes, k->b + (size_t)i * TI_WEIGHT_UNIT, unit_at(k, channel, column, i),
+   k->r->backward);
   return k->b;
 }
 

@@ -40,8 +40,8 @@ void TI_FN(matrix_taps)(const ti_matrix *w, float *out, int d, int l);
 
 /*
  * The matrix as units of weights [groups, units of cout, units of cin, planes of a group], lanes
- * being cout: one form for both directions. A plane is the sum of some taps. Where no plane has more
- * than one, values of 16 bits stay what they are (not with TI_PAIRS, whose operands are of one type).
+ * being cout: one form for both directions. A plane is the sum of some taps. Where no plane has
+ * more than one, values of 16 bits stay what they are (not with TI_PAIRS, whose operands are bf16).
  */
 typedef struct ti_planes {
   const void *units;

@@ -35,7 +35,7 @@ static ti_val resnet(builder *b, const char *prefix, ti_val x)
   h = ti_net_groupnorm(net, join(b, prefix, "norm2"), h, ti_as_many(b->net.t, time, h),
                        b->c->groups, b->c->eps, 1);
   if (ti_net_optional(net, join(b, prefix, "conv_shortcut"), "weight"))
-    shortcut = ti_net_conv(net, b->name, x, TI_NONE);
+    shortcut = ti_net_linear(net, b->name, x, 1, TI_NONE);
   h = ti_net_conv(net, join(b, prefix, "conv2"), h, ti_as_many(b->net.t, shortcut, h));
   ti_block_end(net->t);
   return h;

@@ -93,7 +93,7 @@ static ti_val resnet(const ti_net *net, const ti_vae_config *c, const char *pref
   h = ti_net_groupnorm(net, name, h, TI_NONE, c->groups, EPS, 1);
   ti_format(name, sizeof(name), "%s.conv_shortcut", prefix);
   if (ti_net_optional(net, name, "weight"))
-    shortcut = ti_net_conv(net, name, x, TI_NONE);
+    shortcut = ti_net_linear(net, name, x, 1, TI_NONE);
   ti_format(name, sizeof(name), "%s.conv2", prefix);
   return ti_net_conv(net, name, h, shortcut);
 }
