@@ -214,7 +214,8 @@ typedef struct textinv_session_params {
                                     fewer where the system makes fewer */
   uint64_t        memory_budget; /* bytes for weights and activations together; a call computes
                                     parts again rather than exceed it; 0 = no limit (default) */
-  void           *stream;        /* CUDA: the caller's cudaStream_t; NULL = a stream of our own */
+  void           *stream;        /* CUDA: the caller's cudaStream_t, not the default stream (1);
+                                    NULL = a stream of our own */
   textinv_log_fn  log;           /* may be NULL */
   void           *log_user;      /* passed to log */
   const char     *backend_path;  /* CUDA: file of the plug-in; NULL = beside this library */

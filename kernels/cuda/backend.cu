@@ -70,6 +70,10 @@ static int is_fatal(int code)
   case cudaErrorInvalidPc:
   case cudaErrorLaunchFailure:
   case cudaErrorUnknown:
+  case 226: /* cudaErrorContained; this and the others are not in every toolkit */
+  case 721: /* cudaErrorTensorMemoryLeak */
+  case 810: /* cudaErrorMpsClientTerminated */
+  case 911: /* cudaErrorExternalDevice */
     return 1;
   default:
     return 0;
@@ -252,6 +256,10 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "device %d (%s) has compute capability %d.%d; 8.0 or newer is needed", device,
                    info.name, info.major, info.minor);
+  if (stream == (void *)cudaStreamLegacy)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "the stream given is the default stream, of which no graph can be made; give one "
+                   "that was created, or NULL");
   c = (ti_cuda *)calloc(1, sizeof(*c));
   if (!c)
     return ti_fail_nomem(error, sizeof(*c), "a CUDA session");

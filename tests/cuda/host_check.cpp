@@ -255,6 +255,8 @@ static const char *check_limits()
   plugin()->close(c);
   if (plugin()->open(&error, &c, &host, 7, NULL) != TEXTINV_E_BACKEND || c)
     return "device 7 is opened";
+  if (plugin()->open(&error, &c, &host, 0, (void *)cudaStreamLegacy) != TEXTINV_E_INVALID || c)
+    return "the default stream is taken";
   return emulate_allocations != allocations ? "memory is lost" : NULL;
 }
 

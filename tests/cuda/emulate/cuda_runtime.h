@@ -36,6 +36,7 @@ enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1, cudaEnab
 enum { cudaHostAllocDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
 typedef struct emulate_stream *cudaStream_t;
+#define cudaStreamLegacy ((cudaStream_t)1)
 typedef struct emulate_graph *cudaGraph_t;
 typedef struct emulate_graph *cudaGraphExec_t;
 typedef struct emulate_event *cudaEvent_t;
