@@ -357,9 +357,10 @@ static textinv_status save_words(run *r, const textinv_embeddings *embeddings)
 /* only the words of this run go into the file */
 static textinv_status save(run *r, const textinv_model *model, textinv_embeddings *embeddings)
 {
-  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_model_info info;
   textinv_status status;
 
+  textinv_model_info_init(&info, sizeof(info));
   for (size_t i = textinv_embeddings_count(embeddings); i-- > 0;) {
     const char *word = textinv_embeddings_word(embeddings, i);
     int ours = 0;
@@ -416,9 +417,10 @@ static void save_what_is_learnt(run *r, const textinv_model *model, textinv_embe
 static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)
 {
   values *v = r->v;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   textinv_status status;
 
+  textinv_invert_report_init(&report, sizeof(report));
   for (size_t i = 0; i < v->embeddings.count; i++) {
     const int loaded = cli_load_embedding(r->session, embeddings, model, name,
                                           v->embeddings.items[i].text);

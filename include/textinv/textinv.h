@@ -30,7 +30,8 @@
  * ends the process, prints, installs a signal handler, or changes the locale or the current folder.
  *
  * Structs that carry options start with struct_size. Fill them with their _init function, then
- * set what differs; an option that is newer than the library fails with TEXTINV_E_VERSION.
+ * set what differs; an option that is newer than the library fails with TEXTINV_E_VERSION. A struct
+ * that a call fills is made ready by its _init function, too.
  *
  * Arrays are row-major; [n, c, h, w] is the order of PyTorch. Text is UTF-8.
  */
@@ -225,7 +226,8 @@ typedef struct textinv_session_params {
  *
  * @param[out] params the struct
  * @param      size   sizeof(textinv_session_params) as the caller compiled it
- * @return TEXTINV_OK, or TEXTINV_E_INVALID when params is NULL or size is too small.
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when params is NULL, or size is less than the struct had
+ *         in the first release or more than 4096; textinv_session_error(NULL) says which.
  */
 TEXTINV_API textinv_status textinv_session_params_init(textinv_session_params *params, size_t size);
 
@@ -264,7 +266,7 @@ TEXTINV_API uint64_t textinv_session_peak_bytes(const textinv_session *session);
 
 /* ------------------------------------------------------------------ model */
 
-/* What a model is. */
+/* What a model is. Made ready by textinv_model_info_init(). */
 typedef struct textinv_model_info {
   size_t      struct_size;
   const char *path;             /* the folder; owned by the model */
@@ -305,10 +307,14 @@ TEXTINV_API textinv_status textinv_model_open(textinv_model **out, textinv_sessi
 /** Free a model. No session may be using it. NULL is allowed. */
 TEXTINV_API void textinv_model_free(textinv_model *model);
 
+/** Make info ready to be filled. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_model_info_init(textinv_model_info *info, size_t size);
+
 /**
- * Fill info, whose struct_size the caller has set to sizeof(textinv_model_info).
+ * Fill info, which textinv_model_info_init() has made ready.
  *
- * @return TEXTINV_OK, or TEXTINV_E_INVALID when an argument is NULL or struct_size is too small.
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when an argument is NULL or info was not made ready;
+ *         textinv_session_error(NULL) says which.
  */
 TEXTINV_API textinv_status textinv_model_get_info(const textinv_model *model,
                                                   textinv_model_info *info);
@@ -651,7 +657,7 @@ typedef struct textinv_invert_params {
 /** Fill params with defaults. See textinv_session_params_init(). */
 TEXTINV_API textinv_status textinv_invert_params_init(textinv_invert_params *params, size_t size);
 
-/* What a run did. */
+/* What a run did. Made ready by textinv_invert_report_init(). */
 typedef struct textinv_invert_report {
   size_t   struct_size;
   uint32_t steps;        /* optimiser steps in the rows, those of resumed runs counted */
@@ -663,6 +669,9 @@ typedef struct textinv_invert_report {
   double   seconds;      /* of this call */
   uint64_t peak_bytes;   /* activations and scratch of the training plan */
 } textinv_invert_report;
+
+/** Make report ready to be filled. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *report, size_t size);
 
 /**
  * Learn words: Textual Inversion, Gal et al. 2022, https://arxiv.org/abs/2208.01618. Only the new
@@ -689,8 +698,9 @@ typedef struct textinv_invert_report {
  * @param      model      the model; not changed
  * @param      embeddings in: words to go on with; out: the learnt words
  * @param      params     options; read only during the call
- * @param[out] report     what was done, filled on failure too; struct_size set by the caller; may
- *                        be NULL
+ * @param[out] report     what was done, filled on failure too; made ready by
+ *                        textinv_invert_report_init(), or the call fails before any work; may be
+ *                        NULL
  * @return TEXTINV_OK, TEXTINV_E_CANCELLED or any other code. What can be refused is refused before
  *         any work.
  */

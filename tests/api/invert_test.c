@@ -131,11 +131,12 @@ static void it_learns_and_the_model_stays(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e = new_words();
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   const uint64_t before = hash_weights();
   float other[TINY_WIDTH * TINY_TOKENS], again[TINY_WIDTH * TINY_TOKENS];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   must(textinv_encode_prompt(session, other, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, NULL,
                              "a photo of toy", 0));
   must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
@@ -173,10 +174,11 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   textinv_invert_params p = params(&c, 1);
   float whole[TINY_WIDTH], resumed[TINY_WIDTH];
   textinv_embeddings *e;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   const char *folder = fresh_folder("resume");
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   p.accumulate = 2;
   p.crop_scale = 0.8f;
   run(whole, &p);
@@ -244,10 +246,11 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   const char *folder = fresh_folder("anew");
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   p.output_dir = folder;
   p.checkpoint_every = 4;
   e = new_words();
@@ -299,10 +302,11 @@ static void the_checkpoints_of_others_stay(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   char ours[512], theirs[512], path[700];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   snprintf(ours, sizeof(ours), "%s", fresh_folder("ours"));
   snprintf(theirs, sizeof(theirs), "%s", fresh_folder("theirs"));
   p.output_dir = ours;
@@ -399,11 +403,12 @@ static void what_was_learnt_outlives_a_failure(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e = new_words();
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   char folder[512];
   float after_7[TINY_WIDTH];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   p.steps = 7;
   run(after_7, &p);
   p.steps = 12;
@@ -665,10 +670,11 @@ static void infinite_losses_stop_with_finite_rows(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e = new_words();
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   float rows[TINY_WIDTH];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   for (int i = 0; i < TINY_WIDTH; i++)
     rows[i] = 3e38f;
   must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
