@@ -150,13 +150,17 @@ enum {
   TEXTINV_RNG_TORCH_CPU_SCALAR = 2  /* the bits of torch.randn where AVX2 is not used */
 };
 
-/* Format of an embedding file. */
+/*
+ * Format of an embedding file: one word a file. DIFFUSERS may hold several for this library alone;
+ * diffusers and AUTOMATIC1111 refuse such a file, and others take its first word.
+ */
 typedef int32_t textinv_format;
 enum {
   TEXTINV_FORMAT_DIFFUSERS = 0, /* safetensors {"<word>": [vectors, width]}, one encoder a file */
   TEXTINV_FORMAT_A1111     = 1, /* .pt with string_to_param, one word of one encoder */
-  TEXTINV_FORMAT_KOHYA     = 2, /* safetensors {"emb_params"} */
-  TEXTINV_FORMAT_SDXL      = 3  /* safetensors {"clip_l", "clip_g"} */
+  TEXTINV_FORMAT_KOHYA     = 2, /* safetensors {"emb_params"}, one word of one encoder */
+  TEXTINV_FORMAT_SDXL      = 3, /* safetensors {"clip_l", "clip_g"}, one word of two encoders */
+  TEXTINV_FORMAT_AUTO      = 4  /* what the word needs: SDXL for two encoders, else DIFFUSERS */
 };
 
 /* What textinv_file_kind() recognises. */
@@ -503,11 +507,12 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
  * it and, of words that were learnt in one run, how many "step"s that took; A1111's has the step.
  *
  * @param path   where; its folder must exist; an existing file is replaced
- * @param format a TEXTINV_FORMAT_* value
- * @param word   the one word to write, or NULL for all of them
+ * @param format a TEXTINV_FORMAT_* value; TEXTINV_FORMAT_AUTO goes with every model
+ * @param word   the one word to write, or NULL for all of them; TEXTINV_FORMAT_DIFFUSERS alone
+ *               holds several, with a warning in the log
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_UNSUPPORTED (the
- *         format cannot hold these words), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND (the word or
- *         the folder).
+ *         format cannot hold these words; the message says which can), TEXTINV_E_NONFINITE or
+ *         TEXTINV_E_NOT_FOUND (the word or the folder).
  */
 TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
                                                    const textinv_embeddings *embeddings,

@@ -594,8 +594,9 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   char version[32], step[24];
   ti_key_value metadata[] = { { "format", "pt" }, { "producer", version }, { "step", step } };
   ti_embedding_entry *entries;
-  size_t count = 0, num_metadata = 3;
+  size_t count = 0, words = 0, num_metadata = 3;
   long long steps = 0;
+  int two = 0; /* encoders */
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
@@ -612,8 +613,12 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   for (size_t i = 0; i < embeddings->count; i++) {
     const ti_word *w = &embeddings->words[i];
 
+    if (word && strcmp(w->name, word))
+      continue;
+    words++;
+    two |= w->dim[1] > 0;
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      if (!w->dim[k] || (word && strcmp(w->name, word)))
+      if (!w->dim[k])
         continue;
       entries[count++] = (ti_embedding_entry){ w->name, w->dim[1] ? k : -1, w->vectors, w->dim[k],
                                                w->rows[k] };
@@ -626,7 +631,12 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   ti_format(step, sizeof(step), "%lld", steps);
   ti_format(version, sizeof(version), "libtextinv %d.%d.%d", TEXTINV_VERSION_MAJOR,
             TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
+  if (format == TEXTINV_FORMAT_AUTO)
+    format = two ? TEXTINV_FORMAT_SDXL : TEXTINV_FORMAT_DIFFUSERS;
   status = ti_embedding_file_write(error, path, format, entries, count, metadata, num_metadata);
+  if (status >= 0 && words > 1)
+    ti_log(session, TEXTINV_LOG_WARNING,
+           "%s holds %zu words: diffusers and AUTOMATIC1111 take files of one word", path, words);
   ti_free(entries);
   return status;
 }

@@ -317,6 +317,72 @@ static void a_file_is_added_whole_or_not(void **state)
   textinv_embeddings_free(half);
 }
 
+/* layout of a file that was just written */
+static void wrote(const char *path, const char *layout, size_t words)
+{
+  textinv_embeddings *back = new_words();
+
+  must(textinv_embeddings_load(session, back, NULL, path, NULL));
+  assert_string_equal(textinv_embeddings_metadata(back, 0, NULL), layout);
+  assert_int_equal(textinv_embeddings_count(back), words);
+  textinv_embeddings_free(back);
+}
+
+static void keep_warning(void *user, textinv_log_level level, const char *line)
+{
+  if (level == TEXTINV_LOG_WARNING)
+    snprintf(user, 512, "%s", line);
+}
+
+/* the words decide, and what cannot be done says what can */
+static void a_format_is_found_for_every_word(void **state)
+{
+  const float rows[TINY_WIDTH] = { 1.0f };
+  textinv_session *const quiet = session;
+  textinv_embeddings *e;
+  textinv_session_params p;
+  char path[512], line[512] = "";
+
+  (void)state;
+  must(textinv_session_params_init(&p, sizeof(p)));
+  p.log = keep_warning;
+  p.log_user = line;
+  must(textinv_session_new(&session, &p));
+  e = new_words();
+  snprintf(path, sizeof(path), "%s", test_path("auto"));
+  must(textinv_embeddings_set(session, e, "<one>", 0, 1, 4, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL));
+  wrote(path, "diffusers", 1);
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_SDXL, NULL),
+          TEXTINV_E_UNSUPPORTED,
+          "word \"<one>\" has vectors for one: TEXTINV_FORMAT_DIFFUSERS holds it");
+  must(textinv_embeddings_set(session, e, "<two>", 0, 1, 4, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<two>"));
+  assert_string_equal(line, "");
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL));
+  wrote(path, "diffusers", 2);
+  assert_non_null(
+    strstr(line, "auto holds 2 words: diffusers and AUTOMATIC1111 take files of one"));
+
+  must(textinv_embeddings_set(session, e, "<two>", 1, 1, 6, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<two>"));
+  wrote(path, "sdxl", 1);
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<one>"));
+  wrote(path, "diffusers", 1);
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, "<two>"),
+          TEXTINV_E_UNSUPPORTED,
+          "word \"<two>\" has vectors for two: TEXTINV_FORMAT_SDXL holds it, one word a file");
+  for (int i = 0; i < 2; i++) { /* of one and of two encoders; of two encoders each */
+    refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL),
+            TEXTINV_E_UNSUPPORTED, "holds one word, not 2: name one, and write a file for each");
+    must(textinv_embeddings_set(session, e, "<one>", 1, 1, 6, rows));
+  }
+  refused(textinv_embeddings_save(session, e, path, 5, NULL), TEXTINV_E_INVALID, "format 5");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
 static void a_file_names_its_word(void **state)
 {
   static const char header[] = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],"
@@ -432,6 +498,7 @@ int main(void)
     cmocka_unit_test(the_largest_words_are_held),
     cmocka_unit_test(missing_files_and_folders_are_not_found),
     cmocka_unit_test(a_file_is_added_whole_or_not),
+    cmocka_unit_test(a_format_is_found_for_every_word),
     cmocka_unit_test(a_file_names_its_word),
     cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(other_widths_say_whose_they_are),
