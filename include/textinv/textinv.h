@@ -413,7 +413,7 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  *
  * @param model       gives the widths and the embedding tables
  * @param word        1..255 bytes of UTF-8 without white space or control characters, in no
- *                    vocabulary and not yet added
+ *                    vocabulary, not yet added, and no key of embedding files such as "clip_l"
  * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
  * @param initializer words whose vectors are copied, repeated in turn when there are fewer, the
  *                    first of them (with a warning in the log) when there are more; NULL or "" =
@@ -432,6 +432,7 @@ TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
 /**
  * Add a word, or replace its vectors in one encoder.
  *
+ * @param word        as in textinv_embeddings_add(), but it may be there or in a vocabulary
  * @param encoder     0 or 1
  * @param num_vectors 1..75, the same in both encoders of a word
  * @param dim         width of a vector, 1..65536
@@ -478,8 +479,8 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
  *
  * @param model checks the widths, or NULL to take any
  * @param path  the file; its format is told by its content
- * @param word  name for the word, or NULL for the name in the file; a file with several words
- *              takes NULL
+ * @param word  name for the word, as in textinv_embeddings_set(), or NULL for the name in the
+ *              file; a file with several words takes NULL
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
  *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
  *         TEXTINV_E_CONFLICT or TEXTINV_E_NOT_FOUND. On failure nothing was added.
@@ -599,7 +600,8 @@ TEXTINV_API textinv_status textinv_images_save(textinv_session *session,
 /* One word to learn. Fill with textinv_concept_init(). */
 typedef struct textinv_concept {
   size_t                       struct_size;
-  const char                  *placeholder;  /* the new word; required */
+  const char                  *placeholder;  /* the new word, as in textinv_embeddings_add(), or
+                                                one that is there; required */
   const char                  *initializer;  /* see textinv_embeddings_add(); NULL = random */
   uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer */
   textinv_property             property;     /* default TEXTINV_PROPERTY_OBJECT */

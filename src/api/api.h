@@ -186,6 +186,8 @@ struct textinv_embeddings {
 
 /* 1 to 255 bytes of UTF-8, no white space, no control character */
 textinv_status ti_check_word(ti_error *error, const char *word);
+/* the same of a word that is to be learnt or set, and that every format can hold */
+textinv_status ti_check_new_word(ti_error *error, const char *word);
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
 /* words of from take the place of those of the same name in e, or are added; all or none */
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,

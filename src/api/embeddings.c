@@ -80,6 +80,18 @@ textinv_status ti_check_word(ti_error *error, const char *word)
   return TEXTINV_OK;
 }
 
+textinv_status ti_check_new_word(ti_error *error, const char *word)
+{
+  const textinv_status status = ti_check_word(error, word);
+
+  if (status >= 0 && ti_embedding_is_key(word))
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "word \"%s\" stands for something else in embedding files; take another one "
+                   "such as \"<%s>\"",
+                   word, word);
+  return status;
+}
+
 /* a new word without vectors */
 static textinv_status append(ti_word **out, textinv_embeddings *e, ti_error *error,
                              const char *name, int vectors)
@@ -203,7 +215,7 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, rows, "rows")) < 0 ||
-      (status = ti_check_word(error, word)) < 0)
+      (status = ti_check_new_word(error, word)) < 0)
     return status;
   if (encoder >= TI_MAX_ENCODERS || num_vectors < 1 || num_vectors > TI_MAX_VECTORS || dim < 1 ||
       dim > 65536)
@@ -313,7 +325,7 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, model, "model")) < 0 ||
-      (status = ti_check_word(error, word)) < 0)
+      (status = ti_check_new_word(error, word)) < 0)
     return status;
   if (num_vectors > TI_MAX_NEW_VECTORS)
     return ti_fail(error, TEXTINV_E_INVALID, "%u vectors; 0 to %d are possible", num_vectors,
@@ -541,7 +553,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
-  if (word && (status = ti_check_word(error, word)) < 0)
+  if (word && (status = ti_check_new_word(error, word)) < 0)
     return status;
   memset(&file, 0, sizeof(file));
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)

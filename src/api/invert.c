@@ -150,6 +150,8 @@ static textinv_status read_concepts(ti_run *r)
       return status;
     if (!c->placeholder)
       return ti_fail(&r->s->error, TEXTINV_E_INVALID, "concepts[%zu].placeholder is NULL", i);
+    if ((status = ti_check_new_word(&r->s->error, c->placeholder)) < 0)
+      return status;
     if (c->property != TEXTINV_PROPERTY_OBJECT && c->property != TEXTINV_PROPERTY_STYLE)
       return ti_fail(&r->s->error, TEXTINV_E_INVALID,
                      "property of \"%s\" is %d; known are 0 (object) and 1 (style)", c->placeholder,

@@ -45,6 +45,13 @@ static textinv_status check_set(ti_error *error, const char *path, textinv_forma
 
   if (!count)
     return ti_fail(error, TEXTINV_E_INVALID, "%s: there is no word to write", path);
+  for (size_t i = 0; i < count && format == TEXTINV_FORMAT_DIFFUSERS; i++) {
+    if (ti_embedding_is_key(entries[i].word))
+      return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                     "%s: a file of this format with the word \"%s\" would be read as one of "
+                     "another; TEXTINV_FORMAT_A1111 holds it",
+                     path, entries[i].word);
+  }
   if (format != TEXTINV_FORMAT_DIFFUSERS && words > 1)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s: a file of this format holds one word, not %zu: name one, and write a file "

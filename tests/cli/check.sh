@@ -237,6 +237,8 @@ says "two words: the second" "<y>: 1 vector" out
 says "two words: a file of one" "layout: diffusers" out
 says "two words: the second alone" "words: 1" out
 says "two words: the steps" "  step: 3" out
+run 1 "a word that a file cannot hold" invert --model "$model" --images photos --placeholder clip_l --out k.safetensors
+says "a word that a file cannot hold: message" "stands for something else in embedding files" err
 run 0 "two encoders" invert --model "$golden/tiny-sdxl" --images photos --placeholder '<z>' --steps 2 --batch 2 \
   --out z.safetensors
 run 0 "inspect two encoders" inspect z.safetensors
