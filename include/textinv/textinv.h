@@ -259,9 +259,20 @@ TEXTINV_API const char *textinv_session_error(const textinv_session *session);
 
 /**
  * Ask the running call on the session to stop with TEXTINV_E_CANCELLED. Safe from any thread and
- * from a signal handler. The flag is cleared when a call stops for it.
+ * from a signal handler.
+ *
+ * The wish is kept until a call stops for it, so that one which comes just before its call is not
+ * lost. One which comes too late, when the call is at its end or none is running, stops the next
+ * call that can be stopped, unless textinv_session_clear_cancel() takes it back: a program that
+ * lets its user stop calls one by one clears it before it offers to stop the next one.
  */
 TEXTINV_API void textinv_session_cancel(textinv_session *session);
+
+/**
+ * Take back what textinv_session_cancel() asked for and no call has stopped for yet, if anything.
+ * For the thread that makes the session's calls, between two of them. NULL is allowed.
+ */
+TEXTINV_API void textinv_session_clear_cancel(textinv_session *session);
 
 /**
  * Bytes of the largest plan that the session has run: activations and scratch, without weights.

@@ -188,6 +188,7 @@ static void nothing_of_nothing(void **state)
   textinv_optimizer_free(NULL);
   textinv_images_free(NULL);
   textinv_session_cancel(NULL);
+  textinv_session_clear_cancel(NULL);
   assert_int_equal(textinv_session_peak_bytes(NULL), 0);
   assert_null(textinv_model_alphas_cumprod(NULL));
   assert_null(textinv_model_tokenizer(NULL, 0));
