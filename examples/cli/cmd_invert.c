@@ -50,7 +50,7 @@ static const cli_option options[] = {
   { "output-dir", "DIR", CLI_TEXT, AT(output_dir), 0, 0, NULL, 0,
     "of checkpoints and previews; without: FILE-run" },
   { "checkpoint-every", "N", CLI_UINT, AT(p.checkpoint_every), 0, 1e7, NULL, 0,
-    "steps; 0 = only on interrupt" },
+    "steps, and at the end; 0 = only on interrupt" },
   { "resume", "latest|FILE", CLI_TEXT, AT(resume), 0, 0, NULL, 0, "go on from a checkpoint" },
   { "accumulate", "N", CLI_UINT, AT(p.accumulate), 1, 1024, NULL, CLI_RARE, "passes of one step" },
   { "scale-lr", NULL, CLI_FLAG, AT(p.scale_lr), 0, 0, NULL, CLI_RARE,

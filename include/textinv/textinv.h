@@ -658,7 +658,8 @@ typedef struct textinv_invert_params {
   float                  flip;             /* chance of a mirrored picture, 0..1 (default 0.5) */
   uint64_t               seed;             /* default 0 */
   const char            *output_dir;       /* folder of the checkpoints; NULL = none are written */
-  uint32_t               checkpoint_every; /* steps, 0 = only when stopped early (default 0) */
+  uint32_t               checkpoint_every; /* steps, and at the last one; 0 = only when stopped
+                                              early (default 0) */
   uint32_t               checkpoint_keep;  /* newest checkpoints kept, 0 = all (default 2) */
   const char            *resume;           /* a checkpoint, or "latest" of output_dir (starts anew
                                               when there is none), or NULL (default) */
