@@ -314,7 +314,8 @@ typedef struct textinv_model_info {
  * @param      session reports errors and log lines; not kept
  * @param      path    the folder that holds model_index.json, or NULL for the default model
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE or TEXTINV_E_NOT_FOUND.
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_CONFLICT (two files of
+ *         a network have the same tensor) or TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
                                               const char *path);
@@ -369,7 +370,8 @@ TEXTINV_API const textinv_tokenizer *textinv_model_tokenizer(const textinv_model
  * @param[out] out  the tokenizer; the caller frees it with textinv_tokenizer_free()
  * @param      path a folder with vocab.json and merges.txt, or with tokenizer.json
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT or TEXTINV_E_NOT_FOUND.
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED (a tokenizer of another kind) or
+ *         TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *session,
                                                   const char *path);
@@ -930,8 +932,8 @@ TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float
  * @param      num_values values in each
  * @param      images     the pictures
  * @param      i          which; its sides are multiples of latent_scale
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
- *         TEXTINV_E_BACKEND.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID (no such picture, or its sides), TEXTINV_E_NOMEM,
+ *         TEXTINV_E_SHAPE (num_values), TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_encode_image(textinv_session *session, float *mean,
                                                 float *deviation, size_t num_values,
