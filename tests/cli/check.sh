@@ -374,6 +374,11 @@ says "inspect a .bin: the layout" "  layout: a1111" out
 run 0 "convert into .safetensors without --format" convert x.pt short.safetensors
 run 0 "inspect it" inspect short.safetensors
 says "convert into .safetensors without --format: diffusers" "  layout: diffusers" out
+run 0 "two encoders without --format" convert z.safetensors short-z.safetensors
+run 0 "two encoders without --format: a file" inspect short-z.safetensors
+says "two encoders without --format: sdxl" "  layout: sdxl" out
+run 1 "two encoders into diffusers" convert z.safetensors short-z.safetensors --format diffusers
+says "two encoders into diffusers: what would do" "TEXTINV_FORMAT_SDXL holds it" err
 run 0 "an ending that says nothing" convert whole.safetensors short --format a1111
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors
