@@ -45,8 +45,7 @@ int main(int argc, char **argv)
       (status = textinv_model_open(&model, session, argc > 5 ? argv[5] : NULL)) < 0 ||
       (status = textinv_embeddings_new(&words, session)) < 0 ||
       (status = textinv_invert(session, model, words, &params, NULL)) < 0 ||
-      (status = textinv_embeddings_save(session, words, argv[4], TEXTINV_FORMAT_DIFFUSERS, NULL)) <
-          0)
+      (status = textinv_embeddings_save(session, words, argv[4], TEXTINV_FORMAT_AUTO, NULL)) < 0)
     fprintf(stderr, "%s: %s\n", argv[0], textinv_session_error(session));
 
   textinv_embeddings_free(words);

@@ -44,7 +44,7 @@ static int run_convert(void *p, const cli_arguments *arguments)
 
   /* diffusers' own .bin is a torch file, too, and diffusers reads a1111's */
   if (v->format == BY_ENDING)
-    v->format = cli_is_torch_name(out) ? TEXTINV_FORMAT_A1111 : TEXTINV_FORMAT_DIFFUSERS;
+    v->format = cli_is_torch_name(out) ? TEXTINV_FORMAT_A1111 : TEXTINV_FORMAT_AUTO;
   if ((result = cli_check_ending(name, "OUT", out, v->format)) != CLI_OK ||
       (result = cli_check_output(name, "OUT", out)) != CLI_OK ||
       (result = cli_open_session(&session, name, &v->common)) != CLI_OK)
@@ -65,7 +65,8 @@ static int run_convert(void *p, const cli_arguments *arguments)
 
 static const char summary[] =
   "Write an embedding in another format. IN may be WORD=FILE, which renames it.\n"
-  "Without --format, an OUT that ends in .pt or .bin is a1111, any other diffusers.";
+  "Without --format, an OUT that ends in .pt or .bin is a1111, any other diffusers\n"
+  "(sdxl for a word of two text encoders).";
 
 const cli_command cli_convert = { .name = name,
                                   .summary = summary,

@@ -131,9 +131,10 @@ static textinv_status print_checkpoint(textinv_session *session, const char *pat
 static textinv_status print_model(textinv_session *session, const char *path)
 {
   textinv_model *model = NULL;
-  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_model_info info;
   textinv_status status = textinv_model_open(&model, session, path);
 
+  textinv_model_info_init(&info, sizeof(info));
   if (status >= 0 && (status = textinv_model_get_info(model, &info)) >= 0) {
     print_path("model", info.path);
     printf("fingerprint: %s\nparameters: %" PRIu64 "\n", info.fingerprint, info.parameters);

@@ -50,7 +50,7 @@ static const cli_option options[] = {
   { "output-dir", "DIR", CLI_TEXT, AT(output_dir), 0, 0, NULL, 0,
     "of checkpoints and previews; without: FILE-run" },
   { "checkpoint-every", "N", CLI_UINT, AT(p.checkpoint_every), 0, 1e7, NULL, 0,
-    "steps; 0 = only on interrupt" },
+    "steps, and at the end; 0 = only on interrupt" },
   { "resume", "latest|FILE", CLI_TEXT, AT(resume), 0, 0, NULL, 0, "go on from a checkpoint" },
   { "accumulate", "N", CLI_UINT, AT(p.accumulate), 1, 1024, NULL, CLI_RARE, "passes of one step" },
   { "scale-lr", NULL, CLI_FLAG, AT(p.scale_lr), 0, 0, NULL, CLI_RARE,
@@ -333,8 +333,8 @@ static void print_result(const run *r, const textinv_invert_report *report)
           (double)report->loss_average);
 }
 
-/* a file for two encoders holds one word: of several each gets its own */
-static textinv_status save_words(run *r, const textinv_embeddings *embeddings)
+/* other programs take files of one word: of several each gets its own */
+static textinv_status save(run *r, const textinv_embeddings *embeddings)
 {
   const values *v = r->v;
   const size_t words = v->placeholders.count;
@@ -345,7 +345,7 @@ static textinv_status save_words(run *r, const textinv_embeddings *embeddings)
     const char *word = v->placeholders.items[i].text;
     char *path = r->separate ? cli_numbered(v->out, i) : strdup(v->out);
 
-    status = path ? textinv_embeddings_save(r->session, embeddings, path, TEXTINV_FORMAT_SDXL, word)
+    status = path ? textinv_embeddings_save(r->session, embeddings, path, TEXTINV_FORMAT_AUTO, word)
                   : TEXTINV_E_NOMEM;
     if (status >= 0 && r->separate)
       cli_say(&v->common, "wrote %s: %s", path, word);
@@ -354,30 +354,8 @@ static textinv_status save_words(run *r, const textinv_embeddings *embeddings)
   return status;
 }
 
-/* only the words of this run go into the file */
-static textinv_status save(run *r, const textinv_model *model, textinv_embeddings *embeddings)
-{
-  textinv_model_info info = { .struct_size = sizeof(info) };
-  textinv_status status;
-
-  for (size_t i = textinv_embeddings_count(embeddings); i-- > 0;) {
-    const char *word = textinv_embeddings_word(embeddings, i);
-    int ours = 0;
-
-    for (size_t k = 0; k < r->v->placeholders.count; k++)
-      ours |= !strcmp(word, r->v->placeholders.items[k].text);
-    if (!ours && (status = textinv_embeddings_remove(r->session, embeddings, word)) < 0)
-      return status;
-  }
-  if ((status = textinv_model_get_info(model, &info)) < 0)
-    return status;
-  if (info.num_encoders > 1)
-    return save_words(r, embeddings);
-  return textinv_embeddings_save(r->session, embeddings, r->v->out, TEXTINV_FORMAT_DIFFUSERS, NULL);
-}
-
 /* what was learnt must not be lost with a disk that became full: a folder of its own in TMPDIR */
-static void save_elsewhere(run *r, const textinv_model *model, textinv_embeddings *embeddings)
+static void save_elsewhere(run *r, const textinv_embeddings *embeddings)
 {
   const char *const out = r->v->out, *const slash = strrchr(out, '/');
   const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
@@ -389,7 +367,7 @@ static void save_elsewhere(run *r, const textinv_model *model, textinv_embedding
     if (mkdtemp(folder)) {
       snprintf(path, size, "%s/%s", folder, slash ? slash + 1 : out);
       r->v->out = path;
-      if (save(r, model, embeddings) >= 0)
+      if (save(r, embeddings) >= 0)
         cli_fail(name, "what was learnt is kept in %s", folder);
       r->v->out = out;
       rmdir(folder); /* stays when something is in it */
@@ -400,25 +378,27 @@ static void save_elsewhere(run *r, const textinv_model *model, textinv_embedding
 }
 
 /* of a run that failed: a file that is there already may be better and is not replaced */
-static void save_what_is_learnt(run *r, const textinv_model *model, textinv_embeddings *embeddings,
-                                uint32_t step)
+static void save_what_is_learnt(run *r, const textinv_embeddings *embeddings, uint32_t step)
 {
   char *first = cli_numbered(r->v->out, 0);
   const int there = !access(r->v->out, F_OK) || (first && !access(first, F_OK));
 
-  free(first);
-  if (!there && save(r, model, embeddings) >= 0)
-    cli_fail(name, "%s holds the last finite vectors, those of step %u", r->v->out, step);
+  if (!there && save(r, embeddings) >= 0)
+    cli_fail(name, "%s %s the last finite vectors, those of step %u",
+             r->separate && first ? first : r->v->out,
+             r->separate ? "and those of the other words hold" : "holds", step);
   else
-    save_elsewhere(r, model, embeddings);
+    save_elsewhere(r, embeddings);
+  free(first);
 }
 
 static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)
 {
   values *v = r->v;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   textinv_status status;
 
+  textinv_invert_report_init(&report, sizeof(report));
   for (size_t i = 0; i < v->embeddings.count; i++) {
     const int loaded = cli_load_embedding(r->session, embeddings, model, name,
                                           v->embeddings.items[i].text);
@@ -449,13 +429,13 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
     const int result = cli_report(name, r->session, status);
 
     if (report.steps > report.first_step + report.skipped)
-      save_what_is_learnt(r, model, embeddings, report.steps);
+      save_what_is_learnt(r, embeddings, report.steps);
     return result;
   }
-  if ((status = save(r, model, embeddings)) < 0) {
+  if ((status = save(r, embeddings)) < 0) {
     const int result = cli_report(name, r->session, status);
 
-    save_elsewhere(r, model, embeddings);
+    save_elsewhere(r, embeddings);
     return result;
   }
   print_result(r, &report);
@@ -509,7 +489,7 @@ out:
 
 static const char summary[] =
   "Learn a word from three to five pictures of a thing. For several words in one\n"
-  "run repeat --images, --placeholder and --initializer.";
+  "run repeat --images, --placeholder and --initializer; each has its own file.";
 
 const cli_command cli_invert = { .name = name,
                                  .summary = summary,

@@ -47,13 +47,14 @@ static int print_ids(textinv_session *session, const values *v, const textinv_mo
                      const textinv_embeddings *embeddings, const char *text)
 {
   const textinv_tokenizer *t = textinv_model_tokenizer(model, v->encoder);
-  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_model_info info;
   uint32_t *ids = NULL;
   size_t count = 0;
   textinv_status status;
 
   if (!t)
     return cli_usage(name, "--encoder %u: the model has 1 text encoder, number 0", v->encoder);
+  textinv_model_info_init(&info, sizeof(info));
   if ((status = textinv_model_get_info(model, &info)) < 0 ||
       (status = textinv_tokenizer_encode(session, NULL, 0, &count, t, embeddings, text)) < 0)
     return cli_report(name, session, status);

@@ -30,7 +30,8 @@
  * ends the process, prints, installs a signal handler, or changes the locale or the current folder.
  *
  * Structs that carry options start with struct_size. Fill them with their _init function, then
- * set what differs; an option that is newer than the library fails with TEXTINV_E_VERSION.
+ * set what differs; an option that is newer than the library fails with TEXTINV_E_VERSION. A struct
+ * that a call fills is made ready by its _init function, too.
  *
  * Arrays are row-major; [n, c, h, w] is the order of PyTorch. Text is UTF-8.
  */
@@ -149,13 +150,17 @@ enum {
   TEXTINV_RNG_TORCH_CPU_SCALAR = 2  /* the bits of torch.randn where AVX2 is not used */
 };
 
-/* Format of an embedding file. */
+/*
+ * Format of an embedding file: one word a file. DIFFUSERS may hold several for this library alone;
+ * diffusers and AUTOMATIC1111 refuse such a file, and others take its first word.
+ */
 typedef int32_t textinv_format;
 enum {
   TEXTINV_FORMAT_DIFFUSERS = 0, /* safetensors {"<word>": [vectors, width]}, one encoder a file */
   TEXTINV_FORMAT_A1111     = 1, /* .pt with string_to_param, one word of one encoder */
-  TEXTINV_FORMAT_KOHYA     = 2, /* safetensors {"emb_params"} */
-  TEXTINV_FORMAT_SDXL      = 3  /* safetensors {"clip_l", "clip_g"} */
+  TEXTINV_FORMAT_KOHYA     = 2, /* safetensors {"emb_params"}, one word of one encoder */
+  TEXTINV_FORMAT_SDXL      = 3, /* safetensors {"clip_l", "clip_g"}, one word of two encoders */
+  TEXTINV_FORMAT_AUTO      = 4  /* what the word needs: SDXL for two encoders, else DIFFUSERS */
 };
 
 /* What textinv_file_kind() recognises. */
@@ -226,7 +231,8 @@ typedef struct textinv_session_params {
  *
  * @param[out] params the struct
  * @param      size   sizeof(textinv_session_params) as the caller compiled it
- * @return TEXTINV_OK, or TEXTINV_E_INVALID when params is NULL or size is too small.
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when params is NULL, or size is less than the struct had
+ *         in the first release or more than 4096; textinv_session_error(NULL) says which.
  */
 TEXTINV_API textinv_status textinv_session_params_init(textinv_session_params *params, size_t size);
 
@@ -254,9 +260,20 @@ TEXTINV_API const char *textinv_session_error(const textinv_session *session);
 
 /**
  * Ask the running call on the session to stop with TEXTINV_E_CANCELLED. Safe from any thread and
- * from a signal handler. The flag is cleared when a call stops for it.
+ * from a signal handler.
+ *
+ * The wish is kept until a call stops for it, so that one which comes just before its call is not
+ * lost. One which comes too late, when the call is at its end or none is running, stops the next
+ * call that can be stopped, unless textinv_session_clear_cancel() takes it back: a program that
+ * lets its user stop calls one by one clears it before it offers to stop the next one.
  */
 TEXTINV_API void textinv_session_cancel(textinv_session *session);
+
+/**
+ * Take back what textinv_session_cancel() asked for and no call has stopped for yet, if anything.
+ * For the thread that makes the session's calls, between two of them. NULL is allowed.
+ */
+TEXTINV_API void textinv_session_clear_cancel(textinv_session *session);
 
 /**
  * Bytes of the largest plan that the session has run: activations and scratch, without weights.
@@ -265,7 +282,7 @@ TEXTINV_API uint64_t textinv_session_peak_bytes(const textinv_session *session);
 
 /* ------------------------------------------------------------------ model */
 
-/* What a model is. */
+/* What a model is. Made ready by textinv_model_info_init(). */
 typedef struct textinv_model_info {
   size_t      struct_size;
   const char *path;             /* the folder; owned by the model */
@@ -298,7 +315,8 @@ typedef struct textinv_model_info {
  * @param      session reports errors and log lines; not kept
  * @param      path    the folder that holds model_index.json, or NULL for the default model
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE or TEXTINV_E_NOT_FOUND.
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_CONFLICT (two files of
+ *         a network have the same tensor) or TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
                                               const char *path);
@@ -306,10 +324,14 @@ TEXTINV_API textinv_status textinv_model_open(textinv_model **out, textinv_sessi
 /** Free a model. No session may be using it. NULL is allowed. */
 TEXTINV_API void textinv_model_free(textinv_model *model);
 
+/** Make info ready to be filled. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_model_info_init(textinv_model_info *info, size_t size);
+
 /**
- * Fill info, whose struct_size the caller has set to sizeof(textinv_model_info).
+ * Fill info, which textinv_model_info_init() has made ready.
  *
- * @return TEXTINV_OK, or TEXTINV_E_INVALID when an argument is NULL or struct_size is too small.
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when an argument is NULL or info was not made ready;
+ *         textinv_session_error(NULL) says which.
  */
 TEXTINV_API textinv_status textinv_model_get_info(const textinv_model *model,
                                                   textinv_model_info *info);
@@ -349,7 +371,8 @@ TEXTINV_API const textinv_tokenizer *textinv_model_tokenizer(const textinv_model
  * @param[out] out  the tokenizer; the caller frees it with textinv_tokenizer_free()
  * @param      path a folder with vocab.json and merges.txt, or with tokenizer.json
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT or TEXTINV_E_NOT_FOUND.
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED (a tokenizer of another kind) or
+ *         TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *session,
                                                   const char *path);
@@ -404,7 +427,7 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  *
  * @param model       gives the widths and the embedding tables
  * @param word        1..255 bytes of UTF-8 without white space or control characters, in no
- *                    vocabulary and not yet added
+ *                    vocabulary, not yet added, and no key of embedding files such as "clip_l"
  * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
  * @param initializer words whose vectors are copied, repeated in turn when there are fewer, the
  *                    first of them (with a warning in the log) when there are more; NULL or "" =
@@ -423,6 +446,7 @@ TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
 /**
  * Add a word, or replace its vectors in one encoder.
  *
+ * @param word        as in textinv_embeddings_add(), but it may be there or in a vocabulary
  * @param encoder     0 or 1
  * @param num_vectors 1..75, the same in both encoders of a word
  * @param dim         width of a vector, 1..65536
@@ -469,8 +493,8 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
  *
  * @param model checks the widths, or NULL to take any
  * @param path  the file; its format is told by its content
- * @param word  name for the word, or NULL for the name in the file; a file with several words
- *              takes NULL
+ * @param word  name for the word, as in textinv_embeddings_set(), or NULL for the name in the
+ *              file; a file with several words takes NULL
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
  *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
  *         TEXTINV_E_CONFLICT or TEXTINV_E_NOT_FOUND. On failure nothing was added.
@@ -498,11 +522,12 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
  * it and, of words that were learnt in one run, how many "step"s that took; A1111's has the step.
  *
  * @param path   where; its folder must exist; an existing file is replaced
- * @param format a TEXTINV_FORMAT_* value
- * @param word   the one word to write, or NULL for all of them
+ * @param format a TEXTINV_FORMAT_* value; TEXTINV_FORMAT_AUTO goes with every model
+ * @param word   the one word to write, or NULL for all of them; TEXTINV_FORMAT_DIFFUSERS alone
+ *               holds several, with a warning in the log
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_UNSUPPORTED (the
- *         format cannot hold these words), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND (the word or
- *         the folder).
+ *         format cannot hold these words; the message says which can), TEXTINV_E_NONFINITE or
+ *         TEXTINV_E_NOT_FOUND (the word or the folder).
  */
 TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
                                                    const textinv_embeddings *embeddings,
@@ -589,7 +614,8 @@ TEXTINV_API textinv_status textinv_images_save(textinv_session *session,
 /* One word to learn. Fill with textinv_concept_init(). */
 typedef struct textinv_concept {
   size_t                       struct_size;
-  const char                  *placeholder;  /* the new word; required */
+  const char                  *placeholder;  /* the new word, as in textinv_embeddings_add(), or
+                                                one that is there; required */
   const char                  *initializer;  /* see textinv_embeddings_add(); NULL = random */
   uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer */
   textinv_property             property;     /* default TEXTINV_PROPERTY_OBJECT */
@@ -635,7 +661,8 @@ typedef struct textinv_invert_params {
   float                  flip;             /* chance of a mirrored picture, 0..1 (default 0.5) */
   uint64_t               seed;             /* default 0 */
   const char            *output_dir;       /* folder of the checkpoints; NULL = none are written */
-  uint32_t               checkpoint_every; /* steps, 0 = only when stopped early (default 0) */
+  uint32_t               checkpoint_every; /* steps, and at the last one; 0 = only when stopped
+                                              early (default 0) */
   uint32_t               checkpoint_keep;  /* newest checkpoints kept, 0 = all (default 2) */
   const char            *resume;           /* a checkpoint, or "latest" of output_dir (starts anew
                                               when there is none), or NULL (default) */
@@ -652,7 +679,7 @@ typedef struct textinv_invert_params {
 /** Fill params with defaults. See textinv_session_params_init(). */
 TEXTINV_API textinv_status textinv_invert_params_init(textinv_invert_params *params, size_t size);
 
-/* What a run did. */
+/* What a run did. Made ready by textinv_invert_report_init(). */
 typedef struct textinv_invert_report {
   size_t   struct_size;
   uint32_t steps;        /* optimiser steps in the rows, those of resumed runs counted */
@@ -664,6 +691,9 @@ typedef struct textinv_invert_report {
   double   seconds;      /* of this call */
   uint64_t peak_bytes;   /* activations and scratch of the training plan */
 } textinv_invert_report;
+
+/** Make report ready to be filled. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *report, size_t size);
 
 /**
  * Learn words: Textual Inversion, Gal et al. 2022, https://arxiv.org/abs/2208.01618. Only the new
@@ -690,8 +720,9 @@ typedef struct textinv_invert_report {
  * @param      model      the model; not changed
  * @param      embeddings in: words to go on with; out: the learnt words
  * @param      params     options; read only during the call
- * @param[out] report     what was done, filled on failure too; struct_size set by the caller; may
- *                        be NULL
+ * @param[out] report     what was done, filled on failure too; made ready by
+ *                        textinv_invert_report_init(), or the call fails before any work; may be
+ *                        NULL
  * @return TEXTINV_OK, TEXTINV_E_CANCELLED or any other code. What can be refused is refused before
  *         any work.
  */
@@ -902,8 +933,8 @@ TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float
  * @param      num_values values in each
  * @param      images     the pictures
  * @param      i          which; its sides are multiples of latent_scale
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
- *         TEXTINV_E_BACKEND.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID (no such picture, or its sides), TEXTINV_E_NOMEM,
+ *         TEXTINV_E_SHAPE (num_values), TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_encode_image(textinv_session *session, float *mean,
                                                 float *deviation, size_t num_values,

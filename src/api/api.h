@@ -31,17 +31,17 @@ textinv_status ti_check_null(ti_error *error, const void *p, const char *what);
 
 /* ------------------------------------------------------------------ sized structs */
 
-/*
- * Copy the caller's struct over defaults of ours. min is the size of the smallest version ever
- * shipped. Bytes that we do not know must be zero.
+/* a struct_size that some release may have, past or to come; min is that of the first one */
+textinv_status ti_struct_check(ti_error *error, const void *p, size_t min, const char *what);
+/* copy the caller's struct, checked, over defaults of ours; bytes that we do not know must be zero
  */
 textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t min, const void *src,
                               const char *what);
 /* copy defaults into the caller's struct */
 textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full,
                               size_t min);
-/* copy our struct into the caller's, which has struct_size set; 0 or TEXTINV_E_INVALID */
-textinv_status ti_struct_write(void *dst, const void *src, size_t size, size_t min);
+/* copy our struct into the caller's, which was checked before any work */
+void ti_struct_write(void *dst, const void *src, size_t size);
 
 /* ------------------------------------------------------------------ model */
 
@@ -186,6 +186,8 @@ struct textinv_embeddings {
 
 /* 1 to 255 bytes of UTF-8, no white space, no control character */
 textinv_status ti_check_word(ti_error *error, const char *word);
+/* the same of a word that is to be learnt or set, and that every format can hold */
+textinv_status ti_check_new_word(ti_error *error, const char *word);
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
 /* words of from take the place of those of the same name in e, or are added; all or none */
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,

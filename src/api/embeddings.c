@@ -80,6 +80,18 @@ textinv_status ti_check_word(ti_error *error, const char *word)
   return TEXTINV_OK;
 }
 
+textinv_status ti_check_new_word(ti_error *error, const char *word)
+{
+  const textinv_status status = ti_check_word(error, word);
+
+  if (status >= 0 && ti_embedding_is_key(word))
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "word \"%s\" stands for something else in embedding files; take another one "
+                   "such as \"<%s>\"",
+                   word, word);
+  return status;
+}
+
 /* a new word without vectors */
 static textinv_status append(ti_word **out, textinv_embeddings *e, ti_error *error,
                              const char *name, int vectors)
@@ -203,7 +215,7 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, rows, "rows")) < 0 ||
-      (status = ti_check_word(error, word)) < 0)
+      (status = ti_check_new_word(error, word)) < 0)
     return status;
   if (encoder >= TI_MAX_ENCODERS || num_vectors < 1 || num_vectors > TI_MAX_VECTORS || dim < 1 ||
       dim > 65536)
@@ -313,7 +325,7 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
   if ((status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, model, "model")) < 0 ||
-      (status = ti_check_word(error, word)) < 0)
+      (status = ti_check_new_word(error, word)) < 0)
     return status;
   if (num_vectors > TI_MAX_NEW_VECTORS)
     return ti_fail(error, TEXTINV_E_INVALID, "%u vectors; 0 to %d are possible", num_vectors,
@@ -541,7 +553,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
-  if (word && (status = ti_check_word(error, word)) < 0)
+  if (word && (status = ti_check_new_word(error, word)) < 0)
     return status;
   memset(&file, 0, sizeof(file));
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)
@@ -594,8 +606,9 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   char version[32], step[24];
   ti_key_value metadata[] = { { "format", "pt" }, { "producer", version }, { "step", step } };
   ti_embedding_entry *entries;
-  size_t count = 0, num_metadata = 3;
+  size_t count = 0, words = 0, num_metadata = 3;
   long long steps = 0;
+  int two = 0; /* encoders */
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
@@ -612,8 +625,12 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   for (size_t i = 0; i < embeddings->count; i++) {
     const ti_word *w = &embeddings->words[i];
 
+    if (word && strcmp(w->name, word))
+      continue;
+    words++;
+    two |= w->dim[1] > 0;
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      if (!w->dim[k] || (word && strcmp(w->name, word)))
+      if (!w->dim[k])
         continue;
       entries[count++] = (ti_embedding_entry){ w->name, w->dim[1] ? k : -1, w->vectors, w->dim[k],
                                                w->rows[k] };
@@ -626,7 +643,12 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   ti_format(step, sizeof(step), "%lld", steps);
   ti_format(version, sizeof(version), "libtextinv %d.%d.%d", TEXTINV_VERSION_MAJOR,
             TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
+  if (format == TEXTINV_FORMAT_AUTO)
+    format = two ? TEXTINV_FORMAT_SDXL : TEXTINV_FORMAT_DIFFUSERS;
   status = ti_embedding_file_write(error, path, format, entries, count, metadata, num_metadata);
+  if (status >= 0 && words > 1)
+    ti_log(session, TEXTINV_LOG_WARNING,
+           "%s holds %zu words: diffusers and AUTOMATIC1111 take files of one word", path, words);
   ti_free(entries);
   return status;
 }

@@ -37,6 +37,10 @@ static const textinv_invert_params invert_defaults = {
 };
 static const size_t INVERT_PARAMS_MIN = sizeof(textinv_invert_params);
 
+static const textinv_invert_report report_defaults = { .struct_size = sizeof(
+                                                         textinv_invert_report) };
+static const size_t INVERT_REPORT_MIN = sizeof(textinv_invert_report);
+
 textinv_status textinv_concept_init(textinv_concept *params, size_t size)
 {
   return ti_params_init(params, size, &concept_defaults, sizeof(concept_defaults), CONCEPT_MIN);
@@ -45,6 +49,11 @@ textinv_status textinv_concept_init(textinv_concept *params, size_t size)
 textinv_status textinv_invert_params_init(textinv_invert_params *params, size_t size)
 {
   return ti_params_init(params, size, &invert_defaults, sizeof(invert_defaults), INVERT_PARAMS_MIN);
+}
+
+textinv_status textinv_invert_report_init(textinv_invert_report *report, size_t size)
+{
+  return ti_params_init(report, size, &report_defaults, sizeof(report_defaults), INVERT_REPORT_MIN);
 }
 
 /* ------------------------------------------------------------------ checks */
@@ -141,6 +150,8 @@ static textinv_status read_concepts(ti_run *r)
       return status;
     if (!c->placeholder)
       return ti_fail(&r->s->error, TEXTINV_E_INVALID, "concepts[%zu].placeholder is NULL", i);
+    if ((status = ti_check_new_word(&r->s->error, c->placeholder)) < 0)
+      return status;
     if (c->property != TEXTINV_PROPERTY_OBJECT && c->property != TEXTINV_PROPERTY_STYLE)
       return ti_fail(&r->s->error, TEXTINV_E_INVALID,
                      "property of \"%s\" is %d; known are 0 (object) and 1 (style)", c->placeholder,
@@ -305,7 +316,7 @@ static void fill_report(const ti_run *r, textinv_invert_report *report_, double 
                                        .peak_bytes = r->s->peak_bytes };
 
   if (report_)
-    ti_struct_write(report_, &full, sizeof(full), sizeof(full));
+    ti_struct_write(report_, &full, sizeof(full));
 }
 
 /* for the files that will hold the words */
@@ -339,6 +350,8 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
                    !session ? "session"
                    : !model ? "model"
                             : "embeddings");
+  if (report_ && (status = ti_struct_check(error, report_, INVERT_REPORT_MIN, "invert_report")) < 0)
+    return status;
   const size_t words_before = embeddings->count;
 
   r.s = session;

@@ -14,6 +14,7 @@
 #define TI_DATADIR "/usr/local/share/textinv"
 #endif
 
+static const textinv_model_info info_defaults = { .struct_size = sizeof(textinv_model_info) };
 static const size_t MODEL_INFO_MIN = sizeof(textinv_model_info);
 
 static const char *const encoder_names[] = { "text_encoder", "text_encoder_2" };
@@ -390,13 +391,22 @@ void textinv_model_free(textinv_model *model)
   ti_free(model);
 }
 
+textinv_status textinv_model_info_init(textinv_model_info *info, size_t size)
+{
+  return ti_params_init(info, size, &info_defaults, sizeof(info_defaults), MODEL_INFO_MIN);
+}
+
 textinv_status textinv_model_get_info(const textinv_model *model, textinv_model_info *info)
 {
   static const char *const predictions[] = { "epsilon", "v_prediction", "sample" };
-  textinv_model_info full = { .struct_size = sizeof(full) };
+  ti_error *error = ti_begin(NULL);
+  textinv_model_info full = info_defaults;
+  textinv_status status;
 
-  if (!model || !info)
-    return TEXTINV_E_INVALID;
+  if ((status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_null(error, info, "info")) < 0 ||
+      (status = ti_struct_check(error, info, MODEL_INFO_MIN, "model_info")) < 0)
+    return status;
   full.path = model->dir.path;
   full.fingerprint = model->fingerprint;
   full.prediction = predictions[model->schedule.prediction];
@@ -412,7 +422,8 @@ textinv_status textinv_model_get_info(const textinv_model *model, textinv_model_
   full.size = (uint32_t)model->size;
   full.train_timesteps = (uint32_t)model->schedule.timesteps;
   full.parameters = ti_model_parameters(model);
-  return ti_struct_write(info, &full, sizeof(full), MODEL_INFO_MIN);
+  ti_struct_write(info, &full, sizeof(full));
+  return TEXTINV_OK;
 }
 
 const float *textinv_model_alphas_cumprod(const textinv_model *model)

@@ -136,6 +136,12 @@ void textinv_session_cancel(textinv_session *session)
     atomic_store(&session->cancel, 1);
 }
 
+void textinv_session_clear_cancel(textinv_session *session)
+{
+  if (session)
+    atomic_store(&session->cancel, 0);
+}
+
 uint64_t textinv_session_peak_bytes(const textinv_session *session)
 {
   return session ? session->peak_bytes : 0;

@@ -481,6 +481,12 @@ static textinv_status fit(ti_run *r)
   return status;
 }
 
+/* at the last step, too: the words are the host's then, but more steps go on from the moments */
+static int checkpoint_is_due(const ti_run *r, uint32_t step)
+{
+  return r->p.checkpoint_every && (step % r->p.checkpoint_every == 0 || step == r->p.steps);
+}
+
 static textinv_status run_steps(ti_run *r)
 {
   textinv_status status = TEXTINV_OK;
@@ -490,7 +496,7 @@ static textinv_status run_steps(ti_run *r)
 
     if ((status = one_step(r, rate)) < 0)
       break;
-    if (r->p.checkpoint_every && r->step % r->p.checkpoint_every == 0 && r->step < r->p.steps)
+    if (checkpoint_is_due(r, r->step))
       save_or_warn(r);
     status = ti_run_report(r, "train", r->step, r->p.steps, rate);
     if (status >= 0 && preview_is_due(r, r->step))

@@ -451,6 +451,23 @@ textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, c
   return status;
 }
 
+/* what read_keys(), check_kind() and read_torch() look for, and safetensors keeps for itself */
+int ti_embedding_is_key(const char *word)
+{
+  static const char *const keys[] = {
+    "__metadata__",   "IN01",           "OUT11",           "clip_g",
+    "clip_g_out",     "clip_l",         "clip_l_out",      "emb_params",
+    "emp_params",     "emp_params_out", "string_to_param", "text_encoders_0",
+    "text_encoders_1"
+  };
+
+  for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+    if (!strcmp(word, keys[i]))
+      return 1;
+  }
+  return 0;
+}
+
 void ti_embedding_metadata_free(ti_key_value *metadata, size_t count)
 {
   for (size_t i = 0; i < count; i++)

@@ -31,6 +31,8 @@ textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, c
 textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error, const char *name,
                                         const void *bytes, size_t size);
 void ti_embedding_file_free(ti_embedding_file *file); /* safe on a zeroed struct */
+/* a word that diffusers' layout cannot name: its file would be read as one of another layout */
+int ti_embedding_is_key(const char *word);
 /* the metadata's step, -1 when there is none that is a number */
 long long ti_embedding_step(const ti_key_value *metadata, size_t count);
 void ti_embedding_metadata_free(ti_key_value *metadata, size_t count); /* of one taken out */

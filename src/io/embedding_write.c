@@ -45,22 +45,33 @@ static textinv_status check_set(ti_error *error, const char *path, textinv_forma
 
   if (!count)
     return ti_fail(error, TEXTINV_E_INVALID, "%s: there is no word to write", path);
+  for (size_t i = 0; i < count && format == TEXTINV_FORMAT_DIFFUSERS; i++) {
+    if (ti_embedding_is_key(entries[i].word))
+      return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                     "%s: a file of this format with the word \"%s\" would be read as one of "
+                     "another; TEXTINV_FORMAT_A1111 holds it",
+                     path, entries[i].word);
+  }
   if (format != TEXTINV_FORMAT_DIFFUSERS && words > 1)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                   "%s: a file of this format holds one word, not %zu", path, words);
+                   "%s: a file of this format holds one word, not %zu: name one, and write a file "
+                   "for each",
+                   path, words);
   for (size_t i = 0; i < count; i++) {
     const int known = entries[i].encoder == 0 || entries[i].encoder == 1;
 
     if (format == TEXTINV_FORMAT_SDXL && !known)
       return ti_fail(
         error, TEXTINV_E_UNSUPPORTED,
-        "%s: a file of this format is for two encoders; word \"%s\" has vectors for one", path,
-        entries[i].word);
+        "%s: a file of this format is for two encoders; word \"%s\" has vectors for one: "
+        "TEXTINV_FORMAT_DIFFUSERS holds it",
+        path, entries[i].word);
     if (format != TEXTINV_FORMAT_SDXL && entries[i].encoder != entries[0].encoder)
       return ti_fail(
         error, TEXTINV_E_UNSUPPORTED,
-        "%s: a file of this format is for one encoder; word \"%s\" has vectors for two", path,
-        entries[i].word);
+        "%s: a file of this format is for one encoder; word \"%s\" has vectors for two: "
+        "TEXTINV_FORMAT_SDXL holds it, one word a file",
+        path, entries[i].word);
   }
   if (format == TEXTINV_FORMAT_SDXL &&
       (count > 2 || (count == 2 && entries[0].encoder == entries[1].encoder)))

@@ -58,6 +58,7 @@ FREEZE(TEXTINV_FORMAT_DIFFUSERS == 0);
 FREEZE(TEXTINV_FORMAT_A1111 == 1);
 FREEZE(TEXTINV_FORMAT_KOHYA == 2);
 FREEZE(TEXTINV_FORMAT_SDXL == 3);
+FREEZE(TEXTINV_FORMAT_AUTO == 4);
 FREEZE(TEXTINV_KIND_UNKNOWN == 0);
 FREEZE(TEXTINV_KIND_MODEL == 1);
 FREEZE(TEXTINV_KIND_EMBEDDING == 2);
@@ -243,8 +244,10 @@ typedef struct sized {
     return textinv_##kind##_init(params, size);                                                    \
   }
 INIT(session_params)
+INIT(model_info)
 INIT(concept)
 INIT(invert_params)
+INIT(invert_report)
 INIT(loss_params)
 INIT(optimizer_params)
 INIT(generate_params)
@@ -257,7 +260,7 @@ INIT(predict_params)
 static const sized structs[] = {
   SIZED(session_params, 64), SIZED(concept, 80),          SIZED(invert_params, 176),
   SIZED(loss_params, 56),    SIZED(optimizer_params, 32), SIZED(generate_params, 96),
-  SIZED(predict_params, 64),
+  SIZED(predict_params, 64), SIZED(model_info, 88),       SIZED(invert_report, 48),
 };
 
 enum { NUM_STRUCTS = sizeof(structs) / sizeof(*structs), ROOM = 1024, CANARY = 0xaa };
@@ -314,8 +317,11 @@ static void test_bounds(void **state)
     assert_memory_equal(shorter + sizeof(size_t), now + sizeof(size_t),
                         structs[i].first - sizeof(size_t));
     assert_int_equal(structs[i].init(now, structs[i].first - 1), TEXTINV_E_INVALID);
+    assert_non_null(strstr(textinv_session_error(NULL), "pass the sizeof of the struct"));
     assert_int_equal(structs[i].init(now, 0), TEXTINV_E_INVALID);
+    assert_int_equal(structs[i].init(now, 4097), TEXTINV_E_INVALID);
     assert_int_equal(structs[i].init(NULL, structs[i].size), TEXTINV_E_INVALID);
+    assert_string_equal(textinv_session_error(NULL), "the struct is NULL");
   }
 }
 

@@ -56,6 +56,7 @@ static void no_argument_may_be_missing(void **state)
   textinv_images *i;
   textinv_model *m;
   textinv_kind kind;
+  textinv_model_info info;
   float x[TINY_TOKENS * TINY_WIDTH] = { 0 };
   uint32_t ids[1];
   size_t n;
@@ -75,6 +76,8 @@ static void no_argument_may_be_missing(void **state)
   missing("out", s, textinv_file_kind(NULL, s, "x"));
   missing("session", none, textinv_file_kind(&kind, NULL, "x"));
   missing("path", s, textinv_file_kind(&kind, s, NULL));
+  missing("model", none, textinv_model_get_info(NULL, &info));
+  missing("info", none, textinv_model_get_info(model, NULL));
 
   missing("out", s, textinv_tokenizer_open(NULL, s, "x"));
   missing("session", none, textinv_tokenizer_open(&k, NULL, "x"));
@@ -185,6 +188,7 @@ static void nothing_of_nothing(void **state)
   textinv_optimizer_free(NULL);
   textinv_images_free(NULL);
   textinv_session_cancel(NULL);
+  textinv_session_clear_cancel(NULL);
   assert_int_equal(textinv_session_peak_bytes(NULL), 0);
   assert_null(textinv_model_alphas_cumprod(NULL));
   assert_null(textinv_model_tokenizer(NULL, 0));
@@ -307,11 +311,16 @@ static void structs_of_other_versions(void **state)
     assert_int_equal(cases[i].call(&p), TEXTINV_E_VERSION);
     assert_string_equal(textinv_session_error(s), expected);
 
-    p.struct_size = cases[i].first - 1;
-    snprintf(expected, sizeof(expected), "%s was not initialised: use textinv_%s_init()",
-             cases[i].name, cases[i].name);
-    assert_int_equal(cases[i].call(&p), TEXTINV_E_INVALID);
-    assert_string_equal(textinv_session_error(s), expected);
+    /* too short, and what a struct that was never set may hold */
+    const size_t sizes[] = { cases[i].first - 1, 0, 4097, SIZE_MAX };
+
+    for (size_t k = 0; k < sizeof(sizes) / sizeof(*sizes); k++) {
+      p.struct_size = sizes[k];
+      snprintf(expected, sizeof(expected), "%s was not initialised: use textinv_%s_init()",
+               cases[i].name, cases[i].name);
+      assert_int_equal(cases[i].call(&p), TEXTINV_E_INVALID);
+      assert_string_equal(textinv_session_error(s), expected);
+    }
   }
 }
 
@@ -342,8 +351,8 @@ static textinv_concept run_concept(void)
   return c;
 }
 
-/* a caller's struct of this size: what is known is filled, the rest of it zeroed, no more touched
- */
+/* a caller's struct of a later release: what is known is filled, the rest of it zeroed, no more
+ * touched */
 static void what_is_written_has_the_callers_size(void **state)
 {
   const textinv_concept c = run_concept();
@@ -358,22 +367,50 @@ static void what_is_written_has_the_callers_size(void **state)
   } report;
 
   (void)state;
-  assert_int_equal(textinv_model_get_info(NULL, &info.known), TEXTINV_E_INVALID);
-  assert_int_equal(textinv_model_get_info(model, NULL), TEXTINV_E_INVALID);
-  for (int shorter = 0; shorter < 2; shorter++) {
-    memset(&info, 0xaa, sizeof(info));
-    memset(&report, 0xaa, sizeof(report));
-    info.known.struct_size = shorter ? sizeof(info.known) - 1 : sizeof(info.known) + 8;
-    report.known.struct_size = shorter ? sizeof(report.known) - 1 : sizeof(report.known) + 8;
-    assert_int_equal(textinv_model_get_info(model, &info.known),
-                     shorter ? TEXTINV_E_INVALID : TEXTINV_OK);
-    must(textinv_invert(session, model, words, &v, &report.known));
-    assert_int_equal(info.known.size, shorter ? 0xaaaaaaaau : TINY_SIZE);
-    assert_int_equal(report.known.steps, shorter ? 0xaaaaaaaau : 6);
-    assert_true(info.added == (shorter ? 0xaaaaaaaaaaaaaaaau : 0));
-    assert_true(report.added == (shorter ? 0xaaaaaaaaaaaaaaaau : 0));
-    assert_true(info.behind == 0xaaaaaaaaaaaaaaaau && report.behind == 0xaaaaaaaaaaaaaaaau);
+  memset(&info, 0xaa, sizeof(info));
+  memset(&report, 0xaa, sizeof(report));
+  must(textinv_model_info_init(&info.known, sizeof(info.known) + 8));
+  must(textinv_invert_report_init(&report.known, sizeof(report.known) + 8));
+  info.added = report.added = 1;
+  must(textinv_model_get_info(model, &info.known));
+  must(textinv_invert(session, model, words, &v, &report.known));
+  assert_int_equal(info.known.size, TINY_SIZE);
+  assert_int_equal(report.known.steps, 6);
+  assert_true(!info.added && !report.added);
+  assert_true(info.behind == 0xaaaaaaaaaaaaaaaau && report.behind == 0xaaaaaaaaaaaaaaaau);
+}
+
+static int32_t no_work(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  fail_msg("phase \"%s\" was begun", progress->phase);
+  return 0;
+}
+
+/* a struct to be filled that nobody made ready: refused before any work, and left as it is */
+static void what_cannot_be_written_is_refused_first(void **state)
+{
+  const textinv_concept c = run_concept();
+  textinv_invert_params v = run_params(&c);
+  const size_t sizes[] = { 0, sizeof(textinv_invert_report) - 1, 4097, (size_t)-1 / 3 * 2 };
+  float rows[TINY_WIDTH];
+
+  (void)state;
+  v.progress = no_work;
+  memcpy(rows, textinv_embeddings_rows(words, "<toy>", 0), sizeof(rows));
+  for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+    textinv_invert_report report = { .struct_size = sizes[i] }, before = report;
+    textinv_model_info info = { .struct_size = sizes[i] }, info_before = info;
+
+    refused(textinv_invert(session, model, words, &v, &report), TEXTINV_E_INVALID,
+            "invert_report was not initialised: use textinv_invert_report_init()");
+    assert_memory_equal(&report, &before, sizeof(report));
+    assert_int_equal(textinv_model_get_info(model, &info), TEXTINV_E_INVALID);
+    assert_string_equal(textinv_session_error(NULL),
+                        "model_info was not initialised: use textinv_model_info_init()");
+    assert_memory_equal(&info, &info_before, sizeof(info));
   }
+  assert_memory_equal(rows, textinv_embeddings_rows(words, "<toy>", 0), sizeof(rows));
 }
 
 static void the_learning_rate_can_be_set(void **state)
@@ -428,10 +465,11 @@ static void a_preview_may_stop_the_run(void **state)
 {
   const textinv_concept c = run_concept();
   textinv_invert_params v = run_params(&c);
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   int previews = 0;
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   v.preview_prompt = "a <toy>";
   v.preview_every = 2;
   v.preview_steps = 1;
@@ -496,6 +534,7 @@ int main(void)
     cmocka_unit_test(nothing_of_nothing),
     cmocka_unit_test(structs_of_other_versions),
     cmocka_unit_test(what_is_written_has_the_callers_size),
+    cmocka_unit_test(what_cannot_be_written_is_refused_first),
     cmocka_unit_test(the_learning_rate_can_be_set),
     cmocka_unit_test(a_preview_may_stop_the_run),
     cmocka_unit_test(a_run_goes_on_without_a_checkpoint),

@@ -129,6 +129,89 @@ static void words_are_checked(void **state)
   textinv_embeddings_free(e);
 }
 
+/* a file of one vector in kohya's layout, which says nothing of the word */
+static const char *unnamed_file(const char *name)
+{
+  static const char header[] = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],"
+                               "\"data_offsets\":[0,64]}}";
+  const uint64_t size = sizeof(header) - 1;
+  const float values[TINY_WIDTH] = { 1.0f };
+  const char *path = test_path(name);
+  FILE *f = fopen(path, "wb");
+
+  assert_non_null(f);
+  assert_int_equal(
+    fwrite(&size, 8, 1, f) + fwrite(header, size, 1, f) + fwrite(values, sizeof(values), 1, f), 3);
+  assert_int_equal(fclose(f), 0);
+  return path;
+}
+
+/* words that stand for something else in a file of words: nobody learns them in vain */
+static void keys_of_files_are_no_words(void **state)
+{
+  static const char *const keys[] = {
+    "__metadata__",   "IN01",           "OUT11",           "clip_g",
+    "clip_g_out",     "clip_l",         "clip_l_out",      "emb_params",
+    "emp_params",     "emp_params_out", "string_to_param", "text_encoders_0",
+    "text_encoders_1"
+  };
+  const float rows[TINY_WIDTH] = { 1.0f };
+  textinv_embeddings *e = new_words();
+  textinv_concept c;
+  textinv_invert_params p;
+  char path[512];
+
+  (void)state;
+  must(textinv_concept_init(&c, sizeof(c)));
+  must(textinv_invert_params_init(&p, sizeof(p)));
+  c.images_path = "/nowhere";
+  p.concepts = &c;
+  p.num_concepts = 1;
+  snprintf(path, sizeof(path), "%s", unnamed_file("unnamed.safetensors"));
+  for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+    char expected[128];
+
+    snprintf(expected, sizeof(expected), "word \"%s\" stands for something else in embedding files",
+             keys[i]);
+    refused(textinv_embeddings_add(session, e, model, keys[i], 1, NULL, 0), TEXTINV_E_INVALID,
+            expected);
+    refused(textinv_embeddings_set(session, e, keys[i], 0, 1, TINY_WIDTH, rows), TEXTINV_E_INVALID,
+            expected);
+    refused(textinv_embeddings_load(session, e, model, path, keys[i]), TEXTINV_E_INVALID, expected);
+    c.placeholder = keys[i];
+    refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_INVALID, expected);
+  }
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_embeddings_free(e);
+}
+
+/* a file's own name may be one: the word can be used, but is not learnt, and not written where it
+ * would be lost */
+static void a_file_may_be_named_like_a_key(void **state)
+{
+  textinv_embeddings *e = new_words();
+  textinv_concept c;
+  textinv_invert_params p;
+  char path[512];
+
+  (void)state;
+  must(textinv_concept_init(&c, sizeof(c)));
+  must(textinv_invert_params_init(&p, sizeof(p)));
+  c.placeholder = "clip_l";
+  c.images_path = "/nowhere";
+  p.concepts = &c;
+  p.num_concepts = 1;
+  must(textinv_embeddings_load(session, e, model, unnamed_file("clip_l.safetensors"), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 0), "clip_l");
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_INVALID,
+          "word \"clip_l\" stands for something else in embedding files");
+  snprintf(path, sizeof(path), "%s", test_path("again"));
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, NULL),
+          TEXTINV_E_UNSUPPORTED, "the word \"clip_l\" would be read as one of another");
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_A1111, NULL));
+  textinv_embeddings_free(e);
+}
+
 static void words_are_counted(void **state)
 {
   textinv_embeddings *e = new_words();
@@ -317,21 +400,79 @@ static void a_file_is_added_whole_or_not(void **state)
   textinv_embeddings_free(half);
 }
 
-static void a_file_names_its_word(void **state)
+/* layout of a file that was just written */
+static void wrote(const char *path, const char *layout, size_t words)
 {
-  static const char header[] = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],"
-                               "\"data_offsets\":[0,64]}}";
-  const uint64_t size = sizeof(header) - 1;
-  const float values[TINY_WIDTH] = { 1.0f };
-  textinv_embeddings *e = new_words();
-  const char *path = test_path("\xff.safetensors");
-  FILE *f = fopen(path, "wb");
+  textinv_embeddings *back = new_words();
+
+  must(textinv_embeddings_load(session, back, NULL, path, NULL));
+  assert_string_equal(textinv_embeddings_metadata(back, 0, NULL), layout);
+  assert_int_equal(textinv_embeddings_count(back), words);
+  textinv_embeddings_free(back);
+}
+
+static void keep_warning(void *user, textinv_log_level level, const char *line)
+{
+  if (level == TEXTINV_LOG_WARNING)
+    snprintf(user, 512, "%s", line);
+}
+
+/* the words decide, and what cannot be done says what can */
+static void a_format_is_found_for_every_word(void **state)
+{
+  const float rows[TINY_WIDTH] = { 1.0f };
+  textinv_session *const quiet = session;
+  textinv_embeddings *e;
+  textinv_session_params p;
+  char path[512], line[512] = "";
 
   (void)state;
-  assert_non_null(f);
-  assert_int_equal(
-    fwrite(&size, 8, 1, f) + fwrite(header, size, 1, f) + fwrite(values, sizeof(values), 1, f), 3);
-  assert_int_equal(fclose(f), 0);
+  must(textinv_session_params_init(&p, sizeof(p)));
+  p.log = keep_warning;
+  p.log_user = line;
+  must(textinv_session_new(&session, &p));
+  e = new_words();
+  snprintf(path, sizeof(path), "%s", test_path("auto"));
+  must(textinv_embeddings_set(session, e, "<one>", 0, 1, 4, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL));
+  wrote(path, "diffusers", 1);
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_SDXL, NULL),
+          TEXTINV_E_UNSUPPORTED,
+          "word \"<one>\" has vectors for one: TEXTINV_FORMAT_DIFFUSERS holds it");
+  must(textinv_embeddings_set(session, e, "<two>", 0, 1, 4, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<two>"));
+  assert_string_equal(line, "");
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL));
+  wrote(path, "diffusers", 2);
+  assert_non_null(
+    strstr(line, "auto holds 2 words: diffusers and AUTOMATIC1111 take files of one"));
+
+  must(textinv_embeddings_set(session, e, "<two>", 1, 1, 6, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<two>"));
+  wrote(path, "sdxl", 1);
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<one>"));
+  wrote(path, "diffusers", 1);
+  refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_DIFFUSERS, "<two>"),
+          TEXTINV_E_UNSUPPORTED,
+          "word \"<two>\" has vectors for two: TEXTINV_FORMAT_SDXL holds it, one word a file");
+  for (int i = 0; i < 2; i++) { /* of one and of two encoders; of two encoders each */
+    refused(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL),
+            TEXTINV_E_UNSUPPORTED, "holds one word, not 2: name one, and write a file for each");
+    must(textinv_embeddings_set(session, e, "<one>", 1, 1, 6, rows));
+  }
+  refused(textinv_embeddings_save(session, e, path, 5, NULL), TEXTINV_E_INVALID, "format 5");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
+static void a_file_names_its_word(void **state)
+{
+  textinv_embeddings *e = new_words();
+  char path[512];
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s", unnamed_file("\xff.safetensors"));
   refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_INVALID,
           "\xff.safetensors: word");
   must(textinv_embeddings_load(session, e, model, path, "<named>"));
@@ -425,6 +566,8 @@ int main(void)
     cmocka_unit_test(initializers_give_rows),
     cmocka_unit_test(words_are_checked),
     cmocka_unit_test(a_phrase_that_is_cut_is_told),
+    cmocka_unit_test(keys_of_files_are_no_words),
+    cmocka_unit_test(a_file_may_be_named_like_a_key),
     cmocka_unit_test(words_are_counted),
     cmocka_unit_test(prompts_know_the_words),
     cmocka_unit_test(a_word_changes_its_prompts_alone),
@@ -432,6 +575,7 @@ int main(void)
     cmocka_unit_test(the_largest_words_are_held),
     cmocka_unit_test(missing_files_and_folders_are_not_found),
     cmocka_unit_test(a_file_is_added_whole_or_not),
+    cmocka_unit_test(a_format_is_found_for_every_word),
     cmocka_unit_test(a_file_names_its_word),
     cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(other_widths_say_whose_they_are),

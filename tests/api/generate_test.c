@@ -349,6 +349,22 @@ static void a_callback_stops_it(void **state)
   textinv_images_free(images);
 }
 
+/* one that came when nothing was running; what is asked for after that counts */
+static void a_cancel_can_be_taken_back(void **state)
+{
+  const textinv_generate_params p = params();
+  textinv_images *images;
+
+  (void)state;
+  textinv_session_cancel(session);
+  textinv_session_clear_cancel(session);
+  images = draw(&p);
+  textinv_images_free(images);
+  textinv_session_clear_cancel(session); /* there is none */
+  textinv_session_cancel(session);
+  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_CANCELLED, "cancelled");
+}
+
 /* a host's own sampler: DDIM by hand from the single steps gives the library's picture */
 static void a_sampler_of_ones_own(void **state)
 {
@@ -485,6 +501,7 @@ int main(void)
     cmocka_unit_test(nonsense_is_refused),
     cmocka_unit_test(what_does_not_fit_is_refused_first),
     cmocka_unit_test(a_callback_stops_it),
+    cmocka_unit_test(a_cancel_can_be_taken_back),
     cmocka_unit_test(a_sampler_of_ones_own),
     cmocka_unit_test(steps_one_by_one),
     cmocka_unit_test(long_prompts_are_reported),

@@ -131,11 +131,12 @@ static void it_learns_and_the_model_stays(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e = new_words();
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   const uint64_t before = hash_weights();
   float other[TINY_WIDTH * TINY_TOKENS], again[TINY_WIDTH * TINY_TOKENS];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   must(textinv_encode_prompt(session, other, TINY_WIDTH * TINY_TOKENS, NULL, 0, NULL, model, NULL,
                              "a photo of toy", 0));
   must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
@@ -173,10 +174,11 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   textinv_invert_params p = params(&c, 1);
   float whole[TINY_WIDTH], resumed[TINY_WIDTH];
   textinv_embeddings *e;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   const char *folder = fresh_folder("resume");
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   p.accumulate = 2;
   p.crop_scale = 0.8f;
   run(whole, &p);
@@ -204,7 +206,7 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   char path[700];
   FILE *f;
 
-  snprintf(path, sizeof(path), "%s/checkpoint-00000010.safetensors", folder);
+  snprintf(path, sizeof(path), "%s/checkpoint-00000012.safetensors", folder);
   f = fopen(path, "w");
   assert_non_null(f);
   fputs("half a file", f);
@@ -221,14 +223,53 @@ static void resumed_runs_end_with_the_same_bytes(void **state)
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
           "made with seed=5; this run has seed=6");
   p.seed = 5;
-  p.steps = 8; /* the newest one is of step 9 */
+  p.steps = 8; /* the newest one is of step 12 */
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
-          "is of step 9; this run ends at step 8");
+          "is of step 12; this run ends at step 8");
   p.steps = 12;
   p.beta1 = 0.5f;
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT, "made with beta1 0.9");
   assert_int_equal(textinv_embeddings_count(e), 0);
   textinv_embeddings_free(e);
+}
+
+/* a run that is at its end has its moments on disk: more steps go on where it ended */
+static void a_finished_run_goes_on(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  float whole[TINY_WIDTH];
+  textinv_embeddings *e;
+  textinv_invert_report report;
+  const char *folder = fresh_folder("finished");
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.steps = 20;
+  run(whole, &p);
+
+  p.output_dir = folder;
+  p.resume = "latest";
+  p.steps = 3;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 0); /* none was asked for */
+
+  static const uint32_t ends[] = { 12, 20, 20 }, begins[] = { 0, 12, 20 };
+
+  p.checkpoint_every = 5;
+  for (int i = 0; i < 3; i++) {
+    p.steps = ends[i];
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, &report));
+    assert_int_equal(report.first_step, begins[i]);
+    assert_int_equal(report.steps, ends[i]);
+    if (ends[i] == 20)
+      assert_memory_equal(whole, textinv_embeddings_rows(e, "<toy>", 0), sizeof(whole));
+    textinv_embeddings_free(e);
+    assert_int_equal(files_in(folder), 2); /* checkpoint_keep */
+  }
 }
 
 static int is_there(const char *folder, const char *name)
@@ -244,16 +285,18 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   const char *folder = fresh_folder("anew");
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   p.output_dir = folder;
   p.checkpoint_every = 4;
+  p.checkpoint_keep = 0;
   e = new_words();
-  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4 and 8 */
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4, 8 and 12 */
   textinv_embeddings_free(e);
-  assert_int_equal(files_in(folder), 2);
+  assert_int_equal(files_in(folder), 3);
 
   p.checkpoint_every = 0;
   p.seed = 6;
@@ -263,10 +306,11 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
     e = new_words();
     assert_int_equal(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CANCELLED);
     textinv_embeddings_free(e);
-    assert_int_equal(files_in(folder), 2 + i);
+    assert_int_equal(files_in(folder), 3 + i);
     assert_true(is_there(folder, "checkpoint-00000007.safetensors"));
     assert_true(is_there(folder, "checkpoint-00000004.safetensors.1"));
     assert_true(is_there(folder, "checkpoint-00000008.safetensors.1"));
+    assert_true(is_there(folder, "checkpoint-00000012.safetensors.1"));
 
     p.progress = NULL;
     p.resume = "latest";
@@ -289,7 +333,7 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
   must(textinv_invert(session, model, e, &p, &report));
   assert_int_equal(report.first_step, 4);
   textinv_embeddings_free(e);
-  assert_true(is_there(folder, "checkpoint-00000010.safetensors"));
+  assert_true(is_there(folder, "checkpoint-00000012.safetensors"));
   assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
 }
 
@@ -299,10 +343,11 @@ static void the_checkpoints_of_others_stay(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e;
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   char ours[512], theirs[512], path[700];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   snprintf(ours, sizeof(ours), "%s", fresh_folder("ours"));
   snprintf(theirs, sizeof(theirs), "%s", fresh_folder("theirs"));
   p.output_dir = ours;
@@ -313,9 +358,10 @@ static void the_checkpoints_of_others_stay(void **state)
 
   p.output_dir = theirs;
   p.checkpoint_every = 4;
+  p.checkpoint_keep = 0;
   p.seed = 6;
   e = new_words();
-  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4 and 8 */
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4, 8 and 12 */
   textinv_embeddings_free(e);
 
   snprintf(path, sizeof(path), "%s/checkpoint-00000008.safetensors", ours);
@@ -327,10 +373,11 @@ static void the_checkpoints_of_others_stay(void **state)
   must(textinv_invert(session, model, e, &p, &report));
   assert_int_equal(report.first_step, 8);
   textinv_embeddings_free(e);
-  assert_int_equal(files_in(theirs), 3);
+  assert_int_equal(files_in(theirs), 4);
   assert_true(is_there(theirs, "checkpoint-00000004.safetensors"));
   assert_true(is_there(theirs, "checkpoint-00000008.safetensors"));
-  assert_true(is_there(theirs, "checkpoint-00000011.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000012.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000012.safetensors.1"));
 }
 
 static void keep_warning(void *user, textinv_log_level level, const char *line)
@@ -399,11 +446,12 @@ static void what_was_learnt_outlives_a_failure(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e = new_words();
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   char folder[512];
   float after_7[TINY_WIDTH];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   p.steps = 7;
   run(after_7, &p);
   p.steps = 12;
@@ -665,10 +713,11 @@ static void infinite_losses_stop_with_finite_rows(void **state)
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
   textinv_embeddings *e = new_words();
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   float rows[TINY_WIDTH];
 
   (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
   for (int i = 0; i < TINY_WIDTH; i++)
     rows[i] = 3e38f;
   must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
@@ -734,6 +783,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(it_learns_and_the_model_stays),
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
+    cmocka_unit_test(a_finished_run_goes_on),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_set_aside_is_named),

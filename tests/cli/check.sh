@@ -228,9 +228,17 @@ run 1 "one of them missing" generate --model "$model" --embedding x.safetensors 
 says "one of them missing: message" "gone" err
 run 0 "two words in one run" $invert --placeholder '<y>' --images photos --initializer cat --initializer dog --vectors 2 \
   --vectors 1 --steps 3 --batch 2
-run 0 "inspect two words" inspect x.safetensors
+says "two words: the files are named" "wrote x-000.safetensors: <x>" err
+holds "two words: no file holds both" cmp x.safetensors whole.safetensors
+run 0 "inspect the first of two words" inspect x-000.safetensors
 says "two words: the first" "<x>: 2 vectors" out
+run 0 "inspect the second of two words" inspect x-001.safetensors
 says "two words: the second" "<y>: 1 vector" out
+says "two words: a file of one" "layout: diffusers" out
+says "two words: the second alone" "words: 1" out
+says "two words: the steps" "  step: 3" out
+run 1 "a word that a file cannot hold" invert --model "$model" --images photos --placeholder clip_l --out k.safetensors
+says "a word that a file cannot hold: message" "stands for something else in embedding files" err
 run 0 "two encoders" invert --model "$golden/tiny-sdxl" --images photos --placeholder '<z>' --steps 2 --batch 2 \
   --out z.safetensors
 run 0 "inspect two encoders" inspect z.safetensors
@@ -366,6 +374,11 @@ says "inspect a .bin: the layout" "  layout: a1111" out
 run 0 "convert into .safetensors without --format" convert x.pt short.safetensors
 run 0 "inspect it" inspect short.safetensors
 says "convert into .safetensors without --format: diffusers" "  layout: diffusers" out
+run 0 "two encoders without --format" convert z.safetensors short-z.safetensors
+run 0 "two encoders without --format: a file" inspect short-z.safetensors
+says "two encoders without --format: sdxl" "  layout: sdxl" out
+run 1 "two encoders into diffusers" convert z.safetensors short-z.safetensors --format diffusers
+says "two encoders into diffusers: what would do" "TEXTINV_FORMAT_SDXL holds it" err
 run 0 "an ending that says nothing" convert whole.safetensors short --format a1111
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors

@@ -263,10 +263,11 @@ static void steps_do_not_depend_on_how_they_are_run(void **state)
 {
   float whole[TINY_WIDTH], resumed[TINY_WIDTH];
   textinv_invert_params p = params(3);
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   uint32_t previews = 0;
 
   (void)state;
+  must(NULL, textinv_invert_report_init(&report, sizeof(report)));
   p.accumulate = 2;
   p.preview = count_preview;
   p.preview_user = &previews;
@@ -320,10 +321,11 @@ static void what_was_fetched_outlives_the_device(void **state)
   ti_cuda_plugin lost = *plugin;
   float whole[TINY_WIDTH], rows[TINY_WIDTH];
   textinv_invert_params p = params(4);
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   uint32_t previews = 0;
 
   (void)state;
+  must(NULL, textinv_invert_report_init(&report, sizeof(report)));
   must(device, try_invert(device, whole, &p, &report));
   const float average = report.loss_average;
 
@@ -353,11 +355,12 @@ static void what_was_fetched_outlives_the_device(void **state)
 static void infinite_losses_leave_the_rows(void **state)
 {
   const textinv_invert_params p = params(2);
-  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_invert_report report;
   textinv_embeddings *e;
   float rows[TINY_WIDTH];
 
   (void)state;
+  must(NULL, textinv_invert_report_init(&report, sizeof(report)));
   for (int i = 0; i < TINY_WIDTH; i++)
     rows[i] = 3e38f;
   must(device, textinv_embeddings_new(&e, device));

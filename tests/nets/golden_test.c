@@ -65,7 +65,7 @@ static void open_model(fixture *f, const char *folder)
   if (textinv_session_new(&f->session, &params) < 0)
     fail_msg("%s", textinv_session_error(NULL));
   must(f, textinv_model_open(&f->model, f->session, folder));
-  f->info.struct_size = sizeof(f->info);
+  must(f, textinv_model_info_init(&f->info, sizeof(f->info)));
   must(f, textinv_model_get_info(f->model, &f->info));
   snprintf(path, sizeof(path), "%s/expected.safetensors", folder);
   if (ti_safetensors_open(&f->expected, &error, path) < 0)

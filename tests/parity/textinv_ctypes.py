@@ -269,7 +269,7 @@ class Session(_Handle):
                 keep.append(texts)
         options = _params('invert_params', concepts=C.cast(array, C.POINTER(structs['textinv_concept'])),
                           num_concepts=len(concepts), **params)
-        report = structs['textinv_invert_report'](struct_size=C.sizeof(structs['textinv_invert_report']))
+        report = _params('invert_report')
         self.call('invert', self.handle, model.handle, embeddings.handle, C.byref(options), C.byref(report))
         return report
 
@@ -280,7 +280,7 @@ class Model(_Handle):
     def __init__(self, session, path):
         super().__init__()
         session.call('model_open', C.byref(self.handle), session.handle, None if path is None else str(path).encode())
-        self.info = structs['textinv_model_info'](struct_size=C.sizeof(structs['textinv_model_info']))
+        self.info = _params('model_info')
         session.call('model_get_info', self.handle, C.byref(self.info))
 
     def tokenize(self, session, text, embeddings=None, encoder=0):

@@ -43,6 +43,13 @@ if [ -f models/toybox/model_index.json ]; then
   result "the program of README.md learns a word"
   test -s toy.safetensors && "$build/textinv" inspect toy.safetensors | grep -q '<toy>: 1 vector'
   result "its file holds the word"
+  rm toy.safetensors
+  sed "s|&model, session, NULL|\&model, session, \"$root/tests/golden/tiny-sdxl\"|" few.c >two.c
+  # shellcheck disable=SC2046
+  ${CC:-cc} two.c $(pkg-config --cflags --libs textinv) -o two -Wl,-rpath,"$work/stage/usr/local/lib" && ./two
+  result "it learns a word for a model of two text encoders"
+  test -s toy.safetensors && "$build/textinv" inspect toy.safetensors | grep -q 'encoder 1'
+  result "its file holds the vectors of both"
 else
   echo "skipped - models/toybox is not here: the program of README.md is not run"
 fi
