@@ -480,10 +480,31 @@ TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
                                                    const char *word);
 
 /**
- * What the file of the last textinv_embeddings_load() that succeeded says of itself, pair by pair.
- * Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer" or "compvis". The file's
- * own follow: the metadata of a safetensors file, the texts and numbers beside the vectors of a
- * PyTorch file, such as "name", "step" and "sd_checkpoint". The library gives them no meaning.
+ * Add the words of a file whose bytes the host has, as textinv_embeddings_load() does.
+ *
+ * @param model checks the widths, or NULL to take any
+ * @param bytes [size], the whole file; read only during the call; of any alignment
+ * @param size  at most 2^28, as of a file
+ * @param name  stands for the file's path: in messages, and, without folder and ending, for a word
+ *              that neither word nor the bytes name; no file of that name is looked at
+ * @param word  name for the word, or NULL for the name in the file; a file with several words
+ *              takes NULL
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_LIMIT,
+ *         TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or TEXTINV_E_CONFLICT. On
+ *         failure nothing was added.
+ */
+TEXTINV_API textinv_status textinv_embeddings_load_memory(textinv_session *session,
+                                                          textinv_embeddings *embeddings,
+                                                          const textinv_model *model,
+                                                          const void *bytes, size_t size,
+                                                          const char *name, const char *word);
+
+/**
+ * What the file of the last load that succeeded, from a path or from memory, says of itself, pair
+ * by pair. Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer" or "compvis".
+ * The file's own follow: the metadata of a safetensors file, the texts and numbers beside the
+ * vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint". The library gives them no
+ * meaning.
  *
  * @param      i   which pair
  * @param[out] key its key, owned as the value is, NULL past the end; may be NULL
@@ -508,6 +529,23 @@ TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
                                                    const char *path, textinv_format format,
                                                    const char *word);
 
+/**
+ * Write words into the host's memory: the bytes of the file that textinv_embeddings_save() writes.
+ *
+ * @param[out] bytes    [capacity], may be NULL when capacity is 0; of no use after a failure
+ * @param      capacity room in bytes; 0 = ask for the size alone
+ * @param[out] size     bytes of the whole file, which may exceed capacity; 0 on other failures
+ * @param      format   a TEXTINV_FORMAT_* value
+ * @param      word     the one word to write, or NULL for all of them
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_UNSUPPORTED (the format cannot
+ *         hold these words), TEXTINV_E_SHAPE (capacity is neither 0 nor enough; the message has the
+ *         needed size), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND (the word).
+ */
+TEXTINV_API textinv_status textinv_embeddings_save_memory(textinv_session *session, void *bytes,
+                                                          size_t capacity, size_t *size,
+                                                          const textinv_embeddings *embeddings,
+                                                          textinv_format format, const char *word);
+
 /* ------------------------------------------------------------------ images */
 
 /**
@@ -520,6 +558,20 @@ TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
  */
 TEXTINV_API textinv_status textinv_image_read(textinv_images **out, textinv_session *session,
                                               const char *path);
+
+/**
+ * Read a PNG or JPEG picture from the bytes of its file, as textinv_image_read() does.
+ *
+ * @param[out] out   one picture; the caller frees it with textinv_images_free()
+ * @param      bytes [size], the whole file; read only during the call
+ * @param      size  at most 2^28, as of a file
+ * @param      name  stands for the file's path in messages; no file of that name is looked at
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_LIMIT (over
+ *         16384 pixels a side or 2^26 in all) or TEXTINV_E_UNSUPPORTED.
+ */
+TEXTINV_API textinv_status textinv_image_read_memory(textinv_images **out, textinv_session *session,
+                                                     const void *bytes, size_t size,
+                                                     const char *name);
 
 /**
  * Make pictures of pixels.
@@ -583,6 +635,23 @@ TEXTINV_API textinv_status textinv_images_save(textinv_session *session,
                                                const textinv_images *images, uint32_t i,
                                                const char *path, const char *parameters);
 
+/**
+ * Write picture i as PNG into the host's memory: the bytes of the file that textinv_images_save()
+ * writes. Asking for the size takes as long as writing.
+ *
+ * @param[out] bytes      [capacity], may be NULL when capacity is 0; of no use after a failure
+ * @param      capacity   room in bytes; 0 = ask for the size alone
+ * @param[out] size       bytes of the whole file, which may exceed capacity; 0 on other failures
+ * @param      parameters text of the "parameters" chunk; NULL = textinv_images_parameters(), "" =
+ *                        none
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM or TEXTINV_E_SHAPE (capacity is neither 0
+ *         nor enough; the message has the needed size).
+ */
+TEXTINV_API textinv_status textinv_images_save_memory(textinv_session *session, void *bytes,
+                                                      size_t capacity, size_t *size,
+                                                      const textinv_images *images, uint32_t i,
+                                                      const char *parameters);
+
 /* ------------------------------------------------------------------ inversion */
 
 /* One word to learn. Fill with textinv_concept_init(). */
@@ -593,7 +662,8 @@ typedef struct textinv_concept {
   uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer */
   textinv_property             property;     /* default TEXTINV_PROPERTY_OBJECT */
   const char                  *images_path;  /* folder of PNG and JPEG files, read in name order */
-  const textinv_images *const *pictures;     /* or pictures in memory, of any sizes */
+  const textinv_images *const *pictures;     /* or pictures in memory, of any sizes: handles of
+                                                one picture each, textinv_images_new() */
   size_t                       num_pictures; /* number of pictures */
   int32_t                      captions;     /* 1 = a caption for every picture: NAME.txt beside
                                                 NAME.png, holding the placeholder (default 0) */

@@ -28,6 +28,8 @@ enum {
 
 /* what is the argument's name */
 textinv_status ti_check_null(ti_error *error, const void *p, const char *what);
+/* whether what was written fits; capacity 0 only asked for its size */
+textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size);
 
 /* ------------------------------------------------------------------ sized structs */
 

@@ -1,0 +1,8 @@
+/* A session of the fuzzed calls: zeroed memory that keeps the last error. */
+#include "api.h"
+
+ti_error *ti_begin(textinv_session *s)
+{
+  s->error.text[0] = '\0';
+  return &s->error;
+}
