@@ -262,6 +262,59 @@ TEXTINV_API void textinv_session_cancel(textinv_session *session);
  */
 TEXTINV_API uint64_t textinv_session_peak_bytes(const textinv_session *session);
 
+/* ------------------------------------------------------------------ devices */
+
+/* A device that a session may be opened on. Fill with textinv_device_info_init(). */
+typedef struct textinv_device_info {
+  size_t          struct_size;
+  textinv_backend backend;          /* as textinv_session_params takes it */
+  int32_t         device;           /* likewise */
+  int32_t         usable;           /* 1, or 0 = textinv_session_new() will refuse it */
+  uint32_t        units;            /* CPU: cores this process may use; CUDA: multiprocessors */
+  uint32_t        capability_major; /* CUDA: compute capability, 9 of 9.0; CPU: 0 */
+  uint32_t        capability_minor; /* CUDA: 0 of 9.0 */
+  uint64_t        memory;           /* bytes of the machine or on the device, those in use counted;
+                                       0 when not known */
+  char            name[256];        /* of the processor or the device; "" when not known */
+  char            reason[512];      /* why the device is not usable, one line; "" when it is */
+} textinv_device_info;
+
+/** Empty info. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_device_info_init(textinv_device_info *info, size_t size);
+
+/**
+ * Count the devices of a backend: 0..count - 1 are what textinv_session_params takes as device.
+ * TEXTINV_BACKEND_CPU has one, which is always usable. TEXTINV_BACKEND_CUDA has those that the
+ * driver shows to this process, usable or not. For them the plug-in is loaded, which stays loaded,
+ * and the driver is initialised, after which a child of fork() cannot use CUDA; no context is
+ * created on any device. Any number of threads may call this at once.
+ *
+ * @param[out] count        devices, 1 or more; 0 on failure
+ * @param      backend      a TEXTINV_BACKEND_* value
+ * @param      backend_path CUDA: file of the plug-in; NULL = beside this library
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (the library's own path is
+ *         too long), TEXTINV_E_BACKEND (the plug-in cannot be loaded, there is no driver, it is too
+ *         old, or it shows no device) or TEXTINV_E_VERSION (the plug-in is of another release);
+ *         textinv_session_error(NULL) says which and why.
+ */
+TEXTINV_API textinv_status textinv_device_count(uint32_t *count, textinv_backend backend,
+                                                const char *backend_path);
+
+/**
+ * Describe a device. See textinv_device_count() for what that loads. Free memory is not told:
+ * asking for it would create a context.
+ *
+ * @param[out] info         the device, initialised by the caller; not changed on failure
+ * @param      backend      a TEXTINV_BACKEND_* value
+ * @param      device       0..count - 1 of textinv_device_count()
+ * @param      backend_path CUDA: file of the plug-in; NULL = beside this library
+ * @return TEXTINV_OK, with usable 0 too, TEXTINV_E_INVALID or what textinv_device_count() returns;
+ *         on failure textinv_session_error(NULL) says why.
+ */
+TEXTINV_API textinv_status textinv_device_get_info(textinv_device_info *info,
+                                                   textinv_backend backend, int32_t device,
+                                                   const char *backend_path);
+
 /* ------------------------------------------------------------------ model */
 
 /* What a model is. */

@@ -134,6 +134,7 @@ ti_error *ti_begin(textinv_session *s);
 textinv_status ti_session_end(textinv_session *s, textinv_status status);
 void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, ...);
 double ti_seconds(void); /* monotonic */
+int ti_usable_cores(void);
 
 /* the plan of key, made and prepared when the session does not have it; the arena is large enough
  * for it */
