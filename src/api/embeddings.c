@@ -527,10 +527,11 @@ static void swap_metadata(textinv_embeddings *e, ti_embedding_file *file)
 }
 
 /* all words of a file, or none */
-static textinv_status add_words(textinv_embeddings *embeddings, ti_error *error,
+static textinv_status add_words(textinv_session *session, textinv_embeddings *embeddings,
                                 const textinv_model *model, const char *path,
                                 ti_embedding_file *file, const char *word)
 {
+  ti_error *error = &session->error;
   const long long step = ti_embedding_step(file->metadata, file->num_metadata);
   const size_t before = embeddings->count;
   textinv_status status = TEXTINV_OK;
@@ -587,7 +588,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
     return status;
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)
     return status;
-  status = add_words(embeddings, error, model, path, &file, word);
+  status = add_words(session, embeddings, model, path, &file, word);
   ti_embedding_file_free(&file);
   return status;
 }
@@ -610,15 +611,16 @@ textinv_status textinv_embeddings_load_memory(textinv_session *session,
     return status;
   if ((status = ti_embedding_file_decode(&file, error, name, bytes, size)) < 0)
     return status;
-  status = add_words(embeddings, error, model, name, &file, word);
+  status = add_words(session, embeddings, model, name, &file, word);
   ti_embedding_file_free(&file);
   return status;
 }
 
-static textinv_status save_to(ti_memory_file *memory, ti_error *error,
+static textinv_status save_to(ti_memory_file *memory, textinv_session *session,
                               const textinv_embeddings *embeddings, const char *path,
                               textinv_format format, const char *word)
 {
+  ti_error *error = &session->error;
   char version[32], step[24];
   ti_key_value metadata[] = { { "format", "pt" }, { "producer", version }, { "step", step } };
   ti_embedding_entry *entries;
@@ -667,7 +669,7 @@ textinv_status textinv_embeddings_save(textinv_session *session,
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
-  return save_to(NULL, error, embeddings, path, format, word);
+  return save_to(NULL, session, embeddings, path, format, word);
 }
 
 textinv_status textinv_embeddings_save_memory(textinv_session *session, void *bytes,
@@ -685,7 +687,7 @@ textinv_status textinv_embeddings_save_memory(textinv_session *session, void *by
       (status = ti_check_null(error, size, "size")) < 0 ||
       (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
       (capacity && (status = ti_check_null(error, bytes, "bytes")) < 0) ||
-      (status = save_to(&memory, error, embeddings, "memory", format, word)) < 0)
+      (status = save_to(&memory, session, embeddings, "memory", format, word)) < 0)
     return status;
   *size = memory.size;
   return ti_check_capacity(error, capacity, memory.size);

@@ -7,5 +7,4 @@
   }
 
 UNREACHED(ti_convert)
-UNREACHED(ti_log)
 UNREACHED(ti_net_optional)
