@@ -63,6 +63,6 @@ void cli_say(const cli_common *common, const char *format, ...)
   __attribute__((format(printf, 2, 3)));
 
 extern const cli_command cli_invert, cli_generate, cli_inspect, cli_convert, cli_tokenize,
-  cli_sheet;
+  cli_sheet, cli_devices;
 
 #endif /* CLI_CLI_H */

@@ -7,7 +7,8 @@
 #include "cli.h"
 
 static const cli_command *const commands[] = { &cli_invert,  &cli_generate, &cli_inspect,
-                                               &cli_convert, &cli_tokenize, &cli_sheet };
+                                               &cli_convert, &cli_tokenize, &cli_sheet,
+                                               &cli_devices };
 
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(*commands) };
 

@@ -280,6 +280,59 @@ TEXTINV_API void textinv_session_clear_cancel(textinv_session *session);
  */
 TEXTINV_API uint64_t textinv_session_peak_bytes(const textinv_session *session);
 
+/* ------------------------------------------------------------------ devices */
+
+/* A device that a session may be opened on. Fill with textinv_device_info_init(). */
+typedef struct textinv_device_info {
+  size_t          struct_size;
+  textinv_backend backend;          /* as textinv_session_params takes it */
+  int32_t         device;           /* likewise */
+  int32_t         usable;           /* 1, or 0 = textinv_session_new() will refuse it */
+  uint32_t        units;            /* CPU: cores this process may use; CUDA: multiprocessors */
+  uint32_t        capability_major; /* CUDA: compute capability, 9 of 9.0; CPU: 0 */
+  uint32_t        capability_minor; /* CUDA: 0 of 9.0 */
+  uint64_t        memory;           /* bytes of the machine or on the device, those in use counted;
+                                       0 when not known */
+  char            name[256];        /* of the processor or the device; "" when not known */
+  char            reason[512];      /* why the device is not usable, one line; "" when it is */
+} textinv_device_info;
+
+/** Empty info. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_device_info_init(textinv_device_info *info, size_t size);
+
+/**
+ * Count the devices of a backend: 0..count - 1 are what textinv_session_params takes as device.
+ * TEXTINV_BACKEND_CPU has one, which is always usable. TEXTINV_BACKEND_CUDA has those that the
+ * driver shows to this process, usable or not. For them the plug-in is loaded, which stays loaded,
+ * and the driver is initialised, after which a child of fork() cannot use CUDA; no context is
+ * created on any device. Any number of threads may call this at once.
+ *
+ * @param[out] count        devices, 1 or more; 0 on failure
+ * @param      backend      a TEXTINV_BACKEND_* value
+ * @param      backend_path CUDA: file of the plug-in; NULL = beside this library
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (the library's own path is
+ *         too long), TEXTINV_E_BACKEND (the plug-in cannot be loaded, there is no driver, it is too
+ *         old, or it shows no device) or TEXTINV_E_VERSION (the plug-in is of another release);
+ *         textinv_session_error(NULL) says which and why.
+ */
+TEXTINV_API textinv_status textinv_device_count(uint32_t *count, textinv_backend backend,
+                                                const char *backend_path);
+
+/**
+ * Describe a device. See textinv_device_count() for what that loads. Free memory is not told:
+ * asking for it would create a context.
+ *
+ * @param[out] info         the device, initialised by the caller; not changed on failure
+ * @param      backend      a TEXTINV_BACKEND_* value
+ * @param      device       0..count - 1 of textinv_device_count()
+ * @param      backend_path CUDA: file of the plug-in; NULL = beside this library
+ * @return TEXTINV_OK, with usable 0 too, TEXTINV_E_INVALID or what textinv_device_count() returns;
+ *         on failure textinv_session_error(NULL) says why.
+ */
+TEXTINV_API textinv_status textinv_device_get_info(textinv_device_info *info,
+                                                   textinv_backend backend, int32_t device,
+                                                   const char *backend_path);
+
 /* ------------------------------------------------------------------ model */
 
 /* What a model is. Made ready by textinv_model_info_init(). */
@@ -505,10 +558,31 @@ TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
                                                    const char *word);
 
 /**
- * What the file of the last textinv_embeddings_load() that succeeded says of itself, pair by pair.
- * Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer" or "compvis". The file's
- * own follow: the metadata of a safetensors file, the texts and numbers beside the vectors of a
- * PyTorch file, such as "name", "step" and "sd_checkpoint". The library gives them no meaning.
+ * Add the words of a file whose bytes the host has, as textinv_embeddings_load() does.
+ *
+ * @param model checks the widths, or NULL to take any
+ * @param bytes [size], the whole file; read only during the call; of any alignment
+ * @param size  at most 2^28, as of a file
+ * @param name  stands for the file's path: in messages, and, without folder and ending, for a word
+ *              that neither word nor the bytes name; no file of that name is looked at
+ * @param word  name for the word, or NULL for the name in the file; a file with several words
+ *              takes NULL
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_LIMIT,
+ *         TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or TEXTINV_E_CONFLICT. On
+ *         failure nothing was added.
+ */
+TEXTINV_API textinv_status textinv_embeddings_load_memory(textinv_session *session,
+                                                          textinv_embeddings *embeddings,
+                                                          const textinv_model *model,
+                                                          const void *bytes, size_t size,
+                                                          const char *name, const char *word);
+
+/**
+ * What the file of the last load that succeeded, from a path or from memory, says of itself, pair
+ * by pair. Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer" or "compvis".
+ * The file's own follow: the metadata of a safetensors file, the texts and numbers beside the
+ * vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint". The library gives them no
+ * meaning.
  *
  * @param      i   which pair
  * @param[out] key its key, owned as the value is, NULL past the end; may be NULL
@@ -534,6 +608,23 @@ TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
                                                    const char *path, textinv_format format,
                                                    const char *word);
 
+/**
+ * Write words into the host's memory: the bytes of the file that textinv_embeddings_save() writes.
+ *
+ * @param[out] bytes    [capacity], may be NULL when capacity is 0; of no use after a failure
+ * @param      capacity room in bytes; 0 = ask for the size alone
+ * @param[out] size     bytes of the whole file, which may exceed capacity; 0 on other failures
+ * @param      format   a TEXTINV_FORMAT_* value
+ * @param      word     the one word to write, or NULL for all of them
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_UNSUPPORTED (the format cannot
+ *         hold these words), TEXTINV_E_SHAPE (capacity is neither 0 nor enough; the message has the
+ *         needed size), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND (the word).
+ */
+TEXTINV_API textinv_status textinv_embeddings_save_memory(textinv_session *session, void *bytes,
+                                                          size_t capacity, size_t *size,
+                                                          const textinv_embeddings *embeddings,
+                                                          textinv_format format, const char *word);
+
 /* ------------------------------------------------------------------ images */
 
 /**
@@ -546,6 +637,20 @@ TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
  */
 TEXTINV_API textinv_status textinv_image_read(textinv_images **out, textinv_session *session,
                                               const char *path);
+
+/**
+ * Read a PNG or JPEG picture from the bytes of its file, as textinv_image_read() does.
+ *
+ * @param[out] out   one picture; the caller frees it with textinv_images_free()
+ * @param      bytes [size], the whole file; read only during the call
+ * @param      size  at most 2^28, as of a file
+ * @param      name  stands for the file's path in messages; no file of that name is looked at
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_LIMIT (over
+ *         16384 pixels a side or 2^26 in all) or TEXTINV_E_UNSUPPORTED.
+ */
+TEXTINV_API textinv_status textinv_image_read_memory(textinv_images **out, textinv_session *session,
+                                                     const void *bytes, size_t size,
+                                                     const char *name);
 
 /**
  * Make pictures of pixels.
@@ -609,6 +714,23 @@ TEXTINV_API textinv_status textinv_images_save(textinv_session *session,
                                                const textinv_images *images, uint32_t i,
                                                const char *path, const char *parameters);
 
+/**
+ * Write picture i as PNG into the host's memory: the bytes of the file that textinv_images_save()
+ * writes. Asking for the size takes as long as writing.
+ *
+ * @param[out] bytes      [capacity], may be NULL when capacity is 0; of no use after a failure
+ * @param      capacity   room in bytes; 0 = ask for the size alone
+ * @param[out] size       bytes of the whole file, which may exceed capacity; 0 on other failures
+ * @param      parameters text of the "parameters" chunk; NULL = textinv_images_parameters(), "" =
+ *                        none
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM or TEXTINV_E_SHAPE (capacity is neither 0
+ *         nor enough; the message has the needed size).
+ */
+TEXTINV_API textinv_status textinv_images_save_memory(textinv_session *session, void *bytes,
+                                                      size_t capacity, size_t *size,
+                                                      const textinv_images *images, uint32_t i,
+                                                      const char *parameters);
+
 /* ------------------------------------------------------------------ inversion */
 
 /* One word to learn. Fill with textinv_concept_init(). */
@@ -620,7 +742,8 @@ typedef struct textinv_concept {
   uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer */
   textinv_property             property;     /* default TEXTINV_PROPERTY_OBJECT */
   const char                  *images_path;  /* folder of PNG and JPEG files, read in name order */
-  const textinv_images *const *pictures;     /* or pictures in memory, of any sizes */
+  const textinv_images *const *pictures;     /* or pictures in memory, of any sizes: handles of
+                                                one picture each, textinv_images_new() */
   size_t                       num_pictures; /* number of pictures */
   int32_t                      captions;     /* 1 = a caption for every picture: NAME.txt beside
                                                 NAME.png, holding the placeholder (default 0) */

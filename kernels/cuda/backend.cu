@@ -127,26 +127,41 @@ static int use_hopper(ti_cuda *c, int on)
 
 /* ------ devices */
 
-static int device_count(void)
+static textinv_status device_count(ti_error *error, int *out)
 {
-  int n = 0;
+  int driver = 0, runtime = 0; /* 12050 is CUDA 12.5; a driver that is not there is 0 */
+  const cudaError_t code = cudaGetDeviceCount(out);
 
-  if (cudaGetDeviceCount(&n) != cudaSuccess) {
-    (void)cudaGetLastError();
-    return 0;
-  }
-  return n;
+  if (code == cudaSuccess && *out > 0)
+    return TEXTINV_OK;
+  *out = 0;
+  (void)cudaGetLastError();
+  if (code == cudaSuccess || code == cudaErrorNoDevice)
+    return ti_fail(error, TEXTINV_E_BACKEND, "the CUDA driver shows no device to this process");
+  (void)cudaDriverGetVersion(&driver);
+  (void)cudaRuntimeGetVersion(&runtime);
+  (void)cudaGetLastError();
+  if (!driver)
+    return ti_fail(error, TEXTINV_E_BACKEND, "no CUDA driver is installed");
+  if (code == cudaErrorInsufficientDriver)
+    return ti_fail(error, TEXTINV_E_BACKEND,
+                   "the driver is of CUDA %d.%d, too old for the plug-in, which is of CUDA %d.%d",
+                   driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+  return ti_cuda_context_failed(NULL, error, code, "counting CUDA devices");
 }
 
 static textinv_status device_info(ti_error *error, ti_cuda_device *out, int device)
 {
   cudaDeviceProp p;
   cudaError_t code;
+  textinv_status status;
+  int count;
 
   memset(out, 0, sizeof(*out));
-  if (device < 0 || device >= device_count())
-    return ti_fail(error, TEXTINV_E_BACKEND, "device %d: %d CUDA devices are there", device,
-                   device_count());
+  if ((status = device_count(error, &count)) < 0)
+    return status;
+  if (device < 0 || device >= count)
+    return ti_fail(error, TEXTINV_E_BACKEND, "device %d: %d CUDA devices are there", device, count);
   code = cudaGetDeviceProperties(&p, device);
   if (code != cudaSuccess)
     return ti_cuda_context_failed(NULL, error, code, "device properties");
@@ -252,10 +267,10 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
   *out = NULL;
   if (status < 0)
     return status;
-  if (info.major < 8)
+  if (info.major < TI_CUDA_MIN_MAJOR)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                   "device %d (%s) has compute capability %d.%d; 8.0 or newer is needed", device,
-                   info.name, info.major, info.minor);
+                   "device %d (%s) has compute capability %d.%d; %d.0 or newer is needed", device,
+                   info.name, info.major, info.minor, TI_CUDA_MIN_MAJOR);
   if (stream == (void *)cudaStreamLegacy)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "the stream given is the default stream, of which no graph can be made; give one "

@@ -25,9 +25,11 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 7u
+#define TI_CUDA_PLUGIN_VERSION 8u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
+
+enum { TI_CUDA_MIN_MAJOR = 8 }; /* compute capability that the kernels need */
 
 typedef struct ti_cuda ti_cuda;             /* a context */
 typedef struct ti_cuda_graph ti_cuda_graph; /* a captured sequence of launches */
@@ -124,8 +126,8 @@ typedef struct ti_cuda_plugin {
   uint32_t version;                 /* TI_CUDA_PLUGIN_VERSION */
   uint32_t exec_size, kernels_size; /* sizeof(ti_exec), sizeof(ti_kernels) */
 
-  /* devices, without creating a context; 0 when there is no driver */
-  int (*device_count)(void);
+  /* devices, without creating a context; *out is 0 on failure, when there is none or no driver */
+  textinv_status (*device_count)(ti_error *error, int *out);
   textinv_status (*device_info)(ti_error *error, ti_cuda_device *out, int device);
 
   /*

@@ -28,6 +28,8 @@ enum {
 
 /* what is the argument's name */
 textinv_status ti_check_null(ti_error *error, const void *p, const char *what);
+/* whether what was written fits; capacity 0 only asked for its size */
+textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size);
 
 /* ------------------------------------------------------------------ sized structs */
 
@@ -133,6 +135,7 @@ ti_error *ti_begin(textinv_session *s);
 textinv_status ti_session_end(textinv_session *s, textinv_status status);
 void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, ...);
 double ti_seconds(void); /* monotonic */
+int ti_usable_cores(void);
 
 /* the plan of key, made and prepared when the session does not have it; the arena is large enough
  * for it */

@@ -538,15 +538,58 @@ static void swap_metadata(textinv_embeddings *e, ti_embedding_file *file)
   file->metadata = metadata, file->num_metadata = count;
 }
 
+/* all words of a file, or none */
+static textinv_status add_words(textinv_session *session, textinv_embeddings *embeddings,
+                                const textinv_model *model, const char *path,
+                                ti_embedding_file *file, const char *word)
+{
+  ti_error *error = &session->error;
+  const long long step = ti_embedding_step(file->metadata, file->num_metadata);
+  const size_t before = embeddings->count;
+  textinv_status status = TEXTINV_OK;
+  size_t num_names = 0;
+  char fallback[256];
+
+  if (file->name && *file->name)
+    ti_format(fallback, sizeof(fallback), "%s", file->name);
+  else
+    stem(fallback, sizeof(fallback), path);
+  for (size_t i = 0; i < file->count; i++) {
+    int known = 0;
+
+    for (size_t k = 0; k < i && file->entries[i].word; k++)
+      known |= file->entries[k].word && !strcmp(file->entries[k].word, file->entries[i].word);
+    num_names += file->entries[i].word && !known;
+  }
+  if (word && num_names > 1)
+    return ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu words; name none of them to load all",
+                   path, num_names);
+  /* all of them are checked before the first is added */
+  for (size_t n = 0; n < 2 * file->count && status >= 0; n++) {
+    const ti_embedding_entry *entry = &file->entries[n % file->count];
+    const char *name = word ? word : entry->word ? entry->word : fallback;
+    int encoder;
+
+    status = check_entry(error, embeddings, path, entry, name, model, &encoder);
+    if (status >= 0 && n >= file->count)
+      status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors,
+                                      entry->dim, entry->rows);
+    if (status >= 0 && n >= file->count && step > 0)
+      ti_embeddings_find(embeddings, name)->step = step;
+  }
+  while (status < 0 && embeddings->count > before)
+    remove_at(embeddings, embeddings->count - 1);
+  if (status >= 0)
+    swap_metadata(embeddings, file);
+  return status;
+}
+
 textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddings *embeddings,
                                        const textinv_model *model, const char *path,
                                        const char *word)
 {
   ti_error *error = ti_begin(session);
   ti_embedding_file file;
-  char fallback[256];
-  size_t before, num_names = 0;
-  long long step;
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
@@ -555,54 +598,41 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
     return status;
   if (word && (status = ti_check_new_word(error, word)) < 0)
     return status;
-  memset(&file, 0, sizeof(file));
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)
     return status;
-  before = embeddings->count;
-  step = ti_embedding_step(file.metadata, file.num_metadata);
-  if (file.name && *file.name)
-    ti_format(fallback, sizeof(fallback), "%s", file.name);
-  else
-    stem(fallback, sizeof(fallback), path);
-  for (size_t i = 0; i < file.count; i++) {
-    int known = 0;
-
-    for (size_t k = 0; k < i && file.entries[i].word; k++)
-      known |= file.entries[k].word && !strcmp(file.entries[k].word, file.entries[i].word);
-    num_names += file.entries[i].word && !known;
-  }
-  if (word && num_names > 1) {
-    status = ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu words; name none of them to load all",
-                     path, num_names);
-    goto out;
-  }
-  /* all of them are checked before the first is added */
-  for (size_t n = 0; n < 2 * file.count && status >= 0; n++) {
-    const ti_embedding_entry *entry = &file.entries[n % file.count];
-    const char *name = word ? word : entry->word ? entry->word : fallback;
-    int encoder;
-
-    status = check_entry(error, embeddings, path, entry, name, model, &encoder);
-    if (status >= 0 && n >= file.count)
-      status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors,
-                                      entry->dim, entry->rows);
-    if (status >= 0 && n >= file.count && step > 0)
-      ti_embeddings_find(embeddings, name)->step = step;
-  }
-  while (status < 0 && embeddings->count > before)
-    remove_at(embeddings, embeddings->count - 1);
-  if (status >= 0)
-    swap_metadata(embeddings, &file);
-out:
+  status = add_words(session, embeddings, model, path, &file, word);
   ti_embedding_file_free(&file);
   return status;
 }
 
-textinv_status textinv_embeddings_save(textinv_session *session,
-                                       const textinv_embeddings *embeddings, const char *path,
-                                       textinv_format format, const char *word)
+textinv_status textinv_embeddings_load_memory(textinv_session *session,
+                                              textinv_embeddings *embeddings,
+                                              const textinv_model *model, const void *bytes,
+                                              size_t size, const char *name, const char *word)
 {
   ti_error *error = ti_begin(session);
+  ti_embedding_file file;
+  textinv_status status;
+
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, bytes, "bytes")) < 0 ||
+      (status = ti_check_null(error, name, "name")) < 0)
+    return status;
+  if (word && (status = ti_check_new_word(error, word)) < 0)
+    return status;
+  if ((status = ti_embedding_file_decode(&file, error, name, bytes, size)) < 0)
+    return status;
+  status = add_words(session, embeddings, model, name, &file, word);
+  ti_embedding_file_free(&file);
+  return status;
+}
+
+static textinv_status save_to(ti_memory_file *memory, textinv_session *session,
+                              const textinv_embeddings *embeddings, const char *path,
+                              textinv_format format, const char *word)
+{
+  ti_error *error = &session->error;
   char version[32], step[24];
   ti_key_value metadata[] = { { "format", "pt" }, { "producer", version }, { "step", step } };
   ti_embedding_entry *entries;
@@ -611,10 +641,6 @@ textinv_status textinv_embeddings_save(textinv_session *session,
   int two = 0; /* encoders */
   textinv_status status;
 
-  if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
-      (status = ti_check_null(error, path, "path")) < 0)
-    return status;
   if (word && !ti_embeddings_find(embeddings, word))
     return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
   if (!embeddings->count)
@@ -645,10 +671,46 @@ textinv_status textinv_embeddings_save(textinv_session *session,
             TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
   if (format == TEXTINV_FORMAT_AUTO)
     format = two ? TEXTINV_FORMAT_SDXL : TEXTINV_FORMAT_DIFFUSERS;
-  status = ti_embedding_file_write(error, path, format, entries, count, metadata, num_metadata);
+  status = ti_embedding_file_write_to(memory, error, path, format, entries, count, metadata,
+                                      num_metadata);
   if (status >= 0 && words > 1)
     ti_log(session, TEXTINV_LOG_WARNING,
            "%s holds %zu words: diffusers and AUTOMATIC1111 take files of one word", path, words);
   ti_free(entries);
   return status;
+}
+
+textinv_status textinv_embeddings_save(textinv_session *session,
+                                       const textinv_embeddings *embeddings, const char *path,
+                                       textinv_format format, const char *word)
+{
+  ti_error *error = ti_begin(session);
+  textinv_status status;
+
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0)
+    return status;
+  return save_to(NULL, session, embeddings, path, format, word);
+}
+
+textinv_status textinv_embeddings_save_memory(textinv_session *session, void *bytes,
+                                              size_t capacity, size_t *size,
+                                              const textinv_embeddings *embeddings,
+                                              textinv_format format, const char *word)
+{
+  ti_error *error = ti_begin(session);
+  ti_memory_file memory = { bytes, capacity, 0 };
+  textinv_status status;
+
+  if (size)
+    *size = 0;
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, size, "size")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (capacity && (status = ti_check_null(error, bytes, "bytes")) < 0) ||
+      (status = save_to(&memory, session, embeddings, "memory", format, word)) < 0)
+    return status;
+  *size = memory.size;
+  return ti_check_capacity(error, capacity, memory.size);
 }

@@ -31,6 +31,15 @@ textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, i
   return TEXTINV_OK;
 }
 
+static textinv_status one_picture(textinv_images **out, ti_error *error, const ti_image *image)
+{
+  const textinv_status status = ti_images_new(out, error, 1, image->width, image->height);
+
+  if (status >= 0)
+    memcpy((*out)->pixels, image->pixels, (size_t)image->width * 3 * (size_t)image->height);
+  return status;
+}
+
 textinv_status textinv_image_read(textinv_images **out, textinv_session *session, const char *path)
 {
   ti_error *error = ti_begin(session);
@@ -44,9 +53,27 @@ textinv_status textinv_image_read(textinv_images **out, textinv_session *session
       (status = ti_check_null(error, path, "path")) < 0 ||
       (status = ti_image_read(&image, error, path)) < 0)
     return status;
-  status = ti_images_new(out, error, 1, image.width, image.height);
-  if (status >= 0)
-    memcpy((*out)->pixels, image.pixels, (size_t)image.width * 3 * (size_t)image.height);
+  status = one_picture(out, error, &image);
+  ti_image_free(&image);
+  return status;
+}
+
+textinv_status textinv_image_read_memory(textinv_images **out, textinv_session *session,
+                                         const void *bytes, size_t size, const char *name)
+{
+  ti_error *error = ti_begin(session);
+  ti_image image = { 0, 0, NULL };
+  textinv_status status;
+
+  if (out)
+    *out = NULL;
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, bytes, "bytes")) < 0 ||
+      (status = ti_check_null(error, name, "name")) < 0 ||
+      (status = ti_image_decode(&image, error, name, bytes, size)) < 0)
+    return status;
+  status = one_picture(out, error, &image);
   ti_image_free(&image);
   return status;
 }
@@ -167,6 +194,18 @@ textinv_status textinv_images_resize(textinv_session *session, textinv_images *i
   return status;
 }
 
+static textinv_status save_to(ti_memory_file *memory, ti_error *error, const textinv_images *images,
+                              uint32_t i, const char *path, const char *parameters)
+{
+  if (i >= (uint32_t)images->count)
+    return ti_fail(error, TEXTINV_E_INVALID, "picture %u of %d", i, images->count);
+  if (!parameters)
+    parameters = images->texts[i];
+  return ti_image_write_png_to(memory, error, path, images->width, images->height,
+                               images->pixels + i * picture_bytes(images),
+                               parameters && *parameters ? parameters : NULL);
+}
+
 textinv_status textinv_images_save(textinv_session *session, const textinv_images *images,
                                    uint32_t i, const char *path, const char *parameters)
 {
@@ -177,13 +216,27 @@ textinv_status textinv_images_save(textinv_session *session, const textinv_image
       (status = ti_check_null(error, images, "images")) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
-  if (i >= (uint32_t)images->count)
-    return ti_fail(error, TEXTINV_E_INVALID, "picture %u of %d", i, images->count);
-  if (!parameters)
-    parameters = images->texts[i];
-  return ti_image_write_png(error, path, images->width, images->height,
-                            images->pixels + i * picture_bytes(images),
-                            parameters && *parameters ? parameters : NULL);
+  return save_to(NULL, error, images, i, path, parameters);
+}
+
+textinv_status textinv_images_save_memory(textinv_session *session, void *bytes, size_t capacity,
+                                          size_t *size, const textinv_images *images, uint32_t i,
+                                          const char *parameters)
+{
+  ti_error *error = ti_begin(session);
+  ti_memory_file memory = { bytes, capacity, 0 };
+  textinv_status status;
+
+  if (size)
+    *size = 0;
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, size, "size")) < 0 ||
+      (status = ti_check_null(error, images, "images")) < 0 ||
+      (capacity && (status = ti_check_null(error, bytes, "bytes")) < 0) ||
+      (status = save_to(&memory, error, images, i, "memory", parameters)) < 0)
+    return status;
+  *size = memory.size;
+  return ti_check_capacity(error, capacity, memory.size);
 }
 
 void ti_values_to_pixels(uint8_t *pixels, const float *values, int width, int height)

@@ -8,6 +8,14 @@ textinv_status ti_check_null(ti_error *error, const void *p, const char *what)
   return p ? TEXTINV_OK : ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", what);
 }
 
+textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size)
+{
+  if (capacity && capacity < size)
+    return ti_fail(error, TEXTINV_E_SHAPE, "bytes has room for %zu; %zu are needed", capacity,
+                   size);
+  return TEXTINV_OK;
+}
+
 /* more than any struct of any release has: what lies above was never set */
 enum { MAX_STRUCT = 4096 };
 

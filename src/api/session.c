@@ -43,7 +43,7 @@ textinv_status textinv_session_params_init(textinv_session_params *params, size_
                         SESSION_PARAMS_MIN);
 }
 
-static int usable_cores(void)
+int ti_usable_cores(void)
 {
   cpu_set_t set;
 
@@ -91,7 +91,7 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
   if (!s)
     return ti_fail_nomem(&no_session, sizeof(*s), "a session");
   s->dtype = p.dtype;
-  s->threads = p.threads ? (int)p.threads : usable_cores();
+  s->threads = p.threads ? (int)p.threads : ti_usable_cores();
   s->budget = p.memory_budget;
   s->log = p.log;
   s->log_user = p.log_user;

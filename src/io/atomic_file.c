@@ -23,6 +23,7 @@
 enum { BUFFER_SIZE = 65536, ATTEMPTS = 16 };
 
 struct ti_atomic_file {
+  ti_memory_file *memory;                                  /* in place of all below, or NULL */
   char *path;                                              /* as the caller gave it, for messages */
   char *target;                                            /* with symbolic links resolved */
   const char *name;                                        /* last part of target */
@@ -73,6 +74,14 @@ static textinv_status open_regular(int *out, size_t *size, ti_error *error, cons
   return TEXTINV_OK;
 }
 
+textinv_status ti_file_check_size(ti_error *error, const char *path, size_t size, size_t limit)
+{
+  if (size > limit)
+    return ti_fail(error, TEXTINV_E_LIMIT, "%s: has %zu bytes, at most %zu are read", path, size,
+                   limit);
+  return TEXTINV_OK;
+}
+
 textinv_status ti_file_read(void **bytes, size_t *size, ti_error *error, const char *path,
                             size_t limit)
 {
@@ -85,11 +94,8 @@ textinv_status ti_file_read(void **bytes, size_t *size, ti_error *error, const c
   *size = 0;
   if ((status = open_regular(&fd, &capacity, error, path)) < 0)
     return status;
-  if (capacity > limit) {
-    status = ti_fail(error, TEXTINV_E_LIMIT, "%s: has %zu bytes, at most %zu are read", path,
-                     capacity, limit);
+  if ((status = ti_file_check_size(error, path, capacity, limit)) < 0)
     goto out;
-  }
   buffer = ti_realloc_array(NULL, capacity + 1, 1);
   if (!buffer) {
     status = ti_fail_nomem(error, capacity + 1, path);
@@ -285,6 +291,30 @@ out:
   return status;
 }
 
+textinv_status ti_atomic_open_to(ti_atomic_file **out, ti_error *error, const char *path,
+                                 ti_memory_file *memory)
+{
+  if (!memory)
+    return ti_atomic_open(out, error, path);
+  *out = ti_calloc(1, sizeof(**out));
+  if (!*out)
+    return ti_fail_nomem(error, sizeof(**out), path);
+  (*out)->folder = (*out)->fd = -1;
+  (*out)->memory = memory;
+  memory->size = 0;
+  return TEXTINV_OK;
+}
+
+static void write_memory(ti_memory_file *memory, const void *bytes, size_t size)
+{
+  const size_t room = memory->size < memory->capacity ? memory->capacity - memory->size : 0;
+  const size_t kept = size < room ? size : room;
+
+  if (kept)
+    memcpy((unsigned char *)memory->bytes + memory->size, bytes, kept);
+  memory->size += size;
+}
+
 /* write all bytes; the first failure is kept */
 static void write_all(ti_atomic_file *file, const unsigned char *bytes, size_t size)
 {
@@ -310,6 +340,10 @@ static void flush(ti_atomic_file *file)
 
 void ti_atomic_write(ti_atomic_file *file, const void *bytes, size_t size)
 {
+  if (file->memory) {
+    write_memory(file->memory, bytes, size);
+    return;
+  }
   if (size > BUFFER_SIZE - file->used)
     flush(file);
   if (size > BUFFER_SIZE) {
@@ -362,6 +396,8 @@ textinv_status ti_atomic_commit(ti_atomic_file *file, ti_error *error)
   textinv_status status = TEXTINV_OK;
   int error_number;
 
+  if (file->memory)
+    goto out;
   flush(file);
   error_number = file->error_number;
   if (error_number) {

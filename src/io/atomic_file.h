@@ -9,6 +9,9 @@
 
 #include "error.h"
 
+/* TEXTINV_E_LIMIT when a file, or what stands for one, has more than limit bytes */
+textinv_status ti_file_check_size(ti_error *error, const char *path, size_t size, size_t limit);
+
 /* a regular file of at most limit bytes; *bytes has a further 0 at the end; ti_free() it */
 textinv_status ti_file_read(void **bytes, size_t *size, ti_error *error, const char *path,
                             size_t limit);
@@ -19,7 +22,16 @@ void ti_file_unmap(const void *bytes, size_t size);
 
 typedef struct ti_atomic_file ti_atomic_file;
 
+/* memory that is written like a file: what does not fit is counted and dropped */
+typedef struct ti_memory_file {
+  void *bytes; /* [capacity] */
+  size_t capacity, size;
+} ti_memory_file;
+
 textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char *path);
+/* the same, or memory in place of path, from its beginning, when it is not NULL */
+textinv_status ti_atomic_open_to(ti_atomic_file **out, ti_error *error, const char *path,
+                                 ti_memory_file *memory);
 /* errors are kept and reported by commit */
 void ti_atomic_write(ti_atomic_file *file, const void *bytes, size_t size);
 /* fsync, rename, fsync the folder; on failure the temporary file is gone and the old file

@@ -421,6 +421,8 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
 
   memset(out, 0, sizeof(*out));
   out->step = -1;
+  if ((status = ti_file_check_size(error, name, size, MAX_BYTES)) < 0)
+    return status;
   if (size >= 4 && !memcmp(p, "\x89PNG", 4))
     status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
                      "%s: is a picture, expected an embedding in a safetensors or torch file",

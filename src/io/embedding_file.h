@@ -46,5 +46,10 @@ void ti_embedding_metadata_free(ti_key_value *metadata, size_t count); /* of one
 textinv_status ti_embedding_file_write(ti_error *error, const char *path, textinv_format format,
                                        const ti_embedding_entry *entries, size_t count,
                                        const ti_key_value *metadata, size_t num_metadata);
+/* the same, or into memory in place of path when it is not NULL */
+textinv_status ti_embedding_file_write_to(ti_memory_file *memory, ti_error *error, const char *path,
+                                          textinv_format format, const ti_embedding_entry *entries,
+                                          size_t count, const ti_key_value *metadata,
+                                          size_t num_metadata);
 
 #endif /* TI_EMBEDDING_FILE_H */

@@ -108,9 +108,10 @@ long long ti_embedding_step(const ti_key_value *metadata, size_t count)
   return v;
 }
 
-textinv_status ti_embedding_file_write(ti_error *error, const char *path, textinv_format format,
-                                       const ti_embedding_entry *entries, size_t count,
-                                       const ti_key_value *metadata, size_t num_metadata)
+textinv_status ti_embedding_file_write_to(ti_memory_file *memory, ti_error *error, const char *path,
+                                          textinv_format format, const ti_embedding_entry *entries,
+                                          size_t count, const ti_key_value *metadata,
+                                          size_t num_metadata)
 {
   textinv_status status;
   ti_tensor *tensors = NULL;
@@ -127,7 +128,7 @@ textinv_status ti_embedding_file_write(ti_error *error, const char *path, textin
   if ((status = check_set(error, path, format, entries, count)) < 0)
     return status;
   if (format == TEXTINV_FORMAT_A1111)
-    return ti_torch_write_a1111(error, path, entries->word,
+    return ti_torch_write_a1111(memory, error, path, entries->word,
                                 ti_embedding_step(metadata, num_metadata), entries->num_vectors,
                                 entries->dim, entries->rows);
 
@@ -158,9 +159,17 @@ textinv_status ti_embedding_file_write(ti_error *error, const char *path, textin
     all[num_all++] = (ti_key_value){ "name", entries->word };
   for (size_t i = 0; i < num_metadata; i++)
     all[num_all++] = metadata[i];
-  status = ti_safetensors_write(error, path, tensors, count, all, num_all);
+  status = ti_safetensors_write_to(memory, error, path, tensors, count, all, num_all);
 out:
   ti_free(all);
   ti_free(tensors);
   return status;
+}
+
+textinv_status ti_embedding_file_write(ti_error *error, const char *path, textinv_format format,
+                                       const ti_embedding_entry *entries, size_t count,
+                                       const ti_key_value *metadata, size_t num_metadata)
+{
+  return ti_embedding_file_write_to(NULL, error, path, format, entries, count, metadata,
+                                    num_metadata);
 }

@@ -137,6 +137,8 @@ textinv_status ti_image_decode(ti_image *out, ti_error *error, const char *name,
   int orientation = 1;
 
   memset(out, 0, sizeof(*out));
+  if ((status = ti_file_check_size(error, name, size, MAX_BYTES)) < 0)
+    return status;
   if (ti_png_check(bytes, size))
     status = ti_png_decode(out, &orientation, error, name, bytes, size);
   else if (ti_jpeg_check(bytes, size))

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "error.h"
+#include "atomic_file.h"
 
 enum { TI_IMAGE_MAX_SIDE = 16384, TI_IMAGE_MAX_PIXELS = 1 << 26 };
 
@@ -25,6 +25,10 @@ void ti_image_free(ti_image *image); /* safe on a zeroed struct */
  * latin-1), NULL = none */
 textinv_status ti_image_write_png(ti_error *error, const char *path, int width, int height,
                                   const uint8_t *pixels, const char *parameters);
+/* the same, or into memory in place of path when it is not NULL */
+textinv_status ti_image_write_png_to(ti_memory_file *memory, ti_error *error, const char *path,
+                                     int width, int height, const uint8_t *pixels,
+                                     const char *parameters);
 
 typedef enum { TI_BICUBIC, TI_LANCZOS } ti_filter;
 

@@ -332,8 +332,9 @@ static void encode(const writer *w, png_structp png, png_infop info, int width, 
   png_write_end(png, NULL);
 }
 
-textinv_status ti_image_write_png(ti_error *error, const char *path, int width, int height,
-                                  const uint8_t *pixels, const char *parameters)
+textinv_status ti_image_write_png_to(ti_memory_file *memory, ti_error *error, const char *path,
+                                     int width, int height, const uint8_t *pixels,
+                                     const char *parameters)
 {
   writer w = { .error = error, .path = path };
   png_structp png = NULL;
@@ -347,7 +348,7 @@ textinv_status ti_image_write_png(ti_error *error, const char *path, int width, 
   if (parameters && !(w.text = ti_strdup(parameters)))
     return ti_fail_nomem(error, strlen(parameters), path);
   w.is_latin1 = w.text && to_latin1(w.text);
-  if ((w.status = ti_atomic_open(&w.file, error, path)) < 0)
+  if ((w.status = ti_atomic_open_to(&w.file, error, path, memory)) < 0)
     goto out;
   png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, on_write_error, on_write_warning);
   info = png ? png_create_info_struct(png) : NULL;
@@ -368,4 +369,10 @@ out:
   ti_atomic_abandon(w.file);
   ti_free(w.text);
   return w.status;
+}
+
+textinv_status ti_image_write_png(ti_error *error, const char *path, int width, int height,
+                                  const uint8_t *pixels, const char *parameters)
+{
+  return ti_image_write_png_to(NULL, error, path, width, height, pixels, parameters);
 }

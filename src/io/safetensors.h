@@ -2,6 +2,7 @@
 #ifndef TI_SAFETENSORS_H
 #define TI_SAFETENSORS_H
 
+#include "atomic_file.h"
 #include "tensor_file.h"
 
 typedef struct ti_safetensors ti_safetensors;
@@ -30,5 +31,9 @@ const ti_key_value *ti_safetensors_pairs(const ti_safetensors *file, size_t *cou
 textinv_status ti_safetensors_write(ti_error *error, const char *path, const ti_tensor *tensors,
                                     size_t count, const ti_key_value *metadata,
                                     size_t num_metadata);
+/* the same, or into memory in place of path when it is not NULL */
+textinv_status ti_safetensors_write_to(ti_memory_file *memory, ti_error *error, const char *path,
+                                       const ti_tensor *tensors, size_t count,
+                                       const ti_key_value *metadata, size_t num_metadata);
 
 #endif /* TI_SAFETENSORS_H */

@@ -153,8 +153,9 @@ static void put_header(text *h, const ti_tensor *const *order, size_t count,
     put(h, " ", 1);
 }
 
-textinv_status ti_safetensors_write(ti_error *error, const char *path, const ti_tensor *tensors,
-                                    size_t count, const ti_key_value *metadata, size_t num_metadata)
+textinv_status ti_safetensors_write_to(ti_memory_file *memory, ti_error *error, const char *path,
+                                       const ti_tensor *tensors, size_t count,
+                                       const ti_key_value *metadata, size_t num_metadata)
 {
   textinv_status status = TEXTINV_OK;
   const ti_tensor **order = ti_calloc(count, sizeof(*order));
@@ -204,7 +205,7 @@ textinv_status ti_safetensors_write(ti_error *error, const char *path, const ti_
                      path, header.used, TI_SAFETENSORS_MAX_HEADER);
     goto out;
   }
-  if ((status = ti_atomic_open(&file, error, path)) < 0)
+  if ((status = ti_atomic_open_to(&file, error, path, memory)) < 0)
     goto out;
   for (int i = 0; i < 8; i++)
     size[i] = (unsigned char)((uint64_t)header.used >> 8 * i);
@@ -217,4 +218,10 @@ out:
   ti_free(header.bytes);
   ti_free(order);
   return status;
+}
+
+textinv_status ti_safetensors_write(ti_error *error, const char *path, const ti_tensor *tensors,
+                                    size_t count, const ti_key_value *metadata, size_t num_metadata)
+{
+  return ti_safetensors_write_to(NULL, error, path, tensors, count, metadata, num_metadata);
 }

@@ -2,6 +2,7 @@
 #ifndef TI_TORCH_FILE_H
 #define TI_TORCH_FILE_H
 
+#include "atomic_file.h"
 #include "torch_pickle.h"
 
 typedef struct ti_torch_file ti_torch_file;
@@ -29,8 +30,10 @@ const ti_tensor *ti_torch_tensor(const ti_torch_file *file, size_t i);
  * Write {"string_to_token": {"*": 265}, "string_to_param": {"*": [num_vectors, dim]}, "name": word,
  * "step": step or None, "sd_checkpoint": None, "sd_checkpoint_name": None} atomically, the layout
  * of the AUTOMATIC1111 web UI. No member that its loader does not know ("byteorder") is written.
+ * Into memory in place of path when it is not NULL.
  */
-textinv_status ti_torch_write_a1111(ti_error *error, const char *path, const char *word,
-                                    long long step, int num_vectors, int dim, const float *rows);
+textinv_status ti_torch_write_a1111(ti_memory_file *memory, ti_error *error, const char *path,
+                                    const char *word, long long step, int num_vectors, int dim,
+                                    const float *rows);
 
 #endif /* TI_TORCH_FILE_H */

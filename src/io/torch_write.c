@@ -184,8 +184,9 @@ static void write_directory(ti_atomic_file *file, const member *members, int cou
   ti_atomic_write(file, b.bytes, b.size);
 }
 
-textinv_status ti_torch_write_a1111(ti_error *error, const char *path, const char *word,
-                                    long long step, int num_vectors, int dim, const float *rows)
+textinv_status ti_torch_write_a1111(ti_memory_file *memory, ti_error *error, const char *path,
+                                    const char *word, long long step, int num_vectors, int dim,
+                                    const float *rows)
 {
   buffer pickle;
   member members[MAX_MEMBERS];
@@ -204,7 +205,7 @@ textinv_status ti_torch_write_a1111(ti_error *error, const char *path, const cha
   if (members[1].size > UINT32_MAX / 2)
     return ti_fail(error, TEXTINV_E_LIMIT, "%s: %d vectors of %d values are too many", path,
                    num_vectors, dim);
-  if ((status = ti_atomic_open(&file, error, path)) < 0)
+  if ((status = ti_atomic_open_to(&file, error, path, memory)) < 0)
     return status;
   for (int i = 0; i < MAX_MEMBERS; i++)
     at = write_member(file, members + i, at);

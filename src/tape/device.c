@@ -26,31 +26,58 @@ static textinv_status default_path(char path[PATH_SIZE], ti_error *error)
   return TEXTINV_OK;
 }
 
-static textinv_status load(ti_device *d, ti_error *error, const char *path)
+/* the library's handle is not kept: see ti_device_close() */
+static textinv_status load(const ti_cuda_plugin **out, ti_error *error, const char *path)
 {
+  char beside[PATH_SIZE];
   ti_cuda_plugin_fn get;
-  void *symbol;
+  const ti_cuda_plugin *plugin;
+  void *library, *symbol;
+  textinv_status status;
 
+  *out = NULL;
+  if (!path) {
+    if ((status = default_path(beside, error)) < 0)
+      return status;
+    path = beside;
+  }
   /* a name without a slash would be searched for */
   if (!strchr(path, '/'))
     return ti_fail(error, TEXTINV_E_INVALID, "%s: backend_path must contain a '/'", path);
-  d->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!d->library)
+  library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library)
     return ti_fail(error, TEXTINV_E_BACKEND, "the CUDA plug-in cannot be loaded: %s", dlerror());
-  symbol = dlsym(d->library, TI_CUDA_PLUGIN_SYMBOL);
+  symbol = dlsym(library, TI_CUDA_PLUGIN_SYMBOL);
   if (!symbol)
     return ti_fail(error, TEXTINV_E_BACKEND, "%s: is not libtextinv's CUDA plug-in", path);
   memcpy(&get, &symbol, sizeof(get));
-  d->plugin = get();
-  if (d->plugin->version != TI_CUDA_PLUGIN_VERSION)
+  plugin = get();
+  if (plugin->version != TI_CUDA_PLUGIN_VERSION)
     return ti_fail(error, TEXTINV_E_VERSION, "%s: version %u of the plug-in, %u is needed", path,
-                   (unsigned)d->plugin->version, TI_CUDA_PLUGIN_VERSION);
-  if (d->plugin->exec_size != sizeof(ti_exec) || d->plugin->kernels_size != sizeof(ti_kernels))
+                   (unsigned)plugin->version, TI_CUDA_PLUGIN_VERSION);
+  if (plugin->exec_size != sizeof(ti_exec) || plugin->kernels_size != sizeof(ti_kernels))
     return ti_fail(error, TEXTINV_E_VERSION, "%s: was built from other sources than libtextinv",
                    path);
-  if (d->plugin->device_count() < 1)
-    return ti_fail(error, TEXTINV_E_BACKEND, "no CUDA device, or no driver for it");
+  *out = plugin;
   return TEXTINV_OK;
+}
+
+textinv_status ti_device_count(int *out, ti_error *error, const char *path)
+{
+  const ti_cuda_plugin *plugin;
+  const textinv_status status = load(&plugin, error, path);
+
+  *out = 0;
+  return status < 0 ? status : plugin->device_count(error, out);
+}
+
+textinv_status ti_device_describe(ti_cuda_device *out, ti_error *error, const char *path,
+                                  int ordinal)
+{
+  const ti_cuda_plugin *plugin;
+  const textinv_status status = load(&plugin, error, path);
+
+  return status < 0 ? status : plugin->device_info(error, out, ordinal);
 }
 
 textinv_status ti_device_open(ti_device **out, ti_error *error, const char *path, int ordinal,
@@ -58,18 +85,12 @@ textinv_status ti_device_open(ti_device **out, ti_error *error, const char *path
 {
   const ti_cuda_host host = { ti_weight_pack, ti_weight_values };
   ti_device *d = ti_calloc(1, sizeof(*d));
-  char beside[PATH_SIZE];
   textinv_status status;
 
   *out = NULL;
   if (!d)
     return ti_fail_nomem(error, sizeof(*d), "a device");
-  if (!path) {
-    if ((status = default_path(beside, error)) < 0)
-      goto fail;
-    path = beside;
-  }
-  if ((status = load(d, error, path)) < 0)
+  if ((status = load(&d->plugin, error, path)) < 0)
     goto fail;
   if ((status = d->plugin->open(error, &d->context, &host, ordinal, stream)) < 0)
     goto fail;

@@ -10,13 +10,18 @@
 #include "cuda/plugin.h"
 
 typedef struct ti_device {
-  void *library;
   const ti_cuda_plugin *plugin;
   ti_cuda *context;
   void *arena;
   size_t arena_bytes;
   int no_graphs; /* kernels are launched one by one; for tests */
 } ti_device;
+
+/* devices there are, or the one of a number, without opening it; path as in ti_device_open(). *out
+ * is 0 on failure */
+textinv_status ti_device_count(int *out, ti_error *error, const char *path);
+textinv_status ti_device_describe(ti_cuda_device *out, ti_error *error, const char *path,
+                                  int ordinal);
 
 /*
  * path: file of the plug-in, or NULL for the one beside this library. The current folder and the

@@ -103,6 +103,18 @@ OFFSET(textinv_session_params, log_user, 48);
 OFFSET(textinv_session_params, backend_path, 56);
 SIZE(textinv_session_params, 64);
 
+OFFSET(textinv_device_info, struct_size, 0);
+OFFSET(textinv_device_info, backend, 8);
+OFFSET(textinv_device_info, device, 12);
+OFFSET(textinv_device_info, usable, 16);
+OFFSET(textinv_device_info, units, 20);
+OFFSET(textinv_device_info, capability_major, 24);
+OFFSET(textinv_device_info, capability_minor, 28);
+OFFSET(textinv_device_info, memory, 32);
+OFFSET(textinv_device_info, name, 40);
+OFFSET(textinv_device_info, reason, 296);
+SIZE(textinv_device_info, 808);
+
 OFFSET(textinv_model_info, struct_size, 0);
 OFFSET(textinv_model_info, path, 8);
 OFFSET(textinv_model_info, fingerprint, 16);
@@ -245,6 +257,7 @@ typedef struct sized {
   }
 INIT(session_params)
 INIT(model_info)
+INIT(device_info)
 INIT(concept)
 INIT(invert_params)
 INIT(invert_report)
@@ -261,6 +274,7 @@ static const sized structs[] = {
   SIZED(session_params, 64), SIZED(concept, 80),          SIZED(invert_params, 176),
   SIZED(loss_params, 56),    SIZED(optimizer_params, 32), SIZED(generate_params, 96),
   SIZED(predict_params, 64), SIZED(model_info, 88),       SIZED(invert_report, 48),
+  SIZED(device_info, 808),
 };
 
 enum { NUM_STRUCTS = sizeof(structs) / sizeof(*structs), ROOM = 1024, CANARY = 0xaa };

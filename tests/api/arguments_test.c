@@ -109,10 +109,23 @@ static void no_argument_may_be_missing(void **state)
   missing("session", none, textinv_embeddings_save(NULL, words, "x", 0, NULL));
   missing("embeddings", s, textinv_embeddings_save(s, NULL, "x", 0, NULL));
   missing("path", s, textinv_embeddings_save(s, words, NULL, 0, NULL));
+  missing("session", none, textinv_embeddings_load_memory(NULL, words, NULL, "", 0, "x", NULL));
+  missing("embeddings", s, textinv_embeddings_load_memory(s, NULL, NULL, "", 0, "x", NULL));
+  missing("bytes", s, textinv_embeddings_load_memory(s, words, NULL, NULL, 0, "x", NULL));
+  missing("name", s, textinv_embeddings_load_memory(s, words, NULL, "", 0, NULL, NULL));
+  missing("session", none, textinv_embeddings_save_memory(NULL, x, 4, &n, words, 0, NULL));
+  missing("bytes", s, textinv_embeddings_save_memory(s, NULL, 4, &n, words, 0, NULL));
+  missing("size", s, textinv_embeddings_save_memory(s, x, 4, NULL, words, 0, NULL));
+  missing("embeddings", s, textinv_embeddings_save_memory(s, x, 4, &n, NULL, 0, NULL));
 
   missing("out", s, textinv_image_read(NULL, s, "x"));
   missing("session", none, textinv_image_read(&i, NULL, "x"));
   missing("path", s, textinv_image_read(&i, s, NULL));
+  assert_null(i);
+  missing("out", s, textinv_image_read_memory(NULL, s, "", 0, "x"));
+  missing("session", none, textinv_image_read_memory(&i, NULL, "", 0, "x"));
+  missing("bytes", s, textinv_image_read_memory(&i, s, NULL, 0, "x"));
+  missing("name", s, textinv_image_read_memory(&i, s, "", 0, NULL));
   assert_null(i);
   missing("out", s, textinv_images_new(NULL, s, NULL, 1, 1, 1));
   missing("session", none, textinv_images_new(&i, NULL, NULL, 1, 1, 1));
@@ -121,6 +134,10 @@ static void no_argument_may_be_missing(void **state)
   missing("session", none, textinv_images_save(NULL, picture, 0, "x", NULL));
   missing("images", s, textinv_images_save(s, NULL, 0, "x", NULL));
   missing("path", s, textinv_images_save(s, picture, 0, NULL, NULL));
+  missing("session", none, textinv_images_save_memory(NULL, x, 4, &n, picture, 0, NULL));
+  missing("bytes", s, textinv_images_save_memory(s, NULL, 4, &n, picture, 0, NULL));
+  missing("size", s, textinv_images_save_memory(s, x, 4, NULL, picture, 0, NULL));
+  missing("images", s, textinv_images_save_memory(s, x, 4, &n, NULL, 0, NULL));
 
   missing("session", none, textinv_invert(NULL, model, words, &v, NULL));
   missing("model", s, textinv_invert(s, NULL, words, &v, NULL));

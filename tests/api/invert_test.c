@@ -544,6 +544,38 @@ static void several_words_in_one_run(void **state)
   textinv_embeddings_free(e);
 }
 
+/* the host's pixels, of several sizes, in place of a folder: the same rows to the bit */
+static void pictures_in_memory_are_as_good_as_files(void **state)
+{
+  enum { PICTURES = 3 };
+  const char *folder = fresh_folder("sizes");
+  textinv_images *held[PICTURES];
+  textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  float by_path[TINY_WIDTH], by_pixels[TINY_WIDTH];
+  uint8_t pixels[(16 + 2 * PICTURES) * 20 * 3];
+  char path[600];
+
+  (void)state;
+  test_seed(31);
+  for (uint32_t i = 0; i < PICTURES; i++) {
+    for (size_t k = 0; k < sizeof(pixels); k++)
+      pixels[k] = (uint8_t)test_u32();
+    must(textinv_images_new(&held[i], session, pixels, 1, 16 + 2 * i, 20));
+    snprintf(path, sizeof(path), "%s/%u.png", folder, i);
+    must(textinv_images_save(session, held[i], 0, path, NULL));
+  }
+  c.images_path = folder;
+  run(by_path, &p);
+  c.images_path = NULL;
+  c.pictures = (const textinv_images *const *)held;
+  c.num_pictures = PICTURES;
+  run(by_pixels, &p);
+  assert_memory_equal(by_path, by_pixels, sizeof(by_path));
+  for (int i = 0; i < PICTURES; i++)
+    textinv_images_free(held[i]);
+}
+
 static void captions_are_used_and_checked(void **state)
 {
   textinv_concept c = concept("<toy>");
@@ -790,6 +822,7 @@ int main(void)
     cmocka_unit_test(what_was_learnt_outlives_a_failure),
     cmocka_unit_test(threads_and_recomputation_do_not_matter),
     cmocka_unit_test(several_words_in_one_run),
+    cmocka_unit_test(pictures_in_memory_are_as_good_as_files),
     cmocka_unit_test(captions_are_used_and_checked),
     cmocka_unit_test(nonsense_is_refused_before_any_work),
     cmocka_unit_test(learning_rates_are_those_of_diffusers),

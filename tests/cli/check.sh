@@ -4,6 +4,8 @@
 set -u
 program=$(realpath -e "${BUILD:-build/cc}/textinv") || exit 1
 golden=$(realpath tests/golden)
+library=$(dirname "$program")/$(readlink "$(dirname "$program")/libtextinv.so")
+emulated=$(realpath -e build/cuda-emulated/libtextinv-cuda.so 2>/dev/null)
 model=$golden/tiny-sd
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -74,7 +76,7 @@ says "--version prints the release" "textinv 0." out
 run 0 "--help" --help
 run 2 "no command" 
 holds "no command: stdout is empty" silent out
-for command in invert generate inspect convert tokenize sheet; do
+for command in invert generate inspect convert tokenize sheet devices; do
   run 0 "$command --help" $command --help
   holds "$command --help fits a screen" [ "$(wc -l <out)" -le 24 ]
   holds "$command --help fits its width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
@@ -136,6 +138,7 @@ refused "a word to learn into .pt" "--out x.pt: what is written is a safetensors
 refused "a word to learn into .BIN" "--out x.BIN" invert --model "$model" --images photos --placeholder '<x>' --out x.BIN
 refused "one file to convert" "1 argument" convert a --format a1111
 refused "nothing to tokenize" "0 arguments" tokenize
+refused "devices of a model" "unexpected argument" devices model
 
 # --- what is not there is refused before the model is opened
 touch before
@@ -394,6 +397,42 @@ run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png '
 run 0 "inspect a picture" inspect sheet.png
 run 0 "inspect a model" inspect "$model"
 says "inspect a model: its networks" "text encoders: 1" out
+# --- devices: a program and a library of their own, beside which there is a plug-in or not
+here=$program
+mkdir apart
+cp -L "$program" "$library" apart
+program=$work/apart/textinv
+run 0 "devices without a plug-in" devices
+says "devices without a plug-in: the processor" "--backend cpu: " out
+says "devices without a plug-in: why" "--backend cuda: not usable: the CUDA plug-in cannot be loaded: $work/apart/" out
+holds "devices without a plug-in: two lines" [ "$(wc -l <out)" = 2 ]
+holds "devices without a plug-in: stderr is empty" silent err
+echo 'const void *textinv_cuda_plugin(void) { static const unsigned plugin[256] = { 1 }; return plugin; }' >old.c
+if ${CC:-cc} -shared -fPIC -o apart/libtextinv-cuda.so old.c 2>err; then
+  run 0 "devices with the plug-in of another release" devices
+  says "devices with the plug-in of another release: why" "version 1 of the plug-in, " out
+else
+  echo "skipped - devices with the plug-in of another release: there is no compiler"
+fi
+rm -f apart/libtextinv-cuda.so
+if [ -n "$emulated" ]; then
+  ln -s "$emulated" apart/libtextinv-cuda.so
+  run 0 "devices" devices
+  says "devices: the first" "--backend cuda --device 0: emulated, compute capability 9.0, 4 multiprocessors, 8.0 GiB" out
+  export TEXTINV_EMULATED_DEVICES=2 TEXTINV_EMULATED_CAPABILITY=75
+  run 0 "devices that are old" devices
+  says "devices that are old: the second" "--device 1: emulated, compute capability 7.5, 4 multiprocessors, 8.0 GiB; not \
+usable: its compute capability is 7.5; 8.0 or newer is needed" out
+  holds "devices that are old: three lines" [ "$(wc -l <out)" = 3 ]
+  unset TEXTINV_EMULATED_DEVICES TEXTINV_EMULATED_CAPABILITY
+  export TEXTINV_EMULATED_DRIVER=0
+  run 0 "devices without a driver" devices
+  says "devices without a driver: why" "--backend cuda: not usable: no CUDA driver is installed" out
+  unset TEXTINV_EMULATED_DRIVER
+else
+  echo "skipped - devices: there is no build/cuda-emulated/libtextinv-cuda.so"
+fi
+program=$here
 run 1 "no folder to convert into" convert whole.safetensors missing/x.pt --format a1111
 says "no folder to convert into: message" "OUT missing/x.pt: the folder missing" err
 

@@ -17,11 +17,12 @@ static ti_error error;
 static const char *check_devices()
 {
   ti_cuda_device info;
+  int count;
 
   if (plugin()->version != TI_CUDA_PLUGIN_VERSION || plugin()->exec_size != sizeof(ti_exec) ||
       plugin()->kernels_size != sizeof(ti_kernels))
     return "version or sizes differ";
-  if (plugin()->device_count() < 1)
+  if (plugin()->device_count(&error, &count) < 0 || count < 1)
     return "no device";
   if (plugin()->device_info(&error, &info, 0) < 0 || !*info.name || !info.total_bytes)
     return "device 0 has no name or memory";

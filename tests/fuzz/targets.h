@@ -136,6 +136,50 @@ static inline void fuzz_pickle(const uint8_t *bytes, size_t size)
   ti_pickle_free(pickle);
 }
 
+/* words into memory in one format, and from there */
+static inline void fuzz_words(textinv_session *session, const textinv_embeddings *words,
+                              textinv_format format)
+{
+  textinv_embeddings *back;
+  size_t size, again;
+  void *bytes;
+
+  if (textinv_embeddings_save_memory(session, NULL, 0, &size, words, format, NULL) < 0 ||
+      !(bytes = ti_calloc(size, 1)))
+    return;
+  if (textinv_embeddings_new(&back, session) >= 0) {
+    const textinv_status status = textinv_embeddings_save_memory(session, bytes, size, &again,
+                                                                 words, format, NULL);
+
+    if (status >= 0 && again != size)
+      __builtin_trap();
+    if (status >= 0)
+      textinv_embeddings_load_memory(session, back, NULL, bytes, size, "fuzz", NULL);
+    textinv_embeddings_free(back);
+  }
+  ti_free(bytes);
+}
+
+/* as a host calls it; decoded: what the file's reader says, which is asked first */
+static inline void fuzz_load_memory(const uint8_t *bytes, size_t size, textinv_status decoded)
+{
+  textinv_session *session = ti_calloc(1, sizeof(*session));
+  textinv_embeddings *words = ti_calloc(1, sizeof(*words));
+
+  if (session && words) {
+    const textinv_status status = textinv_embeddings_load_memory(session, words, NULL, bytes, size,
+                                                                 "fuzz", NULL);
+
+    fuzz_check(status, &session->error);
+    if (decoded < 0 && decoded != TEXTINV_E_NOMEM && status != decoded)
+      __builtin_trap();
+    for (textinv_format f = TEXTINV_FORMAT_DIFFUSERS; f <= TEXTINV_FORMAT_SDXL && status >= 0; f++)
+      fuzz_words(session, words, f);
+  }
+  textinv_embeddings_free(words);
+  ti_free(session);
+}
+
 static inline void fuzz_embedding(const uint8_t *bytes, size_t size)
 {
   ti_error error = { "" };
@@ -155,6 +199,7 @@ static inline void fuzz_embedding(const uint8_t *bytes, size_t size)
     fuzz_touch(file.metadata[i].value, strlen(file.metadata[i].value));
   }
   ti_embedding_file_free(&file);
+  fuzz_load_memory(bytes, size, status);
 }
 
 static inline void fuzz_checkpoint(const uint8_t *bytes, size_t size)

@@ -6,7 +6,5 @@
     __builtin_trap();                                                                              \
   }
 
-UNREACHED(ti_begin)
 UNREACHED(ti_convert)
-UNREACHED(ti_log)
 UNREACHED(ti_net_optional)

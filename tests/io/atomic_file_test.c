@@ -508,11 +508,37 @@ static void no_descriptor_is_lost(void **state)
   assert_int_equal(before, after);
 }
 
+/* what fits is kept, the rest counted; the second file begins anew */
+static void memory_takes_what_fits(void **state)
+{
+  char bytes[8] = "-------";
+  ti_memory_file memory = { bytes, 5, 99 };
+  ti_atomic_file *file;
+
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    assert_succeeds(ti_atomic_open_to(&file, &error, "memory", &memory));
+    ti_atomic_write(file, "abc", 3);
+    ti_atomic_write(file, NULL, 0);
+    ti_atomic_write(file, i ? "DEFG" : "defg", 4);
+    ti_atomic_write(file, "hi", 2);
+    assert_succeeds(ti_atomic_commit(file, &error));
+    assert_int_equal(memory.size, 9);
+    assert_string_equal(bytes, i ? "abcDE--" : "abcde--");
+  }
+  memory = (ti_memory_file){ NULL, 0, 0 };
+  assert_succeeds(ti_atomic_open_to(&file, &error, "memory", &memory));
+  ti_atomic_write(file, "abc", 3);
+  ti_atomic_abandon(file);
+  assert_int_equal(memory.size, 3);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(nothing_is_seen_before_commit),
     cmocka_unit_test(large_writes_keep_their_order),
+    cmocka_unit_test(memory_takes_what_fits),
     cmocka_unit_test(a_full_disk_leaves_the_old_file),
     cmocka_unit_test(a_hidden_name_does_as_well),
     cmocka_unit_test(late_failures_leave_the_old_file),

@@ -173,6 +173,14 @@ static textinv_status run_write_sdxl(ti_error *error)
   return ti_embedding_file_write(error, target, TEXTINV_FORMAT_SDXL, both, 2, NULL, 0);
 }
 
+static textinv_status run_write_memory(ti_error *error)
+{
+  char bytes[64];
+  ti_memory_file memory = { bytes, sizeof(bytes), 0 };
+
+  return ti_embedding_file_write_to(&memory, error, "x", TEXTINV_FORMAT_KOHYA, &entry, 1, NULL, 0);
+}
+
 static textinv_status run_write_checkpoint(ti_error *error)
 {
   ti_word words[] = { { entry.word, 2, { 3, 0 }, { (float *)rows, NULL }, 0 },
@@ -367,6 +375,7 @@ static void writers(void **state)
   fail_each_write("a1111", run_write_a1111);
   fail_each_write("kohya", run_write_kohya);
   fail_each_write("sdxl", run_write_sdxl);
+  fail_each("memory", run_write_memory);
   fail_each_write("checkpoint", run_write_checkpoint);
   fail_each("resumed checkpoint", run_read_checkpoint);
 }

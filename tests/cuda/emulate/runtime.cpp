@@ -115,10 +115,37 @@ const char *cudaGetErrorName(cudaError_t code)
   return code == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError";
 }
 
+/* a number in the environment, in whole sessions' place of the variables below */
+static int number_of(const char *name, int otherwise)
+{
+  const char *text = getenv(name);
+
+  return text ? atoi(text) : otherwise;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+  *version = number_of("TEXTINV_EMULATED_DRIVER", 12050);
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+  *version = 12050;
+  return cudaSuccess;
+}
+
+/* a driver that is missing or of another major version is not enough, as CUDA has it */
 cudaError_t cudaGetDeviceCount(int *count)
 {
-  *count = 1;
-  return cudaSuccess;
+  int driver;
+
+  *count = 0;
+  (void)cudaDriverGetVersion(&driver);
+  if (driver < 12000)
+    return last_error = cudaErrorInsufficientDriver;
+  *count = number_of("TEXTINV_EMULATED_DEVICES", 1);
+  return *count ? cudaSuccess : last_error = cudaErrorNoDevice;
 }
 
 cudaError_t cudaGetDevice(int *device)
@@ -131,11 +158,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
   memset(p, 0, sizeof(*p));
   strcpy(p->name, "emulated");
-  p->major = emulate_capability / 10;
-  p->minor = emulate_capability % 10;
+  p->major = number_of("TEXTINV_EMULATED_CAPABILITY", emulate_capability) / 10;
+  p->minor = number_of("TEXTINV_EMULATED_CAPABILITY", emulate_capability) % 10;
   p->multiProcessorCount = emulate_multiprocessors;
   p->totalGlobalMem = device_bytes();
-  return device ? cudaErrorInvalidValue : cudaSuccess;
+  return device >= number_of("TEXTINV_EMULATED_DEVICES", 1) ? cudaErrorInvalidValue : cudaSuccess;
 }
 
 static int context_push(void *context)
