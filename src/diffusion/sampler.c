@@ -42,7 +42,7 @@ static int history_of(textinv_sampler kind)
 
 static textinv_status take_schedule(ti_sampler *s, ti_error *error, const ti_schedule *schedule)
 {
-  const int own = s->kind == schedule->sampler;
+  const int own = s->by_default || (s->kind == schedule->sampler && !schedule->stands_in);
   const int pndm = s->kind == TEXTINV_SAMPLER_PNDM, ddim = s->kind == TEXTINV_SAMPLER_DDIM;
   const int ddpm = s->kind == TI_SAMPLER_DDPM;
   const float *alphas = pndm ? schedule->alphas_cumprod_plain : schedule->alphas_cumprod;
@@ -105,25 +105,19 @@ textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedu
     return ti_fail(error, TEXTINV_E_INVALID,
                    "strength %g of %d steps is less than one step, expected %g or more",
                    (double)strength, steps, 1.0 / steps);
-  if (kind == TEXTINV_SAMPLER_DEFAULT)
-    kind = schedule->sampler;
-  if (schedule->unsupported[kind])
-    return ti_fail(
-      error, TEXTINV_E_UNSUPPORTED,
-      "sampler %s: the model's scheduler config asks for a \"%s\" that it does not have",
-      names[kind], schedule->unsupported[kind]);
 
   s = ti_calloc(1, sizeof(*s));
   if (!s)
     return ti_fail_nomem(error, sizeof(*s), "the sampler");
-  s->kind = kind;
+  s->by_default = kind == TEXTINV_SAMPLER_DEFAULT;
+  s->kind = s->by_default ? schedule->sampler : kind;
   s->steps = steps;
   s->count = count;
   if ((status = take_schedule(s, error, schedule)) < 0 ||
       (status = ti_sampler_lay_out(s, error, schedule)) < 0)
     goto out;
   s->begin = steps - kept;
-  for (int i = 0; i < history_of(kind); i++) {
+  for (int i = 0; i < history_of(s->kind); i++) {
     s->history[i] = ti_calloc(count, sizeof(float));
     if (!s->history[i]) {
       status = ti_fail_nomem(error, count * sizeof(float), "the sampler's earlier steps");

@@ -9,7 +9,8 @@ typedef struct ti_sampler ti_sampler;
 
 /*
  * kind is TEXTINV_SAMPLER_* (DEFAULT = the schedule's). strength 1 runs all steps; less begins
- * later, as diffusers' image-to-image pipeline does. count = values of one sample batch.
+ * later, as diffusers' image-to-image pipeline does. count = values of one sample batch. What the
+ * schedule's left_out names for the sampler is not done.
  */
 textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedule *schedule,
                               textinv_sampler kind, int steps, float strength, size_t count);

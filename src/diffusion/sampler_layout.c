@@ -17,6 +17,8 @@ static int is_whole(const ti_sampler *s)
 
 static ti_spacing spacing_of(const ti_sampler *s, const ti_schedule *schedule)
 {
+  if (s->by_default && schedule->has_fixed_spacing)
+    return schedule->fixed_spacing;
   if (schedule->has_spacing)
     return schedule->spacing;
   return is_whole(s) ? TI_SPACING_LEADING : TI_SPACING_LINSPACE;

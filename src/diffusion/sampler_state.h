@@ -8,6 +8,7 @@ enum { TI_SAMPLER_HISTORY = 6 };
 
 struct ti_sampler {
   textinv_sampler kind;
+  int by_default; /* as the schedule's, not by its name */
   ti_prediction prediction;
   int steps;        /* as asked for */
   int total, begin; /* evaluations at strength 1; the first one that is done */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "format.h"
 
 enum { MAX_TIMESTEPS = 100000 };
 
@@ -18,15 +19,56 @@ typedef struct name {
   int value;
 } name;
 
-static const name classes[] = {
-  { "DDIMScheduler", TEXTINV_SAMPLER_DDIM },
-  { "DDPMScheduler", TI_SAMPLER_DDPM },
-  { "PNDMScheduler", TEXTINV_SAMPLER_PNDM },
-  { "EulerDiscreteScheduler", TEXTINV_SAMPLER_EULER },
-  { "EulerAncestralDiscreteScheduler", TEXTINV_SAMPLER_EULER_A },
-  { "DPMSolverMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M },
-  { NULL, 0 },
+/* what a config without the keys means */
+typedef struct beta_defaults {
+  const char *kind;
+  double start, end;
+} beta_defaults;
+
+static const beta_defaults ddpm_betas = { "linear", 0.0001, 0.02 };
+static const beta_defaults karras_betas = { "linear", 0.00085, 0.012 };
+static const beta_defaults sd_betas = { "scaled_linear", 0.00085, 0.012 };
+
+/* a class of diffusers whose noise is that of betas, and what draws for it */
+typedef struct scheduler_class {
+  const char *name;
+  textinv_sampler sampler;
+  const beta_defaults *betas;
+  int stands_in; /* the library has no sampler of this class: the nearest draws */
+  int spacing;   /* that the class has whatever the config says, or -1 */
+  int distilled;
+} scheduler_class;
+
+static const scheduler_class classes[] = {
+  { "DDIMScheduler", TEXTINV_SAMPLER_DDIM, &ddpm_betas, 0, -1, 0 },
+  { "DDIMParallelScheduler", TEXTINV_SAMPLER_DDIM, &ddpm_betas, 0, -1, 0 },
+  { "DDPMScheduler", TI_SAMPLER_DDPM, &ddpm_betas, 0, -1, 0 },
+  { "DDPMParallelScheduler", TI_SAMPLER_DDPM, &ddpm_betas, 0, -1, 0 },
+  { "PNDMScheduler", TEXTINV_SAMPLER_PNDM, &ddpm_betas, 0, -1, 0 },
+  { "EulerDiscreteScheduler", TEXTINV_SAMPLER_EULER, &ddpm_betas, 0, -1, 0 },
+  { "EulerAncestralDiscreteScheduler", TEXTINV_SAMPLER_EULER_A, &ddpm_betas, 0, -1, 0 },
+  { "DPMSolverMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 0, -1, 0 },
+  /* solvers of higher order without noise, or of the same family */
+  { "DEISMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
+  { "DPMSolverSinglestepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, TI_SPACING_LINSPACE,
+    0 },
+  { "UniPCMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
+  { "SASolverScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
+  { "LMSDiscreteScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
+  { "HeunDiscreteScheduler", TEXTINV_SAMPLER_DPMPP_2M, &karras_betas, 1, -1, 0 },
+  { "KDPM2DiscreteScheduler", TEXTINV_SAMPLER_DPMPP_2M, &karras_betas, 1, -1, 0 },
+  /* with fresh noise in every step */
+  { "KDPM2AncestralDiscreteScheduler", TEXTINV_SAMPLER_EULER_A, &karras_betas, 1, -1, 0 },
+  { "DPMSolverSDEScheduler", TEXTINV_SAMPLER_EULER_A, &karras_betas, 1, -1, 0 },
+  { "LCMScheduler", TEXTINV_SAMPLER_EULER_A, &sd_betas, 1, TI_SPACING_TRAILING, 1 },
+  { "TCDScheduler", TEXTINV_SAMPLER_EULER_A, &sd_betas, 1, TI_SPACING_TRAILING, 1 },
 };
+static const scheduler_class unknown_class = {
+  NULL, TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0
+};
+/* beginnings of classes with other noise, whose configs may have keys of betas left over */
+static const char *const foreign[] = { "Flow", "EDM" };
+
 enum { LINEAR, SCALED_LINEAR, SQUAREDCOS };
 static const name beta_schedules[] = {
   { "linear", LINEAR },
@@ -85,6 +127,45 @@ static textinv_status read_name(const ti_json *config, ti_error *error, const ch
   if (!met)
     return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"%s\" is missing", config->path, key);
   return find_name(error, config->path, key, met, names, out);
+}
+
+/* ------ the class */
+
+static int tells_all_betas(const ti_json *config)
+{
+  return ti_json_has(config, "trained_betas") ||
+         (ti_json_has(config, "beta_schedule") && ti_json_has(config, "beta_start") &&
+          ti_json_has(config, "beta_end"));
+}
+
+/* met: its name, owned by the caller or the config */
+static textinv_status find_class(const scheduler_class **out, const char **met, ti_error *error,
+                                 const ti_json *config, const char *class_name,
+                                 const char *index_path)
+{
+  int other = 0;
+  textinv_status status;
+
+  *met = class_name;
+  if (!class_name && (status = ti_json_string(config, error, "_class_name", NULL, met)) < 0)
+    return status;
+  if (!*met)
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"_class_name\" is missing", config->path);
+  for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++) {
+    if (!strcmp(*met, classes[i].name)) {
+      *out = &classes[i];
+      return TEXTINV_OK;
+    }
+  }
+  for (size_t i = 0; i < sizeof(foreign) / sizeof(*foreign); i++)
+    other |= !strncmp(*met, foreign[i], strlen(foreign[i]));
+  if (other || !tells_all_betas(config))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: \"%s\" is \"%s\", expected a class with a schedule of betas, such as %s",
+                   class_name ? index_path : config->path, class_name ? "scheduler" : "_class_name",
+                   *met, classes[0].name);
+  *out = &unknown_class;
+  return TEXTINV_OK;
 }
 
 /* ------ betas */
@@ -160,7 +241,8 @@ out:
   return status;
 }
 
-static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_json *config)
+static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_json *config,
+                                  const beta_defaults *defaults)
 {
   const size_t bytes = (size_t)out->timesteps * sizeof(float);
   const int count = out->timesteps;
@@ -175,9 +257,10 @@ static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_js
     status = ti_fail_nomem(error, bytes, "the noise schedule");
     goto out;
   }
-  if ((status = read_name(config, error, "beta_schedule", "linear", beta_schedules, &kind)) < 0 ||
-      (status = ti_json_float(config, error, "beta_start", 0.0001, 0, 1, &first)) < 0 ||
-      (status = ti_json_float(config, error, "beta_end", 0.02, 0, 1, &last)) < 0)
+  if ((status = read_name(config, error, "beta_schedule", defaults->kind, beta_schedules, &kind)) <
+        0 ||
+      (status = ti_json_float(config, error, "beta_start", defaults->start, 0, 1, &first)) < 0 ||
+      (status = ti_json_float(config, error, "beta_end", defaults->end, 0, 1, &last)) < 0)
     goto out;
   out->cosine = kind == SQUAREDCOS;
 
@@ -238,8 +321,9 @@ out:
 
 /* ------ keys that change what samplers do */
 
-static textinv_status refuse_flag(ti_schedule *out, ti_error *error, const ti_json *config,
-                                  const char *key, unsigned samplers)
+/* samplers that draw without this key */
+static textinv_status note_flag(ti_schedule *out, ti_error *error, const ti_json *config,
+                                const char *key, unsigned samplers)
 {
   textinv_status status;
   int set;
@@ -248,14 +332,14 @@ static textinv_status refuse_flag(ti_schedule *out, ti_error *error, const ti_js
     return status;
   for (int i = 0; set && i < TI_NUM_SAMPLERS; i++) {
     if (samplers & (1u << i))
-      out->unsupported[i] = key;
+      out->left_out[i] = key;
   }
   return status;
 }
 
-static textinv_status refuse_other(ti_schedule *out, ti_error *error, const ti_json *config,
-                                   const char *key, const char *known, const char *known2,
-                                   unsigned samplers)
+static textinv_status note_other(ti_schedule *out, ti_error *error, const ti_json *config,
+                                 const char *key, const char *known, const char *known2,
+                                 unsigned samplers)
 {
   textinv_status status;
   const char *met;
@@ -264,7 +348,7 @@ static textinv_status refuse_other(ti_schedule *out, ti_error *error, const ti_j
     return status;
   for (int i = 0; strcmp(met, known) != 0 && strcmp(met, known2) != 0 && i < TI_NUM_SAMPLERS; i++) {
     if (samplers & (1u << i))
-      out->unsupported[i] = key;
+      out->left_out[i] = key;
   }
   return status;
 }
@@ -283,7 +367,7 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
       (status = ti_json_float(config, error, "sigma_max", 0, 0, 1e6, &out->sigma_max)) < 0 ||
       (status = read_name(config, error, "final_sigmas_type", "zero", final_sigmas,
                           &out->final_sigma_min)) < 0 ||
-      (status = ti_json_int(config, error, "solver_order", 2, 1, 3, &out->solver_order)) < 0 ||
+      (status = ti_json_int(config, error, "solver_order", 2, 1, 100, &out->solver_order)) < 0 ||
       (status = ti_json_bool(config, error, "lower_order_final", 1, &out->lower_order_final)) < 0 ||
       (status = ti_json_bool(config, error, "euler_at_final", 0, &out->euler_at_final)) < 0 ||
       (status = ti_json_float(config, error, "lambda_min_clipped", -inf, -inf, inf,
@@ -291,23 +375,23 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
       (status = ti_json_string(config, error, "solver_type", "midpoint", &solver)) < 0)
     return status;
   out->solver_heun = strcmp(solver, "heun") == 0;
-  if (out->solver_order == 3) {
-    out->unsupported[TEXTINV_SAMPLER_DPMPP_2M] = "solver_order";
-    out->unsupported[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "solver_order";
+  if (out->solver_order > 2) {
+    out->solver_order = 2;
+    out->left_out[TEXTINV_SAMPLER_DPMPP_2M] = "solver_order";
+    out->left_out[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "solver_order";
   }
 
-  if ((status = refuse_flag(out, error, config, "thresholding", ddim | ddpm | dpmpp)) < 0 ||
-      (status = refuse_flag(out, error, config, "use_exponential_sigmas", euler | dpmpp)) < 0 ||
-      (status = refuse_flag(out, error, config, "use_beta_sigmas", euler | dpmpp)) < 0 ||
-      (status = refuse_flag(out, error, config, "use_lu_lambdas", dpmpp)) < 0 ||
-      (status = refuse_flag(out, error, config, "use_flow_sigmas", dpmpp)) < 0 ||
-      (status = refuse_other(out, error, config, "algorithm_type", "dpmsolver++", "deis", dpmpp)) <
+  if ((status = note_flag(out, error, config, "thresholding", ddim | ddpm | dpmpp)) < 0 ||
+      (status = note_flag(out, error, config, "use_exponential_sigmas", euler | dpmpp)) < 0 ||
+      (status = note_flag(out, error, config, "use_beta_sigmas", euler | dpmpp)) < 0 ||
+      (status = note_flag(out, error, config, "use_lu_lambdas", dpmpp)) < 0 ||
+      (status = note_flag(out, error, config, "use_flow_sigmas", dpmpp)) < 0 ||
+      (status = note_other(out, error, config, "algorithm_type", "dpmsolver++", "deis", dpmpp)) <
         0 ||
-      (status = refuse_other(out, error, config, "interpolation_type", "linear", "linear", euler)) <
+      (status = note_other(out, error, config, "interpolation_type", "linear", "linear", euler)) <
         0 ||
-      (out->prediction == TI_PREDICT_V &&
-       (status = refuse_other(out, error, config, "timestep_type", "discrete", "discrete", euler)) <
-         0))
+      (out->prediction == TI_PREDICT_V && (status = note_other(out, error, config, "timestep_type",
+                                                               "discrete", "discrete", euler)) < 0))
     return status;
   if ((status = ti_json_string(config, error, "variance_type", "fixed_small", &variance)) < 0)
     return status;
@@ -316,26 +400,57 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
   else if (strcmp(variance, "fixed_large") == 0)
     out->variance = TI_VARIANCE_LARGE;
   else if (strcmp(variance, "fixed_small") != 0)
-    out->unsupported[TI_SAMPLER_DDPM] = "variance_type";
+    out->left_out[TI_SAMPLER_DDPM] = "variance_type";
   if (ti_json_has(config, "variance_type") &&
-      (status = refuse_other(out, error, config, "variance_type", "fixed_small", "fixed_large",
-                             dpmpp)) < 0)
+      (status = note_other(out, error, config, "variance_type", "fixed_small", "fixed_large",
+                           dpmpp)) < 0)
     return status;
+  return TEXTINV_OK;
+}
+
+/*
+ * Not a matter of samplers: the noise is not that of the betas, or the model takes timesteps of
+ * another kind.
+ */
+static textinv_status refuse_other_noise(const ti_schedule *s, ti_error *error,
+                                         const ti_json *config)
+{
+  const char *type;
+  textinv_status status;
+  int flow;
+
+  if ((status = ti_json_bool(config, error, "use_flow_sigmas", 0, &flow)) < 0 ||
+      (status = ti_json_string(config, error, "timestep_type", "discrete", &type)) < 0)
+    return status;
+  if (flow && s->sampler == TEXTINV_SAMPLER_DPMPP_2M)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: \"use_flow_sigmas\" is true, expected false: a schedule of betas",
+                   config->path);
+  if (s->sampler == TEXTINV_SAMPLER_EULER && s->prediction == TI_PREDICT_V &&
+      strcmp(type, "discrete") != 0)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: \"timestep_type\" is \"%s\", expected discrete", config->path, type);
   return TEXTINV_OK;
 }
 
 textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config,
                                 const char *class_name, const char *index_path)
 {
+  const scheduler_class *found = NULL;
+  const char *met;
   textinv_status status;
   int value;
 
   memset(out, 0, sizeof(*out));
-  status = class_name ? find_name(error, index_path, "scheduler", class_name, classes, &value)
-                      : read_name(config, error, "_class_name", NULL, classes, &value);
-  if (status < 0)
+  if ((status = find_class(&found, &met, error, config, class_name, index_path)) < 0)
     goto out;
-  out->sampler = value;
+  ti_format(out->class_name, sizeof(out->class_name), "%s", met);
+  out->sampler = found->sampler;
+  out->stands_in = found->stands_in;
+  out->distilled = found->distilled;
+  out->has_fixed_spacing = found->spacing >= 0;
+  if (out->has_fixed_spacing)
+    out->fixed_spacing = (ti_spacing)found->spacing;
   if ((status = read_name(config, error, "prediction_type", "epsilon", predictions, &value)) < 0)
     goto out;
   out->prediction = (ti_prediction)value;
@@ -356,8 +471,9 @@ textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json
       (status = ti_json_bool(config, error, "skip_prk_steps", 0, &out->skip_prk_steps)) < 0 ||
       (status = ti_json_bool(config, error, "rescale_betas_zero_snr", 0, &out->rescale_zero_snr)) <
         0 ||
-      (status = read_alphas(out, error, config)) < 0 ||
-      (status = read_sampler_keys(out, error, config)) < 0)
+      (status = read_alphas(out, error, config, found->betas)) < 0 ||
+      (status = read_sampler_keys(out, error, config)) < 0 ||
+      (status = refuse_other_noise(out, error, config)) < 0)
     goto out;
 
   out->named_steps_offset = out->steps_offset;
@@ -367,11 +483,6 @@ textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json
 
   if (out->sampler == TEXTINV_SAMPLER_DPMPP_2M && out->use_karras_sigmas)
     out->sampler = TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
-  /* a model with a DDPMScheduler that cannot be drawn with can still be trained */
-  if (out->unsupported[out->sampler] && out->sampler != TI_SAMPLER_DDPM)
-    status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                     "%s: \"%s\" has a value that asks for what this library does not have",
-                     config->path, out->unsupported[out->sampler]);
 out:
   if (status < 0)
     ti_schedule_free(out);

@@ -26,6 +26,11 @@ typedef struct ti_schedule {
   int has_set_alpha_to_one, set_alpha_to_one; /* absent: true for DDIM, false for PNDM */
   int skip_prk_steps;
   textinv_sampler sampler; /* of the class, or TI_SAMPLER_DDPM */
+  char class_name[64];     /* diffusers' name of the scheduler */
+  int stands_in;           /* sampler is not of this class but the nearest to it */
+  int has_fixed_spacing;   /* a class that stands_in reads no timestep_spacing: it has this one */
+  ti_spacing fixed_spacing;
+  int distilled; /* the class is one of models that were distilled to draw in a few steps */
 
   /* what single samplers take from the file */
   float *alphas_cumprod_plain; /* [timesteps], as if rescale_betas_zero_snr were false (PNDM) */
@@ -37,12 +42,12 @@ typedef struct ti_schedule {
   int solver_order, solver_heun, lower_order_final, euler_at_final; /* DPM++ */
   double lambda_min_clipped;
   ti_variance variance; /* DDPM */
-  const char
-    *unsupported[TI_NUM_SAMPLERS]; /* by sampler: the key that the sampler cannot honour, or NULL */
+  const char *left_out[TI_NUM_SAMPLERS]; /* by sampler: the key that it draws without, or NULL */
 } ti_schedule;
 
 /*
- * class_name is what model_index.json at index_path says, NULL: the config's _class_name. It,
+ * class_name is what model_index.json at index_path says, NULL: the config's _class_name. Any class
+ * will do that has a schedule of betas; one that is not known needs all keys of it in the config.
  * beta_schedule, prediction_type and timestep_spacing must be known; otherwise UNSUPPORTED lists
  * them.
  */

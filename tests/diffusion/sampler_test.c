@@ -183,7 +183,22 @@ static void equal_to_diffusers(void **state)
 
 static void schedules_have_torchs_bits(void **state)
 {
-  static const char *const names[] = { "sd", "linear", "cosine", "zero_snr", "short" };
+  static const char *const names[] = {
+    "sd",
+    "linear",
+    "cosine",
+    "zero_snr",
+    "short",
+    "DEISMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "UniPCMultistepScheduler",
+    "LMSDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "LCMScheduler",
+    "TCDScheduler",
+  };
 
   (void)state;
   for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -275,18 +290,23 @@ static void refuses_configs(void **state)
   } cases[] = {
     { "{}", TEXTINV_E_FORMAT, "_class_name" },
     { "{\"_class_name\": 3}", TEXTINV_E_FORMAT, "_class_name" },
-    { "{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\"}", TEXTINV_E_UNSUPPORTED,
-      "EulerAncestralDiscreteScheduler, DPMSolverMultistepScheduler" },
+    { "{\"_class_name\": \"EDMEulerScheduler\"}", TEXTINV_E_UNSUPPORTED,
+      "\"_class_name\" is \"EDMEulerScheduler\", expected a class with a schedule of betas" },
+    { "{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"trained_betas\": [0.1]}",
+      TEXTINV_E_UNSUPPORTED, "FlowMatchEulerDiscreteScheduler" },
+    { "{\"_class_name\": \"NewScheduler\", \"beta_start\": 0.001, \"beta_end\": 0.01}",
+      TEXTINV_E_UNSUPPORTED, "NewScheduler" },
+    { "{\"_class_name\": \"UniPCMultistepScheduler\", \"use_flow_sigmas\": true}",
+      TEXTINV_E_UNSUPPORTED, "\"use_flow_sigmas\" is true" },
+    { "{\"_class_name\": \"EulerDiscreteScheduler\", \"prediction_type\": \"v_prediction\", "
+      "\"timestep_type\": \"continuous\"}",
+      TEXTINV_E_UNSUPPORTED, "\"timestep_type\" is \"continuous\"" },
     { "{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"sigmoid\"}", TEXTINV_E_UNSUPPORTED,
       "\"beta_schedule\" is \"sigmoid\", expected one of linear, scaled_linear" },
     { "{\"_class_name\": \"DDIMScheduler\", \"prediction_type\": \"flow\"}", TEXTINV_E_UNSUPPORTED,
       "v_prediction" },
     { "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": \"even\"}", TEXTINV_E_UNSUPPORTED,
       "trailing" },
-    { "{\"_class_name\": \"DDIMScheduler\", \"thresholding\": true}", TEXTINV_E_UNSUPPORTED,
-      "thresholding" },
-    { "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"dpmsolver\"}",
-      TEXTINV_E_UNSUPPORTED, "algorithm_type" },
     { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 2000000000}", TEXTINV_E_LIMIT,
       "num_train_timesteps" },
     { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 0}", TEXTINV_E_LIMIT,
@@ -327,6 +347,83 @@ static void refuses_configs(void **state)
   }
 }
 
+static int same_text(const char *a, const char *b)
+{
+  return a && b ? !strcmp(a, b) : a == b;
+}
+
+/* class and further keys, the sampler that draws, whether it stands in, and what it draws without
+ */
+static void other_classes_have_the_nearest_sampler(void **state)
+{
+  static const struct {
+    const char *class_name, *more;
+    textinv_sampler sampler;
+    int stands_in, first; /* timestep of five steps */
+    const char *left_out;
+  } cases[] = {
+    { "DDIMParallelScheduler", "", TEXTINV_SAMPLER_DDIM, 0, 800, NULL },
+    { "DDPMParallelScheduler", "", TI_SAMPLER_DDPM, 0, 800, NULL },
+    { "DEISMultistepScheduler", "\"algorithm_type\": \"deis\", \"solver_type\": \"logrho\", ",
+      TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
+    { "DEISMultistepScheduler", "\"timestep_spacing\": \"leading\", ", TEXTINV_SAMPLER_DPMPP_2M, 1,
+      830, NULL },
+    { "UniPCMultistepScheduler", "\"solver_order\": 3, ", TEXTINV_SAMPLER_DPMPP_2M, 1, 999,
+      "solver_order" },
+    { "UniPCMultistepScheduler", "\"use_karras_sigmas\": true, ", TEXTINV_SAMPLER_DPMPP_2M_KARRAS,
+      1, 999, NULL },
+    { "DPMSolverSinglestepScheduler", "\"timestep_spacing\": \"leading\", ",
+      TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
+    { "SASolverScheduler", "", TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
+    { "LMSDiscreteScheduler", "", TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
+    { "HeunDiscreteScheduler", "", TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
+    { "KDPM2DiscreteScheduler", "", TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
+    { "KDPM2AncestralDiscreteScheduler", "", TEXTINV_SAMPLER_EULER_A, 1, 999, NULL },
+    { "DPMSolverSDEScheduler", "", TEXTINV_SAMPLER_EULER_A, 1, 999, NULL },
+    { "LCMScheduler", "\"timestep_spacing\": \"leading\", ", TEXTINV_SAMPLER_EULER_A, 1, 999,
+      NULL },
+    { "TCDScheduler", "", TEXTINV_SAMPLER_EULER_A, 1, 999, NULL },
+    { "NewScheduler", "\"beta_start\": 0.001, \"beta_end\": 0.01, \"beta_schedule\": \"linear\", ",
+      TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
+    { "DDIMScheduler", "\"thresholding\": true, ", TEXTINV_SAMPLER_DDIM, 0, 800, "thresholding" },
+    { "DDPMScheduler", "\"variance_type\": \"learned\", ", TI_SAMPLER_DDPM, 0, 800,
+      "variance_type" },
+    { "EulerDiscreteScheduler", "\"use_beta_sigmas\": true, ", TEXTINV_SAMPLER_EULER, 0, 999,
+      "use_beta_sigmas" },
+    { "DPMSolverMultistepScheduler", "\"algorithm_type\": \"sde-dpmsolver++\", ",
+      TEXTINV_SAMPLER_DPMPP_2M, 0, 999, "algorithm_type" },
+    { "DPMSolverMultistepScheduler", "\"solver_order\": 3, ", TEXTINV_SAMPLER_DPMPP_2M, 0, 999,
+      "solver_order" },
+    { "DPMSolverMultistepScheduler", "\"thresholding\": true, \"use_karras_sigmas\": true, ",
+      TEXTINV_SAMPLER_DPMPP_2M_KARRAS, 0, 999, "thresholding" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    char text[300];
+    ti_schedule schedule;
+
+    snprintf(text, sizeof(text), "{%s\"_class_name\": \"%s\"}", cases[i].more, cases[i].class_name);
+    read_schedule(&schedule, text);
+    assert_string_equal(schedule.class_name, cases[i].class_name);
+    if (schedule.sampler != cases[i].sampler || schedule.stands_in != cases[i].stands_in ||
+        !same_text(schedule.left_out[schedule.sampler], cases[i].left_out))
+      fail_msg("%s: %s, stands in %d", text, ti_sampler_name(schedule.sampler), schedule.stands_in);
+    /* whatever is named draws as well */
+    for (textinv_sampler kind = 0; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+      ti_sampler *sampler;
+      ti_error error;
+
+      if (ti_sampler_new(&sampler, &error, &schedule, kind, 5, 1, 1) < 0)
+        fail_msg("%s, %s: %s", text, ti_sampler_name(kind), error.text);
+      if (!kind && ti_sampler_timestep(sampler, 0) != (float)cases[i].first)
+        fail_msg("%s: begins at %g", text, (double)ti_sampler_timestep(sampler, 0));
+      ti_sampler_free(sampler);
+    }
+    ti_schedule_free(&schedule);
+  }
+}
+
 static void refuses_steps(void **state)
 {
   static const struct {
@@ -337,8 +434,6 @@ static void refuses_steps(void **state)
     textinv_status status;
     const char *part;
   } cases[] = {
-    { ", \"variance_type\": \"learned\"", TEXTINV_SAMPLER_DEFAULT, 10, 1, TEXTINV_E_UNSUPPORTED,
-      "sampler ddpm: the model's scheduler config asks for a \"variance_type\"" },
     { "", TEXTINV_SAMPLER_DDIM, 0, 1, TEXTINV_E_INVALID, "steps is 0" },
     { "", TEXTINV_SAMPLER_DDIM, 1001, 1, TEXTINV_E_INVALID, "steps is 1001" },
     { "", TEXTINV_SAMPLER_EULER, 10, 0, TEXTINV_E_INVALID, "strength is 0" },
@@ -351,8 +446,6 @@ static void refuses_steps(void **state)
     { ", \"steps_offset\": 1", TEXTINV_SAMPLER_DDIM, 1000, 1, TEXTINV_E_INVALID, "steps is 1000" },
     { ", \"timestep_spacing\": \"leading\"", TEXTINV_SAMPLER_DPMPP_2M, 1000, 1, TEXTINV_E_INVALID,
       "steps is 1000" },
-    { ", \"use_beta_sigmas\": true", TEXTINV_SAMPLER_EULER, 10, 1, TEXTINV_E_UNSUPPORTED,
-      "use_beta_sigmas" },
     { ", \"rescale_betas_zero_snr\": true, \"timestep_spacing\": \"trailing\"",
       TEXTINV_SAMPLER_DDIM, 10, 1, TEXTINV_E_UNSUPPORTED, "v_prediction" },
   };
@@ -517,6 +610,7 @@ int main(void)
     cmocka_unit_test(guidance),
     cmocka_unit_test(samplers_start_anew),
     cmocka_unit_test(refuses_configs),
+    cmocka_unit_test(other_classes_have_the_nearest_sampler),
     cmocka_unit_test(refuses_steps),
     cmocka_unit_test(every_strength_keeps_the_steps_of_diffusers),
     cmocka_unit_test(all_step_counts),

@@ -137,6 +137,15 @@ for variance in ("fixed_small", "fixed_small_log", "fixed_large"):
     case(dict(DDPM, variance_type=variance), "ddpm", 1)
 case(dict(DDPM, rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing"), "ddpm", 9)
 
+# named samplers on configs of classes that the library has none for
+OTHERS = ["DEISMultistepScheduler", "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "LMSDiscreteScheduler",
+          "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "LCMScheduler"]
+for other in OTHERS:
+    config = json.loads(getattr(diffusers, other)(**SD).to_json_string())
+    for kind in ("ddim", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"):
+        if other != "DEISMultistepScheduler" or not kind.startswith("dpmpp"):  # diffusers refuses its algorithm_type
+            case(config, kind, 8)
+
 schedules = {
     "sd": SD1,
     "linear": bare,
@@ -147,6 +156,9 @@ schedules = {
 for name, config in schedules.items():
     tensors[f"schedule.{name}"] = make(config, "ddim").alphas_cumprod.numpy()
     metadata[f"schedule.{name}"] = json.dumps(config)
+for other in OTHERS + ["TCDScheduler"]:  # with the defaults of its class
+    tensors[f"schedule.{other}"] = getattr(diffusers, other)().alphas_cumprod.numpy()
+    metadata[f"schedule.{other}"] = json.dumps({"_class_name": other})
 
 plain, prompted = pool[0:4] + 2, pool[4:8] / 2
 for percent in (0, 70, 100):
