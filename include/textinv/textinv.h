@@ -128,9 +128,16 @@ enum {
   TEXTINV_LR_COSINE   = 2  /* (1 + cos(pi x)) / 2 of it */
 };
 
-/* Sampler of textinv_generate(). DEFAULT is the class that the model's model_index.json names, or,
+/*
+ * Sampler of textinv_generate(). DEFAULT is the class that the model's model_index.json names, or,
  * where it names none, its scheduler_config.json. That is one of these, or DDPMScheduler (Ho et al.
- * 2020), which no other value asks for. */
+ * 2020), which no other value asks for, or a class that this library does not have, where the
+ * nearest of these stands in: EULER_A for KDPM2AncestralDiscreteScheduler, DPMSolverSDEScheduler,
+ * LCMScheduler and TCDScheduler, DPMPP_2M (or DPMPP_2M_KARRAS where the config says so) for any
+ * other, such as UniPCMultistepScheduler. An option of the config that a sampler does not have
+ * (solver_order 3, thresholding, algorithm_type "sde-dpmsolver++", ...) is left out. The log has a
+ * warning of either, once for a model and sampler.
+ */
 typedef int32_t textinv_sampler;
 enum {
   TEXTINV_SAMPLER_DEFAULT         = 0,
@@ -342,7 +349,7 @@ typedef struct textinv_model_info {
   const char *fingerprint; /* 16 hex digits of schedule, tensor names and shapes, and samples of
                               the weights; owned by the model */
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
-  const char *sampler;          /* name of TEXTINV_SAMPLER_DEFAULT: "ddim", .. or "ddpm" */
+  const char *sampler;          /* what TEXTINV_SAMPLER_DEFAULT draws with: "ddim", .. */
   uint32_t    num_encoders;     /* text encoders: 1 or 2 */
   uint32_t    embedding_dim[2]; /* width of a word's vector in each encoder */
   uint32_t    context_dim;      /* width of the UNet's context */
@@ -363,6 +370,10 @@ typedef struct textinv_model_info {
  * Configs count as diffusers' pipelines take them. For a model that is not SDXL, steps_offset
  * is 1 and clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet
  * saved before diffusers 0.9.0 is at least 64.
+ *
+ * The scheduler may be of any class with a schedule of betas, whether or not there is a sampler for
+ * it (see textinv_sampler); one that diffusers 0.42 does not have must spell out beta_schedule,
+ * beta_start and beta_end, or trained_betas. Models of flow matching and of EDM are refused.
  *
  * @param[out] out     the model; the caller frees it with textinv_model_free()
  * @param      session reports errors and log lines; not kept
@@ -1017,8 +1028,8 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * @param      embeddings the new words that the prompts may use, or NULL
  * @param      params     options; read only during the call
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT,
- *         TEXTINV_E_UNSUPPORTED (the model's scheduler config asks the sampler for something that
- *         it does not have), TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_UNSUPPORTED (the first timestep is noise alone and the model predicts epsilon),
+ *         TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or
  *         TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_session *session,

@@ -127,6 +127,8 @@ struct textinv_session {
   uint64_t peak_bytes, clock;
   ti_net_plan *plans[TI_MAX_PLANS];
   const ti_net_plan *last; /* whose values the arena still holds, or NULL */
+  uint64_t warned_model;   /* of the last ti_warn_of_sampler() that said something; 0 = none */
+  textinv_sampler warned_sampler;
 };
 
 /* clear and return the session's error, the thread's when s is NULL; every call begins with it */
@@ -134,6 +136,8 @@ ti_error *ti_begin(textinv_session *s);
 /* after TEXTINV_E_CANCELLED: clear the flag */
 textinv_status ti_session_end(textinv_session *s, textinv_status status);
 void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, ...);
+/* once: what TEXTINV_SAMPLER_* kind draws is not all that the model's scheduler config asks for */
+void ti_warn_of_sampler(textinv_session *s, const textinv_model *model, textinv_sampler kind);
 double ti_seconds(void); /* monotonic */
 int ti_usable_cores(void);
 

@@ -48,6 +48,29 @@ static textinv_status make_sampler(ti_sampler **out, const job *j, ti_error *err
                         j->p.init_image ? j->p.strength : 1.0f, count);
 }
 
+void ti_warn_of_sampler(textinv_session *s, const textinv_model *model, textinv_sampler kind)
+{
+  const ti_schedule *schedule = &model->schedule;
+  const textinv_sampler drawing = kind ? kind : schedule->sampler;
+  const int stands_in = !kind && schedule->stands_in;
+
+  if ((!stands_in && !schedule->left_out[drawing]) ||
+      (s->warned_model == model->id && s->warned_sampler == kind))
+    return;
+  s->warned_model = model->id;
+  s->warned_sampler = kind;
+  if (stands_in)
+    ti_log(s, TEXTINV_LOG_WARNING,
+           "the model's scheduler is %s, which this library does not have: the sampler nearest to "
+           "it, %s, draws, unless another one is named",
+           schedule->class_name, ti_sampler_name(drawing));
+  else
+    ti_log(s, TEXTINV_LOG_WARNING,
+           "the model's scheduler config asks for a \"%s\" that the sampler %s does not have: it "
+           "draws without",
+           schedule->left_out[drawing], ti_sampler_name(drawing));
+}
+
 /* sides that are not given: those of the picture to start from, as diffusers takes them */
 static textinv_status take_init_size(job *j, ti_error *error, uint32_t scale)
 {
@@ -117,6 +140,7 @@ static textinv_status check(job *j, ti_error *error)
       (status = make_sampler(&sampler, j, error, 1)) < 0)
     return status;
   ti_sampler_free(sampler);
+  ti_warn_of_sampler(j->s, j->model, p->sampler);
   j->w = (int)w;
   j->h = (int)h;
   j->guided = p->guidance_scale > 1.0f; /* as diffusers */

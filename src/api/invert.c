@@ -78,7 +78,19 @@ static textinv_status check_previews(const ti_run *r)
   if (status < 0)
     return ti_fail(&r->s->error, status, "preview_steps: %s", met.text);
   ti_sampler_free(sampler);
+  ti_warn_of_sampler(r->s, r->model, TEXTINV_SAMPLER_DEFAULT);
   return TEXTINV_OK;
+}
+
+/* a distilled model has nothing in its files that says so but the scheduler it is drawn with */
+static void warn_of_model(const ti_run *r)
+{
+  if (r->model->schedule.distilled)
+    ti_log(r->s, TEXTINV_LOG_WARNING,
+           "the model's scheduler is %s: one that was distilled to draw in a few steps does not "
+           "predict what is learnt from here; a word learnt with the model that it was made from "
+           "serves it better",
+           r->model->schedule.class_name);
 }
 
 static textinv_status check_params(ti_run *r)
@@ -365,6 +377,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
       (status = read_concepts(&r)) < 0 || (status = add_words(&r)) < 0 ||
       (status = select_words(&r)) < 0)
     goto out;
+  warn_of_model(&r);
   for (int k = 0; k < model->num_encoders && status >= 0; k++)
     status = ti_row_table_init(&r.tables[k], error, model, k, embeddings);
   if (status < 0 || (status = check_memory(&r)) < 0 ||

@@ -125,8 +125,10 @@ static const breakage breakages[] = {
   { "scheduler/scheduler_config.json", "\"epsilon\"", "\"flow\"", TEXTINV_E_UNSUPPORTED, "flow" },
   { "model_index.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"",
     TEXTINV_E_UNSUPPORTED, "unet is a UNet3DConditionModel; known is UNet2DConditionModel" },
-  { "model_index.json", "\"DDIMScheduler\"", "\"LCMScheduler\"", TEXTINV_E_UNSUPPORTED,
-    "/model_index.json: \"scheduler\" is \"LCMScheduler\", expected one of DDIMScheduler" },
+  { "model_index.json", "\"DDIMScheduler\"", "\"FlowMatchEulerDiscreteScheduler\"",
+    TEXTINV_E_UNSUPPORTED,
+    "/model_index.json: \"scheduler\" is \"FlowMatchEulerDiscreteScheduler\", expected a class with a "
+    "schedule of betas, such as DDIMScheduler" },
 };
 
 static void broken_models_are_refused(void **state)
@@ -338,7 +340,7 @@ static void the_scheduler_has_the_class_of_the_pipeline(void **state)
           "scheduler_config.json: key \"_class_name\" is missing");
 }
 
-/* not another one in silence; what it cannot do does not keep from training */
+/* not another one in silence */
 static void a_ddpm_scheduler_draws_as_itself(void **state)
 {
   textinv_model_info info;
@@ -365,14 +367,140 @@ static void a_ddpm_scheduler_draws_as_itself(void **state)
   textinv_images_free(by_default);
   textinv_images_free(by_ddim);
   textinv_model_free(model);
+}
 
-  tiny_model_edit(folder, "scheduler/scheduler_config.json", "{",
-                  "{\"variance_type\": \"learned\", ");
+/* warnings of a session, the last one */
+typedef struct warnings {
+  int count;
+  char last[400];
+} warnings;
+
+static void note_warning(void *user, textinv_log_level level, const char *line)
+{
+  warnings *w = user;
+
+  if (level == TEXTINV_LOG_WARNING) {
+    w->count++;
+    snprintf(w->last, sizeof(w->last), "%s", line);
+  }
+}
+
+static textinv_session *open_warned(warnings *w)
+{
+  textinv_session_params p;
+  textinv_session *s;
+
+  must(textinv_session_params_init(&p, sizeof(p)));
+  p.log = note_warning;
+  p.log_user = w;
+  assert_int_equal(textinv_session_new(&s, &p), TEXTINV_OK);
+  return s;
+}
+
+static void draw(textinv_session *s, const textinv_model *model, textinv_sampler sampler,
+                 const char *name)
+{
+  textinv_generate_params p;
+  textinv_images *images;
+  char part[64];
+
+  must(textinv_generate_params_init(&p, sizeof(p)));
+  p.prompt = "a photo";
+  p.steps = 3;
+  p.sampler = sampler;
+  if (textinv_generate(&images, s, model, NULL, &p) < 0)
+    fail_msg("%s", textinv_session_error(s));
+  snprintf(part, sizeof(part), "Sampler: %s, ", name);
+  assert_non_null(strstr(textinv_images_parameters(images, 0), part));
+  textinv_images_free(images);
+}
+
+static void a_scheduler_that_is_not_there_has_a_stand_in(void **state)
+{
+  textinv_model_info info = { .struct_size = sizeof(info) };
+  warnings w = { 0 };
+  textinv_session *s = open_warned(&w);
+  textinv_model *model;
+  const char *folder = tiny_model_copy("unknown");
+
+  (void)state;
+  tiny_model_edit(folder, "model_index.json", "DDIMScheduler", "DEISMultistepScheduler");
   model = open_it(folder);
-  p.sampler = TEXTINV_SAMPLER_DEFAULT;
-  refused(textinv_generate(&by_default, session, model, NULL, &p), TEXTINV_E_UNSUPPORTED,
-          "sampler ddpm: the model's scheduler config asks for a \"variance_type\"");
+  must(textinv_model_get_info(model, &info));
+  assert_string_equal(info.sampler, "dpmpp_2m");
+  draw(s, model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
+  assert_non_null(strstr(w.last, "is DEISMultistepScheduler, which"));
+  assert_non_null(strstr(w.last, "dpmpp_2m"));
+  draw(s, model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
+  draw(s, model, TEXTINV_SAMPLER_DPMPP_2M, "DPM++ 2M");
+  draw(s, model, TEXTINV_SAMPLER_DDIM, "DDIM");
+  assert_int_equal(w.count, 1); /* once, and not when a sampler is named */
   textinv_model_free(model);
+
+  folder = tiny_model_copy("unknown-option");
+  tiny_model_edit(folder, "model_index.json", "DDIMScheduler", "DPMSolverMultistepScheduler");
+  tiny_model_edit(folder, "scheduler/scheduler_config.json", "{",
+                  "{\"algorithm_type\": \"sde-dpmsolver++\", ");
+  model = open_it(folder);
+  draw(s, model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
+  assert_non_null(strstr(w.last, "asks for a \"algorithm_type\" that the sampler dpmpp_2m"));
+  draw(s, model, TEXTINV_SAMPLER_EULER, "Euler");
+  assert_int_equal(w.count, 2);
+  textinv_model_free(model);
+  textinv_session_free(s);
+}
+
+static int32_t count_preview(void *user, uint32_t step, textinv_images *images)
+{
+  (void)step;
+  (void)images;
+  ++*(int *)user;
+  return 0;
+}
+
+/* such models are learnt from as well; what they are for is said */
+static void a_distilled_model_is_learnt_from_with_a_warning(void **state)
+{
+  warnings w = { 0 };
+  textinv_session *s = open_warned(&w);
+  const char *folder = tiny_model_copy("lcm");
+  textinv_embeddings *e;
+  textinv_invert_params p;
+  textinv_concept c;
+  textinv_model *model;
+  int previews = 0;
+
+  (void)state;
+  tiny_model_edit(folder, "model_index.json", "DDIMScheduler", "LCMScheduler");
+  model = open_it(folder);
+  must(textinv_embeddings_new(&e, session));
+  must(textinv_concept_init(&c, sizeof(c)));
+  c.placeholder = "<x>";
+  c.images_path = tiny_pictures("lcm-pictures", 2, TINY_SIZE, TINY_SIZE);
+  must(textinv_invert_params_init(&p, sizeof(p)));
+  p.concepts = &c;
+  p.num_concepts = 1;
+  p.steps = 2;
+  p.batch = 2;
+  if (textinv_invert(s, model, e, &p, NULL) < 0)
+    fail_msg("%s", textinv_session_error(s));
+  assert_int_equal(w.count, 1);
+  assert_non_null(strstr(w.last, "LCMScheduler"));
+  assert_non_null(strstr(w.last, "distilled"));
+
+  p.preview = count_preview;
+  p.preview_user = &previews;
+  p.preview_prompt = "<x>";
+  p.preview_every = 1;
+  p.preview_steps = 2;
+  if (textinv_invert(s, model, e, &p, NULL) < 0)
+    fail_msg("%s", textinv_session_error(s));
+  assert_int_equal(previews, 2);
+  assert_int_equal(w.count, 3); /* and once that another sampler draws the previews */
+  assert_non_null(strstr(w.last, "distilled"));
+  textinv_embeddings_free(e);
+  textinv_model_free(model);
+  textinv_session_free(s);
 }
 
 /* diffusers' pipelines for SD and SDXL, and its training script, use scaling_factor alone */
@@ -478,6 +606,8 @@ int main(void)
     cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
     cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),
     cmocka_unit_test(a_ddpm_scheduler_draws_as_itself),
+    cmocka_unit_test(a_scheduler_that_is_not_there_has_a_stand_in),
+    cmocka_unit_test(a_distilled_model_is_learnt_from_with_a_warning),
     cmocka_unit_test(a_shift_factor_is_not_of_these_models),
     cmocka_unit_test(old_unets_have_64_latents_a_side),
     cmocka_unit_test(sessions_check_their_options),

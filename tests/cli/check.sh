@@ -202,6 +202,12 @@ euler_a|Euler a
 dpmpp_2m|DPM++ 2M
 dpmpp_2m_karras|DPM++ 2M Karras
 END
+cp -r "$golden/tiny-sd" unipc && sed -i 's/"[A-Za-z]*Scheduler"/"UniPCMultistepScheduler"/' unipc/model_index.json
+run 0 "a scheduler that is not there" generate --model unipc --prompt a --prompt b --out x.png --steps 2
+says "a scheduler that is not there: who stands in" "UniPCMultistepScheduler, which this library does not have" err
+holds "a scheduler that is not there: one warning" [ "$(grep -c '^warning: ' err)" = 1 ]
+run 0 "inspect its model" inspect unipc
+says "a scheduler that is not there: inspect says who draws" "sampler: dpmpp_2m" out
 run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
 run 0 "bf16" $generate --steps 2 --dtype bf16
 run 0 "two encoders" generate --model "$golden/tiny-sdxl" --prompt a --out x.png --steps 2
