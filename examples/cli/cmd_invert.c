@@ -25,6 +25,7 @@ static const cli_choice properties[] = { { "object", TEXTINV_PROPERTY_OBJECT },
 static const cli_choice schedules[] = { { "constant", TEXTINV_LR_CONSTANT },
                                         { "linear", TEXTINV_LR_LINEAR },
                                         { "cosine", TEXTINV_LR_COSINE },
+                                        { "constant_with_warmup", TEXTINV_LR_CONSTANT },
                                         { NULL, 0 } };
 
 #define AT(member) offsetof(values, member)

@@ -16,10 +16,10 @@
 static const cli_choice backends[] = { { "cpu", TEXTINV_BACKEND_CPU },
                                        { "cuda", TEXTINV_BACKEND_CUDA },
                                        { NULL, 0 } };
-static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },
-                                     { "bf16", TEXTINV_BF16 },
-                                     { "f16", TEXTINV_F16 },
-                                     { NULL, 0 } };
+/* and as --mixed_precision of diffusers has them */
+static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },  { "bf16", TEXTINV_BF16 },
+                                     { "f16", TEXTINV_F16 },  { "no", TEXTINV_F32 },
+                                     { "fp16", TEXTINV_F16 }, { NULL, 0 } };
 
 #define MODEL                                                                                      \
   {                                                                                                \

@@ -22,8 +22,10 @@ static int print_default(FILE *out, const cli_option *o, const char *value)
 
 static void print_choices(FILE *out, const cli_option *o)
 {
-  for (const cli_choice *c = o->choices; c && c->name; c++)
-    fprintf(out, "%s%s", c == o->choices ? "" : "|", c->name);
+  const size_t shown = cli_choices_shown(o->choices);
+
+  for (size_t i = 0; i < shown; i++)
+    fprintf(out, "%s%s", i ? "|" : "", o->choices[i].name);
 }
 
 void cli_help(FILE *out, const cli_command *command, const void *values, int all)

@@ -69,6 +69,19 @@ const char *cli_choice_name(const cli_choice *choices, int32_t value)
   return "?";
 }
 
+size_t cli_choices_shown(const cli_choice *choices)
+{
+  size_t shown = 0;
+
+  for (; choices[shown].name; shown++) {
+    for (size_t i = 0; i < shown; i++) {
+      if (choices[i].value == choices[shown].value)
+        return shown;
+    }
+  }
+  return shown;
+}
+
 /* ------------------------------------------------------------------ names */
 
 /* edits between two names: insertion, deletion, substitution, swap of neighbours */
@@ -249,6 +262,7 @@ static int set_bytes(const parser *p, const cli_option *o, const char *text, voi
 static int set_choice(const parser *p, const cli_option *o, const char *text, void *value)
 {
   char known[256] = "", name[NAME_SIZE];
+  const size_t shown = cli_choices_shown(o->choices);
   size_t used = 0;
 
   for (const cli_choice *c = o->choices; c->name; c++) {
@@ -259,12 +273,13 @@ static int set_choice(const parser *p, const cli_option *o, const char *text, vo
       *(int32_t *)value = c->value;
       return CLI_OK;
     }
-    used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
-                             c == o->choices ? ""
-                             : c[1].name     ? ", "
-                                             : " or ",
-                             c->name);
   }
+  for (size_t i = 0; i < shown; i++)
+    used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
+                             !i              ? ""
+                             : i + 1 < shown ? ", "
+                                             : " or ",
+                             o->choices[i].name);
   return cli_usage(p->command->name, "--%s %s: %s is expected", o->name, text, known);
 }
 

@@ -20,6 +20,8 @@ typedef enum cli_type {
   CLI_LIST    /* cli_list; every one counts */
 } cli_type;
 
+/* at the end of a table may stand other spellings: a value that came before. They are understood
+ * but not shown */
 typedef struct cli_choice {
   const char *name; /* NULL ends the table */
   int32_t value;
@@ -93,6 +95,9 @@ void cli_help(FILE *out, const cli_command *command, const void *values, int all
 
 /* the nearest of names to text, or NULL when none is near */
 const char *cli_nearest(const char *text, const char *const *names, size_t count);
+
+/* entries of a table that are shown */
+size_t cli_choices_shown(const cli_choice *choices);
 
 /* name of a value; "?" when the table has none */
 const char *cli_choice_name(const cli_choice *choices, int32_t value);

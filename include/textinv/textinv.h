@@ -117,9 +117,10 @@ enum {
 };
 
 /*
- * Learning rate of step t = 0..steps - 1, as diffusers' get_scheduler() computes it: t / warmup of
- * the full rate during the warm-up, so that its first step leaves the rows as they are; then, with x
- * = (t - warmup) / (steps - warmup), which stays below 1, as each schedule says.
+ * Learning rate of step t = 0..steps - 1: t / warmup of the full rate during the warm-up, so that
+ * its first step leaves the rows as they are; then, with x = (t - warmup) / (steps - warmup), which
+ * stays below 1, as each schedule says. So computes diffusers' get_scheduler() what it calls
+ * "constant_with_warmup", "linear" and "cosine"; its "constant" ignores a warm-up.
  */
 typedef int32_t textinv_lr_schedule;
 enum {

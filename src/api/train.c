@@ -245,7 +245,8 @@ static textinv_status compute_gradient(ti_run *r)
   return TEXTINV_OK;
 }
 
-/* as diffusers.optimization.get_scheduler() has it for the step with this index */
+/* as diffusers.optimization.get_scheduler() has it for the step with this index; its "constant" is
+ * without a warm-up, as ours with one of 0 steps */
 static float learning_rate(const ti_run *r, uint32_t step)
 {
   const double base = r->adamw.learning_rate, t = step, warmup = r->p.lr_warmup;

@@ -225,6 +225,17 @@ cp x.safetensors whole.safetensors
 run 0 "the names of diffusers' options" invert --pretrained_model_name_or_path "$model" --train_data_dir photos \
   --placeholder_token '<x>' --initializer_token 'a cat' --max_train_steps 6 --train_batch_size 2 --out y.safetensors
 holds "the same run gives the same bytes" cmp x.safetensors y.safetensors
+run 0 "the values of diffusers' options" $invert --initializer 'a cat' --steps 6 --batch 2 --mixed_precision no \
+  --lr_scheduler constant_with_warmup --out y.safetensors
+holds "no mixed precision and no warm-up: the same bytes" cmp x.safetensors y.safetensors
+"$program" $invert --mixed_precision fp16 --steps 1 --out y.safetensors 2>err # a CPU need not have it
+holds "half precision is no wrong usage" [ $? != 2 ]
+run 0 "constant is with a warm-up" $invert --initializer 'a cat' --steps 6 --batch 2 --lr_scheduler constant \
+  --lr_warmup_steps 3 --out y.safetensors
+run 0 "constant_with_warmup" $invert --initializer 'a cat' --steps 6 --batch 2 --lr_scheduler constant_with_warmup \
+  --lr_warmup_steps 3 --out w.safetensors
+holds "they are the same" cmp y.safetensors w.safetensors
+holds "and not as without" [ "$(cmp x.safetensors y.safetensors | wc -l)" = 1 ]
 run 0 "inspect an embedding" inspect x.safetensors
 says "inspect: the word" "<x>: 1 vector of 16 values" out
 says "inspect: the metadata" "  producer: libtextinv " out
