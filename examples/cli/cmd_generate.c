@@ -1,6 +1,7 @@
 /* textinv generate: draw prompts. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "sheet.h"
@@ -76,9 +77,28 @@ typedef struct run {
   textinv_model *model;
   textinv_embeddings *embeddings;
   textinv_images *start;
-  textinv_images **drawn; /* [prompts] */
+  /* pictures are drawn in groups, so that an interrupt loses no more than one of them */
+  uint32_t group, groups; /* pictures of a call; calls of a prompt */
+  textinv_images **drawn; /* [prompts, groups] */
+  size_t count, written;  /* pictures drawn; those of them that are in files of their own */
   progress_state progress;
+  uint32_t call, steps; /* of the running prompt; steps of its first call */
+  double seconds, past; /* of the running prompt; of its calls before this one */
 } run;
+
+static size_t all_pictures(const run *r)
+{
+  return r->v->prompts.count * r->v->p.images;
+}
+
+/* picture n of all: the i-th of the result */
+static textinv_images *picture(const run *r, size_t n, uint32_t *i)
+{
+  const uint32_t of_prompt = (uint32_t)(n % r->v->p.images);
+
+  *i = of_prompt % r->group;
+  return r->drawn[n / r->v->p.images * r->groups + of_prompt / r->group];
+}
 
 /* ------------------------------------------------------------------ checks */
 
@@ -100,9 +120,9 @@ static int check(const values *v)
 /* ------------------------------------------------------------------ the sheet */
 
 typedef struct contact {
-  sheet_cell *cells;  /* [prompts, images] */
+  sheet_cell *cells;  /* [pictures] */
   sheet_row *rows;    /* [prompts] */
-  char (*labels)[32]; /* [prompts, images] */
+  char (*labels)[32]; /* [pictures] */
   sheet sheet;
 } contact;
 
@@ -113,12 +133,12 @@ static void contact_free(contact *c)
   free(c->labels);
 }
 
-/* one prompt: its pictures with their seeds; several: a row for each, or one picture for each. The
- * pictures need not be drawn yet. 0, or -1 without memory */
-static int contact_new(contact *c, const run *r)
+/* the first pictures. One prompt: with their seeds; several: a row for each, or one picture for
+ * each. They need not be drawn yet. 0, or -1 without memory */
+static int contact_new(contact *c, const run *r, size_t pictures)
 {
   const values *v = r->v;
-  const size_t prompts = v->prompts.count, images = v->p.images, pictures = prompts * images;
+  const size_t prompts = v->prompts.count, images = v->p.images;
   const int titled = images > 1;
   textinv_model_info info = { .struct_size = sizeof(info) };
 
@@ -132,11 +152,13 @@ static int contact_new(contact *c, const run *r)
   }
   for (size_t n = 0; n < pictures; n++) {
     const size_t k = n / images;
-    const uint32_t i = (uint32_t)(n % images);
+    uint32_t i;
+    textinv_images *drawn = picture(r, n, &i);
 
-    snprintf(c->labels[n], sizeof(c->labels[n]), "seed %llu", (unsigned long long)(v->p.seed + i));
-    c->cells[n] = (sheet_cell){ r->drawn[k], i, titled ? c->labels[n] : v->prompts.items[k].text };
-    c->rows[k] = (sheet_row){ v->prompts.items[k].text, &c->cells[k * images], images };
+    snprintf(c->labels[n], sizeof(c->labels[n]), "seed %llu",
+             (unsigned long long)(v->p.seed + n % images));
+    c->cells[n] = (sheet_cell){ drawn, i, titled ? c->labels[n] : v->prompts.items[k].text };
+    c->rows[k] = (sheet_row){ v->prompts.items[k].text, &c->cells[k * images], n % images + 1 };
   }
   if (!titled)
     c->rows[0] = (sheet_row){ NULL, c->cells, pictures };
@@ -150,16 +172,11 @@ static int contact_new(contact *c, const run *r)
 
   c->sheet = (sheet){ NULL,
                       c->rows,
-                      titled ? prompts : 1,
+                      titled ? (pictures + images - 1) / images : 1,
                       sheet_columns(titled ? images : pictures),
                       w * sheet_zoom(w),
                       h * sheet_zoom(w) };
   return 0;
-}
-
-static int is_sheet(const values *v)
-{
-  return !v->separate && v->prompts.count * v->p.images > 1;
 }
 
 /* one too large for a PNG is refused before anything is drawn */
@@ -168,9 +185,9 @@ static int check_sheet(const run *r)
   uint64_t width, height;
   contact c;
 
-  if (!is_sheet(r->v))
+  if (r->v->separate || all_pictures(r) == 1)
     return CLI_OK;
-  if (contact_new(&c, r))
+  if (contact_new(&c, r, all_pictures(r)))
     return cli_fail(name, "out of memory");
   sheet_size(&c.sheet, &width, &height);
   contact_free(&c);
@@ -185,25 +202,24 @@ static int check_sheet(const run *r)
 
 /* ------------------------------------------------------------------ output */
 
-static int save_separate(const run *r)
+/* what is drawn and not yet written */
+static int save_separate(run *r)
 {
   const values *v = r->v;
-  size_t n = 0;
 
-  for (size_t k = 0; k < v->prompts.count; k++) {
-    for (uint32_t i = 0; i < v->p.images; i++, n++) {
-      char *path = cli_numbered(v->out, n);
-      const textinv_status status = path
-                                      ? textinv_images_save(r->session, r->drawn[k], i, path, NULL)
-                                      : TEXTINV_E_NOMEM;
+  for (; r->written < r->count; r->written++) {
+    uint32_t i;
+    textinv_images *drawn = picture(r, r->written, &i);
+    char *path = cli_numbered(v->out, r->written);
+    const textinv_status status = path ? textinv_images_save(r->session, drawn, i, path, NULL)
+                                       : TEXTINV_E_NOMEM;
 
-      if (status < 0) {
-        free(path);
-        return path ? cli_report(name, r->session, status) : cli_fail(name, "out of memory");
-      }
-      cli_say(&v->common, "wrote %s", path);
+    if (status < 0) {
       free(path);
+      return path ? cli_report(name, r->session, status) : cli_fail(name, "out of memory");
     }
+    cli_say(&v->common, "wrote %s", path);
+    free(path);
   }
   return CLI_OK;
 }
@@ -213,14 +229,15 @@ static char *sheet_parameters(const run *r)
 {
   size_t size = 1;
   char *text, *end;
+  uint32_t i;
 
-  for (size_t k = 0; k < r->v->prompts.count; k++)
-    size += strlen(textinv_images_parameters(r->drawn[k], 0)) + 2;
+  for (size_t n = 0; n < r->count; n += r->v->p.images)
+    size += strlen(textinv_images_parameters(picture(r, n, &i), 0)) + 2;
   if (!(text = end = calloc(size, 1)))
     return NULL;
-  for (size_t k = 0; k < r->v->prompts.count; k++)
-    end += snprintf(end, size - (size_t)(end - text), "%s%s", k ? "\n\n" : "",
-                    textinv_images_parameters(r->drawn[k], 0));
+  for (size_t n = 0; n < r->count; n += r->v->p.images)
+    end += snprintf(end, size - (size_t)(end - text), "%s%s", n ? "\n\n" : "",
+                    textinv_images_parameters(picture(r, n, &i), 0));
   return text;
 }
 
@@ -230,14 +247,15 @@ static textinv_status draw_sheet(const run *r, textinv_images **out)
   textinv_status status;
 
   *out = NULL;
-  if (contact_new(&c, r))
+  if (contact_new(&c, r, r->count))
     return TEXTINV_E_NOMEM;
   status = sheet_draw(out, r->session, &c.sheet);
   contact_free(&c);
   return status;
 }
 
-static int save(const run *r)
+/* what is drawn */
+static int save(run *r)
 {
   const values *v = r->v;
   textinv_images *drawn = NULL;
@@ -246,7 +264,7 @@ static int save(const run *r)
 
   if (v->separate)
     return save_separate(r);
-  if (!is_sheet(v)) {
+  if (r->count == 1) {
     status = textinv_images_save(r->session, r->drawn[0], 0, v->out, NULL);
   } else {
     if (!(parameters = sheet_parameters(r)))
@@ -261,6 +279,42 @@ static int save(const run *r)
     return cli_report(name, r->session, status);
   cli_say(&v->common, "wrote %s", v->out);
   return CLI_OK;
+}
+
+/* what was drawn must not be lost with a disk that became full */
+static int save_elsewhere(run *r)
+{
+  const char *const out = r->v->out;
+  char *folder, *path;
+  int result;
+
+  if (cli_elsewhere(&folder, &path, out))
+    return CLI_FAILED;
+  r->v->out = path;
+  if ((result = save(r)) == CLI_OK)
+    cli_fail(name, "what was drawn is kept in %s", folder);
+  r->v->out = out;
+  rmdir(folder); /* stays when something is in it */
+  free(folder);
+  free(path);
+  return result;
+}
+
+/* of a run that was interrupted or failed: a sheet that is there already may be better and is not
+ * replaced */
+static int save_what_is_drawn(run *r)
+{
+  int result;
+
+  if (!r->count)
+    return CLI_OK;
+  if (!r->v->separate && !access(r->v->out, F_OK))
+    result = save_elsewhere(r);
+  else if ((result = save(r)) != CLI_OK)
+    result = save_elsewhere(r);
+  if (result == CLI_OK)
+    cli_fail(name, "%zu of %zu pictures are drawn and saved", r->count, all_pictures(r));
+  return result;
 }
 
 /* ------------------------------------------------------------------ the run */
@@ -289,21 +343,69 @@ static int prepare(run *r)
   return CLI_OK;
 }
 
-static int draw(run *r)
+/* progress of one call as that of its prompt: every call has the steps of the first, but the last
+ * may have fewer */
+static int32_t report_progress(void *user, const textinv_progress *progress)
+{
+  run *r = user;
+  textinv_progress p = *progress;
+
+  if (!r->call)
+    r->steps = p.steps;
+  p.step += r->call * r->steps;
+  p.steps += (r->call + 1 < r->groups ? r->groups - 1 : r->call) * r->steps;
+  r->seconds = p.seconds += r->past;
+  return progress_update(&r->progress, &p);
+}
+
+static textinv_status draw_group(run *r, size_t prompt)
 {
   values *v = r->v;
+  textinv_generate_params p = v->p;
+  const uint32_t first = r->call * r->group;
+  textinv_status status;
 
-  v->p.init_image = r->start;
-  v->p.progress = progress_update;
-  v->p.progress_user = &r->progress;
-  for (size_t k = 0; k < v->prompts.count; k++) {
-    textinv_status status;
+  p.prompt = v->prompts.items[prompt].text;
+  p.images = v->p.images - first < r->group ? v->p.images - first : r->group;
+  p.seed += first;
+  p.init_image = r->start;
+  p.progress = report_progress;
+  p.progress_user = r;
+  status = textinv_generate(&r->drawn[prompt * r->groups + r->call], r->session, r->model,
+                            r->embeddings, &p);
+  if (status >= 0)
+    r->count += p.images;
+  return status;
+}
 
-    v->p.prompt = v->prompts.items[k].text;
-    status = textinv_generate(&r->drawn[k], r->session, r->model, r->embeddings, &v->p);
-    progress_end(&r->progress);
-    if (status < 0)
-      return cli_report(name, r->session, status);
+static int draw(run *r)
+{
+  for (size_t k = 0; k < r->v->prompts.count; k++) {
+    r->past = r->seconds = 0.0;
+    for (r->call = 0; r->call < r->groups; r->call++) {
+      const textinv_status status = draw_group(r, k);
+
+      if (status < 0 || r->call + 1 == r->groups || r->v->separate)
+        progress_end(&r->progress);
+      if (status < 0) {
+        const int result = cli_report(name, r->session, status);
+
+        return save_what_is_drawn(r) == CLI_OK ? result : CLI_FAILED;
+      }
+      r->past = r->seconds;
+      if (r->v->separate && save_separate(r) != CLI_OK) {
+        save_elsewhere(r);
+        return CLI_FAILED;
+      }
+      if (r->v->separate) {
+        textinv_images_free(r->drawn[k * r->groups + r->call]);
+        r->drawn[k * r->groups + r->call] = NULL;
+      }
+    }
+  }
+  if (!r->v->separate && save(r) != CLI_OK) {
+    save_elsewhere(r);
+    return CLI_FAILED;
   }
   return CLI_OK;
 }
@@ -311,19 +413,22 @@ static int draw(run *r)
 static int run_generate(void *p, const cli_arguments *arguments)
 {
   values *v = p;
-  run r = { .v = v };
+  run r = { .v = v, .group = v->p.batch ? v->p.batch : 4 }; /* as many at once as the library */
+  size_t calls;
   int result;
 
   (void)arguments;
   if ((result = check(v)) != CLI_OK)
     return result;
-  if (!(r.drawn = calloc(v->prompts.count, sizeof(*r.drawn))))
+  r.groups = (v->p.images + r.group - 1) / r.group;
+  calls = v->prompts.count * r.groups;
+  if (!(r.drawn = calloc(calls, sizeof(*r.drawn))))
     return cli_fail(name, "out of memory");
   progress_init(&r.progress, v->common.progress, v->common.quiet);
-  if ((result = prepare(&r)) == CLI_OK && (result = draw(&r)) == CLI_OK)
-    result = save(&r);
-  for (size_t k = 0; k < v->prompts.count; k++)
-    textinv_images_free(r.drawn[k]);
+  if ((result = prepare(&r)) == CLI_OK)
+    result = draw(&r);
+  for (size_t i = 0; i < calls; i++)
+    textinv_images_free(r.drawn[i]);
   free(r.drawn);
   textinv_images_free(r.start);
   textinv_embeddings_free(r.embeddings);

@@ -358,22 +358,16 @@ static textinv_status save(run *r, const textinv_embeddings *embeddings)
 /* what was learnt must not be lost with a disk that became full: a folder of its own in TMPDIR */
 static void save_elsewhere(run *r, const textinv_embeddings *embeddings)
 {
-  const char *const out = r->v->out, *const slash = strrchr(out, '/');
-  const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-  const size_t size = strlen(place) + strlen(out) + 32;
-  char *folder = calloc(size, 1), *path = calloc(size, 1);
+  const char *const out = r->v->out;
+  char *folder, *path;
 
-  if (folder && path) {
-    snprintf(folder, size, "%s/textinv-XXXXXX", place);
-    if (mkdtemp(folder)) {
-      snprintf(path, size, "%s/%s", folder, slash ? slash + 1 : out);
-      r->v->out = path;
-      if (save(r, embeddings) >= 0)
-        cli_fail(name, "what was learnt is kept in %s", folder);
-      r->v->out = out;
-      rmdir(folder); /* stays when something is in it */
-    }
-  }
+  if (cli_elsewhere(&folder, &path, out))
+    return;
+  r->v->out = path;
+  if (save(r, embeddings) >= 0)
+    cli_fail(name, "what was learnt is kept in %s", folder);
+  r->v->out = out;
+  rmdir(folder); /* stays when something is in it */
   free(folder);
   free(path);
 }

@@ -98,10 +98,17 @@ int cli_report(const char *command, textinv_session *session, textinv_status sta
   return status == TEXTINV_E_CANCELLED ? CLI_INTERRUPTED : CLI_FAILED;
 }
 
+/* what every call of a command says anew is printed once */
 static void print_log(void *user, textinv_log_level level, const char *line)
 {
-  if (level <= TEXTINV_LOG_INFO || *(const int *)user)
-    fprintf(stderr, "%s%s\n", level == TEXTINV_LOG_WARNING ? "warning: " : "", line);
+  static char last[1024];
+
+  if ((level > TEXTINV_LOG_INFO && !*(const int *)user) ||
+      (level == TEXTINV_LOG_WARNING && !strcmp(line, last)))
+    return;
+  if (level == TEXTINV_LOG_WARNING)
+    snprintf(last, sizeof(last), "%s", line);
+  fprintf(stderr, "%s%s\n", level == TEXTINV_LOG_WARNING ? "warning: " : "", line);
 }
 
 /* ------------------------------------------------------------------ session */
@@ -235,6 +242,27 @@ char *cli_numbered(const char *out, size_t i)
   if (path)
     snprintf(path, size, "%.*s-%03zu%s", (int)stem, out, i, out + stem);
   return path;
+}
+
+int cli_elsewhere(char **folder, char **path, const char *out)
+{
+  const char *const slash = strrchr(out, '/');
+  const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+  const size_t size = strlen(place) + strlen(out) + 32;
+
+  *folder = calloc(size, 1);
+  *path = calloc(size, 1);
+  if (*folder && *path) {
+    snprintf(*folder, size, "%s/textinv-XXXXXX", place);
+    if (mkdtemp(*folder)) {
+      snprintf(*path, size, "%s/%s", *folder, slash ? slash + 1 : out);
+      return 0;
+    }
+  }
+  free(*folder);
+  free(*path);
+  *folder = *path = NULL;
+  return -1;
 }
 
 int cli_require(const char *command, const char *option, int given)

@@ -377,6 +377,73 @@ holds "no place, and a result of before: it stays" cmp f.safetensors g.safetenso
 holds "no place, and a result of before: the new one is kept" "$program" inspect elsewhere/textinv-*/f.safetensors
 unset TMPDIR
 
+# --- pictures that are drawn when a run ends early
+# drawing ARGUMENTS...: a hundred pictures in the background, its process in child; returns after the second group of four
+drawing() {
+  rm -f err
+  "$program" generate --threads 1 --model "$model" --prompt a --images 100 --steps 100 --sampler ddim "$@" \
+    --progress json 2>err &
+  child=$!
+  tries=0
+  until [ $tries = 600 ] || grep -qs '"sample","step":205,"steps":2500,' err; do
+    tries=$((tries + 1))
+    sleep 0.05
+  done
+}
+
+mkdir drawn
+drawing --out drawn/x.png
+kill -TERM $child
+wait $child
+holds "drawing interrupted: exit 130" [ $? = 130 ]
+says "drawing interrupted: how much is saved" " of 100 pictures are drawn and saved" err
+holds "drawing interrupted: the sheet is there" "$program" inspect drawn/x.png
+mkdir kept-sheet
+export TMPDIR="$PWD/kept-sheet"
+cp drawn/x.png before.png
+drawing --out drawn/x.png
+kill -TERM $child
+wait $child
+holds "interrupted, and a sheet of before: exit 130" [ $? = 130 ]
+holds "interrupted, and a sheet of before: it stays" cmp drawn/x.png before.png
+says "interrupted, and a sheet of before: where the new one is" "kept in $PWD/kept-sheet/textinv-" err
+holds "interrupted, and a sheet of before: the new one is kept" "$program" inspect kept-sheet/textinv-*/x.png
+drawing --out drawn/s.png --separate
+holds "separate pictures: written while others are drawn" [ -s drawn/s-007.png ]
+kill -TERM $child
+wait $child
+holds "separate pictures interrupted: exit 130" [ $? = 130 ]
+holds "separate pictures interrupted: none too many" [ ! -e drawn/s-099.png ]
+rm -r kept-sheet/*
+mkdir gone
+drawing --out gone/g.png --separate
+rm -r gone
+wait $child
+holds "no place for pictures: exit 1" [ $? = 1 ]
+says "no place for pictures: where they are" "kept in $PWD/kept-sheet/textinv-" err
+holds "no place for pictures: a group of four is kept" [ "$(ls kept-sheet/textinv-*/g-*.png | wc -l)" = 4 ]
+mkdir gone
+rm -r kept-sheet/*
+"$program" generate --threads 1 --model "$model" --prompt a --images 9 --steps 100 --sampler ddim --out gone/g.png \
+  --progress json 2>&1 | {
+  while read -r line; do
+    case $line in
+    *'"step":205,'*) break ;;
+    esac
+  done
+  rmdir gone
+  cat >err
+}
+says "no place for a sheet: where it is" "kept in $PWD/kept-sheet/textinv-" err
+holds "no place for a sheet: it is kept" "$program" inspect kept-sheet/textinv-*/g.png
+unset TMPDIR
+run 0 "more pictures than a group" $generate --steps 2 --images 5 --separate --seed 3 --out drawn/five.png
+run 0 "the last of them alone" $generate --steps 2 --seed 7 --out drawn/one.png
+holds "it is the same" cmp drawn/five-004.png drawn/one.png
+run 0 "a sheet of several groups" $generate --steps 2 --images 9 --prompt b --out drawn/many.png
+run 0 "a warning of every group" $generate --steps 2 --images 9 --out drawn/many.png --prompt "$(printf 'cat %.0s' $(seq 100))"
+holds "is said once" [ "$(grep -c '^warning: ' err)" = 1 ]
+
 # --- convert, tokenize, sheet
 run 0 "convert to a1111" convert whole.safetensors x.pt --format a1111
 run 0 "convert back" convert x.pt back.safetensors --format diffusers
