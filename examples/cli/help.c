@@ -4,7 +4,7 @@
 
 #include "options.h"
 
-enum { COLUMN = 27 };
+enum { COLUMN = 27, COLUMNS = 80 };
 
 static int print_default(FILE *out, const cli_option *o, const char *value)
 {
@@ -20,12 +20,18 @@ static int print_default(FILE *out, const cli_option *o, const char *value)
   }
 }
 
-static void print_choices(FILE *out, const cli_option *o)
+/* from column at, on further lines where one is full */
+static void print_choices(FILE *out, const cli_option *o, int at)
 {
   const size_t shown = cli_choices_shown(o->choices);
 
-  for (size_t i = 0; i < shown; i++)
-    fprintf(out, "%s%s", i ? "|" : "", o->choices[i].name);
+  for (size_t i = 0; i < shown; i++) {
+    const int last = i + 1 == shown, length = (int)strlen(o->choices[i].name) + !last;
+
+    if (at + length > COLUMNS)
+      at = fprintf(out, "\n%*s", COLUMN, "") - 1;
+    at += fprintf(out, "%s%s", o->choices[i].name, last ? "" : "|");
+  }
 }
 
 void cli_help(FILE *out, const cli_command *command, const void *values, int all)
@@ -42,13 +48,13 @@ void cli_help(FILE *out, const cli_command *command, const void *values, int all
       continue;
     }
     on = o->type == CLI_FLAG && *(const int32_t *)((const char *)values + o->offset);
-    const int width = fprintf(out, "  --%s%s%s%s", on ? "no-" : "", o->name, o->arg ? " " : "",
-                              o->arg ? o->arg : "");
+    int width = fprintf(out, "  --%s%s%s%s", on ? "no-" : "", o->name, o->arg ? " " : "",
+                        o->arg ? o->arg : "");
 
-    fprintf(out, "%*s%s", width < COLUMN ? COLUMN - width : 1, "", o->help);
+    width += fprintf(out, "%*s%s", width < COLUMN ? COLUMN - width : 1, "", o->help);
     if (o->choices) {
-      fputs(*o->help ? ": " : "", out);
-      print_choices(out, o);
+      width += fprintf(out, "%s", *o->help ? ": " : "");
+      print_choices(out, o, width);
     }
     print_default(out, o, (const char *)values + o->offset);
     fputc('\n', out);
