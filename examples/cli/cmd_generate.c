@@ -23,6 +23,7 @@ static const cli_choice samplers[] = { { "auto", TEXTINV_SAMPLER_DEFAULT },
                                        { "euler_a", TEXTINV_SAMPLER_EULER_A },
                                        { "dpmpp_2m", TEXTINV_SAMPLER_DPMPP_2M },
                                        { "dpmpp_2m_karras", TEXTINV_SAMPLER_DPMPP_2M_KARRAS },
+                                       { "unipc", TEXTINV_SAMPLER_UNIPC },
                                        { NULL, 0 } };
 static const cli_choice rngs[] = { { "torch-cpu", TEXTINV_RNG_TORCH_CPU },
                                    { "native", TEXTINV_RNG_NATIVE },

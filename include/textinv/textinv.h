@@ -135,7 +135,7 @@ enum {
  * 2020), which no other value asks for, or a class that this library does not have, where the
  * nearest of these stands in: EULER_A for KDPM2AncestralDiscreteScheduler, DPMSolverSDEScheduler,
  * LCMScheduler and TCDScheduler, DPMPP_2M (or DPMPP_2M_KARRAS where the config says so) for any
- * other, such as UniPCMultistepScheduler. An option of the config that a sampler does not have
+ * other, such as DEISMultistepScheduler. An option of the config that a sampler does not have
  * (solver_order 3, thresholding, algorithm_type "sde-dpmsolver++", ...) is left out. The log has a
  * warning of either, once for a model and sampler.
  */
@@ -147,7 +147,8 @@ enum {
   TEXTINV_SAMPLER_EULER           = 3, /* Karras et al. 2022, algorithm 2 without churn */
   TEXTINV_SAMPLER_EULER_A         = 4, /* with ancestral noise */
   TEXTINV_SAMPLER_DPMPP_2M        = 5, /* Lu et al. 2022, second order, multistep */
-  TEXTINV_SAMPLER_DPMPP_2M_KARRAS = 6  /* on the sigmas of Karras et al. 2022 */
+  TEXTINV_SAMPLER_DPMPP_2M_KARRAS = 6, /* on the sigmas of Karras et al. 2022 */
+  TEXTINV_SAMPLER_UNIPC           = 7  /* Zhao et al. 2023, second order, multistep */
 };
 
 /* Source of the noise of textinv_generate(). */
@@ -350,7 +351,7 @@ typedef struct textinv_model_info {
   const char *fingerprint; /* 16 hex digits of schedule, tensor names and shapes, and samples of
                               the weights; owned by the model */
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
-  const char *sampler;          /* what TEXTINV_SAMPLER_DEFAULT draws with: "ddim", .. */
+  const char *sampler;          /* what TEXTINV_SAMPLER_DEFAULT draws with: "ddim", .. "ddpm" */
   uint32_t    num_encoders;     /* text encoders: 1 or 2 */
   uint32_t    embedding_dim[2]; /* width of a word's vector in each encoder */
   uint32_t    context_dim;      /* width of the UNet's context */
@@ -1030,8 +1031,7 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * @param      params     options; read only during the call
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT,
  *         TEXTINV_E_UNSUPPORTED (the first timestep is noise alone and the model predicts epsilon),
- *         TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or
- *         TEXTINV_E_BACKEND.
+ *         TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_session *session,
                                             const textinv_model *model,

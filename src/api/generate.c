@@ -118,9 +118,9 @@ static textinv_status check(job *j, ti_error *error)
   if (!(p->guidance_rescale >= 0.0f && p->guidance_rescale <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "guidance_rescale is %g; 0 to 1 are possible",
                    (double)p->guidance_rescale);
-  if (p->sampler < TEXTINV_SAMPLER_DEFAULT || p->sampler > TEXTINV_SAMPLER_DPMPP_2M_KARRAS)
+  if (p->sampler < TEXTINV_SAMPLER_DEFAULT || p->sampler > TEXTINV_SAMPLER_UNIPC)
     return ti_fail(error, TEXTINV_E_INVALID, "sampler is %d; 0 to %d are possible", (int)p->sampler,
-                   TEXTINV_SAMPLER_DPMPP_2M_KARRAS);
+                   TEXTINV_SAMPLER_UNIPC);
   if (p->rng < TEXTINV_RNG_TORCH_CPU || p->rng > TEXTINV_RNG_TORCH_CPU_SCALAR)
     return ti_fail(error, TEXTINV_E_INVALID, "rng is %d; 0 to %d are possible", (int)p->rng,
                    TEXTINV_RNG_TORCH_CPU_SCALAR);

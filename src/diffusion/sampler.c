@@ -9,10 +9,10 @@
 
 static const char *const names[] = { "default",         "ddim",    "pndm",
                                      "euler",           "euler_a", "dpmpp_2m",
-                                     "dpmpp_2m_karras", "ddpm" };
+                                     "dpmpp_2m_karras", "unipc",   "ddpm" };
 static const char *const a1111_names[] = { "Default",         "DDIM",    "PLMS",
                                            "Euler",           "Euler a", "DPM++ 2M",
-                                           "DPM++ 2M Karras", "DDPM" };
+                                           "DPM++ 2M Karras", "UniPC",   "DDPM" };
 
 static int is_kind(textinv_sampler kind)
 {
@@ -36,6 +36,7 @@ static int history_of(textinv_sampler kind)
   case TEXTINV_SAMPLER_PNDM: return TI_SAMPLER_HISTORY;
   case TEXTINV_SAMPLER_DPMPP_2M:
   case TEXTINV_SAMPLER_DPMPP_2M_KARRAS: return 2;
+  case TEXTINV_SAMPLER_UNIPC: return 4;
   default: return 0;
   }
 }
@@ -67,6 +68,7 @@ static textinv_status take_schedule(ti_sampler *s, ti_error *error, const ti_sch
   s->prk = pndm && !schedule->skip_prk_steps;
   s->variance = schedule->variance;
   s->heun = schedule->solver_heun;
+  s->bh1 = schedule->solver_bh1;
   s->order = schedule->solver_order;
   s->lower_order_final = schedule->lower_order_final;
   s->euler_at_final = schedule->euler_at_final;
@@ -92,7 +94,7 @@ textinv_status ti_sampler_new(ti_sampler **out, ti_error *error, const ti_schedu
   *out = NULL;
   if (!is_kind(kind) || kind == TI_SAMPLER_DDPM)
     return ti_fail(error, TEXTINV_E_INVALID, "sampler is %d, expected 0..%d", kind,
-                   TEXTINV_SAMPLER_DPMPP_2M_KARRAS);
+                   TEXTINV_SAMPLER_UNIPC);
   if (steps < 1 || steps > schedule->timesteps)
     return ti_fail(error, TEXTINV_E_INVALID, "steps is %d, expected 1..%d", steps,
                    schedule->timesteps);
@@ -168,6 +170,7 @@ void ti_sampler_add_noise(const ti_sampler *sampler, float *latents, const float
   case TEXTINV_SAMPLER_EULER_A: b = sampler->sigmas[sampler->begin]; break;
   case TEXTINV_SAMPLER_DPMPP_2M:
   case TEXTINV_SAMPLER_DPMPP_2M_KARRAS:
+  case TEXTINV_SAMPLER_UNIPC:
     b = sampler->sigmas[sampler->begin];
     a = 1.0f / sqrtf(b * b + 1.0f);
     b = b * a;
@@ -211,6 +214,7 @@ void ti_sampler_step(ti_sampler *sampler, int i, float *latents, const float *mo
   case TEXTINV_SAMPLER_PNDM: ti_pndm_step(sampler, i, latents, model_output); break;
   case TEXTINV_SAMPLER_EULER: ti_euler_step(sampler, i, latents, model_output, NULL); break;
   case TEXTINV_SAMPLER_EULER_A: ti_euler_step(sampler, i, latents, model_output, noise); break;
+  case TEXTINV_SAMPLER_UNIPC: ti_unipc_step(sampler, i, latents, model_output); break;
   default: ti_dpmpp_step(sampler, i, latents, model_output); break;
   }
 }

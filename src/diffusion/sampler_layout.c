@@ -108,7 +108,7 @@ static textinv_status whole_layout(ti_sampler *s, ti_error *error, const ti_sche
   return TEXTINV_OK;
 }
 
-/* ------ Euler, Euler a and DPM++: sigmas */
+/* ------ Euler, Euler a, DPM++ and UniPC: sigmas */
 
 /* numpy's interp of the schedule's sigmas at t */
 static double sigma_at(const float *sigmas, int count, double t)
@@ -162,7 +162,7 @@ static int last_timestep(const ti_sampler *s, double lambda_min_clipped)
   return s->train_timesteps - clipped;
 }
 
-/* DPM++ spaces one step more and leaves out the cleanest */
+/* DPM++ and UniPC space one step more and leave out the cleanest */
 static double dpmpp_spaced(const ti_sampler *s, ti_spacing spacing, int last, int i, int offset)
 {
   switch (spacing) {
@@ -175,7 +175,9 @@ static double dpmpp_spaced(const ti_sampler *s, ti_spacing spacing, int last, in
 static textinv_status dpmpp_timesteps(ti_sampler *s, ti_error *error, const ti_schedule *schedule)
 {
   const ti_spacing spacing = spacing_of(s, schedule);
-  const int last = last_timestep(s, schedule->lambda_min_clipped);
+  const int last = s->kind == TEXTINV_SAMPLER_UNIPC
+                     ? s->train_timesteps
+                     : last_timestep(s, schedule->lambda_min_clipped);
   const int most = spacing == TI_SPACING_LEADING || spacing == TI_SPACING_LINSPACE ? last - 1
                                                                                    : last;
 
@@ -192,7 +194,8 @@ static textinv_status sigma_layout(ti_sampler *s, ti_error *error, const ti_sche
 {
   const ti_spacing spacing = spacing_of(s, schedule);
   const int euler = s->kind == TEXTINV_SAMPLER_EULER, count = s->train_timesteps;
-  const int dpmpp = s->kind == TEXTINV_SAMPLER_DPMPP_2M ||
+  const int unipc = s->kind == TEXTINV_SAMPLER_UNIPC;
+  const int dpmpp = unipc || s->kind == TEXTINV_SAMPLER_DPMPP_2M ||
                     s->kind == TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
   float *sigmas = ti_calloc((size_t)count, sizeof(*sigmas));
   float *log_sigmas = ti_calloc((size_t)count, sizeof(*log_sigmas));
@@ -218,8 +221,9 @@ static textinv_status sigma_layout(ti_sampler *s, ti_error *error, const ti_sche
   for (int i = 0; i < s->total; i++)
     s->sigmas[i] = (float)sigma_at(sigmas, count, s->timesteps[i]);
 
-  if ((euler && schedule->use_karras_sigmas) || s->kind == TEXTINV_SAMPLER_DPMPP_2M_KARRAS) {
-    /* the ends are those of the steps (Euler) or of the whole schedule (DPM++) */
+  if (((euler || unipc) && schedule->use_karras_sigmas) ||
+      s->kind == TEXTINV_SAMPLER_DPMPP_2M_KARRAS) {
+    /* the ends are those of the steps (Euler) or of the whole schedule (DPM++, UniPC) */
     double first = euler ? sigma_at(sigmas, count, s->timesteps[0]) : sigmas[count - 1];
     double last = euler ? sigma_at(sigmas, count, s->timesteps[s->total - 1]) : sigmas[0];
 
@@ -230,7 +234,7 @@ static textinv_status sigma_layout(ti_sampler *s, ti_error *error, const ti_sche
       const double t = timestep_of(log_sigmas, count, sigma);
 
       s->sigmas[i] = (float)sigma;
-      s->timesteps[i] = (float)(euler ? t : schedule->cosine ? floor(t) : rint(t));
+      s->timesteps[i] = (float)(euler ? t : schedule->cosine && !unipc ? floor(t) : rint(t));
     }
   }
   s->sigmas[s->total] = schedule->final_sigma_min && s->kind != TEXTINV_SAMPLER_EULER_A ? sigmas[0]

@@ -13,7 +13,7 @@ struct ti_sampler {
   int steps;        /* as asked for */
   int total, begin; /* evaluations at strength 1; the first one that is done */
   float *timesteps; /* [total] */
-  float *sigmas;    /* [total + 1]; of Euler, Euler a and DPM++ */
+  float *sigmas;    /* [total + 1]; of Euler, Euler a, DPM++ and UniPC */
   float init_sigma;
   size_t count;
 
@@ -25,7 +25,9 @@ struct ti_sampler {
   float clip_range;
   ti_variance variance; /* DDPM */
   int prk;              /* PNDM: the first evaluations are Runge-Kutta's, 4 a step */
-  int heun, lower_order_final, euler_at_final, final_sigma_min, order; /* DPM++ */
+  int lower_order_final, final_sigma_min, order; /* DPM++, UniPC */
+  int heun, euler_at_final;                      /* DPM++ */
+  int bh1, last_order;                           /* UniPC: of the step before */
 
   float *history[TI_SAMPLER_HISTORY]; /* [count] each: earlier outputs and samples */
   int num_outputs;                    /* PNDM: outputs kept, the newest in history[0] */
@@ -41,5 +43,6 @@ void ti_pndm_step(ti_sampler *s, int i, float *latents, const float *model_outpu
 void ti_euler_step(ti_sampler *s, int i, float *latents, const float *model_output,
                    const float *noise);
 void ti_dpmpp_step(ti_sampler *s, int i, float *latents, const float *model_output);
+void ti_unipc_step(ti_sampler *s, int i, float *latents, const float *model_output);
 
 #endif /* TI_SAMPLER_STATE_H */

@@ -249,3 +249,96 @@ void ti_dpmpp_step(ti_sampler *s, int i, float *latents, const float *model_outp
       latents[j] += weight * (slope * (x0[j] - x0_prev[j]));
   }
 }
+
+/* ------ UniPC, Zhao et al. 2023, with B(h) of equation 11: history[0], [1] the newest x0 and the
+ * one before, [2] the sample that the last step began from, [3] room for another x0 */
+
+/* from sigmas[at] to the next: x' = keep x - step m0 - weight (what the differences of x0 say) */
+typedef struct unipc_terms {
+  float keep, step, weight;
+  float ratio;  /* of order 2: the earlier step, against this one */
+  float b1, b2; /* right-hand sides of equation 9 */
+} unipc_terms;
+
+static float lambda_of(float sigma, float *alpha)
+{
+  *alpha = 1.0f / sqrtf(sigma * sigma + 1.0f);
+  return logf(*alpha) - logf(sigma * *alpha);
+}
+
+static unipc_terms unipc_between(const ti_sampler *s, int at, int order)
+{
+  const float from = s->sigmas[at], to = s->sigmas[at + 1];
+  float alpha_s, alpha_t, alpha;
+  const float lambda_s = lambda_of(from, &alpha_s);
+  const float h = lambda_of(to, &alpha_t) - lambda_s; /* infinite when to is 0 */
+  const float phi_1 = expm1f(-h), phi_2 = phi_1 / -h - 1.0f, phi_3 = phi_2 / -h - 0.5f;
+  const float b = s->bh1 ? -h : phi_1;
+
+  return (unipc_terms){ .keep = to * alpha_t / (from * alpha_s),
+                        .step = alpha_t * phi_1,
+                        .weight = alpha_t * b,
+                        .ratio = order > 1 ? (lambda_of(s->sigmas[at - 1], &alpha) - lambda_s) / h
+                                           : 1.0f,
+                        .b1 = phi_2 / b,
+                        .b2 = phi_3 * 2.0f / b };
+}
+
+/* the sample that the step before came to, once more with the x0 that the model sees there */
+static void unipc_correct(ti_sampler *s, int at, float *latents, const float *x0)
+{
+  const unipc_terms u = unipc_between(s, at - 1, s->last_order);
+  const float rho = s->last_order > 1 ? (u.b1 - u.b2) / (1.0f - u.ratio) : 0.0f;
+  const float rho_t = s->last_order > 1 ? u.b1 - rho : 0.5f;
+  const float *m0 = s->history[0], *m1 = s->history[1], *x = s->history[2];
+
+  for (size_t j = 0; j < s->count; j++) {
+    float change = rho_t * (x0[j] - m0[j]);
+
+    if (s->last_order > 1)
+      change += rho * ((m1[j] - m0[j]) / u.ratio);
+    latents[j] = u.keep * x[j] - u.step * m0[j] - u.weight * change;
+  }
+}
+
+static void unipc_predict(ti_sampler *s, int at, float *latents)
+{
+  const unipc_terms u = unipc_between(s, at, s->last_order);
+  const float *m0 = s->history[0], *m1 = s->history[1];
+
+  for (size_t j = 0; j < s->count; j++) {
+    latents[j] = u.keep * latents[j] - u.step * m0[j];
+    if (s->last_order > 1)
+      latents[j] -= u.weight * (0.5f * ((m1[j] - m0[j]) / u.ratio));
+  }
+}
+
+void ti_unipc_step(ti_sampler *s, int i, float *latents, const float *model_output)
+{
+  const int at = s->begin + i;
+  const float sigma = s->sigmas[at], alpha_s = 1.0f / sqrtf(sigma * sigma + 1.0f);
+  const float sigma_s = sigma * alpha_s;
+  float *x0 = s->history[3];
+
+  for (size_t j = 0; j < s->count; j++) {
+    const float x = latents[j], m = model_output[j];
+
+    if (s->prediction == TI_PREDICT_V)
+      x0[j] = alpha_s * x - sigma_s * m;
+    else
+      x0[j] = s->prediction == TI_PREDICT_SAMPLE ? m : (x - sigma_s * m) / alpha_s;
+  }
+  if (i > 0 && s->sigmas[at - 1] != sigma) /* nothing to do between equal ones */
+    unipc_correct(s, at, latents, x0);
+  s->history[3] = s->history[1];
+  s->history[1] = s->history[0];
+  s->history[0] = x0;
+  memcpy(s->history[2], latents, s->count * sizeof(*latents));
+
+  s->last_order = i > 0 && s->order > 1 && s->sigmas[at + 1] > 0 && s->sigmas[at - 1] != sigma &&
+                      !(s->lower_order_final && at + 1 == s->total)
+                    ? 2
+                    : 1;
+  if (s->sigmas[at + 1] != sigma)
+    unipc_predict(s, at, latents);
+}

@@ -48,11 +48,11 @@ static const scheduler_class classes[] = {
   { "EulerDiscreteScheduler", TEXTINV_SAMPLER_EULER, &ddpm_betas, 0, -1, 0 },
   { "EulerAncestralDiscreteScheduler", TEXTINV_SAMPLER_EULER_A, &ddpm_betas, 0, -1, 0 },
   { "DPMSolverMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 0, -1, 0 },
+  { "UniPCMultistepScheduler", TEXTINV_SAMPLER_UNIPC, &ddpm_betas, 0, -1, 0 },
   /* solvers of higher order without noise, or of the same family */
   { "DEISMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
   { "DPMSolverSinglestepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, TI_SPACING_LINSPACE,
     0 },
-  { "UniPCMultistepScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
   { "SASolverScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
   { "LMSDiscreteScheduler", TEXTINV_SAMPLER_DPMPP_2M, &ddpm_betas, 1, -1, 0 },
   { "HeunDiscreteScheduler", TEXTINV_SAMPLER_DPMPP_2M, &karras_betas, 1, -1, 0 },
@@ -358,9 +358,11 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
   const unsigned ddim = 1u << TEXTINV_SAMPLER_DDIM, ddpm = 1u << TI_SAMPLER_DDPM;
   const unsigned euler = 1u << TEXTINV_SAMPLER_EULER;
   const unsigned dpmpp = 1u << TEXTINV_SAMPLER_DPMPP_2M | 1u << TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
+  const unsigned unipc = 1u << TEXTINV_SAMPLER_UNIPC;
   const double inf = INFINITY;
   const char *solver, *variance;
   textinv_status status;
+  int predict_x0;
 
   if ((status = ti_json_bool(config, error, "use_karras_sigmas", 0, &out->use_karras_sigmas)) < 0 ||
       (status = ti_json_float(config, error, "sigma_min", 0, 0, 1e6, &out->sigma_min)) < 0 ||
@@ -375,17 +377,20 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
       (status = ti_json_string(config, error, "solver_type", "midpoint", &solver)) < 0)
     return status;
   out->solver_heun = strcmp(solver, "heun") == 0;
+  out->solver_bh1 = strcmp(solver, "bh1") == 0;
   if (out->solver_order > 2) {
     out->solver_order = 2;
     out->left_out[TEXTINV_SAMPLER_DPMPP_2M] = "solver_order";
     out->left_out[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "solver_order";
+    out->left_out[TEXTINV_SAMPLER_UNIPC] = "solver_order";
   }
 
-  if ((status = note_flag(out, error, config, "thresholding", ddim | ddpm | dpmpp)) < 0 ||
-      (status = note_flag(out, error, config, "use_exponential_sigmas", euler | dpmpp)) < 0 ||
-      (status = note_flag(out, error, config, "use_beta_sigmas", euler | dpmpp)) < 0 ||
+  if ((status = note_flag(out, error, config, "thresholding", ddim | ddpm | dpmpp | unipc)) < 0 ||
+      (status = note_flag(out, error, config, "use_exponential_sigmas", euler | dpmpp | unipc)) <
+        0 ||
+      (status = note_flag(out, error, config, "use_beta_sigmas", euler | dpmpp | unipc)) < 0 ||
       (status = note_flag(out, error, config, "use_lu_lambdas", dpmpp)) < 0 ||
-      (status = note_flag(out, error, config, "use_flow_sigmas", dpmpp)) < 0 ||
+      (status = note_flag(out, error, config, "use_flow_sigmas", dpmpp | unipc)) < 0 ||
       (status = note_other(out, error, config, "algorithm_type", "dpmsolver++", "deis", dpmpp)) <
         0 ||
       (status = note_other(out, error, config, "interpolation_type", "linear", "linear", euler)) <
@@ -393,8 +398,13 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
       (out->prediction == TI_PREDICT_V && (status = note_other(out, error, config, "timestep_type",
                                                                "discrete", "discrete", euler)) < 0))
     return status;
-  if ((status = ti_json_string(config, error, "variance_type", "fixed_small", &variance)) < 0)
+  if ((status = ti_json_bool(config, error, "predict_x0", 1, &predict_x0)) < 0 ||
+      (status = ti_json_string(config, error, "variance_type", "fixed_small", &variance)) < 0)
     return status;
+  if (!predict_x0)
+    out->left_out[TEXTINV_SAMPLER_UNIPC] = "predict_x0";
+  if (json_array_size(json_object_get(config->root, "disable_corrector")) > 0)
+    out->left_out[TEXTINV_SAMPLER_UNIPC] = "disable_corrector";
   if (strcmp(variance, "fixed_small_log") == 0)
     out->variance = TI_VARIANCE_SMALL_LOG;
   else if (strcmp(variance, "fixed_large") == 0)
@@ -422,7 +432,7 @@ static textinv_status refuse_other_noise(const ti_schedule *s, ti_error *error,
   if ((status = ti_json_bool(config, error, "use_flow_sigmas", 0, &flow)) < 0 ||
       (status = ti_json_string(config, error, "timestep_type", "discrete", &type)) < 0)
     return status;
-  if (flow && s->sampler == TEXTINV_SAMPLER_DPMPP_2M)
+  if (flow && (s->sampler == TEXTINV_SAMPLER_DPMPP_2M || s->sampler == TEXTINV_SAMPLER_UNIPC))
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s: \"use_flow_sigmas\" is true, expected false: a schedule of betas",
                    config->path);

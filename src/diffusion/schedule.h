@@ -9,7 +9,7 @@ typedef enum { TI_PREDICT_EPSILON, TI_PREDICT_V, TI_PREDICT_SAMPLE } ti_predicti
 typedef enum { TI_SPACING_LEADING, TI_SPACING_TRAILING, TI_SPACING_LINSPACE } ti_spacing;
 
 /* drawing with a DDPMScheduler: the schedule's own sampler, which no TEXTINV_SAMPLER_* names */
-enum { TI_SAMPLER_DDPM = TEXTINV_SAMPLER_DPMPP_2M_KARRAS + 1, TI_NUM_SAMPLERS };
+enum { TI_SAMPLER_DDPM = TEXTINV_SAMPLER_UNIPC + 1, TI_NUM_SAMPLERS };
 
 typedef enum { TI_VARIANCE_SMALL, TI_VARIANCE_SMALL_LOG, TI_VARIANCE_LARGE } ti_variance;
 
@@ -36,10 +36,11 @@ typedef struct ti_schedule {
   float *alphas_cumprod_plain; /* [timesteps], as if rescale_betas_zero_snr were false (PNDM) */
   int rescale_zero_snr;        /* alphas_cumprod ends with 0 */
   int cosine;                  /* beta_schedule is squaredcos_cap_v2 */
-  int use_karras_sigmas;       /* Euler's; the two DPM++ 2M samplers decide for themselves */
+  int use_karras_sigmas;       /* Euler, UniPC; the two DPM++ 2M samplers decide for themselves */
   double sigma_min, sigma_max; /* ends of the Karras sigmas, 0: those of the schedule */
   int final_sigma_min;         /* final_sigmas_type: 1 sigma_min, 0 zero */
-  int solver_order, solver_heun, lower_order_final, euler_at_final; /* DPM++ */
+  int solver_order, lower_order_final;         /* DPM++, UniPC */
+  int solver_heun, euler_at_final, solver_bh1; /* DPM++; DPM++; UniPC */
   double lambda_min_clipped;
   ti_variance variance; /* DDPM */
   const char *left_out[TI_NUM_SAMPLERS]; /* by sampler: the key that it draws without, or NULL */

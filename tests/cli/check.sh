@@ -201,12 +201,13 @@ euler|Euler
 euler_a|Euler a
 dpmpp_2m|DPM++ 2M
 dpmpp_2m_karras|DPM++ 2M Karras
+unipc|UniPC
 END
-cp -r "$golden/tiny-sd" unipc && sed -i 's/"[A-Za-z]*Scheduler"/"UniPCMultistepScheduler"/' unipc/model_index.json
-run 0 "a scheduler that is not there" generate --model unipc --prompt a --prompt b --out x.png --steps 2
-says "a scheduler that is not there: who stands in" "UniPCMultistepScheduler, which this library does not have" err
+cp -r "$golden/tiny-sd" deis && sed -i 's/"[A-Za-z]*Scheduler"/"DEISMultistepScheduler"/' deis/model_index.json
+run 0 "a scheduler that is not there" generate --model deis --prompt a --prompt b --out x.png --steps 2
+says "a scheduler that is not there: who stands in" "DEISMultistepScheduler, which this library does not have" err
 holds "a scheduler that is not there: one warning" [ "$(grep -c '^warning: ' err)" = 1 ]
-run 0 "inspect its model" inspect unipc
+run 0 "inspect its model" inspect deis
 says "a scheduler that is not there: inspect says who draws" "sampler: dpmpp_2m" out
 run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
 run 0 "bf16" $generate --steps 2 --dtype bf16

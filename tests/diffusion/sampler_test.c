@@ -258,7 +258,7 @@ static void noise_and_targets(void **state)
 static void samplers_start_anew(void **state)
 {
   (void)state;
-  for (textinv_sampler kind = 1; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+  for (textinv_sampler kind = 1; kind <= TEXTINV_SAMPLER_UNIPC; kind++) {
     float x[2][COUNT], out[COUNT];
     ti_schedule schedule;
     ti_sampler *sampler;
@@ -368,10 +368,15 @@ static void other_classes_have_the_nearest_sampler(void **state)
       TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
     { "DEISMultistepScheduler", "\"timestep_spacing\": \"leading\", ", TEXTINV_SAMPLER_DPMPP_2M, 1,
       830, NULL },
-    { "UniPCMultistepScheduler", "\"solver_order\": 3, ", TEXTINV_SAMPLER_DPMPP_2M, 1, 999,
+    { "UniPCMultistepScheduler", "", TEXTINV_SAMPLER_UNIPC, 0, 999, NULL },
+    { "UniPCMultistepScheduler", "\"disable_corrector\": [0], ", TEXTINV_SAMPLER_UNIPC, 0, 999,
+      "disable_corrector" },
+    { "UniPCMultistepScheduler", "\"predict_x0\": false, ", TEXTINV_SAMPLER_UNIPC, 0, 999,
+      "predict_x0" },
+    { "UniPCMultistepScheduler", "\"solver_order\": 3, ", TEXTINV_SAMPLER_UNIPC, 0, 999,
       "solver_order" },
-    { "UniPCMultistepScheduler", "\"use_karras_sigmas\": true, ", TEXTINV_SAMPLER_DPMPP_2M_KARRAS,
-      1, 999, NULL },
+    { "DEISMultistepScheduler", "\"use_karras_sigmas\": true, ", TEXTINV_SAMPLER_DPMPP_2M_KARRAS, 1,
+      999, NULL },
     { "DPMSolverSinglestepScheduler", "\"timestep_spacing\": \"leading\", ",
       TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
     { "SASolverScheduler", "", TEXTINV_SAMPLER_DPMPP_2M, 1, 999, NULL },
@@ -410,7 +415,7 @@ static void other_classes_have_the_nearest_sampler(void **state)
         !same_text(schedule.left_out[schedule.sampler], cases[i].left_out))
       fail_msg("%s: %s, stands in %d", text, ti_sampler_name(schedule.sampler), schedule.stands_in);
     /* whatever is named draws as well */
-    for (textinv_sampler kind = 0; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+    for (textinv_sampler kind = 0; kind <= TEXTINV_SAMPLER_UNIPC; kind++) {
       ti_sampler *sampler;
       ti_error error;
 
@@ -440,7 +445,7 @@ static void refuses_steps(void **state)
     { "", TEXTINV_SAMPLER_EULER, 10, 1.5f, TEXTINV_E_INVALID, "strength is 1.5" },
     { "", TEXTINV_SAMPLER_EULER, 10, NAN, TEXTINV_E_INVALID, "strength" },
     { "", TEXTINV_SAMPLER_EULER, 10, 0.05f, TEXTINV_E_INVALID, "less than one step" },
-    { "", 7, 10, 1, TEXTINV_E_INVALID, "sampler is 7" },
+    { "", 8, 10, 1, TEXTINV_E_INVALID, "sampler is 8" },
     { "", -1, 10, 1, TEXTINV_E_INVALID, "sampler is -1" },
     { "", TEXTINV_SAMPLER_PNDM, 3, 1, TEXTINV_E_INVALID, "steps is 3" },
     { ", \"steps_offset\": 1", TEXTINV_SAMPLER_DDIM, 1000, 1, TEXTINV_E_INVALID, "steps is 1000" },
@@ -520,7 +525,7 @@ static void all_step_counts(void **state)
              "\"timestep_spacing\": \"%s\", \"clip_sample\": false}",
              spacings[k]);
     read_schedule(&schedule, text);
-    for (textinv_sampler kind = 1; kind <= TEXTINV_SAMPLER_DPMPP_2M_KARRAS; kind++) {
+    for (textinv_sampler kind = 1; kind <= TEXTINV_SAMPLER_UNIPC; kind++) {
       for (int steps = kind == TEXTINV_SAMPLER_PNDM ? 4 : 1; steps <= 128; steps++) {
         float x[COUNT] = { 1, -1, 2, -2, 0.5f, -0.5f, 3, -3 }, out[COUNT];
         ti_sampler *sampler;

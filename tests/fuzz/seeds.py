@@ -99,6 +99,8 @@ SCHEDULES = {
                   solver_order=2, solver_type="heun", lower_order_final=True, euler_at_final=True,
                   algorithm_type="dpmsolver++", lambda_min_clipped=-5.1, timestep_spacing="linspace"),
     "ancestral": dict(_class_name="EulerAncestralDiscreteScheduler", prediction_type="sample", num_train_timesteps=10),
+    "unipc": dict(_class_name="UniPCMultistepScheduler", num_train_timesteps=20, solver_order=2, solver_type="bh1",
+                  lower_order_final=False, disable_corrector=[], use_karras_sigmas=True),
     "lcm": dict(_class_name="LCMScheduler", num_train_timesteps=20, original_inference_steps=50, timestep_scaling=10.0),
     "unknown": dict(_class_name="NewScheduler", beta_start=0.001, beta_end=0.01, beta_schedule="linear",
                     num_train_timesteps=20, solver_order=3, thresholding=True),

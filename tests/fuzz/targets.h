@@ -249,7 +249,7 @@ static inline void fuzz_schedule(const uint8_t *bytes, size_t size)
     if (!(a >= 0.0f && a <= 1.0f && plain > 0.0f && plain <= 1.0f))
       __builtin_trap();
   }
-  for (int kind = 0; kind < 7 && status >= 0; kind++) {
+  for (int kind = 0; kind < 8 && status >= 0; kind++) {
     ti_error refused = { "" };
     ti_sampler *sampler;
 

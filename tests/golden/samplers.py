@@ -29,6 +29,7 @@ KINDS = {
     "euler_a": ("EulerAncestralDiscreteScheduler", {}),
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": False}),
     "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "unipc": ("UniPCMultistepScheduler", {}),
 }
 SD = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 SD1 = dict(SD, _class_name="PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1,
@@ -123,6 +124,13 @@ for kind in ("dpmpp_2m", "dpmpp_2m_karras"):
     case(dict(dpm, final_sigmas_type="sigma_min", euler_at_final=True), kind, 17, 0.5)
     case(dict(dpm, beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1), kind, 8)
 
+unipc = json.loads(diffusers.UniPCMultistepScheduler(**SD).to_json_string())
+case(dict(unipc, solver_type="bh1", final_sigmas_type="sigma_min"), "unipc", 8)  # with zero diffusers gives NaN
+case(dict(unipc, solver_order=1), "unipc", 8)
+case(dict(unipc, lower_order_final=False, final_sigmas_type="sigma_min"), "unipc", 5)
+case(dict(unipc, use_karras_sigmas=True), "unipc", 12)
+case(dict(unipc, use_karras_sigmas=True, sigma_min=0.05, sigma_max=12.5, beta_schedule="squaredcos_cap_v2"), "unipc", 12)
+
 # a sampler of its own, which no name asks for
 KINDS["ddpm"] = ("DDPMScheduler", {})
 DDPM = dict(SD1, _class_name="DDPMScheduler")
@@ -142,9 +150,12 @@ OTHERS = ["DEISMultistepScheduler", "DPMSolverSinglestepScheduler", "UniPCMultis
           "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "LCMScheduler"]
 for other in OTHERS:
     config = json.loads(getattr(diffusers, other)(**SD).to_json_string())
-    for kind in ("ddim", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"):
-        if other != "DEISMultistepScheduler" or not kind.startswith("dpmpp"):  # diffusers refuses its algorithm_type
-            case(config, kind, 8)
+    for kind in ("ddim", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc"):
+        if other == "DEISMultistepScheduler" and kind.startswith("dpmpp"):
+            continue  # diffusers refuses its algorithm_type
+        if other == "DPMSolverSinglestepScheduler" and kind == "unipc":
+            continue  # NaN: second order to a sigma of 0
+        case(config, kind, 8)
 
 schedules = {
     "sd": SD1,

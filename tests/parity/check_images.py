@@ -22,6 +22,7 @@ SAMPLERS = {
     'euler_a': (D.EulerAncestralDiscreteScheduler, {}),
     'dpmpp_2m': (D.DPMSolverMultistepScheduler, {}),
     'dpmpp_2m_karras': (D.DPMSolverMultistepScheduler, {'use_karras_sigmas': True}),
+    'unipc': (D.UniPCMultistepScheduler, {}),
 }
 
 
