@@ -541,8 +541,8 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
 
 /**
  * Add the words of a file: diffusers, A1111, kohya, SDXL, OneTrainer and CompVis layouts, in
- * safetensors or in PyTorch's zip container (read without executing anything). A word may have up
- * to 75 vectors, as many as a prompt of 77 tokens has room for.
+ * safetensors or in PyTorch's zip container (read without executing anything), or those of a
+ * checkpoint. A word may have up to 75 vectors, as many as a prompt of 77 tokens has room for.
  *
  * @param model checks the widths, or NULL to take any
  * @param path  the file; its format is told by its content
@@ -579,10 +579,10 @@ TEXTINV_API textinv_status textinv_embeddings_load_memory(textinv_session *sessi
 
 /**
  * What the file of the last load that succeeded, from a path or from memory, says of itself, pair
- * by pair. Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer" or "compvis".
- * The file's own follow: the metadata of a safetensors file, the texts and numbers beside the
- * vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint". The library gives them no
- * meaning.
+ * by pair. Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis",
+ * "checkpoint" or "tensor". The file's own follow: the metadata of a safetensors file, the texts
+ * and numbers beside the vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint". The
+ * library gives them no meaning.
  *
  * @param      i   which pair
  * @param[out] key its key, owned as the value is, NULL past the end; may be NULL

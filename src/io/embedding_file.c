@@ -7,6 +7,8 @@
  *   onetrainer  {"emp_params": [n, d]}, as its author spelt it
  *   a1111       {"string_to_param": {"*": [n, d]}, "name": NAME, "step": N, ...}
  *   compvis     {"string_to_param": ParameterDict {WORD: [n, d], ...}, ...}
+ *   checkpoint  {"rows.K.WORD": [n, d] of encoder K, ...}, moments and state beside them, which are
+ *               left: metadata "textinv_checkpoint" tells it from diffusers' layout
  */
 #include "embedding_file.h"
 
@@ -285,6 +287,26 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
   return TEXTINV_OK;
 }
 
+/* the words of a checkpoint of textinv_invert(); what a run needs to go on is not looked at */
+static textinv_status read_checkpoint(ti_embedding_file *out, const source *s)
+{
+  textinv_status status;
+
+  if ((status = make_room(out, s, s->count)) < 0 ||
+      (status = set_text(&out->layout, s, "checkpoint")) < 0)
+    return status;
+  for (size_t i = 0; i < s->count; i++) {
+    const char *name = s->tensors[i].name;
+
+    if (strncmp(name, "rows.", 5) || (name[5] != '0' && name[5] != '1') || name[6] != '.')
+      continue;
+    if ((status = add_entry(out, s, s->tensors + i, name + 7, name[5] - '0')) < 0)
+      return status;
+  }
+  return out->count ? TEXTINV_OK
+                    : ti_fail(s->error, TEXTINV_E_FORMAT, "%s: a checkpoint without rows", s->path);
+}
+
 /* --- containers */
 
 /* digits alone; -1 for anything else */
@@ -325,7 +347,8 @@ static textinv_status read_safetensors(ti_embedding_file *out, source *s, const 
   name = ti_safetensors_metadata(file, "name");
   if (name && *name && (status = set_text(&out->name, s, name)) < 0)
     goto out;
-  status = read_keys(out, s);
+  status = ti_safetensors_metadata(file, "textinv_checkpoint") ? read_checkpoint(out, s)
+                                                               : read_keys(out, s);
 out:
   ti_safetensors_close(file);
   return status;

@@ -11,7 +11,7 @@ enum { TI_MAX_VECTORS = 75 }; /* of a word: a prompt of 77 tokens without its be
 typedef struct ti_embedding_entry {
   char *word;  /* NULL when the file gives none ("emb_params" or "*" without a name in the
                   metadata): the caller names it */
-  int encoder; /* 0 or 1 when the file tells ("clip_l", "clip_g"), -1 when it does not */
+  int encoder; /* 0 or 1 when the file tells ("clip_l", "rows.1.WORD"), -1 when it does not */
   int num_vectors, dim;
   float *rows; /* [num_vectors, dim], finite */
 } ti_embedding_entry;
@@ -19,7 +19,7 @@ typedef struct ti_embedding_entry {
 typedef struct ti_embedding_file {
   ti_embedding_entry *entries;
   size_t count;
-  char *layout;           /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis" */
+  char *layout; /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis", "checkpoint" */
   char *name;             /* "name" of an A1111 file or of safetensors metadata, or NULL */
   long long step;         /* training steps, -1 = not told */
   ti_key_value *metadata; /* "layout", then what the file says of itself, "name" and "step" too */

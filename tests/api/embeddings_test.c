@@ -381,6 +381,36 @@ static void the_largest_words_are_held(void **state)
   textinv_embeddings_free(back);
 }
 
+static void a_checkpoint_is_a_file_of_words(void **state)
+{
+  const float wide[] = { 1.0f, 2.0f, 3.0f, 4.0f };
+  textinv_embeddings *e = new_words(), *back = new_words();
+  const char *path = test_path("checkpoint");
+  textinv_optimizer *o;
+  textinv_kind kind;
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 2, NULL, 3));
+  must(textinv_embeddings_add(session, e, model, "m.0.red", 1, NULL, 4));
+  must(textinv_embeddings_set(session, e, "m.0.red", 1, 1, 4, wide));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_save(session, o, e, path));
+  must(textinv_file_kind(&kind, session, path));
+  assert_int_equal(kind, TEXTINV_KIND_CHECKPOINT);
+  must(textinv_embeddings_load(session, back, NULL, path, NULL));
+  assert_int_equal(textinv_embeddings_count(back), 2);
+  assert_string_equal(textinv_embeddings_metadata(back, 0, NULL), "checkpoint");
+  assert_memory_equal(textinv_embeddings_rows(back, "<toy>", 0),
+                      textinv_embeddings_rows(e, "<toy>", 0), 2 * TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(back, "m.0.red", 1), wide, sizeof(wide));
+  assert_int_equal(textinv_embeddings_dim(back, "<toy>", 1), 0);
+  refused(textinv_embeddings_load(session, back, model, path, "<one>"), TEXTINV_E_CONFLICT,
+          "2 words");
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(back);
+  textinv_embeddings_free(e);
+}
+
 /* a set that has one encoder's vectors gets nothing from a file that brings both */
 static void a_file_is_added_whole_or_not(void **state)
 {
@@ -574,6 +604,7 @@ int main(void)
     cmocka_unit_test(files_bring_the_words_back),
     cmocka_unit_test(the_largest_words_are_held),
     cmocka_unit_test(missing_files_and_folders_are_not_found),
+    cmocka_unit_test(a_checkpoint_is_a_file_of_words),
     cmocka_unit_test(a_file_is_added_whole_or_not),
     cmocka_unit_test(a_format_is_found_for_every_word),
     cmocka_unit_test(a_file_names_its_word),

@@ -128,4 +128,5 @@ def checkpoint(words, step, settings):
 put("checkpoint", "one", checkpoint({"<toy>": {0: [1, 4]}}, 7, ""))
 TWO = {"<toy>": {0: [2, 2], 1: [2, 3]}, "S*": {0: [1, 2], 1: [1, 3]}}
 put("checkpoint", "sdxl", checkpoint(TWO, 500, "model=x; seed=5"))
+put("embedding", "checkpoint", checkpoint(TWO, 500, "model=x; seed=5"))
 put("checkpoint", "second", checkpoint({"\u00e9": {1: [1, 3]}}, 0, "dtype=0"))
