@@ -541,8 +541,9 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
 
 /**
  * Add the words of a file: diffusers, A1111, kohya, SDXL, OneTrainer and CompVis layouts, in
- * safetensors or in PyTorch's zip container (read without executing anything), or those of a
- * checkpoint. A word may have up to 75 vectors, as many as a prompt of 77 tokens has room for.
+ * safetensors or in PyTorch's zip container (read without executing anything), those of a
+ * checkpoint, or the one that a PNG picture of the AUTOMATIC1111 web UI carries. A word may have up
+ * to 75 vectors, as many as a prompt of 77 tokens has room for.
  *
  * @param model checks the widths, or NULL to take any
  * @param path  the file; its format is told by its content

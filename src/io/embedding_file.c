@@ -5,7 +5,7 @@
  *   sdxl        {"clip_l": [n, d], "clip_g": [n, e]}; "text_encoders_0" and "_1" are the same
  *   kohya       {"emb_params": [n, d]}
  *   onetrainer  {"emp_params": [n, d]}, as its author spelt it
- *   a1111       {"string_to_param": {"*": [n, d]}, "name": NAME, "step": N, ...}
+ *   a1111       {"string_to_param": {"*": [n, d]}, "name": NAME, "step": N, ...}, also in a PNG
  *   compvis     {"string_to_param": ParameterDict {WORD: [n, d], ...}, ...}
  *   checkpoint  {"rows.K.WORD": [n, d] of encoder K, ...}, moments and state beside them, which are
  *               left: metadata "textinv_checkpoint" tells it from diffusers' layout
@@ -18,7 +18,9 @@
 #include "alloc.h"
 #include "atomic_file.h"
 #include "dtype.h"
+#include "embedding_image.h"
 #include "format.h"
+#include "image_codec.h"
 #include "torch_file.h"
 #include "utf8.h"
 
@@ -287,6 +289,26 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
   return TEXTINV_OK;
 }
 
+/* tensors of "string_to_param": {WORD: tensor}; "*" says nothing about the word, "name" may */
+static textinv_status read_params(ti_embedding_file *out, const source *s, const char *layout)
+{
+  textinv_status status;
+
+  if (!s->count)
+    return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" holds no tensor", s->path);
+  if ((status = make_room(out, s, s->count)) < 0 ||
+      (status = set_text(&out->layout, s, layout)) < 0)
+    return status;
+  for (size_t i = 0; i < s->count; i++) {
+    const char *key = s->tensors[i].name;
+
+    status = add_entry(out, s, s->tensors + i, strcmp(key, "*") ? key : out->name, -1);
+    if (status < 0)
+      return status;
+  }
+  return TEXTINV_OK;
+}
+
 /* the words of a checkpoint of textinv_invert(); what a run needs to go on is not looked at */
 static textinv_status read_checkpoint(ti_embedding_file *out, const source *s)
 {
@@ -378,7 +400,6 @@ static textinv_status load_tensors(source *s, ti_torch_file *file, const ti_pick
   return TEXTINV_OK;
 }
 
-/* {"string_to_param": {WORD: tensor}}; "*" says nothing about the word, "name" may */
 static textinv_status read_string_to_param(ti_embedding_file *out, source *s, ti_torch_file *file,
                                            const ti_pickle_value *dict)
 {
@@ -388,19 +409,7 @@ static textinv_status read_string_to_param(ti_embedding_file *out, source *s, ti
     return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" is no dict", s->path);
   if ((status = load_tensors(s, file, dict)) < 0)
     return status;
-  if (!s->count)
-    return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" holds no tensor", s->path);
-  if ((status = make_room(out, s, s->count)) < 0 ||
-      (status = set_text(&out->layout, s, dict->is_parameter_dict ? "compvis" : "a1111")) < 0)
-    return status;
-  for (size_t i = 0; i < s->count; i++) {
-    const char *key = s->tensors[i].name;
-
-    status = add_entry(out, s, s->tensors + i, strcmp(key, "*") ? key : out->name, -1);
-    if (status < 0)
-      return status;
-  }
-  return TEXTINV_OK;
+  return read_params(out, s, dict->is_parameter_dict ? "compvis" : "a1111");
 }
 
 static textinv_status read_torch(ti_embedding_file *out, source *s, const void *bytes, size_t size)
@@ -435,6 +444,76 @@ out:
   return status;
 }
 
+/* what stands in an object beside the tensors */
+static textinv_status read_object(ti_embedding_file *out, source *s, json_t *object)
+{
+  textinv_status status = make_metadata_room(out, s, json_object_size(object));
+  const char *key;
+  json_t *value;
+
+  json_object_foreach(object, key, value)
+  {
+    char room[32];
+    const char *text = room;
+
+    if (json_is_string(value))
+      text = json_string_value(value);
+    else if (json_is_integer(value))
+      ti_format(room, sizeof(room), "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+      ti_format(room, sizeof(room), "%.9g", json_real_value(value));
+    else if (json_is_boolean(value))
+      text = json_is_true(value) ? "true" : "false";
+    else
+      continue;
+    if (status >= 0)
+      status = add_metadata(out, s, key, text);
+  }
+  return status;
+}
+
+/* the dict of an A1111 file as JSON */
+static textinv_status read_json(ti_embedding_file *out, source *s, const char *text, size_t size)
+{
+  const char *name;
+  ti_json json;
+  json_t *params, *step;
+  textinv_status status = ti_json_parse(&json, s->error, s->path, text, size);
+
+  if (status < 0)
+    return status;
+  params = json_object_get(json.root, "string_to_param");
+  step = json_object_get(json.root, "step");
+  name = json_string_value(json_object_get(json.root, "name"));
+  if ((status = read_object(out, s, json.root)) < 0 ||
+      (name && *name && (status = set_text(&out->name, s, name)) < 0))
+    goto out;
+  if (json_is_integer(step) && json_integer_value(step) >= 0)
+    out->step = json_integer_value(step);
+  status = ti_embedding_json_tensors(&s->tensors, &s->count, s->error, s->path,
+                                     params ? params : json.root);
+  if (status >= 0)
+    status = params ? read_params(out, s, "a1111") : read_keys(out, s);
+out:
+  ti_embedding_json_free(s->tensors, s->count);
+  s->tensors = NULL;
+  ti_json_close(&json);
+  return status;
+}
+
+static textinv_status read_picture(ti_embedding_file *out, source *s, const void *bytes,
+                                   size_t size)
+{
+  char *json;
+  size_t length;
+  textinv_status status = ti_embedding_image_read(&json, &length, s->error, s->path, bytes, size);
+
+  if (status >= 0)
+    status = read_json(out, s, json, length);
+  ti_free(json);
+  return status;
+}
+
 textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error, const char *name,
                                         const void *bytes, size_t size)
 {
@@ -446,10 +525,11 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
   out->step = -1;
   if ((status = ti_file_check_size(error, name, size, MAX_BYTES)) < 0)
     return status;
-  if (size >= 4 && !memcmp(p, "\x89PNG", 4))
+  if (ti_png_check(p, size))
+    status = read_picture(out, &s, bytes, size);
+  else if (ti_jpeg_check(p, size))
     status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                     "%s: is a picture, expected an embedding in a safetensors or torch file",
-                     name);
+                     "%s: is a JPEG picture; of pictures, PNG files alone hold an embedding", name);
   else if (ti_torch_check(p, size) || (size >= 2 && p[0] == 0x80 && p[1] && p[1] <= 5))
     status = read_torch(out, &s, bytes, size);
   else

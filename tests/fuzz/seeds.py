@@ -39,8 +39,12 @@ for name, value in load_file(golden / "embeddings.safetensors").items():
             name[:-5],
             next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")),
         )
+    elif data[:4] == b"\x89PNG":
+        if name == "pixels.png.file":
+            put("image", "embedding", data)
     else:
         put("safetensors", name[:-5], data)
+put("embedding", "json", b'{"<toy>": {"TORCHTENSOR": [[0.5, -1], [2, 1e-3]]}, "w": {"TORCHTENSOR": [1.5]}, "step": 3}')
 
 
 def safetensors(header, data=b""):

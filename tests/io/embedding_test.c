@@ -4,6 +4,7 @@
 #include "io_testing.h"
 
 #include <math.h>
+#include <zlib.h>
 
 #include "embedding_file.h"
 #include "torch_file.h"
@@ -79,6 +80,10 @@ static void every_layout_is_read(void **state)
     { "sdxl.safetensors", "sdxl", NULL, NULL, -1 },
     { "sdxl.pt", "sdxl", NULL, NULL, -1 },
     { "sdxl.cog", "sdxl", NULL, NULL, -1 },
+    { "text.png", "a1111", "toy", "toy", 499 },
+    { "pixels.png", "a1111", "toy", "toy", 499 },
+    { "border.png", "diffusers", "<toy>", NULL, -1 },
+    { "sdxl.png", "sdxl", NULL, NULL, -1 },
   };
 
   (void)state;
@@ -133,6 +138,8 @@ static void files_say_what_they_are(void **state)
   assert_string_equal(metadata_of("diffusers.safetensors.file"), "layout=diffusers\nformat=pt\n");
   assert_string_equal(metadata_of("compvis.pt.file"), "layout=compvis\n");
   assert_string_equal(metadata_of("sdxl.cog.file"), "layout=sdxl\n");
+  assert_string_equal(metadata_of("text.png.file"), "layout=a1111\nname=toy\nstep=499\n");
+  assert_string_equal(metadata_of("border.png.file"), "layout=diffusers\n");
 }
 
 static void metadata_is_bounded(void **state)
@@ -398,7 +405,9 @@ static void what_is_no_embedding(void **state)
   write_file(path, "", 0);
   assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "0 bytes");
   write_file(path, "\x89PNG\r\n\x1a\n", 8);
-  assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "picture");
+  assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "PNG", "cut short");
+  write_file(path, "\xff\xd8\xff\xe0 and so on", 14);
+  assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "JPEG picture", "PNG");
   write_file(path, "\x80\2}q\0.", 6);
   assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "older than torch 1.6");
   write_file(path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", 64);
@@ -412,12 +421,82 @@ static void what_is_no_embedding(void **state)
   ti_embedding_file_free(&file);
 }
 
-static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
+/* a PNG file of no pixels, with a text; free() it */
+static unsigned char *make_picture(const char *text, size_t *size)
 {
-  static const char *const names[] = { "a1111.pt.file", "sdxl.safetensors.file" };
+  const size_t length = strlen(text) + sizeof("sd-ti-embedding");
+  unsigned char *p = calloc(length + 32, 1);
+  uLong sum;
+
+  assert_non_null(p);
+  memcpy(p, "\x89PNG\r\n\x1a\n", 8);
+  for (int i = 0; i < 4; i++)
+    p[8 + i] = (unsigned char)(length >> (24 - 8 * i));
+  strcpy((char *)p + 12, "tEXtsd-ti-embedding");
+  memcpy(p + 16 + sizeof("sd-ti-embedding"), text, strlen(text));
+  sum = crc32(0, p + 12, (uInt)length + 4);
+  for (int i = 0; i < 4; i++)
+    p[16 + length + i] = (unsigned char)(sum >> (24 - 8 * i));
+  memcpy(p + 20 + length, "\0\0\0\0IEND\xae\x42\x60\x82", 12);
+  *size = length + 32;
+  return p;
+}
+
+static void what_a_picture_says_is_checked(void **state)
+{
+  static const struct {
+    const char *text; /* base64 */
+    textinv_status status;
+    const char *message;
+  } cases[] = {
+    { "", TEXTINV_E_FORMAT, "line 1" },
+    { "e30", TEXTINV_E_FORMAT, "no base64" },
+    { "e3\n0", TEXTINV_E_FORMAT, "no base64" },
+    { "====", TEXTINV_E_FORMAT, "no base64" },
+    { "e30=", TEXTINV_E_FORMAT, "no tensor" },                                        /* {} */
+    { "WzFd", TEXTINV_E_FORMAT, "JSON array" },                                       /* [1] */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjoyfX0=", TEXTINV_E_FORMAT, "\"w\" has no numbers" }, /* 2 */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbXX19", TEXTINV_E_FORMAT, "has no numbers" },       /* [] */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbW11dfX0=", TEXTINV_E_FORMAT, "has no numbers" },   /* [[]] */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbW1sxXV1dfX0=", TEXTINV_E_FORMAT,                   /* [[[1]]] */
+      "vector 0, column 0 is no number" },
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbWzEsMl0sWzNdXX19", TEXTINV_E_FORMAT, /* [[1,2],[3]] */
+      "vector 1 has 1 values, vector 0 has 2" },
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbMSwxZTM5XX19", TEXTINV_E_NONFINITE, /* [1,1e39] */
+      "column 1 is infinite" },
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbMSxudWxsXX19", TEXTINV_E_FORMAT, /* [1,null] */
+      "vector 0, column 1 is no number" },
+    { "eyJzdHJpbmdfdG9fcGFyYW0iOjF9", TEXTINV_E_FORMAT, /* {"string_to_param":1} */
+      "\"string_to_param\" holds no tensor" },
+  };
+  const ti_tensor *plain = find("plain.png.file");
+  unsigned char *damaged;
+  size_t size;
 
   (void)state;
-  for (int i = 0; i < 2; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    unsigned char *bytes = make_picture(cases[i].text, &size);
+
+    assert_fails(ti_embedding_file_decode(&file, &error, "x.png", bytes, size), cases[i].status,
+                 "x.png", cases[i].message);
+    free(bytes);
+  }
+  assert_fails(ti_embedding_file_decode(&file, &error, "x.png", plain->data, plain->bytes),
+               TEXTINV_E_UNSUPPORTED, "x.png", "a picture that holds no embedding");
+  damaged = make_picture("e30=", &size);
+  damaged[20] ^= 1;
+  assert_fails(ti_embedding_file_decode(&file, &error, "x.png", damaged, size), TEXTINV_E_FORMAT,
+               "x.png", "CRC error");
+  free(damaged);
+}
+
+static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
+{
+  static const char *const names[] = { "a1111.pt.file", "sdxl.safetensors.file", "text.png.file",
+                                       "border.png.file" };
+
+  (void)state;
+  for (int i = 0; i < 4; i++) {
     const ti_tensor *t = find(names[i]);
 
     for (size_t size = 0; size < t->bytes; size++)
@@ -438,6 +517,7 @@ int main(void)
     cmocka_unit_test(shapes_and_types_are_checked),
     cmocka_unit_test(values_are_finite),
     cmocka_unit_test(what_is_no_embedding),
+    cmocka_unit_test(what_a_picture_says_is_checked),
     cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
   };
 
