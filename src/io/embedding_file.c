@@ -7,6 +7,7 @@
  *   onetrainer  {"emp_params": [n, d]}, as its author spelt it
  *   a1111       {"string_to_param": {"*": [n, d]}, "name": NAME, "step": N, ...}, also in a PNG
  *   compvis     {"string_to_param": ParameterDict {WORD: [n, d], ...}, ...}
+ *   tensor      [n, d] or [d], not in a dict
  *   checkpoint  {"rows.K.WORD": [n, d] of encoder K, ...}, moments and state beside them, which are
  *               left: metadata "textinv_checkpoint" tells it from diffusers' layout
  */
@@ -255,6 +256,27 @@ static textinv_status check_kind(const source *s)
                             s->path);
 }
 
+/* the names of all tensors but those two, a few of them in full; out->left_out stays NULL when there
+ * are none */
+static textinv_status note_left_out(ti_embedding_file *out, const source *s, const ti_tensor *read,
+                                    const ti_tensor *also)
+{
+  enum { SHOWN = 3 };
+  char text[256] = "";
+  size_t used = 0, count = 0;
+
+  for (size_t i = 0; i < s->count; i++) {
+    const ti_tensor *t = s->tensors + i;
+
+    if (t != read && t != also && count++ < SHOWN)
+      used += ti_format(text + used, sizeof(text) - used, "%s\"%.*s\"", count > 1 ? ", " : "",
+                        ti_utf8_cut(t->name, 40), t->name);
+  }
+  if (count > SHOWN)
+    ti_format(text + used, sizeof(text) - used, " and %zu more", count - SHOWN);
+  return count ? set_text(&out->left_out, s, text) : TEXTINV_OK;
+}
+
 /* tensors under their keys, out->name and out->step already set */
 static textinv_status read_keys(ti_embedding_file *out, const source *s)
 {
@@ -267,6 +289,7 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
     return status;
   if (l || g) {
     if ((status = set_text(&out->layout, s, "sdxl")) < 0 ||
+        (status = note_left_out(out, s, l, g)) < 0 ||
         (l && (status = add_entry(out, s, l, out->name, 0)) < 0) ||
         (g && (status = add_entry(out, s, g, out->name, 1)) < 0))
       return status;
@@ -277,8 +300,12 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
     return TEXTINV_OK;
   }
   if (kohya || onetrainer) {
-    status = set_text(&out->layout, s, kohya ? "kohya" : "onetrainer");
-    return status < 0 ? status : add_entry(out, s, kohya ? kohya : onetrainer, out->name, -1);
+    const ti_tensor *t = kohya ? kohya : onetrainer;
+
+    if ((status = set_text(&out->layout, s, kohya ? "kohya" : "onetrainer")) < 0 ||
+        (status = note_left_out(out, s, t, t)) < 0)
+      return status;
+    return add_entry(out, s, t, out->name, -1);
   }
   if ((status = set_text(&out->layout, s, "diffusers")) < 0)
     return status;
@@ -412,6 +439,23 @@ static textinv_status read_string_to_param(ti_embedding_file *out, source *s, ti
   return read_params(out, s, dict->is_parameter_dict ? "compvis" : "a1111");
 }
 
+/* a tensor that is all of the file */
+static textinv_status read_bare(ti_embedding_file *out, source *s, ti_torch_file *file)
+{
+  textinv_status status;
+
+  s->tensors = ti_calloc(1, sizeof(*s->tensors));
+  if (!s->tensors)
+    return ti_fail_nomem(s->error, sizeof(*s->tensors), s->path);
+  if ((status = ti_torch_load(file, s->error, "tensor", ti_torch_root(file), s->tensors)) < 0)
+    return status;
+  s->count = 1;
+  if ((status = make_room(out, s, 1)) < 0 || (status = make_metadata_room(out, s, 0)) < 0 ||
+      (status = set_text(&out->layout, s, "tensor")) < 0)
+    return status;
+  return add_entry(out, s, s->tensors, NULL, -1);
+}
+
 static textinv_status read_torch(ti_embedding_file *out, source *s, const void *bytes, size_t size)
 {
   const ti_pickle_value *root, *value;
@@ -421,8 +465,13 @@ static textinv_status read_torch(ti_embedding_file *out, source *s, const void *
   if (status < 0)
     return status;
   root = ti_torch_root(file);
+  if (root->kind == TI_PICKLE_TENSOR) {
+    status = read_bare(out, s, file);
+    goto out;
+  }
   if (root->kind != TI_PICKLE_DICT) {
-    status = ti_fail(s->error, TEXTINV_E_FORMAT, "%s: holds no embedding: it is no dict", s->path);
+    status = ti_fail(s->error, TEXTINV_E_FORMAT,
+                     "%s: holds no embedding: it is no dict and no tensor", s->path);
     goto out;
   }
   if ((status = read_dict(out, s, root)) < 0)
@@ -589,6 +638,7 @@ void ti_embedding_file_free(ti_embedding_file *file)
   ti_free(file->entries);
   ti_free(file->layout);
   ti_free(file->name);
+  ti_free(file->left_out);
   ti_embedding_metadata_free(file->metadata, file->num_metadata);
   memset(file, 0, sizeof(*file));
 }

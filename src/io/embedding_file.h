@@ -10,7 +10,7 @@ enum { TI_MAX_VECTORS = 75 }; /* of a word: a prompt of 77 tokens without its be
 /* one word in one encoder */
 typedef struct ti_embedding_entry {
   char *word;  /* NULL when the file gives none ("emb_params" or "*" without a name in the
-                  metadata): the caller names it */
+                  metadata, a bare tensor): the caller names it */
   int encoder; /* 0 or 1 when the file tells ("clip_l", "rows.1.WORD"), -1 when it does not */
   int num_vectors, dim;
   float *rows; /* [num_vectors, dim], finite */
@@ -19,8 +19,10 @@ typedef struct ti_embedding_entry {
 typedef struct ti_embedding_file {
   ti_embedding_entry *entries;
   size_t count;
-  char *layout; /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis", "checkpoint" */
+  char *layout;           /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis",
+                             "checkpoint", "tensor" */
   char *name;             /* "name" of an A1111 file or of safetensors metadata, or NULL */
+  char *left_out;         /* names of tensors that are for no CLIP text encoder, or NULL */
   long long step;         /* training steps, -1 = not told */
   ti_key_value *metadata; /* "layout", then what the file says of itself, "name" and "step" too */
   size_t num_metadata;

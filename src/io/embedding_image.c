@@ -3,8 +3,8 @@
  *
  *   text     chunk tEXt "sd-ti-embedding": base64 of the JSON
  *   pixels   [low | black column | the picture | black column | high], black around it or not:
- * blocks of the same width whose values, from row to row and from left to right, hold a zlib stream
- * of the JSON, 4 bits each in the low half of a value, xor a fixed sequence
+ *            blocks of one width, whose values hold a zlib stream of the JSON from row to row and
+ *            from left to right: 4 bits each in the low half of a value, xor a fixed sequence
  *
  * The text goes when a picture is sent through a service that drops such chunks; the pixels stay.
  */

@@ -80,6 +80,8 @@ static void every_layout_is_read(void **state)
     { "sdxl.safetensors", "sdxl", NULL, NULL, -1 },
     { "sdxl.pt", "sdxl", NULL, NULL, -1 },
     { "sdxl.cog", "sdxl", NULL, NULL, -1 },
+    { "tensor.pt", "tensor", NULL, NULL, -1 },
+    { "parameter.pt", "tensor", NULL, NULL, -1 },
     { "text.png", "a1111", "toy", "toy", 499 },
     { "pixels.png", "a1111", "toy", "toy", 499 },
     { "border.png", "diffusers", "<toy>", NULL, -1 },
@@ -103,6 +105,8 @@ static void every_layout_is_read(void **state)
     assert_true(file.step == cases[i].step);
     assert_int_equal(file.entries[0].encoder, is_sdxl ? 0 : -1);
     check_rows(file.entries, find(name));
+    check_text(file.left_out,
+               strcmp(cases[i].layout, "onetrainer") ? NULL : "\"emp_params_out\"");
     if (is_sdxl) {
       assert_int_equal(file.entries[1].encoder, 1);
       check_rows(file.entries + 1, find("big"));
@@ -421,6 +425,20 @@ static void what_is_no_embedding(void **state)
   ti_embedding_file_free(&file);
 }
 
+static void what_is_left_out_is_named(void **state)
+{
+  static const char *const four[] = { "clip_l", "clip_l_out", "t5", "t5xxl" },
+                           *const five[] = { "emb_params", "a", "b", "c", "d" };
+
+  (void)state;
+  assert_succeeds(ti_embedding_file_read(&file, &error, make_keys(four, 4, 1)));
+  assert_string_equal(file.left_out, "\"clip_l_out\", \"t5\", \"t5xxl\"");
+  ti_embedding_file_free(&file);
+  assert_succeeds(ti_embedding_file_read(&file, &error, make_keys(five, 5, 1)));
+  assert_string_equal(file.left_out, "\"a\", \"b\", \"c\" and 1 more");
+  ti_embedding_file_free(&file);
+}
+
 /* a PNG file of no pixels, with a text; free() it */
 static unsigned char *make_picture(const char *text, size_t *size)
 {
@@ -517,6 +535,7 @@ int main(void)
     cmocka_unit_test(shapes_and_types_are_checked),
     cmocka_unit_test(values_are_finite),
     cmocka_unit_test(what_is_no_embedding),
+    cmocka_unit_test(what_is_left_out_is_named),
     cmocka_unit_test(what_a_picture_says_is_checked),
     cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
   };
