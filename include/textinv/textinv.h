@@ -545,10 +545,13 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
  * checkpoint, or the one that a PNG picture of the AUTOMATIC1111 web UI carries. A word may have up
  * to 75 vectors, as many as a prompt of 77 tokens has room for.
  *
- * @param model checks the widths, or NULL to take any
+ * @param model checks the widths, and that a name of the file is in no vocabulary, where it would
+ *              take an ordinary word out of every prompt; or NULL to take any
  * @param path  the file; its format is told by its content
- * @param word  name for the word, as in textinv_embeddings_set(), or NULL for the name in the
- *              file; a file with several words takes NULL
+ * @param word  name for the word, as in textinv_embeddings_set(), in a vocabulary or not (with a
+ *              warning in the log); or NULL for the name in the file, else the file's own without
+ *              ending, with '-' for white space; a file with several words takes NULL, a tensor
+ *              without a dict takes a name
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
  *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
  *         TEXTINV_E_CONFLICT or TEXTINV_E_NOT_FOUND. On failure nothing was added.
@@ -561,13 +564,12 @@ TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
 /**
  * Add the words of a file whose bytes the host has, as textinv_embeddings_load() does.
  *
- * @param model checks the widths, or NULL to take any
+ * @param model checks widths and names, as there; or NULL to take any
  * @param bytes [size], the whole file; read only during the call; of any alignment
  * @param size  at most 2^28, as of a file
  * @param name  stands for the file's path: in messages, and, without folder and ending, for a word
  *              that neither word nor the bytes name; no file of that name is looked at
- * @param word  name for the word, or NULL for the name in the file; a file with several words
- *              takes NULL
+ * @param word  name for the word or NULL, as there
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_LIMIT,
  *         TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or TEXTINV_E_CONFLICT. On
  *         failure nothing was added.

@@ -256,8 +256,8 @@ static textinv_status check_kind(const source *s)
                             s->path);
 }
 
-/* the names of all tensors but those two, a few of them in full; out->left_out stays NULL when there
- * are none */
+/* the names of all tensors but those two, a few of them in full; out->left_out stays NULL when
+ * there are none */
 static textinv_status note_left_out(ti_embedding_file *out, const source *s, const ti_tensor *read,
                                     const ti_tensor *also)
 {

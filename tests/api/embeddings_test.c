@@ -65,19 +65,27 @@ static void keep_line(void *user, textinv_log_level level, const char *line)
   snprintf(user, 512, "%s", line);
 }
 
-static void a_phrase_that_is_cut_is_told(void **state)
+/* a session whose last warning is kept in line [512]; returns the one of before */
+static textinv_session *listen(char *line)
 {
   textinv_session *const quiet = session;
-  textinv_embeddings *e;
   textinv_session_params p;
-  char line[512] = "";
 
-  (void)state;
   must(textinv_session_params_init(&p, sizeof(p)));
   p.log = keep_line;
   p.log_user = line;
   must(textinv_session_new(&session, &p));
-  e = new_words();
+  *line = '\0';
+  return quiet;
+}
+
+static void a_phrase_that_is_cut_is_told(void **state)
+{
+  char line[512];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
   must(textinv_embeddings_add(session, e, model, "<x>", 2, "photo toy", 0));
   assert_string_equal(line, "");
   must(textinv_embeddings_add(session, e, model, "<y>", 1, "photo toy", 0));
@@ -129,16 +137,20 @@ static void words_are_checked(void **state)
   textinv_embeddings_free(e);
 }
 
-/* a file of one vector in kohya's layout, which says nothing of the word */
-static const char *unnamed_file(const char *name)
+/* one vector in kohya's layout; stored: its name in JSON, or NULL */
+static const char *write_kohya(const char *file_name, const char *stored)
 {
-  static const char header[] = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],"
-                               "\"data_offsets\":[0,64]}}";
-  const uint64_t size = sizeof(header) - 1;
   const float values[TINY_WIDTH] = { 1.0f };
-  const char *path = test_path(name);
+  const char *path = test_path(file_name);
   FILE *f = fopen(path, "wb");
+  char header[256];
+  uint64_t size;
 
+  snprintf(header, sizeof(header),
+           "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],\"data_offsets\":[0,64]}%s%s%s}",
+           stored ? ",\"__metadata__\":{\"name\":\"" : "", stored ? stored : "",
+           stored ? "\"}" : "");
+  size = strlen(header);
   assert_non_null(f);
   assert_int_equal(
     fwrite(&size, 8, 1, f) + fwrite(header, size, 1, f) + fwrite(values, sizeof(values), 1, f), 3);
@@ -167,7 +179,7 @@ static void keys_of_files_are_no_words(void **state)
   c.images_path = "/nowhere";
   p.concepts = &c;
   p.num_concepts = 1;
-  snprintf(path, sizeof(path), "%s", unnamed_file("unnamed.safetensors"));
+  snprintf(path, sizeof(path), "%s", write_kohya("unnamed.safetensors", NULL));
   for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
     char expected[128];
 
@@ -201,7 +213,7 @@ static void a_file_may_be_named_like_a_key(void **state)
   c.images_path = "/nowhere";
   p.concepts = &c;
   p.num_concepts = 1;
-  must(textinv_embeddings_load(session, e, model, unnamed_file("clip_l.safetensors"), NULL));
+  must(textinv_embeddings_load(session, e, model, write_kohya("clip_l.safetensors", NULL), NULL));
   assert_string_equal(textinv_embeddings_word(e, 0), "clip_l");
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_INVALID,
           "word \"clip_l\" stands for something else in embedding files");
@@ -496,13 +508,93 @@ static void a_format_is_found_for_every_word(void **state)
   session = quiet;
 }
 
+static void names_get_no_white_space(void **state)
+{
+  char line[512];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  must(textinv_embeddings_load(session, e, model, write_kohya("my style.safetensors", NULL), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 0), "my-style");
+  assert_non_null(strstr(line, "my style.safetensors: word \"my-style\" has '-'"));
+  must(textinv_embeddings_load(session, e, model, write_kohya("x", "her own\\tstyle"), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 1), "her-own-style");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb"), NULL),
+          TEXTINV_E_INVALID, "x: word \"a?b\" has white space or a control character at byte 1");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb"), NULL),
+          TEXTINV_E_INVALID, "WORD=FILE");
+  *line = '\0';
+  must(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb c"), "<x>"));
+  assert_string_equal(line, "");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
+/* a name that a file has is refused where it is a word already, one that the caller gives is not */
+static void ordinary_words_are_kept(void **state)
+{
+  char line[512];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+  const char *path = write_kohya("photo.safetensors", NULL);
+
+  (void)state;
+  refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_CONFLICT,
+          "photo.safetensors: word \"photo\" is in the vocabulary already");
+  refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_CONFLICT, "WORD=FILE");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "toy"), NULL),
+          TEXTINV_E_CONFLICT, "x: word \"toy\" is in the vocabulary already");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  assert_string_equal(line, "");
+  must(textinv_embeddings_load(session, e, model, path, "photo"));
+  assert_non_null(
+    strstr(line, "word \"photo\" is in the vocabulary: in prompts it now stands for"));
+  must(textinv_embeddings_load(session, e, NULL, write_kohya("x", "toy"), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 1), "toy");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
+static void a_bare_tensor_is_named_by_the_caller(void **state)
+{
+  static const char path[] = "tests/fuzz/corpus/embedding/tensor.pt";
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  refused(textinv_embeddings_load(session, e, NULL, path, NULL), TEXTINV_E_INVALID,
+          "tensor.pt: is a bare tensor, which names no word: give it one, as WORD=FILE");
+  must(textinv_embeddings_load(session, e, NULL, path, "<toy>"));
+  assert_int_equal(textinv_embeddings_vectors(e, "<toy>"), 2);
+  assert_int_equal(textinv_embeddings_dim(e, "<toy>", 0), 6);
+  assert_string_equal(textinv_embeddings_metadata(e, 0, NULL), "tensor");
+  textinv_embeddings_free(e);
+}
+
+static void what_is_left_out_is_told(void **state)
+{
+  char line[512];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  must(textinv_embeddings_load(session, e, NULL,
+                               "tests/fuzz/corpus/embedding/onetrainer.safetensors", NULL));
+  assert_non_null(strstr(line, "onetrainer.safetensors: left out"));
+  assert_non_null(strstr(line, "\"emp_params_out\""));
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
 static void a_file_names_its_word(void **state)
 {
   textinv_embeddings *e = new_words();
-  char path[512];
+  const char *path = write_kohya("\xff.safetensors", NULL);
 
   (void)state;
-  snprintf(path, sizeof(path), "%s", unnamed_file("\xff.safetensors"));
   refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_INVALID,
           "\xff.safetensors: word");
   must(textinv_embeddings_load(session, e, model, path, "<named>"));
@@ -608,6 +700,10 @@ int main(void)
     cmocka_unit_test(a_file_is_added_whole_or_not),
     cmocka_unit_test(a_format_is_found_for_every_word),
     cmocka_unit_test(a_file_names_its_word),
+    cmocka_unit_test(names_get_no_white_space),
+    cmocka_unit_test(ordinary_words_are_kept),
+    cmocka_unit_test(a_bare_tensor_is_named_by_the_caller),
+    cmocka_unit_test(what_is_left_out_is_told),
     cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(other_widths_say_whose_they_are),
   };

@@ -105,8 +105,7 @@ static void every_layout_is_read(void **state)
     assert_true(file.step == cases[i].step);
     assert_int_equal(file.entries[0].encoder, is_sdxl ? 0 : -1);
     check_rows(file.entries, find(name));
-    check_text(file.left_out,
-               strcmp(cases[i].layout, "onetrainer") ? NULL : "\"emp_params_out\"");
+    check_text(file.left_out, strcmp(cases[i].layout, "onetrainer") ? NULL : "\"emp_params_out\"");
     if (is_sdxl) {
       assert_int_equal(file.entries[1].encoder, 1);
       check_rows(file.entries + 1, find("big"));
@@ -427,8 +426,8 @@ static void what_is_no_embedding(void **state)
 
 static void what_is_left_out_is_named(void **state)
 {
-  static const char *const four[] = { "clip_l", "clip_l_out", "t5", "t5xxl" },
-                           *const five[] = { "emb_params", "a", "b", "c", "d" };
+  static const char *const four[] = { "clip_l", "clip_l_out", "t5", "t5xxl" };
+  static const char *const five[] = { "emb_params", "a", "b", "c", "d" };
 
   (void)state;
   assert_succeeds(ti_embedding_file_read(&file, &error, make_keys(four, 4, 1)));
