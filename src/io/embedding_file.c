@@ -579,7 +579,7 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
   else if (ti_jpeg_check(p, size))
     status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
                      "%s: is a JPEG picture; of pictures, PNG files alone hold an embedding", name);
-  else if (ti_torch_check(p, size) || (size >= 2 && p[0] == 0x80 && p[1] && p[1] <= 5))
+  else if (ti_torch_check(p, size) || ti_torch_check_old(p, size))
     status = read_torch(out, &s, bytes, size);
   else
     status = read_safetensors(out, &s, bytes, size);

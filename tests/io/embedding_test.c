@@ -424,6 +424,30 @@ static void what_is_no_embedding(void **state)
   ti_embedding_file_free(&file);
 }
 
+/* a header of 384 bytes begins as a pickle of protocol 1 does */
+static void a_header_is_no_pickle(void **state)
+{
+  static const float values[6];
+  const ti_tensor tensor = {
+    .name = "<toy>", .rank = 1, .dims = { 6 }, .dtype = TI_FILE_F32, .bytes = 24, .data = values
+  };
+  const char *path = test_path("header.safetensors");
+  char text[301] = "";
+  const ti_key_value pair = { "k", text };
+  unsigned char *bytes;
+  size_t size;
+
+  (void)state;
+  memset(text, 'x', sizeof(text) - 1);
+  assert_succeeds(ti_safetensors_write(&error, path, &tensor, 1, &pair, 1));
+  bytes = read_file(path, &size);
+  assert_memory_equal(bytes, "\x80\1\0\0\0\0\0\0", 8);
+  free(bytes);
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_string_equal(file.layout, "diffusers");
+  ti_embedding_file_free(&file);
+}
+
 static void what_is_left_out_is_named(void **state)
 {
   static const char *const four[] = { "clip_l", "clip_l_out", "t5", "t5xxl" };
@@ -534,6 +558,7 @@ int main(void)
     cmocka_unit_test(shapes_and_types_are_checked),
     cmocka_unit_test(values_are_finite),
     cmocka_unit_test(what_is_no_embedding),
+    cmocka_unit_test(a_header_is_no_pickle),
     cmocka_unit_test(what_is_left_out_is_named),
     cmocka_unit_test(what_a_picture_says_is_checked),
     cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
