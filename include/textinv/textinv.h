@@ -547,7 +547,8 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
  *
  * @param model checks the widths, and that a name of the file is in no vocabulary, where it would
  *              take an ordinary word out of every prompt; or NULL to take any
- * @param path  the file; its format is told by its content
+ * @param path  the file, its format is told by its content; or a folder with diffusers'
+ *              learned_embeds.safetensors or .bin, and learned_embeds_2 for the second encoder
  * @param word  name for the word, as in textinv_embeddings_set(), in a vocabulary or not (with a
  *              warning in the log); or NULL for the name in the file, else the file's own without
  *              ending, with '-' for white space; a file with several words takes NULL, a tensor

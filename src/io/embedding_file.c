@@ -26,12 +26,12 @@
 #include "utf8.h"
 
 enum {
-  MAX_BYTES = 256 << 20,
   MAX_WORDS = 1024,
   MAX_WORD = 255,
   MAX_DIM = 65536,
-  MAX_ROWS = 2 * MAX_BYTES, /* as float: any number of names may stand for the same bytes */
-  MAX_METADATA = 16 << 20   /* bytes: a pickle may name one long string any number of times */
+  /* as float: any number of names may stand for the same bytes */
+  MAX_ROWS = 2 * TI_EMBEDDING_MAX_BYTES,
+  MAX_METADATA = 16 << 20 /* bytes: a pickle may name one long string any number of times */
 };
 
 typedef struct source {
@@ -572,7 +572,7 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
 
   memset(out, 0, sizeof(*out));
   out->step = -1;
-  if ((status = ti_file_check_size(error, name, size, MAX_BYTES)) < 0)
+  if ((status = ti_file_check_size(error, name, size, TI_EMBEDDING_MAX_BYTES)) < 0)
     return status;
   if (ti_png_check(p, size))
     status = read_picture(out, &s, bytes, size);
@@ -588,20 +588,6 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
   ti_free(s.tensors);
   if (status < 0)
     ti_embedding_file_free(out);
-  return status;
-}
-
-textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, const char *path)
-{
-  textinv_status status;
-  void *bytes;
-  size_t size;
-
-  memset(out, 0, sizeof(*out));
-  if ((status = ti_file_read(&bytes, &size, error, path, MAX_BYTES)) < 0)
-    return status;
-  status = ti_embedding_file_decode(out, error, path, bytes, size);
-  ti_free(bytes);
   return status;
 }
 

@@ -5,7 +5,10 @@
 #include "error.h"
 #include "safetensors.h"
 
-enum { TI_MAX_VECTORS = 75 }; /* of a word: a prompt of 77 tokens without its begin and end */
+enum {
+  TI_MAX_VECTORS = 75, /* of a word: a prompt of 77 tokens without its begin and end */
+  TI_EMBEDDING_MAX_BYTES = 256 << 20
+};
 
 /* one word in one encoder */
 typedef struct ti_embedding_entry {
@@ -28,10 +31,12 @@ typedef struct ti_embedding_file {
   size_t num_metadata;
 } ti_embedding_file;
 
+/* a file, or learned_embeds.safetensors or .bin in a folder, with learned_embeds_2.* where it is */
 textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, const char *path);
 /* bytes in memory; name stands for the path in messages */
 textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error, const char *name,
                                         const void *bytes, size_t size);
+int ti_embedding_folder_check(const char *path);      /* a folder with such a file */
 void ti_embedding_file_free(ti_embedding_file *file); /* safe on a zeroed struct */
 /* a word that diffusers' layout cannot name: its file would be read as one of another layout */
 int ti_embedding_is_key(const char *word);

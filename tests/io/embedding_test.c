@@ -419,9 +419,21 @@ static void what_is_no_embedding(void **state)
   assert_fails(read_path(), TEXTINV_E_LIMIT, "other", "no safetensors file?");
   assert_fails(ti_embedding_file_read(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND,
                "absent");
-  assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_IO, "/dev");
+  assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_NOT_FOUND,
+               "/dev: is a folder without learned_embeds.safetensors");
+  assert_fails(ti_embedding_file_read(&file, &error, "/dev/null"), TEXTINV_E_IO, "/dev/null");
   assert_null(file.entries);
   ti_embedding_file_free(&file);
+}
+
+/* bytes of a golden file under a name in that folder */
+static void place(const char *folder, const char *name, const char *from)
+{
+  const ti_tensor *t = find(from);
+  char path[600];
+
+  sprintf(path, "%s/%s", folder, name);
+  write_file(path, t->data, t->bytes);
 }
 
 /* a header of 384 bytes begins as a pickle of protocol 1 does */
@@ -445,6 +457,46 @@ static void a_header_is_no_pickle(void **state)
   free(bytes);
   assert_succeeds(ti_embedding_file_read(&file, &error, path));
   assert_string_equal(file.layout, "diffusers");
+  ti_embedding_file_free(&file);
+}
+
+static void a_folder_is_looked_into(void **state)
+{
+  const char *folder = test_path("concept");
+  char path[600];
+
+  (void)state;
+  assert_false(ti_embedding_folder_check(folder));
+  assert_int_equal(mkdir(folder, 0777), 0);
+  assert_false(ti_embedding_folder_check(folder));
+  place(folder, "learned_embeds.bin", "diffusers.1d.bin.file");
+  assert_true(ti_embedding_folder_check(folder));
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  assert_int_equal(file.count, 1);
+  assert_string_equal(file.entries->word, "<toy>");
+  assert_int_equal(file.entries->encoder, -1);
+  check_rows(file.entries, find("diffusers.1d.bin.rows"));
+  ti_embedding_file_free(&file);
+  /* safetensors come first, a second file is the second encoder's */
+  place(folder, "learned_embeds.safetensors", "diffusers.safetensors.file");
+  place(folder, "learned_embeds_2.bin", "diffusers.slice.bin.file");
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  assert_int_equal(file.count, 2);
+  assert_int_equal(file.entries[0].encoder, 0);
+  check_rows(file.entries, find("diffusers.safetensors.rows"));
+  assert_int_equal(file.entries[1].encoder, 1);
+  assert_string_equal(file.entries[1].word, "<toy>");
+  check_rows(file.entries + 1, find("diffusers.slice.bin.rows"));
+  ti_embedding_file_free(&file);
+  place(folder, "learned_embeds_2.bin", "plain.png.file");
+  assert_fails(ti_embedding_file_read(&file, &error, folder), TEXTINV_E_UNSUPPORTED,
+               "concept/learned_embeds_2.bin");
+  sprintf(path, "%s/learned_embeds.safetensors", folder);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(mkdir(path, 0777), 0); /* is no file: the torch file is read */
+  place(folder, "learned_embeds_2.bin", "diffusers.bin.file");
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  check_rows(file.entries, find("diffusers.1d.bin.rows"));
   ti_embedding_file_free(&file);
 }
 
@@ -559,6 +611,7 @@ int main(void)
     cmocka_unit_test(values_are_finite),
     cmocka_unit_test(what_is_no_embedding),
     cmocka_unit_test(a_header_is_no_pickle),
+    cmocka_unit_test(a_folder_is_looked_into),
     cmocka_unit_test(what_is_left_out_is_named),
     cmocka_unit_test(what_a_picture_says_is_checked),
     cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
