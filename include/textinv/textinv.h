@@ -398,7 +398,10 @@ TEXTINV_API textinv_status textinv_model_get_info(const textinv_model *model,
 TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model);
 
 /**
- * Say what a file or folder is, from its first bytes and never from its name.
+ * Say what a file or folder is, from what is in it and never from its name. An embedding is a file
+ * that textinv_embeddings_load() can read, or a PyTorch file of which it says what is wrong; a PNG
+ * picture that has one in its text; a folder with diffusers' learned_embeds. Weights of a model are
+ * unknown.
  *
  * @param[out] out a TEXTINV_KIND_* value
  * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID,
