@@ -396,6 +396,29 @@ run 0 "an ending that says nothing" convert whole.safetensors short --format a11
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors
 says "the other name" "<other>: 1 vector" out
+mkdir concept
+run 1 "a folder without an embedding" $generate --embedding concept
+says "a folder without an embedding: message" "learned_embeds.safetensors" err
+cp whole.safetensors concept/learned_embeds.safetensors
+run 0 "generate with a folder" $generate --embedding concept --prompt 'a photo of <x>' --steps 2
+run 0 "inspect a folder" inspect concept
+says "inspect a folder: the word" "<x>: 1 vector" out
+run 0 "an ordinary word" convert cat=whole.safetensors cat.safetensors
+run 1 "an ordinary word that a file brings" $generate --embedding cat.safetensors --steps 2
+says "an ordinary word that a file brings: message" "\"cat\" is in the vocabulary already" err
+says "an ordinary word that a file brings: what would do" "WORD=FILE" err
+run 0 "an ordinary word that is asked for" $generate --embedding cat=cat.safetensors --steps 2
+says "an ordinary word that is asked for: warning" "warning: cat.safetensors: word \"cat\" is in the vocabulary" err
+run 0 "inspect an embedding in a picture" inspect "$golden/../fuzz/corpus/embedding/text.png"
+says "inspect an embedding in a picture: the word" "toy: 2 vectors of 6 values" out
+run 1 "a bare tensor" convert "$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
+says "a bare tensor: message" "WORD=FILE" err
+run 0 "a bare tensor with a word" convert "<x>=$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
+printf '\200\002\212\012l\374\234F' >old.pt
+run 1 "an old torch file" inspect old.pt
+says "an old torch file: message" "older than torch 1.6" err
+run 1 "weights of a model" inspect "$model/unet/diffusion_pytorch_model.safetensors"
+says "weights of a model: message" "is no model folder, embedding, checkpoint or picture" err
 run 1 "several words into a1111" convert z.safetensors z.pt --format a1111
 run 0 "tokenize" tokenize --model "$model" 'a photo of a cat'
 holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]
