@@ -144,6 +144,12 @@ static textinv_status set_text(char **to, const source *s, const char *text)
   return *to ? TEXTINV_OK : ti_fail_nomem(s->error, strlen(text) + 1, s->path);
 }
 
+/* what a file calls its word; a name too long for one is metadata alone */
+static textinv_status set_name(ti_embedding_file *out, const source *s, const char *name)
+{
+  return name && *name && strlen(name) <= MAX_WORD ? set_text(&out->name, s, name) : TEXTINV_OK;
+}
+
 /* --- metadata */
 
 /* room for that many pairs, and for the layout before them */
@@ -377,7 +383,6 @@ static textinv_status read_safetensors(ti_embedding_file *out, source *s, const 
                                        size_t size)
 {
   ti_safetensors *file;
-  const char *name;
   textinv_status status = ti_safetensors_parse(&file, s->error, s->path, bytes, size);
 
   if (status < 0)
@@ -393,8 +398,7 @@ static textinv_status read_safetensors(ti_embedding_file *out, source *s, const 
   if ((status = read_pairs(out, s, file)) < 0)
     goto out;
   out->step = parse_step(ti_safetensors_metadata(file, "step"));
-  name = ti_safetensors_metadata(file, "name");
-  if (name && *name && (status = set_text(&out->name, s, name)) < 0)
+  if ((status = set_name(out, s, ti_safetensors_metadata(file, "name"))) < 0)
     goto out;
   status = ti_safetensors_metadata(file, "textinv_checkpoint") ? read_checkpoint(out, s)
                                                                : read_keys(out, s);
@@ -480,8 +484,7 @@ static textinv_status read_torch(ti_embedding_file *out, source *s, const void *
   if (value && value->kind == TI_PICKLE_INT && value->u.integer >= 0)
     out->step = value->u.integer;
   value = ti_pickle_get(root, "name");
-  if (value && value->kind == TI_PICKLE_STRING && *value->u.string &&
-      (status = set_text(&out->name, s, value->u.string)) < 0)
+  if (value && value->kind == TI_PICKLE_STRING && (status = set_name(out, s, value->u.string)) < 0)
     goto out;
   value = ti_pickle_get(root, "string_to_param");
   if (value)
@@ -524,7 +527,6 @@ static textinv_status read_object(ti_embedding_file *out, source *s, json_t *obj
 /* the dict of an A1111 file as JSON */
 static textinv_status read_json(ti_embedding_file *out, source *s, const char *text, size_t size)
 {
-  const char *name;
   ti_json json;
   json_t *params, *step;
   textinv_status status = ti_json_parse(&json, s->error, s->path, text, size);
@@ -533,9 +535,8 @@ static textinv_status read_json(ti_embedding_file *out, source *s, const char *t
     return status;
   params = json_object_get(json.root, "string_to_param");
   step = json_object_get(json.root, "step");
-  name = json_string_value(json_object_get(json.root, "name"));
   if ((status = read_object(out, s, json.root)) < 0 ||
-      (name && *name && (status = set_text(&out->name, s, name)) < 0))
+      (status = set_name(out, s, json_string_value(json_object_get(json.root, "name")))) < 0)
     goto out;
   if (json_is_integer(step) && json_integer_value(step) >= 0)
     out->step = json_integer_value(step);

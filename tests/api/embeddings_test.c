@@ -143,7 +143,7 @@ static const char *write_kohya(const char *file_name, const char *stored)
   const float values[TINY_WIDTH] = { 1.0f };
   const char *path = test_path(file_name);
   FILE *f = fopen(path, "wb");
-  char header[256];
+  char header[512];
   uint64_t size;
 
   snprintf(header, sizeof(header),
@@ -508,9 +508,9 @@ static void a_format_is_found_for_every_word(void **state)
   session = quiet;
 }
 
-static void names_get_no_white_space(void **state)
+static void names_become_words(void **state)
 {
-  char line[512];
+  char line[512], longest[257];
   textinv_session *const quiet = listen(line);
   textinv_embeddings *e = new_words();
 
@@ -524,6 +524,10 @@ static void names_get_no_white_space(void **state)
           TEXTINV_E_INVALID, "x: word \"a?b\" has white space or a control character at byte 1");
   refused(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb"), NULL),
           TEXTINV_E_INVALID, "WORD=FILE");
+  memset(longest, 'n', 256);
+  longest[256] = '\0';
+  must(textinv_embeddings_load(session, e, model, write_kohya("long-name", longest), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 2), "long-name");
   *line = '\0';
   must(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb c"), "<x>"));
   assert_string_equal(line, "");
@@ -700,7 +704,7 @@ int main(void)
     cmocka_unit_test(a_file_is_added_whole_or_not),
     cmocka_unit_test(a_format_is_found_for_every_word),
     cmocka_unit_test(a_file_names_its_word),
-    cmocka_unit_test(names_get_no_white_space),
+    cmocka_unit_test(names_become_words),
     cmocka_unit_test(ordinary_words_are_kept),
     cmocka_unit_test(a_bare_tensor_is_named_by_the_caller),
     cmocka_unit_test(what_is_left_out_is_told),

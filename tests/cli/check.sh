@@ -255,18 +255,19 @@ run 0 "previews and checkpoints" $invert --steps 4 --batch 2 --preview 'a photo 
   --preview-images 2 --preview-steps 2 --checkpoint-every 2 --output-dir work
 holds "previews are there" [ -s work/preview-000002.png ] 
 holds "checkpoints are there" [ "$(ls work | grep -c '^checkpoint')" -gt 0 ]
-checkpoint=work/$(ls work | grep '^checkpoint' | tail -n 1)
-run 0 "inspect a checkpoint" inspect "$checkpoint"
+checkpoint=work/checkpoint-00000002.safetensors
+run 0 "inspect a checkpoint" inspect $checkpoint
 says "inspect a checkpoint: step" "step: " out
-run 0 "generate with a checkpoint" $generate --embedding "$checkpoint" --prompt 'a photo of <x>' --steps 2
-run 0 "convert a checkpoint" convert "$checkpoint" from.safetensors
+run 0 "generate with a checkpoint" $generate --embedding $checkpoint --prompt 'a photo of <x>' --steps 2
+run 0 "convert a checkpoint" convert $checkpoint from.safetensors
 run 0 "inspect what came of it" inspect from.safetensors
 says "convert a checkpoint: one word" "words: 1" out
 says "convert a checkpoint: the word" "  <x>: 1 vector of 16 values" out
 says "convert a checkpoint: its step" "  step: 2" out
 mkdir saved
 run 0 "diffusers' --save_steps" $invert --steps 3 --batch 2 --save_steps 1 --checkpoint-keep 0 --output-dir saved
-holds "diffusers' --save_steps: those before the last" [ "$(ls saved | grep -c '^checkpoint')" = 2 ]
+holds "diffusers' --save_steps: a checkpoint of the first step" [ -e saved/checkpoint-00000001.safetensors ]
+holds "diffusers' --save_steps: and of the second" [ -e saved/checkpoint-00000002.safetensors ]
 
 # --- interrupted, resumed, the same bytes
 mkdir whole parts twice
