@@ -35,6 +35,7 @@ static const cli_alias aliases[] = { { "pretrained-model-name-or-path", "model" 
                                      { "validation-steps", "preview-every" },
                                      { "num-validation-images", "preview-images" },
                                      { "checkpointing-steps", "checkpoint-every" },
+                                     { "save-steps", "checkpoint-every" },
                                      { "checkpoints-total-limit", "checkpoint-keep" },
                                      { "resume-from-checkpoint", "resume" },
                                      { "negative-prompt", "negative" },

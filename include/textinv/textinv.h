@@ -411,7 +411,10 @@ TEXTINV_API textinv_status textinv_model_get_info(const textinv_model *model,
 TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model);
 
 /**
- * Say what a file or folder is, from its first bytes and never from its name.
+ * Say what a file or folder is, from what is in it and never from its name. An embedding is a file
+ * that textinv_embeddings_load() can read, or a PyTorch file of which it says what is wrong; a PNG
+ * picture that has one in its text; a folder with diffusers' learned_embeds. Weights of a model are
+ * unknown.
  *
  * @param[out] out a TEXTINV_KIND_* value
  * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID,
@@ -554,13 +557,18 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
 
 /**
  * Add the words of a file: diffusers, A1111, kohya, SDXL, OneTrainer and CompVis layouts, in
- * safetensors or in PyTorch's zip container (read without executing anything). A word may have up
+ * safetensors or in PyTorch's zip container (read without executing anything), those of a
+ * checkpoint, or the one that a PNG picture of the AUTOMATIC1111 web UI carries. A word may have up
  * to 75 vectors, as many as a prompt of 77 tokens has room for.
  *
- * @param model checks the widths, or NULL to take any
- * @param path  the file; its format is told by its content
- * @param word  name for the word, as in textinv_embeddings_set(), or NULL for the name in the
- *              file; a file with several words takes NULL
+ * @param model checks the widths, and that a name of the file is in no vocabulary, where it would
+ *              take an ordinary word out of every prompt; or NULL to take any
+ * @param path  the file, its format is told by its content; or a folder with diffusers'
+ *              learned_embeds.safetensors or .bin, and learned_embeds_2 for the second encoder
+ * @param word  name for the word, as in textinv_embeddings_set(), in a vocabulary or not (with a
+ *              warning in the log); or NULL for the name in the file, else the file's own without
+ *              ending, with '-' for white space; a file with several words takes NULL, a tensor
+ *              without a dict takes a name
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
  *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
  *         TEXTINV_E_CONFLICT or TEXTINV_E_NOT_FOUND. On failure nothing was added.
@@ -573,13 +581,12 @@ TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
 /**
  * Add the words of a file whose bytes the host has, as textinv_embeddings_load() does.
  *
- * @param model checks the widths, or NULL to take any
+ * @param model checks widths and names, as there; or NULL to take any
  * @param bytes [size], the whole file; read only during the call; of any alignment
  * @param size  at most 2^28, as of a file
  * @param name  stands for the file's path: in messages, and, without folder and ending, for a word
  *              that neither word nor the bytes name; no file of that name is looked at
- * @param word  name for the word, or NULL for the name in the file; a file with several words
- *              takes NULL
+ * @param word  name for the word or NULL, as there
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_LIMIT,
  *         TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or TEXTINV_E_CONFLICT. On
  *         failure nothing was added.
@@ -592,10 +599,10 @@ TEXTINV_API textinv_status textinv_embeddings_load_memory(textinv_session *sessi
 
 /**
  * What the file of the last load that succeeded, from a path or from memory, says of itself, pair
- * by pair. Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer" or "compvis".
- * The file's own follow: the metadata of a safetensors file, the texts and numbers beside the
- * vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint". The library gives them no
- * meaning.
+ * by pair. Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis",
+ * "checkpoint" or "tensor". The file's own follow: the metadata of a safetensors file, the texts
+ * and numbers beside the vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint". The
+ * library gives them no meaning.
  *
  * @param      i   which pair
  * @param[out] key its key, owned as the value is, NULL past the end; may be NULL

@@ -487,12 +487,23 @@ static textinv_status match_encoder(ti_error *error, const char *path,
   return TEXTINV_OK;
 }
 
-static textinv_status check_name_in(ti_error *error, const char *path, const char *word)
+/*
+ * whether a word can be called so. What the caller chose is his business; a name that only the file
+ * has may not take an ordinary word out of every prompt
+ */
+static textinv_status check_name_in(ti_error *error, const char *path, const textinv_model *model,
+                                    const char *name, const char *chosen)
 {
   ti_error met;
-  const textinv_status status = ti_check_word(&met, word);
+  textinv_status status;
 
-  return status < 0 ? ti_fail(error, status, "%s: %s", path, met.text) : status;
+  if (chosen)
+    return TEXTINV_OK;
+  status = ti_check_word(&met, name);
+  if (status >= 0 && model)
+    status = check_vocabulary(&met, model, name);
+  return status < 0 ? ti_fail(error, status, "%s: %s: give it a word, as WORD=FILE", path, met.text)
+                    : status;
 }
 
 /* name for words that their file does not name: that of the file, without folder and ending */
@@ -503,10 +514,20 @@ static void stem(char *out, size_t size, const char *path)
   const int len = dot && dot > name ? (int)(dot - name) : (int)strlen(name);
 
   ti_format(out, size, "%.*s", len, name);
-  for (char *p = out; *p; p++) {
-    if (is_space((unsigned char)*p))
-      *p = '-';
+}
+
+/* '-' for white space, which no word has; 1 when there was some */
+static int replace_spaces(char *name)
+{
+  int found = 0;
+
+  for (; name && *name; name++) {
+    if (is_space((unsigned char)*name)) {
+      *name = '-';
+      found = 1;
+    }
   }
+  return found;
 }
 
 /* whether an entry can be added; a second file may bring the vectors of the other encoder */
@@ -517,8 +538,7 @@ static textinv_status check_entry(ti_error *error, const textinv_embeddings *e, 
   const ti_word *have = ti_embeddings_find(e, name);
   textinv_status status;
 
-  if ((status = check_name_in(error, path, name)) < 0 ||
-      (status = match_encoder(error, path, entry, model, encoder)) < 0)
+  if ((status = match_encoder(error, path, entry, model, encoder)) < 0)
     return status;
   if (have && have->dim[*encoder])
     return ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
@@ -527,6 +547,25 @@ static textinv_status check_entry(ti_error *error, const textinv_embeddings *e, 
                    "%s: word \"%s\" has %d vectors in the other encoder, %d in the file", path,
                    name, have->vectors, entry->num_vectors);
   return TEXTINV_OK;
+}
+
+/* what a caller may want to know of a file that was loaded */
+static void log_loaded(const textinv_session *session, const char *path, const textinv_model *model,
+                       const ti_embedding_file *file, const char *spaced, const char *chosen)
+{
+  ti_error met;
+
+  if (file->left_out)
+    ti_log(session, TEXTINV_LOG_WARNING,
+           "%s: left out, as it is not for the input of a CLIP text encoder: %s", path,
+           file->left_out);
+  if (spaced)
+    ti_log(session, TEXTINV_LOG_WARNING,
+           "%s: word \"%s\" has '-' in place of white space, which no word can have", path, spaced);
+  if (chosen && model && check_vocabulary(&met, model, chosen) < 0)
+    ti_log(session, TEXTINV_LOG_WARNING,
+           "%s: word \"%s\" is in the vocabulary: in prompts it now stands for these vectors", path,
+           chosen);
 }
 
 static void swap_metadata(textinv_embeddings *e, ti_embedding_file *file)
@@ -547,6 +586,7 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
   const long long step = ti_embedding_step(file->metadata, file->num_metadata);
   const size_t before = embeddings->count;
   textinv_status status = TEXTINV_OK;
+  const char *spaced = NULL; /* a name that had white space */
   size_t num_names = 0;
   char fallback[256];
 
@@ -561,6 +601,14 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
       known |= file->entries[k].word && !strcmp(file->entries[k].word, file->entries[i].word);
     num_names += file->entries[i].word && !known;
   }
+  for (size_t i = 0; i < file->count && !word; i++) {
+    char *name = file->entries[i].word ? file->entries[i].word : fallback;
+
+    spaced = replace_spaces(name) ? name : spaced;
+  }
+  if (!word && !strcmp(file->layout, "tensor"))
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "%s: is a bare tensor, which names no word: give it one, as WORD=FILE", path);
   if (word && num_names > 1)
     return ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu words; name none of them to load all",
                    path, num_names);
@@ -570,7 +618,8 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
     const char *name = word ? word : entry->word ? entry->word : fallback;
     int encoder;
 
-    status = check_entry(error, embeddings, path, entry, name, model, &encoder);
+    if ((status = check_name_in(error, path, model, name, word)) >= 0)
+      status = check_entry(error, embeddings, path, entry, name, model, &encoder);
     if (status >= 0 && n >= file->count)
       status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors,
                                       entry->dim, entry->rows);
@@ -579,8 +628,10 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
   }
   while (status < 0 && embeddings->count > before)
     remove_at(embeddings, embeddings->count - 1);
-  if (status >= 0)
+  if (status >= 0) {
+    log_loaded(session, path, model, file, spaced, word);
     swap_metadata(embeddings, file);
+  }
   return status;
 }
 

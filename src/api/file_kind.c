@@ -1,29 +1,118 @@
-/* What a file or folder is, from its first bytes. */
+/* What a file or folder is, from what is in it. */
 #include <string.h>
 #include <sys/stat.h>
 
 #include "api.h"
 #include "atomic_file.h"
+#include "embedding_file.h"
+#include "embedding_image.h"
 #include "format.h"
+#include "image_codec.h"
 #include "safetensors.h"
+#include "torch_file.h"
+
+enum { MAX_WORDS = 1024, LOCAL_HEADER = 30 /* bytes of a zip member before its name */ };
+
+/* the tensors of a file, and those that no embedding has */
+typedef struct tally {
+  size_t count, others;
+  int known; /* a key that nothing else has */
+} tally;
+
+/* a word's vectors are few rows of floats; weights have more rows, or other shapes */
+static void count_tensor(tally *t, const char *key, ti_file_dtype dtype, int rank,
+                         const uint64_t *dims)
+{
+  static const char *const keys[] = { "emb_params",      "emp_params",     "clip_l",
+                                      "clip_g",          "IN01",           "OUT11",
+                                      "text_encoders_0", "text_encoders_1" };
+  const int is_float = dtype == TI_FILE_F32 || dtype == TI_FILE_F16 || dtype == TI_FILE_BF16 ||
+                       dtype == TI_FILE_F64;
+
+  for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+    t->known |= !strcmp(key, keys[i]);
+  t->count++;
+  t->others += !is_float || rank < 1 || rank > 2 || (rank == 2 && dims[0] > TI_MAX_VECTORS);
+}
+
+static textinv_kind kind_of_tally(const tally *t)
+{
+  return t->known || (t->count && !t->others && t->count <= MAX_WORDS) ? TEXTINV_KIND_EMBEDDING
+                                                                       : TEXTINV_KIND_UNKNOWN;
+}
+
+static textinv_kind kind_of_safetensors(const void *bytes, size_t size, const char *path)
+{
+  tally t = { 0, 0, 0 };
+  ti_safetensors *file;
+  textinv_kind kind = TEXTINV_KIND_CHECKPOINT;
+
+  if (ti_safetensors_parse(&file, NULL, path, bytes, size) < 0)
+    return TEXTINV_KIND_UNKNOWN;
+  if (!ti_safetensors_metadata(file, "textinv_checkpoint")) {
+    for (size_t i = 0; i < ti_safetensors_count(file); i++) {
+      const ti_tensor *tensor = ti_safetensors_tensor(file, i);
+
+      count_tensor(&t, tensor->name, tensor->dtype, tensor->rank, tensor->dims);
+    }
+    kind = kind_of_tally(&t);
+  }
+  ti_safetensors_close(file);
+  return kind;
+}
+
+/* the pickle is the first member that torch writes */
+static int begins_like_torch(const unsigned char *bytes, size_t size)
+{
+  static const char name[] = "/data.pkl";
+  const size_t length = size < LOCAL_HEADER ? 0 : bytes[26] | (size_t)bytes[27] << 8;
+
+  return length >= sizeof(name) - 1 && length <= size - LOCAL_HEADER &&
+         !memcmp(bytes + LOCAL_HEADER + length - (sizeof(name) - 1), name, sizeof(name) - 1);
+}
+
+static textinv_kind kind_of_torch(const void *bytes, size_t size, const char *path)
+{
+  tally t = { 0, 0, 0 };
+  const ti_pickle_value *root;
+  ti_torch_file *file;
+
+  if (ti_torch_parse(&file, NULL, path, bytes, size) < 0) /* loading tells why */
+    return begins_like_torch(bytes, size) ? TEXTINV_KIND_EMBEDDING : TEXTINV_KIND_UNKNOWN;
+  root = ti_torch_root(file);
+  t.known = ti_pickle_get(root, "string_to_param") != NULL;
+  if (root->kind == TI_PICKLE_TENSOR)
+    count_tensor(&t, "", root->u.tensor->dtype, root->u.tensor->rank, root->u.tensor->dims);
+  for (size_t i = 0; root->kind == TI_PICKLE_DICT && i + 1 < root->u.list.count; i += 2) {
+    const ti_pickle_value *key = root->u.list.items[i], *value = root->u.list.items[i + 1];
+
+    if (key->kind == TI_PICKLE_STRING && value->kind == TI_PICKLE_TENSOR)
+      count_tensor(&t, key->u.string, value->u.tensor->dtype, value->u.tensor->rank,
+                   value->u.tensor->dims);
+  }
+  ti_torch_close(file);
+  return kind_of_tally(&t);
+}
 
 static textinv_kind kind_of_bytes(const unsigned char *bytes, size_t size, const char *path)
 {
-  ti_safetensors *file;
-  textinv_kind kind;
+  const char *text;
+  size_t length;
 
-  if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
+  if (ti_png_check(bytes, size)) {
+    return ti_png_text(&text, &length, NULL, path, bytes, size, TI_EMBEDDING_KEY) >= 0 && text
+             ? TEXTINV_KIND_EMBEDDING
+             : TEXTINV_KIND_IMAGE;
+  }
+  if (ti_jpeg_check(bytes, size))
     return TEXTINV_KIND_IMAGE;
-  if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
-    return TEXTINV_KIND_IMAGE;
-  if (size >= 4 && !memcmp(bytes, "PK\x03\x04", 4)) /* torch.save */
-    return TEXTINV_KIND_EMBEDDING;
-  if (ti_safetensors_parse(&file, NULL, path, bytes, size) < 0)
+  if (size > TI_EMBEDDING_MAX_BYTES)
     return TEXTINV_KIND_UNKNOWN;
-  kind = ti_safetensors_metadata(file, "textinv_checkpoint") ? TEXTINV_KIND_CHECKPOINT
-                                                             : TEXTINV_KIND_EMBEDDING;
-  ti_safetensors_close(file);
-  return kind;
+  if (ti_torch_check(bytes, size))
+    return kind_of_torch(bytes, size, path);
+  if (ti_torch_check_old(bytes, size)) /* loading tells what to do with it */
+    return TEXTINV_KIND_EMBEDDING;
+  return kind_of_safetensors(bytes, size, path);
 }
 
 textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, const char *path)
@@ -44,6 +133,8 @@ textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, co
   if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
     if (!stat(index, &st) && S_ISREG(st.st_mode))
       *out = TEXTINV_KIND_MODEL;
+    else if (ti_embedding_folder_check(path))
+      *out = TEXTINV_KIND_EMBEDDING;
     return TEXTINV_OK;
   }
   if ((status = ti_file_map(&bytes, &size, error, path)) < 0)

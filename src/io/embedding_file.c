@@ -5,8 +5,11 @@
  *   sdxl        {"clip_l": [n, d], "clip_g": [n, e]}; "text_encoders_0" and "_1" are the same
  *   kohya       {"emb_params": [n, d]}
  *   onetrainer  {"emp_params": [n, d]}, as its author spelt it
- *   a1111       {"string_to_param": {"*": [n, d]}, "name": NAME, "step": N, ...}
+ *   a1111       {"string_to_param": {"*": [n, d]}, "name": NAME, "step": N, ...}, also in a PNG
  *   compvis     {"string_to_param": ParameterDict {WORD: [n, d], ...}, ...}
+ *   tensor      [n, d] or [d], not in a dict
+ *   checkpoint  {"rows.K.WORD": [n, d] of encoder K, ...}, moments and state beside them, which are
+ *               left: metadata "textinv_checkpoint" tells it from diffusers' layout
  */
 #include "embedding_file.h"
 
@@ -16,17 +19,19 @@
 #include "alloc.h"
 #include "atomic_file.h"
 #include "dtype.h"
+#include "embedding_image.h"
 #include "format.h"
+#include "image_codec.h"
 #include "torch_file.h"
 #include "utf8.h"
 
 enum {
-  MAX_BYTES = 256 << 20,
   MAX_WORDS = 1024,
   MAX_WORD = 255,
   MAX_DIM = 65536,
-  MAX_ROWS = 2 * MAX_BYTES, /* as float: any number of names may stand for the same bytes */
-  MAX_METADATA = 16 << 20   /* bytes: a pickle may name one long string any number of times */
+  /* as float: any number of names may stand for the same bytes */
+  MAX_ROWS = 2 * TI_EMBEDDING_MAX_BYTES,
+  MAX_METADATA = 16 << 20 /* bytes: a pickle may name one long string any number of times */
 };
 
 typedef struct source {
@@ -137,6 +142,12 @@ static textinv_status set_text(char **to, const source *s, const char *text)
   ti_free(*to);
   *to = ti_strdup(text);
   return *to ? TEXTINV_OK : ti_fail_nomem(s->error, strlen(text) + 1, s->path);
+}
+
+/* what a file calls its word; a name too long for one is metadata alone */
+static textinv_status set_name(ti_embedding_file *out, const source *s, const char *name)
+{
+  return name && *name && strlen(name) <= MAX_WORD ? set_text(&out->name, s, name) : TEXTINV_OK;
 }
 
 /* --- metadata */
@@ -251,6 +262,27 @@ static textinv_status check_kind(const source *s)
                             s->path);
 }
 
+/* the names of all tensors but those two, a few of them in full; out->left_out stays NULL when
+ * there are none */
+static textinv_status note_left_out(ti_embedding_file *out, const source *s, const ti_tensor *read,
+                                    const ti_tensor *also)
+{
+  enum { SHOWN = 3 };
+  char text[256] = "";
+  size_t used = 0, count = 0;
+
+  for (size_t i = 0; i < s->count; i++) {
+    const ti_tensor *t = s->tensors + i;
+
+    if (t != read && t != also && count++ < SHOWN)
+      used += ti_format(text + used, sizeof(text) - used, "%s\"%.*s\"", count > 1 ? ", " : "",
+                        ti_utf8_cut(t->name, 40), t->name);
+  }
+  if (count > SHOWN)
+    ti_format(text + used, sizeof(text) - used, " and %zu more", count - SHOWN);
+  return count ? set_text(&out->left_out, s, text) : TEXTINV_OK;
+}
+
 /* tensors under their keys, out->name and out->step already set */
 static textinv_status read_keys(ti_embedding_file *out, const source *s)
 {
@@ -263,6 +295,7 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
     return status;
   if (l || g) {
     if ((status = set_text(&out->layout, s, "sdxl")) < 0 ||
+        (status = note_left_out(out, s, l, g)) < 0 ||
         (l && (status = add_entry(out, s, l, out->name, 0)) < 0) ||
         (g && (status = add_entry(out, s, g, out->name, 1)) < 0))
       return status;
@@ -273,8 +306,12 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
     return TEXTINV_OK;
   }
   if (kohya || onetrainer) {
-    status = set_text(&out->layout, s, kohya ? "kohya" : "onetrainer");
-    return status < 0 ? status : add_entry(out, s, kohya ? kohya : onetrainer, out->name, -1);
+    const ti_tensor *t = kohya ? kohya : onetrainer;
+
+    if ((status = set_text(&out->layout, s, kohya ? "kohya" : "onetrainer")) < 0 ||
+        (status = note_left_out(out, s, t, t)) < 0)
+      return status;
+    return add_entry(out, s, t, out->name, -1);
   }
   if ((status = set_text(&out->layout, s, "diffusers")) < 0)
     return status;
@@ -283,6 +320,46 @@ static textinv_status read_keys(ti_embedding_file *out, const source *s)
       return status;
   }
   return TEXTINV_OK;
+}
+
+/* tensors of "string_to_param": {WORD: tensor}; "*" says nothing about the word, "name" may */
+static textinv_status read_params(ti_embedding_file *out, const source *s, const char *layout)
+{
+  textinv_status status;
+
+  if (!s->count)
+    return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" holds no tensor", s->path);
+  if ((status = make_room(out, s, s->count)) < 0 ||
+      (status = set_text(&out->layout, s, layout)) < 0)
+    return status;
+  for (size_t i = 0; i < s->count; i++) {
+    const char *key = s->tensors[i].name;
+
+    status = add_entry(out, s, s->tensors + i, strcmp(key, "*") ? key : out->name, -1);
+    if (status < 0)
+      return status;
+  }
+  return TEXTINV_OK;
+}
+
+/* the words of a checkpoint of textinv_invert(); what a run needs to go on is not looked at */
+static textinv_status read_checkpoint(ti_embedding_file *out, const source *s)
+{
+  textinv_status status;
+
+  if ((status = make_room(out, s, s->count)) < 0 ||
+      (status = set_text(&out->layout, s, "checkpoint")) < 0)
+    return status;
+  for (size_t i = 0; i < s->count; i++) {
+    const char *name = s->tensors[i].name;
+
+    if (strncmp(name, "rows.", 5) || (name[5] != '0' && name[5] != '1') || name[6] != '.')
+      continue;
+    if ((status = add_entry(out, s, s->tensors + i, name + 7, name[5] - '0')) < 0)
+      return status;
+  }
+  return out->count ? TEXTINV_OK
+                    : ti_fail(s->error, TEXTINV_E_FORMAT, "%s: a checkpoint without rows", s->path);
 }
 
 /* --- containers */
@@ -306,7 +383,6 @@ static textinv_status read_safetensors(ti_embedding_file *out, source *s, const 
                                        size_t size)
 {
   ti_safetensors *file;
-  const char *name;
   textinv_status status = ti_safetensors_parse(&file, s->error, s->path, bytes, size);
 
   if (status < 0)
@@ -322,10 +398,10 @@ static textinv_status read_safetensors(ti_embedding_file *out, source *s, const 
   if ((status = read_pairs(out, s, file)) < 0)
     goto out;
   out->step = parse_step(ti_safetensors_metadata(file, "step"));
-  name = ti_safetensors_metadata(file, "name");
-  if (name && *name && (status = set_text(&out->name, s, name)) < 0)
+  if ((status = set_name(out, s, ti_safetensors_metadata(file, "name"))) < 0)
     goto out;
-  status = read_keys(out, s);
+  status = ti_safetensors_metadata(file, "textinv_checkpoint") ? read_checkpoint(out, s)
+                                                               : read_keys(out, s);
 out:
   ti_safetensors_close(file);
   return status;
@@ -355,7 +431,6 @@ static textinv_status load_tensors(source *s, ti_torch_file *file, const ti_pick
   return TEXTINV_OK;
 }
 
-/* {"string_to_param": {WORD: tensor}}; "*" says nothing about the word, "name" may */
 static textinv_status read_string_to_param(ti_embedding_file *out, source *s, ti_torch_file *file,
                                            const ti_pickle_value *dict)
 {
@@ -365,19 +440,24 @@ static textinv_status read_string_to_param(ti_embedding_file *out, source *s, ti
     return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" is no dict", s->path);
   if ((status = load_tensors(s, file, dict)) < 0)
     return status;
-  if (!s->count)
-    return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: \"string_to_param\" holds no tensor", s->path);
-  if ((status = make_room(out, s, s->count)) < 0 ||
-      (status = set_text(&out->layout, s, dict->is_parameter_dict ? "compvis" : "a1111")) < 0)
-    return status;
-  for (size_t i = 0; i < s->count; i++) {
-    const char *key = s->tensors[i].name;
+  return read_params(out, s, dict->is_parameter_dict ? "compvis" : "a1111");
+}
 
-    status = add_entry(out, s, s->tensors + i, strcmp(key, "*") ? key : out->name, -1);
-    if (status < 0)
-      return status;
-  }
-  return TEXTINV_OK;
+/* a tensor that is all of the file */
+static textinv_status read_bare(ti_embedding_file *out, source *s, ti_torch_file *file)
+{
+  textinv_status status;
+
+  s->tensors = ti_calloc(1, sizeof(*s->tensors));
+  if (!s->tensors)
+    return ti_fail_nomem(s->error, sizeof(*s->tensors), s->path);
+  if ((status = ti_torch_load(file, s->error, "tensor", ti_torch_root(file), s->tensors)) < 0)
+    return status;
+  s->count = 1;
+  if ((status = make_room(out, s, 1)) < 0 || (status = make_metadata_room(out, s, 0)) < 0 ||
+      (status = set_text(&out->layout, s, "tensor")) < 0)
+    return status;
+  return add_entry(out, s, s->tensors, NULL, -1);
 }
 
 static textinv_status read_torch(ti_embedding_file *out, source *s, const void *bytes, size_t size)
@@ -389,8 +469,13 @@ static textinv_status read_torch(ti_embedding_file *out, source *s, const void *
   if (status < 0)
     return status;
   root = ti_torch_root(file);
+  if (root->kind == TI_PICKLE_TENSOR) {
+    status = read_bare(out, s, file);
+    goto out;
+  }
   if (root->kind != TI_PICKLE_DICT) {
-    status = ti_fail(s->error, TEXTINV_E_FORMAT, "%s: holds no embedding: it is no dict", s->path);
+    status = ti_fail(s->error, TEXTINV_E_FORMAT,
+                     "%s: holds no embedding: it is no dict and no tensor", s->path);
     goto out;
   }
   if ((status = read_dict(out, s, root)) < 0)
@@ -399,8 +484,7 @@ static textinv_status read_torch(ti_embedding_file *out, source *s, const void *
   if (value && value->kind == TI_PICKLE_INT && value->u.integer >= 0)
     out->step = value->u.integer;
   value = ti_pickle_get(root, "name");
-  if (value && value->kind == TI_PICKLE_STRING && *value->u.string &&
-      (status = set_text(&out->name, s, value->u.string)) < 0)
+  if (value && value->kind == TI_PICKLE_STRING && (status = set_name(out, s, value->u.string)) < 0)
     goto out;
   value = ti_pickle_get(root, "string_to_param");
   if (value)
@@ -409,6 +493,74 @@ static textinv_status read_torch(ti_embedding_file *out, source *s, const void *
     status = read_keys(out, s);
 out:
   ti_torch_close(file);
+  return status;
+}
+
+/* what stands in an object beside the tensors */
+static textinv_status read_object(ti_embedding_file *out, source *s, json_t *object)
+{
+  textinv_status status = make_metadata_room(out, s, json_object_size(object));
+  const char *key;
+  json_t *value;
+
+  json_object_foreach(object, key, value)
+  {
+    char room[32];
+    const char *text = room;
+
+    if (json_is_string(value))
+      text = json_string_value(value);
+    else if (json_is_integer(value))
+      ti_format(room, sizeof(room), "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+      ti_format(room, sizeof(room), "%.9g", json_real_value(value));
+    else if (json_is_boolean(value))
+      text = json_is_true(value) ? "true" : "false";
+    else
+      continue;
+    if (status >= 0)
+      status = add_metadata(out, s, key, text);
+  }
+  return status;
+}
+
+/* the dict of an A1111 file as JSON */
+static textinv_status read_json(ti_embedding_file *out, source *s, const char *text, size_t size)
+{
+  ti_json json;
+  json_t *params, *step;
+  textinv_status status = ti_json_parse(&json, s->error, s->path, text, size);
+
+  if (status < 0)
+    return status;
+  params = json_object_get(json.root, "string_to_param");
+  step = json_object_get(json.root, "step");
+  if ((status = read_object(out, s, json.root)) < 0 ||
+      (status = set_name(out, s, json_string_value(json_object_get(json.root, "name")))) < 0)
+    goto out;
+  if (json_is_integer(step) && json_integer_value(step) >= 0)
+    out->step = json_integer_value(step);
+  status = ti_embedding_json_tensors(&s->tensors, &s->count, s->error, s->path,
+                                     params ? params : json.root);
+  if (status >= 0)
+    status = params ? read_params(out, s, "a1111") : read_keys(out, s);
+out:
+  ti_embedding_json_free(s->tensors, s->count);
+  s->tensors = NULL;
+  ti_json_close(&json);
+  return status;
+}
+
+static textinv_status read_picture(ti_embedding_file *out, source *s, const void *bytes,
+                                   size_t size)
+{
+  char *json;
+  size_t length;
+  textinv_status status = ti_embedding_image_read(&json, &length, s->error, s->path, bytes, size);
+
+  if (status >= 0)
+    status = read_json(out, s, json, length);
+  ti_free(json);
   return status;
 }
 
@@ -421,13 +573,14 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
 
   memset(out, 0, sizeof(*out));
   out->step = -1;
-  if ((status = ti_file_check_size(error, name, size, MAX_BYTES)) < 0)
+  if ((status = ti_file_check_size(error, name, size, TI_EMBEDDING_MAX_BYTES)) < 0)
     return status;
-  if (size >= 4 && !memcmp(p, "\x89PNG", 4))
+  if (ti_png_check(p, size))
+    status = read_picture(out, &s, bytes, size);
+  else if (ti_jpeg_check(p, size))
     status = ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                     "%s: is a picture, expected an embedding in a safetensors or torch file",
-                     name);
-  else if (ti_torch_check(p, size) || (size >= 2 && p[0] == 0x80 && p[1] && p[1] <= 5))
+                     "%s: is a JPEG picture; of pictures, PNG files alone hold an embedding", name);
+  else if (ti_torch_check(p, size) || ti_torch_check_old(p, size))
     status = read_torch(out, &s, bytes, size);
   else
     status = read_safetensors(out, &s, bytes, size);
@@ -436,20 +589,6 @@ textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error,
   ti_free(s.tensors);
   if (status < 0)
     ti_embedding_file_free(out);
-  return status;
-}
-
-textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, const char *path)
-{
-  textinv_status status;
-  void *bytes;
-  size_t size;
-
-  memset(out, 0, sizeof(*out));
-  if ((status = ti_file_read(&bytes, &size, error, path, MAX_BYTES)) < 0)
-    return status;
-  status = ti_embedding_file_decode(out, error, path, bytes, size);
-  ti_free(bytes);
   return status;
 }
 
@@ -486,6 +625,7 @@ void ti_embedding_file_free(ti_embedding_file *file)
   ti_free(file->entries);
   ti_free(file->layout);
   ti_free(file->name);
+  ti_free(file->left_out);
   ti_embedding_metadata_free(file->metadata, file->num_metadata);
   memset(file, 0, sizeof(*file));
 }

@@ -5,13 +5,16 @@
 #include "error.h"
 #include "safetensors.h"
 
-enum { TI_MAX_VECTORS = 75 }; /* of a word: a prompt of 77 tokens without its begin and end */
+enum {
+  TI_MAX_VECTORS = 75, /* of a word: a prompt of 77 tokens without its begin and end */
+  TI_EMBEDDING_MAX_BYTES = 256 << 20
+};
 
 /* one word in one encoder */
 typedef struct ti_embedding_entry {
   char *word;  /* NULL when the file gives none ("emb_params" or "*" without a name in the
-                  metadata): the caller names it */
-  int encoder; /* 0 or 1 when the file tells ("clip_l", "clip_g"), -1 when it does not */
+                  metadata, a bare tensor): the caller names it */
+  int encoder; /* 0 or 1 when the file tells ("clip_l", "rows.1.WORD"), -1 when it does not */
   int num_vectors, dim;
   float *rows; /* [num_vectors, dim], finite */
 } ti_embedding_entry;
@@ -19,17 +22,21 @@ typedef struct ti_embedding_entry {
 typedef struct ti_embedding_file {
   ti_embedding_entry *entries;
   size_t count;
-  char *layout;           /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis" */
+  char *layout;           /* "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis",
+                             "checkpoint", "tensor" */
   char *name;             /* "name" of an A1111 file or of safetensors metadata, or NULL */
+  char *left_out;         /* names of tensors that are for no CLIP text encoder, or NULL */
   long long step;         /* training steps, -1 = not told */
   ti_key_value *metadata; /* "layout", then what the file says of itself, "name" and "step" too */
   size_t num_metadata;
 } ti_embedding_file;
 
+/* a file, or learned_embeds.safetensors or .bin in a folder, with learned_embeds_2.* where it is */
 textinv_status ti_embedding_file_read(ti_embedding_file *out, ti_error *error, const char *path);
 /* bytes in memory; name stands for the path in messages */
 textinv_status ti_embedding_file_decode(ti_embedding_file *out, ti_error *error, const char *name,
                                         const void *bytes, size_t size);
+int ti_embedding_folder_check(const char *path);      /* a folder with such a file */
 void ti_embedding_file_free(ti_embedding_file *file); /* safe on a zeroed struct */
 /* a word that diffusers' layout cannot name: its file would be read as one of another layout */
 int ti_embedding_is_key(const char *word);

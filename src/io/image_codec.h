@@ -13,6 +13,11 @@ textinv_status ti_png_decode(ti_image *out, int *orientation, ti_error *error, c
 textinv_status ti_jpeg_decode(ti_image *out, int *orientation, ti_error *error, const char *name,
                               const void *bytes, size_t size);
 
+/* the text of the first tEXt chunk with that key, in place and without a final 0; NULL when there
+ * is none. All chunks are checked */
+textinv_status ti_png_text(const char **text, size_t *length, ti_error *error, const char *name,
+                           const void *bytes, size_t size, const char *key);
+
 /* TEXTINV_E_LIMIT beyond TI_IMAGE_MAX_SIDE or TI_IMAGE_MAX_PIXELS, TEXTINV_E_FORMAT below 1 */
 textinv_status ti_image_check_size(ti_error *error, const char *name, uint64_t width,
                                    uint64_t height);

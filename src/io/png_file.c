@@ -190,6 +190,17 @@ static void read_rows(reader *r)
   }
 }
 
+/* what is wrong with the chunk at p, or NULL; it takes 12 bytes more than its length */
+static const char *check_chunk(const unsigned char *p, const unsigned char *end, size_t *length)
+{
+  const size_t left = (size_t)(end - p);
+
+  *length = left < 12 ? 0 : big32(p);
+  if (left < 12 || *length > left - 12)
+    return "the file is cut short";
+  return crc32(0, p + 4, (uInt)*length + 4) == big32(p + 8 + *length) ? NULL : "CRC error";
+}
+
 /* the row at which the reading ended; and the chunks, which must be whole up to IEND. eXIf may
  * stand behind the pixels */
 static void finish(reader *r)
@@ -198,12 +209,11 @@ static void finish(reader *r)
 
   take_row(r, r->out->height - 1);
   for (;;) {
-    const size_t left = (size_t)(end - p), length = left < 12 ? 0 : big32(p);
+    size_t length;
+    const char *wrong = check_chunk(p, end, &length);
 
-    if (left < 12 || length > left - 12)
-      png_error(r->png, "the file is cut short");
-    if (crc32(0, p + 4, (uInt)length + 4) != big32(p + 8 + length))
-      png_error(r->png, "CRC error");
+    if (wrong)
+      png_error(r->png, wrong);
     if (!memcmp(p + 4, "eXIf", 4))
       *r->orientation = ti_exif_orientation(p + 8, length);
     if (!memcmp(p + 4, "IEND", 4))
@@ -249,6 +259,32 @@ textinv_status ti_png_decode(ti_image *out, int *orientation, ti_error *error, c
   if (r.status < 0)
     ti_image_free(out);
   return r.status;
+}
+
+textinv_status ti_png_text(const char **text, size_t *length, ti_error *error, const char *name,
+                           const void *bytes, size_t size, const char *key)
+{
+  const unsigned char *p = (const unsigned char *)bytes + SIGNATURE;
+  const unsigned char *const end = (const unsigned char *)bytes + size;
+  const size_t key_size = strlen(key) + 1;
+  const char *found = NULL;
+  size_t chunk;
+
+  *text = NULL;
+  for (;; p += 12 + chunk) {
+    const char *wrong = check_chunk(p, end, &chunk);
+
+    if (wrong)
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: PNG: %s", name, wrong);
+    if (!memcmp(p + 4, "IEND", 4)) {
+      *text = found;
+      return TEXTINV_OK;
+    }
+    if (!found && !memcmp(p + 4, "tEXt", 4) && chunk >= key_size && !memcmp(p + 8, key, key_size)) {
+      found = (const char *)p + 8 + key_size;
+      *length = chunk - key_size;
+    }
+  }
 }
 
 /* --- writing */

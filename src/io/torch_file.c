@@ -41,6 +41,17 @@ int ti_torch_check(const void *bytes, size_t size)
   return size >= 4 && !memcmp(bytes, "PK\3\4", 4);
 }
 
+/* a header of safetensors may begin with the same two bytes: its length is theirs */
+int ti_torch_check_old(const void *bytes, size_t size)
+{
+  const unsigned char *p = bytes;
+  uint64_t header = 0;
+
+  for (size_t i = 0; i < 8 && i < size; i++)
+    header |= (uint64_t)p[i] << 8 * i;
+  return size >= 2 && p[0] == 0x80 && p[1] && p[1] <= 5 && (size < 8 || header > size - 8);
+}
+
 static textinv_status not_an_archive(ti_error *error, const char *name, const void *bytes,
                                      size_t size)
 {
@@ -51,7 +62,7 @@ static textinv_status not_an_archive(ti_error *error, const char *name, const vo
     return ti_fail(error, TEXTINV_E_FORMAT,
                    "%s: is a git-lfs pointer, not the file itself: fetch it with git lfs pull",
                    name);
-  if (size >= 2 && p[0] == 0x80 && p[1] <= 5)
+  if (ti_torch_check_old(p, size))
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s: is a torch file older than torch 1.6, or a bare pickle: load and save it "
                    "with a newer torch, or convert it to safetensors",

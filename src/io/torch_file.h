@@ -8,6 +8,8 @@
 typedef struct ti_torch_file ti_torch_file;
 
 int ti_torch_check(const void *bytes, size_t size); /* begins like a file of torch.save() */
+/* begins like one of torch before 1.6, or like a bare pickle: neither is read */
+int ti_torch_check_old(const void *bytes, size_t size);
 
 textinv_status ti_torch_open(ti_torch_file **out, ti_error *error, const char *path);
 /* the same for bytes in memory, which must outlive it; name stands for the path in messages */

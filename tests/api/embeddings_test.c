@@ -65,19 +65,27 @@ static void keep_line(void *user, textinv_log_level level, const char *line)
   snprintf(user, 512, "%s", line);
 }
 
-static void a_phrase_that_is_cut_is_told(void **state)
+/* a session whose last warning is kept in line [512]; returns the one of before */
+static textinv_session *listen(char *line)
 {
   textinv_session *const quiet = session;
-  textinv_embeddings *e;
   textinv_session_params p;
-  char line[512] = "";
 
-  (void)state;
   must(textinv_session_params_init(&p, sizeof(p)));
   p.log = keep_line;
   p.log_user = line;
   must(textinv_session_new(&session, &p));
-  e = new_words();
+  *line = '\0';
+  return quiet;
+}
+
+static void a_phrase_that_is_cut_is_told(void **state)
+{
+  char line[512];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
   must(textinv_embeddings_add(session, e, model, "<x>", 2, "photo toy", 0));
   assert_string_equal(line, "");
   must(textinv_embeddings_add(session, e, model, "<y>", 1, "photo toy", 0));
@@ -129,16 +137,20 @@ static void words_are_checked(void **state)
   textinv_embeddings_free(e);
 }
 
-/* a file of one vector in kohya's layout, which says nothing of the word */
-static const char *unnamed_file(const char *name)
+/* one vector in kohya's layout; stored: its name in JSON, or NULL */
+static const char *write_kohya(const char *file_name, const char *stored)
 {
-  static const char header[] = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],"
-                               "\"data_offsets\":[0,64]}}";
-  const uint64_t size = sizeof(header) - 1;
   const float values[TINY_WIDTH] = { 1.0f };
-  const char *path = test_path(name);
+  const char *path = test_path(file_name);
   FILE *f = fopen(path, "wb");
+  char header[512];
+  uint64_t size;
 
+  snprintf(header, sizeof(header),
+           "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1,16],\"data_offsets\":[0,64]}%s%s%s}",
+           stored ? ",\"__metadata__\":{\"name\":\"" : "", stored ? stored : "",
+           stored ? "\"}" : "");
+  size = strlen(header);
   assert_non_null(f);
   assert_int_equal(
     fwrite(&size, 8, 1, f) + fwrite(header, size, 1, f) + fwrite(values, sizeof(values), 1, f), 3);
@@ -167,7 +179,7 @@ static void keys_of_files_are_no_words(void **state)
   c.images_path = "/nowhere";
   p.concepts = &c;
   p.num_concepts = 1;
-  snprintf(path, sizeof(path), "%s", unnamed_file("unnamed.safetensors"));
+  snprintf(path, sizeof(path), "%s", write_kohya("unnamed.safetensors", NULL));
   for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
     char expected[128];
 
@@ -201,7 +213,7 @@ static void a_file_may_be_named_like_a_key(void **state)
   c.images_path = "/nowhere";
   p.concepts = &c;
   p.num_concepts = 1;
-  must(textinv_embeddings_load(session, e, model, unnamed_file("clip_l.safetensors"), NULL));
+  must(textinv_embeddings_load(session, e, model, write_kohya("clip_l.safetensors", NULL), NULL));
   assert_string_equal(textinv_embeddings_word(e, 0), "clip_l");
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_INVALID,
           "word \"clip_l\" stands for something else in embedding files");
@@ -381,6 +393,36 @@ static void the_largest_words_are_held(void **state)
   textinv_embeddings_free(back);
 }
 
+static void a_checkpoint_is_a_file_of_words(void **state)
+{
+  const float wide[] = { 1.0f, 2.0f, 3.0f, 4.0f };
+  textinv_embeddings *e = new_words(), *back = new_words();
+  const char *path = test_path("checkpoint");
+  textinv_optimizer *o;
+  textinv_kind kind;
+
+  (void)state;
+  must(textinv_embeddings_add(session, e, model, "<toy>", 2, NULL, 3));
+  must(textinv_embeddings_add(session, e, model, "m.0.red", 1, NULL, 4));
+  must(textinv_embeddings_set(session, e, "m.0.red", 1, 1, 4, wide));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_save(session, o, e, path));
+  must(textinv_file_kind(&kind, session, path));
+  assert_int_equal(kind, TEXTINV_KIND_CHECKPOINT);
+  must(textinv_embeddings_load(session, back, NULL, path, NULL));
+  assert_int_equal(textinv_embeddings_count(back), 2);
+  assert_string_equal(textinv_embeddings_metadata(back, 0, NULL), "checkpoint");
+  assert_memory_equal(textinv_embeddings_rows(back, "<toy>", 0),
+                      textinv_embeddings_rows(e, "<toy>", 0), 2 * TINY_WIDTH * sizeof(float));
+  assert_memory_equal(textinv_embeddings_rows(back, "m.0.red", 1), wide, sizeof(wide));
+  assert_int_equal(textinv_embeddings_dim(back, "<toy>", 1), 0);
+  refused(textinv_embeddings_load(session, back, model, path, "<one>"), TEXTINV_E_CONFLICT,
+          "2 words");
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(back);
+  textinv_embeddings_free(e);
+}
+
 /* a set that has one encoder's vectors gets nothing from a file that brings both */
 static void a_file_is_added_whole_or_not(void **state)
 {
@@ -466,13 +508,97 @@ static void a_format_is_found_for_every_word(void **state)
   session = quiet;
 }
 
+static void names_become_words(void **state)
+{
+  char line[512], longest[257];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  must(textinv_embeddings_load(session, e, model, write_kohya("my style.safetensors", NULL), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 0), "my-style");
+  assert_non_null(strstr(line, "my style.safetensors: word \"my-style\" has '-'"));
+  must(textinv_embeddings_load(session, e, model, write_kohya("x", "her own\\tstyle"), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 1), "her-own-style");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb"), NULL),
+          TEXTINV_E_INVALID, "x: word \"a?b\" has white space or a control character at byte 1");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb"), NULL),
+          TEXTINV_E_INVALID, "WORD=FILE");
+  memset(longest, 'n', 256);
+  longest[256] = '\0';
+  must(textinv_embeddings_load(session, e, model, write_kohya("long-name", longest), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 2), "long-name");
+  *line = '\0';
+  must(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb c"), "<x>"));
+  assert_string_equal(line, "");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
+/* a name that a file has is refused where it is a word already, one that the caller gives is not */
+static void ordinary_words_are_kept(void **state)
+{
+  char line[512];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+  const char *path = write_kohya("photo.safetensors", NULL);
+
+  (void)state;
+  refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_CONFLICT,
+          "photo.safetensors: word \"photo\" is in the vocabulary already");
+  refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_CONFLICT, "WORD=FILE");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "toy"), NULL),
+          TEXTINV_E_CONFLICT, "x: word \"toy\" is in the vocabulary already");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  assert_string_equal(line, "");
+  must(textinv_embeddings_load(session, e, model, path, "photo"));
+  assert_non_null(
+    strstr(line, "word \"photo\" is in the vocabulary: in prompts it now stands for"));
+  must(textinv_embeddings_load(session, e, NULL, write_kohya("x", "toy"), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 1), "toy");
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
+static void a_bare_tensor_is_named_by_the_caller(void **state)
+{
+  static const char path[] = "tests/fuzz/corpus/embedding/tensor.pt";
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  refused(textinv_embeddings_load(session, e, NULL, path, NULL), TEXTINV_E_INVALID,
+          "tensor.pt: is a bare tensor, which names no word: give it one, as WORD=FILE");
+  must(textinv_embeddings_load(session, e, NULL, path, "<toy>"));
+  assert_int_equal(textinv_embeddings_vectors(e, "<toy>"), 2);
+  assert_int_equal(textinv_embeddings_dim(e, "<toy>", 0), 6);
+  assert_string_equal(textinv_embeddings_metadata(e, 0, NULL), "tensor");
+  textinv_embeddings_free(e);
+}
+
+static void what_is_left_out_is_told(void **state)
+{
+  char line[512];
+  textinv_session *const quiet = listen(line);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  must(textinv_embeddings_load(session, e, NULL,
+                               "tests/fuzz/corpus/embedding/onetrainer.safetensors", NULL));
+  assert_non_null(strstr(line, "onetrainer.safetensors: left out"));
+  assert_non_null(strstr(line, "\"emp_params_out\""));
+  textinv_embeddings_free(e);
+  textinv_session_free(session);
+  session = quiet;
+}
+
 static void a_file_names_its_word(void **state)
 {
   textinv_embeddings *e = new_words();
-  char path[512];
+  const char *path = write_kohya("\xff.safetensors", NULL);
 
   (void)state;
-  snprintf(path, sizeof(path), "%s", unnamed_file("\xff.safetensors"));
   refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_INVALID,
           "\xff.safetensors: word");
   must(textinv_embeddings_load(session, e, model, path, "<named>"));
@@ -574,9 +700,14 @@ int main(void)
     cmocka_unit_test(files_bring_the_words_back),
     cmocka_unit_test(the_largest_words_are_held),
     cmocka_unit_test(missing_files_and_folders_are_not_found),
+    cmocka_unit_test(a_checkpoint_is_a_file_of_words),
     cmocka_unit_test(a_file_is_added_whole_or_not),
     cmocka_unit_test(a_format_is_found_for_every_word),
     cmocka_unit_test(a_file_names_its_word),
+    cmocka_unit_test(names_become_words),
+    cmocka_unit_test(ordinary_words_are_kept),
+    cmocka_unit_test(a_bare_tensor_is_named_by_the_caller),
+    cmocka_unit_test(what_is_left_out_is_told),
     cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(other_widths_say_whose_they_are),
   };

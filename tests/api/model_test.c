@@ -71,6 +71,73 @@ static void kinds_are_told_by_content(void **state)
   refused(textinv_file_kind(&kind, session, "/nowhere"), TEXTINV_E_NOT_FOUND, "/nowhere");
 }
 
+/* an embedding is what loads as one, or fails to with a message that helps */
+static void kinds_of_embeddings(void **state)
+{
+  static const struct {
+    const char *path;
+    textinv_kind kind;
+  } files[] = {
+    { "embedding/diffusers.safetensors", TEXTINV_KIND_EMBEDDING },
+    { "embedding/a1111.pt", TEXTINV_KIND_EMBEDDING },
+    { "embedding/compvis.pt", TEXTINV_KIND_EMBEDDING },
+    { "embedding/sdxl.pt", TEXTINV_KIND_EMBEDDING },
+    { "embedding/onetrainer.safetensors", TEXTINV_KIND_EMBEDDING },
+    { "embedding/tensor.pt", TEXTINV_KIND_EMBEDDING },
+    { "embedding/text.png", TEXTINV_KIND_EMBEDDING },
+    { "embedding/plain.png", TEXTINV_KIND_IMAGE },
+    { "embedding/checkpoint", TEXTINV_KIND_CHECKPOINT },
+    { "safetensors/empty", TEXTINV_KIND_UNKNOWN },
+    { "safetensors/types", TEXTINV_KIND_UNKNOWN },
+    { "json/unet", TEXTINV_KIND_UNKNOWN },
+  };
+  static const struct {
+    const char *bytes;
+    size_t size;
+    textinv_kind kind;
+  } made[] = {
+    { "\x80\2\x8a\nl\xfc\x9c"
+      "F\xf9 j\xa8P\x19.",
+      16, TEXTINV_KIND_EMBEDDING }, /* old torch */
+    { "PK\3\4 and 22 bytes more... \3\0\0\0a/b", 33, TEXTINV_KIND_UNKNOWN },
+    { "PK\3\4 and 22 bytes more... \12\0\0\0a/data.pkl", 40, TEXTINV_KIND_EMBEDDING }, /* cut */
+    { "version https://git-lfs.github.com/spec/v1", 42, TEXTINV_KIND_UNKNOWN },
+  };
+  const char *const made_path = test_path("kind"), *const folder = test_path("folder");
+  char path[600];
+  textinv_kind kind;
+  FILE *f;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+    snprintf(path, sizeof(path), "tests/fuzz/corpus/%s", files[i].path);
+    must(textinv_file_kind(&kind, session, path));
+    if (kind != files[i].kind)
+      fail_msg("%s: %d", path, kind);
+  }
+  for (size_t i = 0; i < sizeof(made) / sizeof(*made); i++) {
+    f = fopen(made_path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(made[i].bytes, 1, made[i].size, f), made[i].size);
+    fclose(f);
+    must(textinv_file_kind(&kind, session, made_path));
+    assert_int_equal(kind, made[i].kind);
+  }
+  /* weights of a model are none */
+  snprintf(path, sizeof(path), "%s/unet/diffusion_pytorch_model.safetensors", tiny_model());
+  must(textinv_file_kind(&kind, session, path));
+  assert_int_equal(kind, TEXTINV_KIND_UNKNOWN);
+  assert_int_equal(mkdir(folder, 0777), 0);
+  must(textinv_file_kind(&kind, session, folder));
+  assert_int_equal(kind, TEXTINV_KIND_UNKNOWN);
+  snprintf(path, sizeof(path), "%s/learned_embeds.bin", folder);
+  f = fopen(path, "wb");
+  assert_non_null(f);
+  fclose(f);
+  must(textinv_file_kind(&kind, session, folder));
+  assert_int_equal(kind, TEXTINV_KIND_EMBEDDING);
+}
+
 typedef struct breakage {
   const char *file, *old, *new_text;
   textinv_status status;
@@ -599,6 +666,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_model_describes_itself),
     cmocka_unit_test(kinds_are_told_by_content),
+    cmocka_unit_test(kinds_of_embeddings),
     cmocka_unit_test(broken_models_are_refused),
     cmocka_unit_test(missing_files_are_named),
     cmocka_unit_test(cut_weights_are_refused),

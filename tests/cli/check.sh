@@ -273,8 +273,19 @@ run 0 "previews and checkpoints" $invert --steps 4 --batch 2 --preview 'a photo 
   --preview-images 2 --preview-steps 2 --checkpoint-every 2 --output-dir work
 holds "previews are there" [ -s work/preview-000002.png ] 
 holds "checkpoints are there" [ "$(ls work | grep -c '^checkpoint')" -gt 0 ]
-run 0 "inspect a checkpoint" inspect "work/$(ls work | grep '^checkpoint' | tail -n 1)"
+checkpoint=work/checkpoint-00000002.safetensors
+run 0 "inspect a checkpoint" inspect $checkpoint
 says "inspect a checkpoint: step" "step: " out
+run 0 "generate with a checkpoint" $generate --embedding $checkpoint --prompt 'a photo of <x>' --steps 2
+run 0 "convert a checkpoint" convert $checkpoint from.safetensors
+run 0 "inspect what came of it" inspect from.safetensors
+says "convert a checkpoint: one word" "words: 1" out
+says "convert a checkpoint: the word" "  <x>: 1 vector of 16 values" out
+says "convert a checkpoint: its step" "  step: 2" out
+mkdir saved
+run 0 "diffusers' --save_steps" $invert --steps 3 --batch 2 --save_steps 1 --checkpoint-keep 0 --output-dir saved
+holds "diffusers' --save_steps: a checkpoint of the first step" [ -e saved/checkpoint-00000001.safetensors ]
+holds "diffusers' --save_steps: and of the second" [ -e saved/checkpoint-00000002.safetensors ]
 
 # --- interrupted, resumed, the same bytes
 mkdir whole parts twice
@@ -471,6 +482,29 @@ run 0 "an ending that says nothing" convert whole.safetensors short --format a11
 run 0 "convert under another name" convert '<other>=whole.safetensors' other.safetensors --format diffusers
 run 0 "inspect the other name" inspect other.safetensors
 says "the other name" "<other>: 1 vector" out
+mkdir concept
+run 1 "a folder without an embedding" $generate --embedding concept
+says "a folder without an embedding: message" "learned_embeds.safetensors" err
+cp whole.safetensors concept/learned_embeds.safetensors
+run 0 "generate with a folder" $generate --embedding concept --prompt 'a photo of <x>' --steps 2
+run 0 "inspect a folder" inspect concept
+says "inspect a folder: the word" "<x>: 1 vector" out
+run 0 "an ordinary word" convert cat=whole.safetensors cat.safetensors
+run 1 "an ordinary word that a file brings" $generate --embedding cat.safetensors --steps 2
+says "an ordinary word that a file brings: message" "\"cat\" is in the vocabulary already" err
+says "an ordinary word that a file brings: what would do" "WORD=FILE" err
+run 0 "an ordinary word that is asked for" $generate --embedding cat=cat.safetensors --steps 2
+says "an ordinary word that is asked for: warning" "warning: cat.safetensors: word \"cat\" is in the vocabulary" err
+run 0 "inspect an embedding in a picture" inspect "$golden/../fuzz/corpus/embedding/text.png"
+says "inspect an embedding in a picture: the word" "toy: 2 vectors of 6 values" out
+run 1 "a bare tensor" convert "$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
+says "a bare tensor: message" "WORD=FILE" err
+run 0 "a bare tensor with a word" convert "<x>=$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
+printf '\200\002\212\012l\374\234F' >old.pt
+run 1 "an old torch file" inspect old.pt
+says "an old torch file: message" "older than torch 1.6" err
+run 1 "weights of a model" inspect "$model/unet/diffusion_pytorch_model.safetensors"
+says "weights of a model: message" "is no model folder, embedding, checkpoint or picture" err
 run 1 "several words into a1111" convert z.safetensors z.pt --format a1111
 run 0 "tokenize" tokenize --model "$model" 'a photo of a cat'
 holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]

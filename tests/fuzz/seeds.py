@@ -39,8 +39,12 @@ for name, value in load_file(golden / "embeddings.safetensors").items():
             name[:-5],
             next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")),
         )
+    elif data[:4] == b"\x89PNG":
+        if name == "pixels.png.file":
+            put("image", "embedding", data)
     else:
         put("safetensors", name[:-5], data)
+put("embedding", "json", b'{"<toy>": {"TORCHTENSOR": [[0.5, -1], [2, 1e-3]]}, "w": {"TORCHTENSOR": [1.5]}, "step": 3}')
 
 
 def safetensors(header, data=b""):
@@ -133,4 +137,5 @@ def checkpoint(words, step, settings):
 put("checkpoint", "one", checkpoint({"<toy>": {0: [1, 4]}}, 7, ""))
 TWO = {"<toy>": {0: [2, 2], 1: [2, 3]}, "S*": {0: [1, 2], 1: [1, 3]}}
 put("checkpoint", "sdxl", checkpoint(TWO, 500, "model=x; seed=5"))
+put("embedding", "checkpoint", checkpoint(TWO, 500, "model=x; seed=5"))
 put("checkpoint", "second", checkpoint({"\u00e9": {1: [1, 3]}}, 0, "dtype=0"))

@@ -10,6 +10,7 @@
 #include "alloc.h"
 #include "api.h"
 #include "embedding_file.h"
+#include "embedding_image.h"
 #include "image.h"
 #include "json.h"
 #include "safetensors.h"
@@ -103,8 +104,16 @@ static inline void fuzz_image(const uint8_t *bytes, size_t size)
   const textinv_status status = ti_image_decode(&image, &error, "fuzz", bytes, size);
 
   fuzz_check(status, &error);
-  if (status >= 0)
+  if (status >= 0) {
+    char *hidden;
+    size_t length;
+
     fuzz_touch(image.pixels, 3 * (size_t)image.width * (size_t)image.height);
+    fuzz_check(ti_embedding_image_reveal(&hidden, &length, &error, "fuzz", &image), &error);
+    if (hidden)
+      fuzz_touch(hidden, length);
+    ti_free(hidden);
+  }
   ti_image_free(&image);
 }
 
@@ -180,6 +189,26 @@ static inline void fuzz_load_memory(const uint8_t *bytes, size_t size, textinv_s
   ti_free(session);
 }
 
+/* what a picture holds; in the picture itself a check sum would stop nearly every change */
+static inline void fuzz_embedding_json(const uint8_t *bytes, size_t size)
+{
+  ti_error error = { "" };
+  ti_tensor *tensors;
+  ti_json json;
+  size_t count;
+  textinv_status status = ti_json_parse(&json, &error, "fuzz", (const char *)bytes, size);
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  status = ti_embedding_json_tensors(&tensors, &count, &error, "fuzz", json.root);
+  fuzz_check(status, &error);
+  for (size_t i = 0; i < count; i++)
+    fuzz_touch_tensor(tensors + i);
+  ti_embedding_json_free(tensors, count);
+  ti_json_close(&json);
+}
+
 static inline void fuzz_embedding(const uint8_t *bytes, size_t size)
 {
   ti_error error = { "" };
@@ -200,6 +229,8 @@ static inline void fuzz_embedding(const uint8_t *bytes, size_t size)
   }
   ti_embedding_file_free(&file);
   fuzz_load_memory(bytes, size, status);
+  if (size && *bytes == '{')
+    fuzz_embedding_json(bytes, size);
 }
 
 static inline void fuzz_checkpoint(const uint8_t *bytes, size_t size)

@@ -2,14 +2,20 @@
 
 Writes embeddings.safetensors beside this script: NAME.file holds the bytes of a file, NAME.rows
 [n, d] what it must read as. a1111.pt is what tests/io/embedding_test.c compares the library's own
-output with; here it is loaded by torch.load(weights_only=True). Needs torch and safetensors.
+output with; here it is loaded by torch.load(weights_only=True). Needs torch, safetensors and pillow.
 """
+
+import base64
 
 import collections
 import io
+import json
 import pathlib
+import zlib
 
+import numpy as np
 import torch
+from PIL import Image, PngImagePlugin
 from safetensors.torch import save, save_file
 
 here = pathlib.Path(__file__).parent
@@ -87,6 +93,59 @@ put("sdxl.safetensors", save({"clip_l": rows, "clip_g": big}), rows)
 put("sdxl.pt", saved({"clip_l": rows, "clip_g": big}), rows)
 put("sdxl.cog", save({"text_encoders_0": rows, "text_encoders_1": big}), rows)
 out["big"] = big
+
+
+def as_json(value):
+    """The web UI's JSON of the dict in a .pt file."""
+    return json.dumps(value, default=lambda tensor: {"TORCHTENSOR": tensor.tolist()}).encode()
+
+
+def masked(values):
+    """values [h, w, 3] of 4 bits xor the fixed sequence, ornaments in the upper 4 bits."""
+    state, sequence = 0, []
+    for _ in range(values.size):
+        state = (state * 1664525 + 1013904223) % 2**32
+        sequence.append(state % 255 & 15)
+    ornament = np.arange(values.size).reshape(values.shape) // 5 % 16 * 16
+    return (values ^ np.array(sequence).reshape(values.shape) | ornament).astype(np.uint8)
+
+
+def with_pixels(picture, data):
+    """picture [h, w, 3] between two blocks that hide data, each a black column away."""
+    packed = np.frombuffer(zlib.compress(data, 9), np.uint8)
+    h = picture.shape[0]
+    size = h * 3 * (len(packed) // (h * 3) + 1)
+    low, high = (np.resize(part, size).reshape(h, -1, 3) for part in (packed & 15, packed >> 4))
+    black = np.zeros((h, 1, 3), np.uint8)
+    return np.concatenate([masked(low), black, picture, black, masked(high)], 1)
+
+
+def png(pixels, text=None):
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("parameters", "a toy")
+    if text is not None:
+        info.add_text("sd-ti-embedding", text)
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+picture = np.arange(24 * 20 * 3, dtype=np.uint8).reshape(24, 20, 3) | 1
+said = {
+    "string_to_token": {"*": 265},
+    "string_to_param": {"*": rows},
+    "name": "toy",
+    "step": 499,
+    "sd_checkpoint": None,
+    "sd_checkpoint_name": None,
+}
+put("text.png", png(picture, base64.b64encode(as_json(said))), rows)
+put("pixels.png", png(with_pixels(picture, as_json(said))), rows)
+hidden = np.pad(with_pixels(picture, as_json({"<toy>": one})), ((3, 2), (4, 5), (0, 0)))
+put("border.png", png(hidden), one[None])
+put("sdxl.png", png(picture, base64.b64encode(as_json({"clip_l": rows, "clip_g": big}))), rows)
+put("plain.png", png(picture), rows)
+put("tensor.pt", saved(rows), rows)
+put("parameter.pt", saved(torch.nn.Parameter(one)), one[None])
 
 save_file(out, here / "embeddings.safetensors")
 (here / "embeddings.safetensors").chmod(0o644)

@@ -4,6 +4,7 @@
 #include "io_testing.h"
 
 #include <math.h>
+#include <zlib.h>
 
 #include "embedding_file.h"
 #include "torch_file.h"
@@ -79,6 +80,12 @@ static void every_layout_is_read(void **state)
     { "sdxl.safetensors", "sdxl", NULL, NULL, -1 },
     { "sdxl.pt", "sdxl", NULL, NULL, -1 },
     { "sdxl.cog", "sdxl", NULL, NULL, -1 },
+    { "tensor.pt", "tensor", NULL, NULL, -1 },
+    { "parameter.pt", "tensor", NULL, NULL, -1 },
+    { "text.png", "a1111", "toy", "toy", 499 },
+    { "pixels.png", "a1111", "toy", "toy", 499 },
+    { "border.png", "diffusers", "<toy>", NULL, -1 },
+    { "sdxl.png", "sdxl", NULL, NULL, -1 },
   };
 
   (void)state;
@@ -98,6 +105,7 @@ static void every_layout_is_read(void **state)
     assert_true(file.step == cases[i].step);
     assert_int_equal(file.entries[0].encoder, is_sdxl ? 0 : -1);
     check_rows(file.entries, find(name));
+    check_text(file.left_out, strcmp(cases[i].layout, "onetrainer") ? NULL : "\"emp_params_out\"");
     if (is_sdxl) {
       assert_int_equal(file.entries[1].encoder, 1);
       check_rows(file.entries + 1, find("big"));
@@ -133,6 +141,8 @@ static void files_say_what_they_are(void **state)
   assert_string_equal(metadata_of("diffusers.safetensors.file"), "layout=diffusers\nformat=pt\n");
   assert_string_equal(metadata_of("compvis.pt.file"), "layout=compvis\n");
   assert_string_equal(metadata_of("sdxl.cog.file"), "layout=sdxl\n");
+  assert_string_equal(metadata_of("text.png.file"), "layout=a1111\nname=toy\nstep=499\n");
+  assert_string_equal(metadata_of("border.png.file"), "layout=diffusers\n");
 }
 
 static void metadata_is_bounded(void **state)
@@ -398,7 +408,9 @@ static void what_is_no_embedding(void **state)
   write_file(path, "", 0);
   assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "0 bytes");
   write_file(path, "\x89PNG\r\n\x1a\n", 8);
-  assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "picture");
+  assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "PNG", "cut short");
+  write_file(path, "\xff\xd8\xff\xe0 and so on", 14);
+  assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "JPEG picture", "PNG");
   write_file(path, "\x80\2}q\0.", 6);
   assert_fails(read_path(), TEXTINV_E_UNSUPPORTED, "other", "older than torch 1.6");
   write_file(path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", 64);
@@ -407,17 +419,177 @@ static void what_is_no_embedding(void **state)
   assert_fails(read_path(), TEXTINV_E_LIMIT, "other", "no safetensors file?");
   assert_fails(ti_embedding_file_read(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND,
                "absent");
-  assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_IO, "/dev");
+  assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_NOT_FOUND,
+               "/dev: is a folder without learned_embeds.safetensors");
+  assert_fails(ti_embedding_file_read(&file, &error, "/dev/null"), TEXTINV_E_IO, "/dev/null");
   assert_null(file.entries);
   ti_embedding_file_free(&file);
 }
 
-static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
+/* bytes of a golden file under a name in that folder */
+static void place(const char *folder, const char *name, const char *from)
 {
-  static const char *const names[] = { "a1111.pt.file", "sdxl.safetensors.file" };
+  const ti_tensor *t = find(from);
+  char path[600];
+
+  sprintf(path, "%s/%s", folder, name);
+  write_file(path, t->data, t->bytes);
+}
+
+/* a header of 384 bytes begins as a pickle of protocol 1 does */
+static void a_header_is_no_pickle(void **state)
+{
+  static const float values[6];
+  const ti_tensor tensor = {
+    .name = "<toy>", .rank = 1, .dims = { 6 }, .dtype = TI_FILE_F32, .bytes = 24, .data = values
+  };
+  const char *path = test_path("header.safetensors");
+  char text[301] = "";
+  const ti_key_value pair = { "k", text };
+  unsigned char *bytes;
+  size_t size;
 
   (void)state;
-  for (int i = 0; i < 2; i++) {
+  memset(text, 'x', sizeof(text) - 1);
+  assert_succeeds(ti_safetensors_write(&error, path, &tensor, 1, &pair, 1));
+  bytes = read_file(path, &size);
+  assert_memory_equal(bytes, "\x80\1\0\0\0\0\0\0", 8);
+  free(bytes);
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_string_equal(file.layout, "diffusers");
+  ti_embedding_file_free(&file);
+}
+
+static void a_folder_is_looked_into(void **state)
+{
+  const char *folder = test_path("concept");
+  char path[600];
+
+  (void)state;
+  assert_false(ti_embedding_folder_check(folder));
+  assert_int_equal(mkdir(folder, 0777), 0);
+  assert_false(ti_embedding_folder_check(folder));
+  place(folder, "learned_embeds.bin", "diffusers.1d.bin.file");
+  assert_true(ti_embedding_folder_check(folder));
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  assert_int_equal(file.count, 1);
+  assert_string_equal(file.entries->word, "<toy>");
+  assert_int_equal(file.entries->encoder, -1);
+  check_rows(file.entries, find("diffusers.1d.bin.rows"));
+  ti_embedding_file_free(&file);
+  /* safetensors come first, a second file is the second encoder's */
+  place(folder, "learned_embeds.safetensors", "diffusers.safetensors.file");
+  place(folder, "learned_embeds_2.bin", "diffusers.slice.bin.file");
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  assert_int_equal(file.count, 2);
+  assert_int_equal(file.entries[0].encoder, 0);
+  check_rows(file.entries, find("diffusers.safetensors.rows"));
+  assert_int_equal(file.entries[1].encoder, 1);
+  assert_string_equal(file.entries[1].word, "<toy>");
+  check_rows(file.entries + 1, find("diffusers.slice.bin.rows"));
+  ti_embedding_file_free(&file);
+  place(folder, "learned_embeds_2.bin", "plain.png.file");
+  assert_fails(ti_embedding_file_read(&file, &error, folder), TEXTINV_E_UNSUPPORTED,
+               "concept/learned_embeds_2.bin");
+  sprintf(path, "%s/learned_embeds.safetensors", folder);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(mkdir(path, 0777), 0); /* is no file: the torch file is read */
+  place(folder, "learned_embeds_2.bin", "diffusers.bin.file");
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  check_rows(file.entries, find("diffusers.1d.bin.rows"));
+  ti_embedding_file_free(&file);
+}
+
+static void what_is_left_out_is_named(void **state)
+{
+  static const char *const four[] = { "clip_l", "clip_l_out", "t5", "t5xxl" };
+  static const char *const five[] = { "emb_params", "a", "b", "c", "d" };
+
+  (void)state;
+  assert_succeeds(ti_embedding_file_read(&file, &error, make_keys(four, 4, 1)));
+  assert_string_equal(file.left_out, "\"clip_l_out\", \"t5\", \"t5xxl\"");
+  ti_embedding_file_free(&file);
+  assert_succeeds(ti_embedding_file_read(&file, &error, make_keys(five, 5, 1)));
+  assert_string_equal(file.left_out, "\"a\", \"b\", \"c\" and 1 more");
+  ti_embedding_file_free(&file);
+}
+
+/* a PNG file of no pixels, with a text; free() it */
+static unsigned char *make_picture(const char *text, size_t *size)
+{
+  const size_t length = strlen(text) + sizeof("sd-ti-embedding");
+  unsigned char *p = calloc(length + 32, 1);
+  uLong sum;
+
+  assert_non_null(p);
+  memcpy(p, "\x89PNG\r\n\x1a\n", 8);
+  for (int i = 0; i < 4; i++)
+    p[8 + i] = (unsigned char)(length >> (24 - 8 * i));
+  strcpy((char *)p + 12, "tEXtsd-ti-embedding");
+  memcpy(p + 16 + sizeof("sd-ti-embedding"), text, strlen(text));
+  sum = crc32(0, p + 12, (uInt)length + 4);
+  for (int i = 0; i < 4; i++)
+    p[16 + length + i] = (unsigned char)(sum >> (24 - 8 * i));
+  memcpy(p + 20 + length, "\0\0\0\0IEND\xae\x42\x60\x82", 12);
+  *size = length + 32;
+  return p;
+}
+
+static void what_a_picture_says_is_checked(void **state)
+{
+  static const struct {
+    const char *text; /* base64 */
+    textinv_status status;
+    const char *message;
+  } cases[] = {
+    { "", TEXTINV_E_FORMAT, "line 1" },
+    { "e30", TEXTINV_E_FORMAT, "no base64" },
+    { "e3\n0", TEXTINV_E_FORMAT, "no base64" },
+    { "====", TEXTINV_E_FORMAT, "no base64" },
+    { "e30=", TEXTINV_E_FORMAT, "no tensor" },                                        /* {} */
+    { "WzFd", TEXTINV_E_FORMAT, "JSON array" },                                       /* [1] */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjoyfX0=", TEXTINV_E_FORMAT, "\"w\" has no numbers" }, /* 2 */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbXX19", TEXTINV_E_FORMAT, "has no numbers" },       /* [] */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbW11dfX0=", TEXTINV_E_FORMAT, "has no numbers" },   /* [[]] */
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbW1sxXV1dfX0=", TEXTINV_E_FORMAT,                   /* [[[1]]] */
+      "vector 0, column 0 is no number" },
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbWzEsMl0sWzNdXX19", TEXTINV_E_FORMAT, /* [[1,2],[3]] */
+      "vector 1 has 1 values, vector 0 has 2" },
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbMSwxZTM5XX19", TEXTINV_E_NONFINITE, /* [1,1e39] */
+      "column 1 is infinite" },
+    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbMSxudWxsXX19", TEXTINV_E_FORMAT, /* [1,null] */
+      "vector 0, column 1 is no number" },
+    { "eyJzdHJpbmdfdG9fcGFyYW0iOjF9", TEXTINV_E_FORMAT, /* {"string_to_param":1} */
+      "\"string_to_param\" holds no tensor" },
+  };
+  const ti_tensor *plain = find("plain.png.file");
+  unsigned char *damaged;
+  size_t size;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    unsigned char *bytes = make_picture(cases[i].text, &size);
+
+    assert_fails(ti_embedding_file_decode(&file, &error, "x.png", bytes, size), cases[i].status,
+                 "x.png", cases[i].message);
+    free(bytes);
+  }
+  assert_fails(ti_embedding_file_decode(&file, &error, "x.png", plain->data, plain->bytes),
+               TEXTINV_E_UNSUPPORTED, "x.png", "a picture that holds no embedding");
+  damaged = make_picture("e30=", &size);
+  damaged[20] ^= 1;
+  assert_fails(ti_embedding_file_decode(&file, &error, "x.png", damaged, size), TEXTINV_E_FORMAT,
+               "x.png", "CRC error");
+  free(damaged);
+}
+
+static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
+{
+  static const char *const names[] = { "a1111.pt.file", "sdxl.safetensors.file", "text.png.file",
+                                       "border.png.file" };
+
+  (void)state;
+  for (int i = 0; i < 4; i++) {
     const ti_tensor *t = find(names[i]);
 
     for (size_t size = 0; size < t->bytes; size++)
@@ -438,6 +610,10 @@ int main(void)
     cmocka_unit_test(shapes_and_types_are_checked),
     cmocka_unit_test(values_are_finite),
     cmocka_unit_test(what_is_no_embedding),
+    cmocka_unit_test(a_header_is_no_pickle),
+    cmocka_unit_test(a_folder_is_looked_into),
+    cmocka_unit_test(what_is_left_out_is_named),
+    cmocka_unit_test(what_a_picture_says_is_checked),
     cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
   };
 

@@ -86,6 +86,7 @@ static void *steady_malloc(size_t size)
 }
 
 static const ti_tensor *input; /* bytes of a file */
+static char target[256];
 
 static textinv_status run_image(ti_error *error)
 {
@@ -101,6 +102,15 @@ static textinv_status run_embedding(ti_error *error)
   ti_embedding_file file;
   const textinv_status status = ti_embedding_file_decode(&file, error, "x", input->data,
                                                          input->bytes);
+
+  ti_embedding_file_free(&file);
+  return status;
+}
+
+static textinv_status run_folder(ti_error *error)
+{
+  ti_embedding_file file;
+  const textinv_status status = ti_embedding_file_read(&file, error, target);
 
   ti_embedding_file_free(&file);
   return status;
@@ -127,8 +137,6 @@ static textinv_status run_json(ti_error *error)
     ti_json_close(&json);
   return status;
 }
-
-static char target[256];
 
 static textinv_status run_write_png(ti_error *error)
 {
@@ -354,8 +362,11 @@ static void readers(void **state)
                                         "orient.png.6.file",     "jpeg.420.file",
                                         "jpeg.progressive.file", "jpeg.cmyk.file",
                                         "orient.jpeg.5.file",    NULL };
-  static const char *const words[] = { "a1111.pt.file", "compvis.pt.file", "sdxl.safetensors.file",
-                                       "diffusers.transposed.bin.file", NULL };
+  static const char *const words[] = { "a1111.pt.file",         "compvis.pt.file",
+                                       "sdxl.safetensors.file", "diffusers.transposed.bin.file",
+                                       "tensor.pt.file",        NULL };
+  static const char *const pictures[] = { "text.png.file", "border.png.file", "sdxl.png.file",
+                                          NULL };
   static const char *const torch[] = { "sdxl.pt.file", "diffusers.transposed.bin.file", NULL };
 
   (void)state;
@@ -364,6 +375,25 @@ static void readers(void **state)
   fail_each_file("tests/golden/embeddings.safetensors", torch, run_torch);
   fail_each("json", run_json);
   fail_each("resize", run_resize);
+  json_set_alloc_funcs(steady_malloc, free); /* see below */
+  fail_each_file("tests/golden/embeddings.safetensors", pictures, run_embedding);
+  json_set_alloc_funcs(malloc, free);
+}
+
+static void folders(void **state)
+{
+  static const char *const names[] = { "learned_embeds", "learned_embeds_2" };
+  char path[300];
+
+  (void)state;
+  strcpy(target, test_path("folder"));
+  assert_int_equal(mkdir(target, 0777), 0);
+  for (int i = 0; i < 2; i++) {
+    sprintf(path, "%s/%s.safetensors", target, names[i]);
+    assert_succeeds(
+      ti_embedding_file_write(&error, path, TEXTINV_FORMAT_DIFFUSERS, &entry, 1, NULL, 0));
+  }
+  fail_each("folder", run_folder);
 }
 
 static void writers(void **state)
@@ -400,6 +430,12 @@ static void readers(void **state)
   skip();
 }
 
+static void folders(void **state)
+{
+  (void)state;
+  skip();
+}
+
 static void writers(void **state)
 {
   (void)state;
@@ -418,6 +454,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(readers),
+    cmocka_unit_test(folders),
     cmocka_unit_test(writers),
     cmocka_unit_test(openings),
   };
