@@ -140,6 +140,8 @@ void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, 
 void ti_warn_of_sampler(textinv_session *s, const textinv_model *model, textinv_sampler kind);
 double ti_seconds(void); /* monotonic */
 int ti_usable_cores(void);
+/* for messages about values of dtype that are not finite: ", or use .." or "" */
+const char *ti_wider_types(ti_dtype dtype);
 
 /* the plan of key, made and prepared when the session does not have it; the arena is large enough
  * for it */

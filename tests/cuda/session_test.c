@@ -15,7 +15,7 @@
 #include "tiny_model.h"
 
 enum { BATCH = 2, VALUES = 4 * 8 * 8, CONTEXT = TINY_TOKENS * TINY_WIDTH };
-enum { PIXELS = 3 * TINY_SIZE * TINY_SIZE };
+enum { PIXELS = 3 * TINY_SIZE * TINY_SIZE, TINY_CONV_OUT = 4 * 8 * 3 * 3 };
 
 static textinv_session *cpu, *device, *device16;
 static textinv_model *model;
@@ -352,6 +352,133 @@ static void what_was_fetched_outlives_the_device(void **state)
   assert_true(report.loss_average == average);
 }
 
+/* a model whose last layer, and so its gradients, are larger by 2^exponent */
+static textinv_model *open_scaled(int exponent)
+{
+  static float scaled[TINY_CONV_OUT]; /* of one model at a time */
+  textinv_model *m;
+  ti_weight *w;
+
+  must(cpu, textinv_model_open(&m, cpu, tiny_model()));
+  w = ti_weights_find(&m->unet_weights, "conv_out.weight");
+  assert_non_null(w);
+  assert_int_equal(w->count, TINY_CONV_OUT);
+  for (int i = 0; i < TINY_CONV_OUT; i++)
+    scaled[i] = ldexpf(ti_load(w->dtype, w->data, (size_t)i), exponent);
+  w->data = scaled;
+  w->dtype = TI_F32;
+  w->mapped = 0;
+  return m;
+}
+
+/* what training gives: of a call of the host's own loop, and of two steps */
+typedef struct trained {
+  float loss, gradient[TINY_WIDTH], norms[2], losses[2], rows[TINY_WIDTH];
+} trained;
+
+static int32_t note_norm(void *user, const textinv_progress *progress)
+{
+  trained *t = user;
+
+  if (!strcmp(progress->phase, "train")) {
+    t->norms[progress->step - 1] = progress->gradient_norm;
+    t->losses[progress->step - 1] = progress->loss;
+  }
+  return 0;
+}
+
+static void train(textinv_session *s, const textinv_model *m, trained *out)
+{
+  static const uint32_t timesteps[4] = { 20, 300, 600, 900 };
+  static const char *const prompts[4] = { "a photo of <toy>", "<toy>", "toy <toy>", "<toy> toy" };
+  float latents[4 * VALUES], noise[4 * VALUES];
+  textinv_invert_params p = params(2);
+  textinv_loss_params l;
+  textinv_embeddings *e;
+
+  test_seed(11);
+  for (int i = 0; i < 4 * VALUES; i++) {
+    latents[i] = test_normal();
+    noise[i] = test_normal();
+  }
+  must(s, textinv_embeddings_new(&e, s));
+  must(s, textinv_embeddings_add(s, e, m, "<toy>", 1, "toy", 0));
+  must(s, textinv_loss_params_init(&l, sizeof(l)));
+  l.batch = 4;
+  l.latents = latents;
+  l.noise = noise;
+  l.timesteps = timesteps;
+  l.prompts = prompts;
+  must(s, textinv_loss(s, &out->loss, out->gradient, TINY_WIDTH, m, e, &l));
+  p.accumulate = 2;
+  p.progress = note_norm;
+  p.progress_user = out;
+  must(s, textinv_invert(s, m, e, &p, NULL));
+  memcpy(out->rows, textinv_embeddings_rows(e, "<toy>", 0), sizeof(out->rows));
+  textinv_embeddings_free(e);
+}
+
+static int is_near(float a, float b, float bound)
+{
+  return fabsf(a - b) <= bound * fabsf(b);
+}
+
+/*
+ * Gradients of the mean over a batch that f16 itself has not are what they are in f32: those that a
+ * call gives, and those of steps, from graphs and from single launches
+ */
+static void small_gradients_last_in_f16(void **state)
+{
+  textinv_session *half = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F16);
+  textinv_model *faint = open_scaled(-10);
+  trained truth, out[2];
+
+  (void)state;
+  train(cpu, faint, &truth);
+  for (int i = 0; i < 2; i++) {
+    half->device->no_graphs = i;
+    train(half, faint, &out[i]);
+    assert_true(is_near(out[i].loss, truth.loss, 1e-3f));
+    assert_true(error_of(out[i].gradient, truth.gradient, TINY_WIDTH) < 0.02);
+    /* the second step goes on from rows of which AdamW moved some by the sign of nearly nothing */
+    assert_true(is_near(out[i].norms[0], truth.norms[0], 0.02f));
+    assert_true(is_near(out[i].norms[1], truth.norms[1], 0.1f));
+    for (int k = 0; k < 2; k++)
+      assert_true(is_near(out[i].losses[k], truth.losses[k], 1e-3f));
+  }
+  assert_memory_equal(&out[0], &out[1], sizeof(trained));
+  textinv_model_free(faint);
+  textinv_session_free(half);
+}
+
+/* the loss is finite, its gradient is not: the steps are skipped, and the call tells what to do */
+static void large_gradients_are_told_in_f16(void **state)
+{
+  textinv_session *half = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F16);
+  textinv_model *loud = open_scaled(12);
+  textinv_invert_params p = params(9);
+  textinv_invert_report report = { .struct_size = sizeof(report) };
+  textinv_embeddings *e;
+  float before[TINY_WIDTH];
+
+  (void)state;
+  must(half, textinv_embeddings_new(&e, half));
+  must(half, textinv_embeddings_add(half, e, loud, "<toy>", 1, "toy", 0));
+  memcpy(before, textinv_embeddings_rows(e, "<toy>", 0), sizeof(before));
+  assert_int_equal(textinv_invert(half, loud, e, &p, &report), TEXTINV_E_NONFINITE);
+  assert_non_null(strstr(textinv_session_error(half), "for 8 steps"));
+  assert_non_null(strstr(textinv_session_error(half), "learning rate, or use bf16 or f32"));
+  assert_int_equal(report.skipped, 8);
+  assert_true(isfinite(report.loss));
+  assert_memory_equal(before, textinv_embeddings_rows(e, "<toy>", 0), sizeof(before));
+  p.steps = 1;
+  must(device16, textinv_invert(device16, loud, e, &p, &report));
+  assert_int_equal(report.skipped, 0);
+  textinv_embeddings_free(e);
+  textinv_model_free(loud);
+  textinv_session_free(half);
+}
+
 static void infinite_losses_leave_the_rows(void **state)
 {
   const textinv_invert_params p = params(2);
@@ -659,6 +786,8 @@ int main(void)
                                     close_devices),
     cmocka_unit_test_setup_teardown(what_was_fetched_outlives_the_device, open_devices,
                                     close_devices),
+    cmocka_unit_test(small_gradients_last_in_f16),
+    cmocka_unit_test_setup_teardown(large_gradients_are_told_in_f16, open_devices, close_devices),
     cmocka_unit_test_setup_teardown(infinite_losses_leave_the_rows, open_devices, close_devices),
     cmocka_unit_test(short_memory_takes_longer),
     cmocka_unit_test(no_memory_is_told),
