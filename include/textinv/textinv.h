@@ -100,7 +100,8 @@ enum {
  * that small gradients last, by a power of two that follows from batch and size; what calls return
  * and report is not scaled. A step whose gradient becomes infinite all the same is skipped, as with
  * PyTorch's GradScaler, but the scale stays: when that goes on, textinv_invert() stops with
- * TEXTINV_E_NONFINITE, and BF16 or F32 will do.
+ * TEXTINV_E_NONFINITE, and BF16 or F32 will do. A picture that an autoencoder makes infinite is
+ * refused with TEXTINV_E_NONFINITE.
  */
 typedef int32_t textinv_dtype;
 enum {
@@ -1077,7 +1078,8 @@ TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float
  * @param      images     the pictures
  * @param      i          which; its sides are multiples of latent_scale
  * @return TEXTINV_OK, TEXTINV_E_INVALID (no such picture, or its sides), TEXTINV_E_NOMEM,
- *         TEXTINV_E_SHAPE (num_values), TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ *         TEXTINV_E_SHAPE (num_values), TEXTINV_E_NONFINITE (what the autoencoder made of it),
+ *         TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_encode_image(textinv_session *session, float *mean,
                                                 float *deviation, size_t num_values,
@@ -1126,7 +1128,8 @@ TEXTINV_API textinv_status textinv_predict_noise(textinv_session *session, float
  * @param      width      of the latents, 1..2048
  * @param      height     of the latents, 1..2048
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT, TEXTINV_E_SHAPE,
- *         TEXTINV_E_NONFINITE (the latents), TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ *         TEXTINV_E_NONFINITE (the latents, or what the autoencoder made of them),
+ *         TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_decode_latents(textinv_session *session, textinv_images **images,
                                                   float *values, size_t num_values,

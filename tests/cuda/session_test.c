@@ -645,6 +645,92 @@ static void pictures_fit_a_small_device(void **state)
   textinv_images_free(whole);
 }
 
+/* ------------------------------------------------------------------ autoencoders */
+
+/* a model whose autoencoder has a channel of about 1e5, which f16 has not, in both directions */
+static textinv_model *open_large(const char *path)
+{
+  static const float large[16] = { 1e5f };
+  static const char *const names[] = { "encoder.conv_in.bias", "decoder.conv_in.bias" };
+  textinv_model *m;
+
+  must(cpu, textinv_model_open(&m, cpu, path));
+  for (int i = 0; i < 2; i++) {
+    ti_weight *w = ti_weights_find(&m->vae_weights, names[i]);
+
+    assert_non_null(w);
+    assert_true(w->count <= 16);
+    w->data = large;
+    w->dtype = TI_F32;
+    w->mapped = 0;
+  }
+  return m;
+}
+
+enum { SIDE = 4, LATENTS = 4 * SIDE * SIDE, VAE_PIXELS = 3 * 2 * SIDE * 2 * SIDE };
+
+static textinv_status decode(textinv_session *s, const textinv_model *m, float *out)
+{
+  float latents[LATENTS];
+
+  test_seed(8);
+  for (int i = 0; i < LATENTS; i++)
+    latents[i] = test_normal();
+  return textinv_decode_latents(s, NULL, out, VAE_PIXELS, m, latents, 1, SIDE, SIDE);
+}
+
+static textinv_status encode(textinv_session *s, const textinv_model *m, float *out)
+{
+  uint8_t pixels[VAE_PIXELS];
+  textinv_images *image;
+  textinv_status status;
+
+  test_seed(9);
+  for (int i = 0; i < VAE_PIXELS; i++)
+    pixels[i] = (uint8_t)test_below(256);
+  must(s, textinv_images_new(&image, s, pixels, 1, 2 * SIDE, 2 * SIDE));
+  status = textinv_encode_image(s, out, out + LATENTS, LATENTS, m, image, 0);
+  textinv_images_free(image);
+  return status;
+}
+
+static void told(const textinv_session *s, textinv_status status, const char *text)
+{
+  if (status != TEXTINV_E_NONFINITE || !strstr(textinv_session_error(s), text))
+    fail_msg("%s: %s", textinv_status_name(status), textinv_session_error(s));
+}
+
+/* no black pictures, and no latents of nothing: what became infinite is told */
+static void autoencoders_that_overflow_are_told(void **state)
+{
+  textinv_session *half = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F16);
+  textinv_model *large = open_large(tiny_model());
+  textinv_invert_params p = params(1);
+  textinv_generate_params g;
+  textinv_embeddings *e;
+  textinv_images *images;
+  float out[VAE_PIXELS];
+
+  (void)state;
+  told(half, decode(half, large, out),
+       "picture 0: the VAE's decoder gave nan: check its input and weights, or use bf16 or f32");
+  told(half, encode(half, large, out), "picture 0: the VAE's encoder gave nan");
+  must(device16, decode(device16, large, out));
+  must(device16, encode(device16, large, out));
+  must(half, textinv_generate_params_init(&g, sizeof(g)));
+  g.prompt = "a photo of toy";
+  g.steps = 1;
+  g.images = 2;
+  told(half, textinv_generate(&images, half, large, NULL, &g), "picture 0: the VAE's decoder");
+  assert_null(images);
+  must(half, textinv_embeddings_new(&e, half));
+  told(half, textinv_invert(half, large, e, &p, NULL),
+       "pictures/0.png: the VAE's encoder gave nan");
+  textinv_embeddings_free(e);
+  textinv_model_free(large);
+  textinv_session_free(half);
+}
+
 /* ------------------------------------------------------------------ the rest */
 
 static void pictures_agree(void **state)
@@ -792,6 +878,8 @@ int main(void)
     cmocka_unit_test(short_memory_takes_longer),
     cmocka_unit_test(no_memory_is_told),
     cmocka_unit_test(pictures_fit_a_small_device),
+    cmocka_unit_test_setup_teardown(autoencoders_that_overflow_are_told, open_devices,
+                                    close_devices),
     cmocka_unit_test_setup_teardown(pictures_agree, open_devices, close_devices),
     cmocka_unit_test(what_is_no_plugin_is_refused),
     cmocka_unit_test(devices_are_listed),
