@@ -100,8 +100,9 @@ enum {
  * that small gradients last, by a power of two that follows from batch and size; what calls return
  * and report is not scaled. A step whose gradient becomes infinite all the same is skipped, as with
  * PyTorch's GradScaler, but the scale stays: when that goes on, textinv_invert() stops with
- * TEXTINV_E_NONFINITE, and BF16 or F32 will do. A picture that an autoencoder makes infinite is
- * refused with TEXTINV_E_NONFINITE.
+ * TEXTINV_E_NONFINITE, and BF16 or F32 will do. SDXL's autoencoder overflows in F16; as in
+ * diffusers it runs in F32 then, which takes time and memory, unless its config has "force_upcast":
+ * false. A picture that another one makes infinite is refused with TEXTINV_E_NONFINITE.
  */
 typedef int32_t textinv_dtype;
 enum {

@@ -694,6 +694,34 @@ static textinv_status encode(textinv_session *s, const textinv_model *m, float *
   return status;
 }
 
+/* SDXL's is run in f32 in place of f16, unless its config says that it need not be */
+static void autoencoders_are_upcast(void **state)
+{
+  textinv_session *half = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F16);
+  textinv_model *xl = open_large("tests/golden/tiny-sdxl");
+  const uint64_t vae = xl->vae_weights.parameters;
+  float truth[VAE_PIXELS], out[VAE_PIXELS];
+
+  (void)state;
+  assert_true(model->vae.force_upcast); /* its config has no such key */
+  must(cpu, decode(cpu, xl, truth));
+  must(half, decode(half, xl, out));
+  assert_true(error_of(out, truth, VAE_PIXELS) < 1e-5);
+  must(cpu, encode(cpu, xl, truth));
+  must(half, encode(half, xl, out));
+  assert_true(error_of(out, truth, 2 * LATENTS) < 1e-5);
+  half->budget = (uint64_t)1 << 30;
+  assert_true(ti_activation_budget(half, xl) ==
+              half->budget - 2 * ti_model_parameters(xl) - 2 * vae);
+  textinv_model_free(xl);
+
+  xl = open_large("tests/golden/tiny-sdxl");
+  xl->vae.force_upcast = 0;
+  assert_int_equal(decode(half, xl, out), TEXTINV_E_NONFINITE);
+  textinv_model_free(xl);
+  textinv_session_free(half);
+}
+
 static void told(const textinv_session *s, textinv_status status, const char *text)
 {
   if (status != TEXTINV_E_NONFINITE || !strstr(textinv_session_error(s), text))
@@ -878,6 +906,7 @@ int main(void)
     cmocka_unit_test(short_memory_takes_longer),
     cmocka_unit_test(no_memory_is_told),
     cmocka_unit_test(pictures_fit_a_small_device),
+    cmocka_unit_test(autoencoders_are_upcast),
     cmocka_unit_test_setup_teardown(autoencoders_that_overflow_are_told, open_devices,
                                     close_devices),
     cmocka_unit_test_setup_teardown(pictures_agree, open_devices, close_devices),
