@@ -93,7 +93,17 @@ enum {
   TEXTINV_BACKEND_CUDA = 1
 };
 
-/* Storage type of weights and activations; sums and the learnt rows are always float. */
+/*
+ * Storage type of weights and activations; sums and the learnt rows are always float.
+ *
+ * F16 has three bits more than BF16, but ends at 65504. For it the loss of training is scaled, so
+ * that small gradients last, by a power of two that follows from batch and size; what calls return
+ * and report is not scaled. A step whose gradient becomes infinite all the same is skipped, as with
+ * PyTorch's GradScaler, but the scale stays: when that goes on, textinv_invert() stops with
+ * TEXTINV_E_NONFINITE, and BF16 or F32 will do. SDXL's autoencoder overflows in F16; as in
+ * diffusers it runs in F32 then, which takes time and memory, unless its config has "force_upcast":
+ * false. A picture that another one makes infinite is refused with TEXTINV_E_NONFINITE.
+ */
 typedef int32_t textinv_dtype;
 enum {
   TEXTINV_F32  = 0,
@@ -898,7 +908,7 @@ TEXTINV_API textinv_status textinv_loss_params_init(textinv_loss_params *params,
  *                      word encoder 0 [vectors, dim], then encoder 1; NULL for the loss alone
  * @param      num_values values in gradient: textinv_embeddings_num_values()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
- *         TEXTINV_E_BACKEND. The loss may come out as NaN.
+ *         TEXTINV_E_BACKEND. Loss and gradient may come out infinite or NaN.
  */
 TEXTINV_API textinv_status textinv_loss(textinv_session *session, float *loss, float *gradient,
                                         size_t num_values, const textinv_model *model,
@@ -1076,7 +1086,8 @@ TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float
  * @param      images     the pictures
  * @param      i          which; its sides are multiples of latent_scale
  * @return TEXTINV_OK, TEXTINV_E_INVALID (no such picture, or its sides), TEXTINV_E_NOMEM,
- *         TEXTINV_E_SHAPE (num_values), TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ *         TEXTINV_E_SHAPE (num_values), TEXTINV_E_NONFINITE (what the autoencoder made of it),
+ *         TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_encode_image(textinv_session *session, float *mean,
                                                 float *deviation, size_t num_values,
@@ -1125,7 +1136,8 @@ TEXTINV_API textinv_status textinv_predict_noise(textinv_session *session, float
  * @param      width      of the latents, 1..2048
  * @param      height     of the latents, 1..2048
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT, TEXTINV_E_SHAPE,
- *         TEXTINV_E_NONFINITE (the latents), TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ *         TEXTINV_E_NONFINITE (the latents, or what the autoencoder made of them),
+ *         TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_decode_latents(textinv_session *session, textinv_images **images,
                                                   float *values, size_t num_values,

@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 8u
+#define TI_CUDA_PLUGIN_VERSION 9u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 
@@ -108,6 +108,7 @@ typedef struct ti_cuda_training {
   int32_t *ids[TI_CUDA_ENCODERS], *eos;
   float *noisy, *target, *timesteps, *size_ids, *rows[TI_CUDA_ENCODERS];
   const float *drows[TI_CUDA_ENCODERS], *loss;
+  float unscale; /* of drows, which the plan makes larger in f16; a power of two */
 } ti_cuda_training;
 
 /*

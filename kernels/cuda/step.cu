@@ -237,7 +237,7 @@ static __global__ void __launch_bounds__(UPDATE_THREADS) update_kernel(ti_cuda_t
 
       if (at < 0)
         continue;
-      const float d = t.drows[k] ? t.drows[k][i] : 0.0f;
+      const float d = t.drows[k] ? __fmul_rn(t.drows[k][i], t.unscale) : 0.0f;
       const float g = __fadd_rn(first ? 0.0f : t.gradient[at], __fmul_rn(d, step.share));
 
       t.gradient[at] = g;

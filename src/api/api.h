@@ -140,6 +140,8 @@ void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, 
 void ti_warn_of_sampler(textinv_session *s, const textinv_model *model, textinv_sampler kind);
 double ti_seconds(void); /* monotonic */
 int ti_usable_cores(void);
+/* for messages about values of dtype that are not finite: ", or use .." or "" */
+const char *ti_wider_types(ti_dtype dtype);
 
 /* the plan of key, made and prepared when the session does not have it; the arena is large enough
  * for it */
@@ -235,13 +237,14 @@ struct textinv_images {
 textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
                              int height);
 
-/* moments of one picture [c, h, w], scaled; pixels [height, width, 3] */
-textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
+/* moments of one picture [c, h, w], scaled; pixels [height, width, 3]; name is for messages */
+textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, const char *name,
                                 const uint8_t *pixels, int width, int height, float *mean,
                                 float *deviation);
-/* latents [c, h, w] to [3, height, width] */
-textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, const float *latents,
-                             int h, int w, float *values);
+/* latents [c, h, w] to [3, height, width]; number is that of the picture, for messages */
+textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, uint32_t number,
+                             const float *latents, int h, int w, float *values);
+/* of finite values */
 void ti_values_to_pixels(uint8_t *pixels, const float *values, int width, int height);
 
 /* context [tokens, context_dim] and pooled [pooled_dim] (may be NULL) of a prompt */

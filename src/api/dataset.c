@@ -268,8 +268,9 @@ static void mirror(ti_image *image)
   }
 }
 
-/* all views of one picture */
-static textinv_status encode_views(loader *l, uint32_t index, const ti_image *image)
+/* all views of one picture; name is for messages */
+static textinv_status encode_views(loader *l, uint32_t index, const char *name,
+                                   const ti_image *image)
 {
   ti_dataset *d = l->d;
   ti_dataset_picture *picture = &d->pictures[index];
@@ -294,7 +295,7 @@ static textinv_status encode_views(loader *l, uint32_t index, const ti_image *im
 
       if (flip)
         mirror(&fitted);
-      status = ti_encode_pixels(l->s, l->model, fitted.pixels, fitted.width, fitted.height,
+      status = ti_encode_pixels(l->s, l->model, name, fitted.pixels, fitted.width, fitted.height,
                                 picture->mean + view, picture->deviation + view);
       if (status >= 0 && l->progress)
         status = l->progress(l->user, ++l->done, (int)d->num_pictures * views);
@@ -325,15 +326,17 @@ static textinv_status encode_pictures(loader *l)
 
   for (size_t i = 0; i < l->d->num_pictures && status >= 0; i++) {
     ti_image image = { 0, 0, NULL };
+    char name[32];
 
     if (l->paths[i]) {
       status = ti_image_read(&image, &l->s->error, l->paths[i]);
       if (status >= 0)
-        status = encode_views(l, (uint32_t)i, &image);
+        status = encode_views(l, (uint32_t)i, l->paths[i], &image);
       ti_image_free(&image);
     } else {
+      ti_format(name, sizeof(name), "picture %zu", i);
       image = (ti_image){ l->memory[i]->width, l->memory[i]->height, l->memory[i]->pixels };
-      status = encode_views(l, (uint32_t)i, &image);
+      status = encode_views(l, (uint32_t)i, name, &image);
     }
   }
   return status;

@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "format.h"
 
 static textinv_status check_count(ti_error *error, const char *what, size_t met, size_t needed)
 {
@@ -146,7 +147,20 @@ textinv_status textinv_encode_prompt(textinv_session *session, float *context, s
 
 /* ------------------------------------------------------------------ autoencoder */
 
-textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
+/* what a network made of finite values; dtype is its storage type */
+static textinv_status check_output(ti_error *error, const char *name, const char *network,
+                                   ti_dtype dtype, const float *values, size_t count)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (!isfinite(values[i]))
+      return ti_fail(error, TEXTINV_E_NONFINITE,
+                     "%s: the VAE's %s gave %g: check its input and weights%s", name, network,
+                     (double)values[i], ti_wider_types(dtype));
+  }
+  return TEXTINV_OK;
+}
+
+textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, const char *name,
                                 const uint8_t *pixels, int width, int height, float *mean,
                                 float *deviation)
 {
@@ -168,6 +182,9 @@ textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model,
   const float *moments = ti_plan_at(s, plan, plan->out);
   const size_t hw = (size_t)h * (size_t)w;
 
+  if ((status = check_output(&s->error, name, "encoder", plan->plan.tape.dtype, moments,
+                             hw * (size_t)(2 * c))) < 0)
+    return status;
   for (size_t i = 0; i < hw; i++) {
     for (int k = 0; k < c; k++) {
       const float log_variance = moments[i * (size_t)(2 * c) + (size_t)(c + k)];
@@ -186,6 +203,7 @@ textinv_status textinv_encode_image(textinv_session *session, float *mean, float
                                     const textinv_images *images, uint32_t i)
 {
   ti_error *error = ti_begin(session);
+  char name[32];
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
@@ -205,17 +223,20 @@ textinv_status textinv_encode_image(textinv_session *session, float *mean, float
                             (size_t)model->vae.latent_channels * (size_t)(images->width / scale) *
                               (size_t)(images->height / scale))) < 0)
     return status;
-  status = ti_encode_pixels(
-    session, model, images->pixels + (size_t)i * (size_t)images->width * (size_t)images->height * 3,
-    images->width, images->height, mean, deviation);
+  const size_t bytes = (size_t)images->width * (size_t)images->height * 3;
+
+  ti_format(name, sizeof(name), "picture %u", i);
+  status = ti_encode_pixels(session, model, name, images->pixels + i * bytes, images->width,
+                            images->height, mean, deviation);
   return ti_session_end(session, status);
 }
 
-textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, const float *latents,
-                             int h, int w, float *values)
+textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, uint32_t number,
+                             const float *latents, int h, int w, float *values)
 {
   const int scale = ti_vae_scale(&model->vae), c = model->vae.latent_channels;
   const ti_plan_key key = { .kind = TI_PLAN_DECODE, .n = 1, .h = h, .w = w };
+  char name[32];
   ti_net_plan *plan;
   textinv_status status = ti_plan_get(&plan, s, model, &key);
 
@@ -228,7 +249,13 @@ textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, con
     z[i] = (float)(z[i] / model->vae.scaling_factor);
   if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
-  ti_from_nhwc(values, TI_F32, ti_plan_at(s, plan, plan->out), 3, h * scale, w * scale);
+  const float *out = ti_plan_at(s, plan, plan->out);
+
+  ti_format(name, sizeof(name), "picture %u", number);
+  if ((status = check_output(&s->error, name, "decoder", plan->plan.tape.dtype, out,
+                             3 * (size_t)(h * scale) * (size_t)(w * scale))) < 0)
+    return status;
+  ti_from_nhwc(values, TI_F32, out, 3, h * scale, w * scale);
   return TEXTINV_OK;
 }
 
@@ -265,7 +292,7 @@ textinv_status textinv_decode_latents(textinv_session *session, textinv_images *
                                         (int)(height * scale))) < 0)
     goto out;
   for (uint32_t i = 0; i < batch; i++) {
-    if ((status = ti_decode_one(session, model, latents + i * c * hw, (int)height, (int)width,
+    if ((status = ti_decode_one(session, model, i, latents + i * c * hw, (int)height, (int)width,
                                 picture)) < 0)
       goto out;
     if (values)

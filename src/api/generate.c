@@ -292,8 +292,8 @@ static textinv_status encode_init(job *j)
 
   if (status < 0)
     return status;
-  status = ti_encode_pixels(j->s, j->model, fitted.pixels, fitted.width, fitted.height,
-                            j->init_mean, j->init_deviation);
+  status = ti_encode_pixels(j->s, j->model, "init_image", fitted.pixels, fitted.width,
+                            fitted.height, j->init_mean, j->init_deviation);
   ti_image_free(&fitted);
   return status;
 }
@@ -374,13 +374,14 @@ static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int cou
   return status;
 }
 
-static textinv_status check_finite(job *j, size_t count)
+static textinv_status check_finite(job *j, int first, size_t count)
 {
   for (size_t i = 0; i < count; i++) {
     if (!isfinite(j->latents[i]))
       return ti_fail(&j->s->error, TEXTINV_E_NONFINITE,
-                     "the latents became %g: check the embeddings, or use f32 instead of bf16",
-                     (double)j->latents[i]);
+                     "picture %zu: the latents became %g: check the embeddings%s",
+                     (size_t)first + i / j->chw, (double)j->latents[i],
+                     ti_wider_types((ti_dtype)j->s->dtype));
   }
   return TEXTINV_OK;
 }
@@ -439,7 +440,8 @@ static textinv_status decode(job *j, int first, int count)
   if (!picture)
     return ti_fail_nomem(&j->s->error, values * sizeof(*picture), "a picture");
   for (int i = 0; i < count && status >= 0; i++) {
-    status = ti_decode_one(j->s, j->model, j->latents + (size_t)i * j->chw, j->h, j->w, picture);
+    status = ti_decode_one(j->s, j->model, (uint32_t)(first + i), j->latents + (size_t)i * j->chw,
+                           j->h, j->w, picture);
     if (status < 0)
       break;
     ti_values_to_pixels(j->images->pixels + (size_t)(first + i) * values, picture, j->images->width,
@@ -476,7 +478,7 @@ static textinv_status draw(job *j, int first, int count)
     if ((status = report(j, "sample", done * steps + i + 1, batches * steps)) < 0)
       goto out;
   }
-  if ((status = check_finite(j, total)) < 0)
+  if ((status = check_finite(j, first, total)) < 0)
     goto out;
   status = decode(j, first, count);
 out:

@@ -59,11 +59,16 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
   *loss = *(const float *)ti_plan_at(s, plan, plan->out);
   for (int i = 0; gradient && i < model->num_encoders; i++) {
     const size_t count = (size_t)tables[i].num_rows * (size_t)tables[i].dim;
+    const float unscale = 1.0f / plan->plan.tape.loss_scale;
 
-    if (plan->drows[i] != TI_NONE)
-      memcpy(gradient[i], ti_plan_at(s, plan, plan->drows[i]), count * sizeof(float));
-    else
+    if (plan->drows[i] == TI_NONE) {
       memset(gradient[i], 0, count * sizeof(float));
+      continue;
+    }
+    const float *drows = ti_plan_at(s, plan, plan->drows[i]);
+
+    for (size_t k = 0; k < count; k++)
+      gradient[i][k] = drows[k] * unscale;
   }
   return TEXTINV_OK;
 }

@@ -135,10 +135,24 @@ static void record_train(ti_net_plan *p, const textinv_model *model, int recompu
   }
 }
 
+/*
+ * Storage type of a plan. The autoencoder of SDXL overflows in f16: as in diffusers' pipelines it
+ * runs in f32 then, unless its config says that it need not. The pipelines of SD 1.x and 2.x never
+ * look at that key.
+ */
+static ti_dtype dtype_of(const textinv_session *s, const textinv_model *model, ti_plan_kind kind)
+{
+  const int vae = kind == TI_PLAN_DECODE || kind == TI_PLAN_ENCODE;
+
+  return vae && s->dtype == TEXTINV_F16 && ti_model_is_xl(model) && model->vae.force_upcast
+           ? TI_F32
+           : (ti_dtype)s->dtype;
+}
+
 static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_model *model,
                              const ti_plan_key *key, int recompute, int num_of)
 {
-  ti_tape_init(&p->plan.tape, (ti_dtype)s->dtype, &s->error);
+  ti_tape_init(&p->plan.tape, dtype_of(s, model, key->kind), &s->error);
   p->plan.tape.joins = s->joins;
   p->key = *key;
   for (int i = 0; i < TI_MAX_ENCODERS; i++)
@@ -157,9 +171,12 @@ static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_m
 
 size_t ti_activation_budget(const textinv_session *s, const textinv_model *model)
 {
+  const size_t size = ti_dtype_size((ti_dtype)s->dtype);
+  const size_t vae_size = ti_dtype_size(dtype_of(s, model, TI_PLAN_DECODE));
   const uint64_t weights = s->kernels.file_weights
                              ? ti_model_bytes(model)
-                             : ti_model_parameters(model) * ti_dtype_size((ti_dtype)s->dtype);
+                             : ti_model_parameters(model) * size +
+                                 model->vae_weights.parameters * (vae_size - size);
 
   if (!s->budget)
     return SIZE_MAX;

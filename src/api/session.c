@@ -72,6 +72,11 @@ static textinv_status check_session(ti_error *error, const textinv_session_param
   return TEXTINV_OK;
 }
 
+const char *ti_wider_types(ti_dtype dtype)
+{
+  return dtype == TI_F16 ? ", or use bf16 or f32" : dtype == TI_BF16 ? ", or use f32" : "";
+}
+
 textinv_status textinv_session_new(textinv_session **out, const textinv_session_params *params)
 {
   textinv_session_params p = session_defaults;

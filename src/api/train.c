@@ -377,8 +377,8 @@ static textinv_status one_step(ti_run *r, float rate)
       return ti_fail(
         &r->s->error, TEXTINV_E_NONFINITE,
         "loss or gradient was not finite for %d steps up to step %u; the words hold their last "
-        "finite vectors: lower the learning rate, or use f32",
-        MAX_SKIPS, r->step);
+        "finite vectors: lower the learning rate%s",
+        MAX_SKIPS, r->step, ti_wider_types((ti_dtype)r->s->dtype));
   } else {
     const float weight = 1.0f / AVERAGE_WINDOW;
 

@@ -206,6 +206,7 @@ static textinv_status bind_plan(ti_run_device *d, ti_run *r)
   t->size_ids = at(d, d->plan->size_ids);
   t->eos = at(d, d->plan->eos);
   t->loss = at(d, d->plan->out);
+  t->unscale = 1.0f / d->plan->plan.tape.loss_scale;
   for (int k = 0; k < t->encoders; k++) {
     t->ids[k] = at(d, d->plan->ids[k]);
     t->rows[k] = at(d, d->plan->rows[k]);

@@ -49,6 +49,7 @@ textinv_status ti_vae_read(ti_vae_config *out, ti_error *error, const ti_json *j
       (status = ti_json_bool(json, error, "use_quant_conv", 1, &out->quant_conv)) < 0 ||
       (status = ti_json_bool(json, error, "use_post_quant_conv", 1, &out->post_quant_conv)) < 0 ||
       (status = ti_json_bool(json, error, "mid_block_add_attention", 1, &out->mid_attention)) < 0 ||
+      (status = ti_json_bool(json, error, "force_upcast", 1, &out->force_upcast)) < 0 ||
       (status = ti_json_float(json, error, "scaling_factor", 0.18215, 1e-6, 1e6,
                               &out->scaling_factor)) < 0 ||
       (status = ti_json_string(json, error, "act_fn", "silu", &activation)) < 0 ||

@@ -10,6 +10,7 @@ typedef struct ti_vae_config {
   int in_channels, out_channels, latent_channels, layers, groups, blocks;
   int channels[TI_MAX_BLOCKS];
   int quant_conv, post_quant_conv, mid_attention;
+  int force_upcast; /* does not do in f16; 1 where the config does not say, as in diffusers */
   int sample_size;
   double scaling_factor; /* shift_factor is not of these pipelines: they leave it out */
 } ti_vae_config;

@@ -259,6 +259,21 @@ static void compute_again(walk *b, int first, int last)
   }
 }
 
+/*
+ * 2 (pred - target) / count is a subnormal of f16, or 0, for a few pictures already. The largest
+ * power of two up to count / 2 makes it between half of pred - target and all of it. For a picture
+ * of SD or SDXL that is less than the 2^16 that PyTorch's GradScaler begins with.
+ */
+static float loss_scale(ti_dtype dtype, const ti_mse_shape *s)
+{
+  const size_t count = (size_t)s->n * s->count;
+  size_t scale = 1;
+
+  while (dtype == TI_F16 && scale <= count / 4)
+    scale *= 2;
+  return (float)scale;
+}
+
 textinv_status ti_tape_backward(ti_tape *t, ti_val loss, int recompute, int num_of)
 {
   const int num_records = t->num_records;
@@ -287,6 +302,8 @@ textinv_status ti_tape_backward(ti_tape *t, ti_val loss, int recompute, int num_
     }
     const ti_record f = t->records[i];
 
+    if (f.op == TI_OP_MSE)
+      t->loss_scale = loss_scale(t->dtype, &f.s.mse);
     backward(&b, &f);
   }
   ti_free(b.again);

@@ -235,7 +235,8 @@ static textinv_status run_record(const ti_kernels *k, ti_exec *e, const ti_tape 
   case TI_OP_MSE:
     return k->mse_fwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], &r->s.mse);
   case TI_OP_MSE_BWD:
-    return k->mse_bwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], 1.0f, &r->s.mse);
+    return k->mse_bwd(e, (ti_dtype)t->values[r->in[0]].type, out[0], in[0], in[1], t->loss_scale,
+                      &r->s.mse);
   case TI_OP_CAST:
     return k->cast(e, (ti_dtype)t->values[r->out[0]].type, out[0],
                    (ti_dtype)t->values[r->in[0]].type, in[0], r->s.count);

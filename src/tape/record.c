@@ -12,6 +12,7 @@ void ti_tape_init(ti_tape *t, ti_dtype dtype, ti_error *error)
   memset(t, 0, sizeof(*t));
   t->dtype = dtype;
   t->error = error;
+  t->loss_scale = 1.0f;
 }
 
 void ti_tape_free(ti_tape *t)

@@ -113,6 +113,7 @@ typedef struct ti_tape {
   int num_values, num_records, room_values, room_records;
   int block, num_blocks;
   int joins;          /* networks record products of one input as one, which pays on a GPU */
+  float loss_scale;   /* all gradients are this times as large; a power of two, 1 but in f16 */
   size_t arena_bytes; /* after ti_tape_plan() */
   int num_constant;   /* the same: records at the front that read constants alone */
 } ti_tape;
@@ -162,11 +163,12 @@ void ti_block_begin(ti_tape *t);
 void ti_block_end(ti_tape *t);
 
 /*
- * Append the backward pass of loss (a value of ti_mse). The inner values of the first recompute of
- * every num_of blocks are computed again: 0 = keep all, recompute = num_of = all.
+ * Append the backward pass of loss (a value of ti_mse), and set loss_scale. The inner values of the
+ * first recompute of every num_of blocks are computed again: 0 = keep all, recompute = num_of =
+ * all.
  */
 textinv_status ti_tape_backward(ti_tape *t, ti_val loss, int recompute, int num_of);
-ti_val ti_tape_grad(const ti_tape *t, ti_val v); /* TI_NONE when it got none */
+ti_val ti_tape_grad(const ti_tape *t, ti_val v); /* TI_NONE when it got none; times loss_scale */
 
 /*
  * Drop records whose results nothing uses, move those that read constants alone to the front and

@@ -451,6 +451,11 @@ static void steps_one_by_one(void **state)
   refused(textinv_decode_latents(session, &images, NULL, 0, model, latents, 1, 8, 8),
           TEXTINV_E_NONFINITE, "latents hold nan at 7");
   assert_null(images);
+  latents[7] = 3e38f;
+  refused(textinv_decode_latents(session, &images, NULL, 0, model, latents, 1, 8, 8),
+          TEXTINV_E_NONFINITE,
+          "picture 0: the VAE's decoder gave nan: check its input and weights");
+  assert_null(images);
 }
 
 static void long_prompts_are_reported(void **state)

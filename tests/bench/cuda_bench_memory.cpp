@@ -308,6 +308,7 @@ static void bench_update(int rows, int c)
   step.size = 5e-3f;
   step.root = step.decay = 1.0f;
   t.encoders = 1;
+  t.unscale = 1.0f;
   t.count = t.num_table[0] = count;
   t.step = (ti_cuda_step *)device(sizeof(step));
   t.result = (ti_cuda_result *)device(sizeof(*t.result));

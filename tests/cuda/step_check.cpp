@@ -110,7 +110,7 @@ static bool host_update(update_memory *h, float share)
 
       if (at < 0)
         continue;
-      const float g = h->drows[k][i] * share + h->drows[k][i] * share;
+      const float d = h->drows[k][i] / 4096.0f, g = d * share + d * share;
 
       h->gradient[at] = g;
       b[1][at] = a[1][at] + (g - a[1][at]) * (1.0f - s.beta1);
@@ -147,6 +147,7 @@ static const char *check_update_case()
   t.loss = &d->loss;
   t.states = &d->states[0][0][0];
   t.gradient = d->gradient;
+  t.unscale = 1.0f / 4096.0f;
   for (int k = 0; k < 2; k++) {
     t.num_table[k] = 500;
     t.learnt[k] = d->learnt[k];
@@ -176,7 +177,7 @@ static const char *check_update_case()
     host.loss = poison ? INFINITY : 0.3f + (float)turn;
     for (int k = 0; k < 2; k++) {
       for (int i = 0; i < 500; i++)
-        host.drows[k][i] = (float)((i * 53 % 97) - 48 + turn) * 1e-4f * (float)(k + 1);
+        host.drows[k][i] = (float)((i * 53 % 97) - 48 + turn) * 0.4096f * (float)(k + 1);
     }
     plugin()->upload(context(), &error, d, &host, sizeof(host));
     for (int pass = 0; pass < 2; pass++) {
