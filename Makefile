@@ -133,10 +133,18 @@ $(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME) $(BUILD)/folders
 	$(if $(Q),@echo "LD $@")
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -L$(BUILD) -ltextinv $(RPATH) -lm
 
-EXAMPLES := $(patsubst examples/c/%.c,$(BUILD)/examples/c/%,$(wildcard examples/c/*.c))
-examples: $(EXAMPLES) # the programs of examples/c
+# those in C++ where there is a compiler for it
+CXX_EXAMPLES := $(if $(shell command -v $(CXX) 2>/dev/null),$(wildcard examples/cpp/*.cpp))
+EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/c/*.c)) \
+  $(CXX_EXAMPLES:%.cpp=$(BUILD)/%)
+examples: $(EXAMPLES) # the programs of examples/c and examples/cpp
 $(BUILD)/examples/c/%: $(BUILD)/examples/c/%.o $(BUILD)/$(LIBNAME)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -ltextinv -Wl,-rpath,'$$ORIGIN/../..'
+CXX_WARN := -Wall -Wextra -Wshadow -pedantic $(if $(filter 1,$(WERROR)),-Werror)
+$(BUILD)/examples/cpp/%: examples/cpp/%.cpp include/textinv/textinv.h $(BUILD)/$(LIBNAME)
+	@mkdir -p $(@D)$(if $(Q), && echo "CXX $<")
+	$(Q)$(CXX) -std=c++17 $(CXX_WARN) $(CPPFLAGS) -O2 -g $(SAN_FLAGS) $(LDFLAGS) -Iinclude -o $@ $< -L$(BUILD) -ltextinv \
+	  -Wl,-rpath,'$$ORIGIN/../..'
 
 # --- tests: every tests/*/NAME_test.c is one cmocka program
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(TESTLIB) $(BUILD)/libtextinv.a

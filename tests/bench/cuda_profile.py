@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import models
-import textinv_ctypes as ti
+from binding import textinv as ti
 
 # steps before those that count; pixels of a latent; steps that run when a training step's loss is told
 WARM, SIDE, AHEAD = 3, 8, 1
@@ -52,7 +52,7 @@ class Profile:
         self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
 
     def __call__(self, progress):
-        if progress.phase.decode() != self.phase:
+        if progress.phase != self.phase:
             return
         if progress.step == WARM:
             torch.cuda.synchronize()
@@ -135,7 +135,7 @@ def main():
         embeddings.add(model, '<toy>', 'cat')
         session.invert(model, embeddings, [{'placeholder': '<toy>', 'pictures': [picture]}], batch=batch,
                        steps=profile.last, resolution=pixels, progress=profile)
-        embeddings.free()
+        embeddings.close()
         told('steps are recorded')
         profile.show(f'training step, batch {batch}', options.rows)
     if 'image' in options.tasks:

@@ -47,7 +47,7 @@ def folder_of(options):
 
 
 def open_session(options):
-    import textinv_ctypes as ti
+    from binding import textinv as ti
     on_gpu = options.device == 'cuda'
     return ti.Session(backend=ti.TEXTINV_BACKEND_CUDA if on_gpu else ti.TEXTINV_BACKEND_CPU,
                       dtype=ti.TEXTINV_BF16 if on_gpu else ti.TEXTINV_F32)
@@ -55,7 +55,7 @@ def open_session(options):
 
 def prepare_textinv(options):
     import numpy as np
-    import textinv_ctypes as ti
+    from binding import textinv as ti
     before, session = device_bytes(options), open_session(options)
     context = device_bytes(options)
     model = ti.Model(session, folder_of(options))
@@ -76,8 +76,8 @@ def prepare_textinv(options):
         embeddings.add(model, '<toy>', 'cat')
         session.invert(model, embeddings, [{'placeholder': '<toy>', 'pictures': [pictures]}],
                        steps=options.steps + WARM, batch=options.batch, resolution=pixels,
-                       progress=lambda p: times.append(time.perf_counter()) if p.phase == b'train' else None)
-        embeddings.free()
+                       progress=lambda p: times.append(time.perf_counter()) if p.phase == 'train' else None)
+        embeddings.close()
         return [b - a for a, b in zip(times[WARM - 1:], times[WARM:])]
 
     train.before, train.context = before, context

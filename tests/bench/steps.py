@@ -52,7 +52,7 @@ def samples(options):
 
 
 def prepare_textinv(options, budget=0):
-    import textinv_ctypes as ti
+    from binding import textinv as ti
     latents, noise, context = samples(options)
     task = options.tasks
     session = ti.Session(threads=options.threads, dtype=ti.TEXTINV_F32 if options.types == 'f32' else ti.TEXTINV_BF16,

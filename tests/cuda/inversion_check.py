@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/parity'))
 import numpy as np
 
-import textinv_ctypes as ti
+from binding import textinv as ti
 
 WORLD, BOUND = ROOT / 'examples/toybox', 1e-3
 
@@ -38,7 +38,7 @@ class Run:
         self.seconds, self.rows = time.perf_counter() - began, self.embeddings.rows(word)
 
     def note(self, progress):
-        if progress.phase == b'train':
+        if progress.phase == 'train':
             self.losses.append(progress.loss)
             self.times.append(time.perf_counter())
 

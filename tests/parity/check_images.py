@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import models
-import textinv_ctypes as ti
+from binding import textinv as ti
 from check_networks import add_words
 from report import Report
 
@@ -100,7 +100,7 @@ class Case:
             options['strength'] = strength
         if picture is not None:
             width = height = 0  # the picture's own
-        met = self.session.generate(self.model, prompt, self.embeddings, width=width, height=height, **options)
+        met = np.asarray(self.session.generate(self.model, prompt, self.embeddings, width=width, height=height, **options))
         self.report.at_least(f'{self.name} {what}', close_values(met, expected), ALLOWED)
 
 

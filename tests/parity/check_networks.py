@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import models
-import textinv_ctypes as ti
+from binding import textinv as ti
 from report import Report, relative_error
 
 ALLOWED = 1e-5
@@ -43,7 +43,7 @@ def check_text(report, name, session, model, pipe):
             if pooled is not None:
                 report.at_most(what + ' pooled', relative_error(pooled, expected_pooled), ALLOWED)
             if prompt.startswith('vase'):
-                report.same(what + ' tokens left out', cut, len(model.tokenize(session, prompt)) - 77)
+                report.same(what + ' tokens left out', cut, len(model.tokenizer(session).encode(prompt)) - 77)
 
 
 def add_words(pipe, words):

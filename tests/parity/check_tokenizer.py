@@ -2,15 +2,13 @@
 
 python tests/parity/check_tokenizer.py [prompts per layout, 4000]
 """
-import ctypes as C
-import os
 import pathlib
 import random
 import sys
 
 import numpy as np
 
-import textinv_ctypes as ti
+from binding import textinv as ti
 from report import Report
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -19,21 +17,6 @@ import make_prompts  # noqa: E402
 
 LAYOUTS = ('sd1', 'sd1-new', 'sd2', 'sd2-new', 'bare', 'bare-new')
 WORDS = ['<toy>', '<toy>_1', '<Caf\u00e9-Cat>', 'S*', 'sks1', '<\u732b>', '<dog>', '<dog>s']
-
-
-class Tokenizer:
-    def __init__(self, session, path):
-        self.session, self.handle = session, C.c_void_p()
-        session.call('tokenizer_open', C.byref(self.handle), session.handle, os.fsencode(path))
-
-    def encode(self, text, embeddings=None):
-        ids, count = np.empty(1 << 16, np.uint32), C.c_size_t()
-        self.session.call('tokenizer_encode', self.session.handle, C.c_void_p(ids.ctypes.data), ids.size,
-                          C.addressof(count), self.handle, embeddings and embeddings.handle, text.encode())
-        return ids[:count.value].tolist()
-
-    def free(self):
-        ti.library().textinv_tokenizer_free(self.handle)
 
 
 def differing(texts, ours, theirs, layout):
@@ -64,7 +47,7 @@ def main(count=4000):
         for i, layout in enumerate(LAYOUTS):
             # a zero byte ends a C string
             texts = [t.replace('\0', '') for t in make_prompts.prompts(count, 1000 + i)]
-            tokenizer = Tokenizer(session, root / layout)
+            tokenizer = ti.Tokenizer(session, root / layout)
             bad = differing(texts, [tokenizer.encode(t) for t in texts],
                             make_prompts.expected(root / layout, texts), layout)
             report.line(f'{layout}: {count} prompts that differ', str(bad), '0', bad == 0)
@@ -78,7 +61,7 @@ def main(count=4000):
                 bad = differing(texts, [tokenizer.encode(t, embeddings) for t in texts],
                                 theirs(texts, verbose=False).input_ids, layout)
             report.line(f'{layout}: {len(texts)} prompts with new words that differ', str(bad), '0', bad == 0)
-            tokenizer.free()
+            tokenizer.close()
     return report.end()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import models
-import textinv_ctypes as ti
+from binding import textinv as ti
 from report import Report, relative_error
 from torch_training import Reference, invert
 
@@ -100,12 +100,12 @@ def check_run(report, name, session, model, words):
         met = []
 
         def progress(p):
-            if p.phase == b'train':
+            if p.phase == 'train':
                 met.append(p.loss)
 
         run = session.invert(model, embeddings, [dict(placeholder=word, pictures=images, prompts=templates)],
                              steps=steps, batch=2, accumulate=2, learning_rate=1e-3, weight_decay=1e-2, seed=seed,
-                             progress=progress)
+                             progress=progress).report
         report.same(f'{name} run: steps', run.steps, steps)
         report.at_most(f'{name} run: losses of {steps} steps', relative_error(met, losses), ALLOWED_RUN)
         for i, table in enumerate(reference.tables):

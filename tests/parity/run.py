@@ -18,13 +18,10 @@ import check_networks
 import check_tokenizer
 import check_training
 import models
-import textinv_ctypes as ti
 
 
 def main():
     began = time.time()
-    structs, fields = ti.check_layout()
-    print(f'binding: {structs} structs, {fields} fields agree with the C compiler')
     failed = check_tokenizer.main() + check_networks.main(models.REDUCED) + check_training.main([*models.PARTS]) + \
         check_images.main([*models.PARTS])
     if '--full' in sys.argv:

@@ -1,0 +1,389 @@
+"""The binding on the tiny models of tests/golden; one line a check, "ok - ..." or "FAIL - ...". binding_test.py plain|numpy"""
+import contextlib
+import ctypes as C
+import gc
+import io
+import math
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+
+if sys.argv[1:] != ['numpy']:
+    sys.modules['numpy'] = None  # as if it were not installed
+
+import textinv
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / 'tests/golden/tiny-sd'
+failed = 0
+
+
+def holds(what, condition, met=''):
+    global failed
+    print(f'{"ok" if condition else "FAIL"} - {what}' + ('' if condition else f': {met}'), flush=True)
+    failed += not condition
+
+
+def raises(what, kind, text, function, *arguments, **options):
+    """The function raises an exception of that kind whose text has text; returns it."""
+    try:
+        function(*arguments, **options)
+        met = None
+    except BaseException as error:
+        met = error
+    holds(what, type(met) is kind and text in str(met), repr(met))
+    return met
+
+
+def check_layout():
+    lines = []
+    for name, kind in textinv.structs.items():
+        lines.append(f'printf("{name} . %zu\\n", sizeof({name}));')
+        lines += [f'printf("{name} {f[0]} %zu\\n", offsetof({name}, {f[0]}));' for f in kind._fields_]
+    with tempfile.TemporaryDirectory() as folder:
+        source, binary = Path(folder, 'layout.c'), Path(folder, 'layout')
+        source.write_text('#include <stdio.h>\n#include "textinv/textinv.h"\nint main(void)\n{\n'
+                          + '\n'.join(lines) + '\nreturn 0;\n}\n')
+        include = Path(textinv.paths[1]).parents[1]
+        subprocess.run([*os.environ.get('CC', 'cc').split(), f'-I{include}', str(source), '-o', str(binary)], check=True)
+        output = subprocess.run([str(binary)], check=True, capture_output=True, text=True).stdout
+    differ = []
+    for line in output.splitlines():
+        name, field, value = line.split()
+        kind = textinv.structs[name]
+        met = C.sizeof(kind) if field == '.' else getattr(kind, field).offset
+        differ += [f'{name} {field}: {met}, {value} in C'] if met != int(value) else []
+    holds(f'the C compiler lays {len(textinv.structs)} structs out likewise', len(textinv.structs) > 8 and not differ, differ)
+
+
+def check_options(session):
+    """Every option of the header can be set."""
+    values = {'char*': 'x', 'char**': ['x', 'y'], 'float': 0.5, 'float*': textinv._empty(2), 'uint32_t*': textinv._empty(2),
+              'void*': 0, 'textinv_images*': textinv.Images(session, memoryview(bytes(12)).cast('B', [2, 2, 3])),
+              'textinv_log_fn': print, 'textinv_progress_fn': print, 'textinv_preview_fn': print, 'textinv_concept*': []}
+    values['textinv_images**'] = [values['textinv_images*']]
+    refused = []
+    for name, kind in textinv.structs.items():
+        name = name.replace('textinv_', '')
+        if not name.endswith('_params') and name != 'concept':
+            continue
+        for field, _ in kind._fields_[1:]:
+            declared = textinv._header.declarations['textinv_' + name, field]
+            try:
+                session._params(name, {field: values.get(declared, 1)})
+            except Exception as error:
+                refused.append(f'{name} {field}: {error}')
+    holds('every option of every struct is a keyword', not refused, refused)
+    params = session._params('generate_params', dict(sampler='DPMPP-2M', rng='native', prompt='ä', seed=2 ** 64 - 1))
+    holds('constants are words', (params.sampler, params.rng) == (textinv.TEXTINV_SAMPLER_DPMPP_2M, textinv.TEXTINV_RNG_NATIVE))
+    holds('text is UTF-8', params.prompt == 'ä'.encode())
+    holds('all 64 bits of a seed', params.seed == 2 ** 64 - 1)
+
+
+def check_errors(session, model, images):
+    generate = session.generate
+    error = raises('an error has the library\'s words', textinv.Error, 'TEXTINV_E_INVALID: steps is 0; 1 to 1000', generate,
+                   model, 'a', steps=0)
+    holds('and its status', (error.status, error.name) == (textinv.TEXTINV_E_INVALID, 'TEXTINV_E_INVALID'), error)
+    raises('no model', textinv.Error, '/nowhere', session.open_model, '/nowhere')
+    raises('no folder of pictures', textinv.Error, '/nowhere', session.invert, model, images='/nowhere', placeholder='<x>')
+    raises('no session', textinv.Error, 'TEXTINV_E_BACKEND', textinv.Session, backend='cuda', backend_path='/nowhere')
+    raises('an unknown option', TypeError, 'stpes: no such option; did you mean steps?', generate, model, 'a', stpes=3)
+    raises('an unknown word', ValueError, "sampler: 'x' is no sampler; there are default, ddim,", generate, model, 'a',
+           sampler='x')
+    raises('a negative number', ValueError, 'steps: -1 is out of range', generate, model, 'a', steps=-1)
+    raises('a number with a fraction', TypeError, 'steps: ', generate, model, 'a', steps=1.5)
+    raises('a number too large', ValueError, 'seed: ', generate, model, 'a', seed=2 ** 64)
+    raises('text for a number', TypeError, 'steps: ', generate, model, 'a', steps='x')
+    raises('a number for text', TypeError, 'placeholder: ', session.invert, model, images=images, placeholder=3)
+    raises('a zero byte', ValueError, 'zero byte', generate, model, 'a\0b')
+    raises('words for a model', TypeError, 'Embeddings in place of Model', generate, textinv.Embeddings(session), 'a')
+    raises('a path for a model', TypeError, 'str in place of Model', generate, 'model', 'a')
+    raises('no words', KeyError, '<x>', textinv.Embeddings(session).rows, '<x>')
+    raises('no picture', IndexError, 'picture 1 of 1', images.pixels, 1)
+    raises('pixels of another shape', ValueError, '[12]', textinv.Images, session, bytes(12))
+
+
+def check_words(session, model, folder, images):
+    seen, learnt = [], {}
+    words = session.invert(model, images=str(folder / 'photos'), placeholder='<toy>', initializer='a cat', num_vectors=0,
+                           steps=4, batch=2, flip=0, lr_schedule='cosine', prompts=['a photo of {}'], progress=seen.append)
+    holds('invert reports', (words.report.steps, words.report.num_pictures) == (4, 2), words.report)
+    holds('progress', [(p.phase, p.step) for p in seen][-2:] == [('train', 3), ('train', 4)] and seen[-1].loss > 0, seen)
+    learnt['folder'] = words.rows('<toy>').tolist()
+    holds('num_vectors=0 takes as many as the initializer has', len(learnt['folder']) == 2, learnt['folder'])
+    for what, pictures in {'files': [str(p) for p in sorted((folder / 'photos').iterdir())],
+                           'Images': [session.read_image(p) for p in sorted((folder / 'photos').iterdir())]}.items():
+        other = session.invert(model, concepts=[dict(placeholder='<toy>', initializer='a cat', num_vectors=0, images=pictures,
+                                                     prompts=('a photo of {}',))],
+                               steps=4, batch=2, flip=0, lr_schedule='cosine')
+        learnt[what] = other.rows('<toy>').tolist()
+    holds('a folder, files and pictures in memory give the same', learnt['folder'] == learnt['files'] == learnt['Images'], learnt)
+
+    holds('a set of words is a collection', (len(words), [*words], '<toy>' in words, '<x>' in words) == (1, ['<toy>'], True, False))
+    words.save(folder / 'toy.safetensors')
+    with session.load(folder / 'toy.safetensors', model=model) as loaded:
+        holds('what was saved is loaded', loaded.rows('<toy>').tolist() == learnt['folder'])
+        holds('and says how it was made', loaded.metadata().get('step') == '4', loaded.metadata())
+    words.save(folder / 'toy.pt', format='a1111')
+    data = words.to_bytes()
+    other = textinv.Embeddings(session)
+    other.load(data, model)
+    holds('words in memory', data == (folder / 'toy.safetensors').read_bytes() and other.rows('<toy>').tolist() == learnt['folder'])
+    raises('bytes that are no words', textinv.Error, ': upload: ', other.load, b'x' * 99, name='upload')
+    holds('another format', session.load(folder / 'toy.pt').metadata()['layout'] == 'a1111')
+    holds('file_kind', [session.file_kind(folder / name) for name in ('toy.pt', 'photos/0.png')] == ['embedding', 'image'])
+    raises('a format that is none', ValueError, "'x' is no format", words.save, folder / 'x', format='x')
+    words.set('<new>', [[0.5] * model.info.embedding_dim[0]])
+    words.add(model, '<other>', 'cat')
+    words.remove('<other>')
+    holds('set and remove', [*words] == ['<toy>', '<new>'] and words.rows('<new>').tolist()[0][:2] == [0.5, 0.5])
+    holds('a word trained on', session.invert(model, words, images=images, placeholder='<new>', steps=1) is words)
+    ids = model.tokenizer(session).encode('a <toy>', words)
+    holds('a tokenizer knows them', len(ids) == 5 and ids[2:4] == [len(model.tokenizer(session)) + i for i in (0, 1)], ids)
+    holds('and its own', model.tokenizer(session).token(ids[1]) == 'a</w>', ids)
+    return words
+
+
+def check_pictures(session, model, folder, words):
+    images = session.generate(model, 'a photo of <toy>', words, images=2, seed=5, steps=2, sampler='ddim')
+    side = model.info.size
+    holds('pictures', images.shape == (2, side, side, 3) and len(images) == 2 and images.seed(1) == 6, images.shape)
+    holds('their parameters', 'Sampler: DDIM' in images.parameters(1), images.parameters(1))
+    images.save(folder / 'a.png', 1)
+    holds('what was saved is read', session.read_image(folder / 'a.png').pixels() == images.pixels(1))
+    data = images.to_bytes(1)
+    holds('a picture in memory', data == (folder / 'a.png').read_bytes() and session.read_image(data).pixels() == images.pixels(1))
+    copy = textinv.Images(session, memoryview(images.pixels()).cast('B', [side, side, 3]))
+    holds('pictures of pixels', copy.pixels() == images.pixels())
+    copy.resize(4, 6)
+    holds('resized', copy.shape == (1, 6, 4, 3))
+    drawn = session.generate(model, 'a', init_image=folder / 'a.png', strength=0.5, steps=2)
+    holds('init_image is a file or Images', drawn.pixels() == session.generate(
+        model, 'a', init_image=session.read_image(folder / 'a.png'), strength=0.5, steps=2).pixels())
+    previews = []
+    session.invert(model, images=images.shape and [folder / 'a.png'], placeholder='<x>', steps=2, preview_prompt='a <x>',
+                   preview_every=1, preview_steps=1, preview_images=2,
+                   preview=lambda step, pictures: previews.append((step, pictures.shape, pictures.pixels(), pictures)))
+    holds('previews', [p[:2] for p in previews] == [(1, (2, side, side, 3)), (2, (2, side, side, 3))], previews)
+    raises('a preview after its callback', ValueError, 'the images is closed', previews[0][3].pixels)
+
+
+def check_steps(session, model, words):
+    """A loop of one's own: the loss falls, and what is saved is read."""
+    info, draw = model.info, random.Random(1)
+    side = info.size // info.latent_scale
+    shape = (1, info.latent_channels, side, side)
+
+    def samples():
+        flat = textinv._array([draw.gauss(0, 1) for _ in range(math.prod(shape))])
+        return flat.reshape(shape) if textinv.numpy else flat.cast('B').cast('f', shape)
+
+    latents, noise = samples(), samples()
+    context, pooled, cut = session.encode_prompt(model, 'a <toy> ' * 60, words)
+    holds('context of a prompt', tuple(context.shape) == (info.max_tokens, info.context_dim) and pooled is None and cut > 0)
+    out = session.predict_noise(model, latents, 500, [context.tolist()])
+    holds('noise', tuple(out.shape) == shape and all(map(math.isfinite, bytes_to_floats(out))))
+    holds('pictures of latents', tuple(session.decode_latents(model, latents).shape) == (1, 3, info.size, info.size))
+    mean, _ = session.encode_image(model, session.generate(model, 'a', steps=1))
+    holds('latents of a picture', tuple(mean.shape) == shape[1:])
+    alphas = model.alphas_cumprod().tolist()
+    holds('the schedule falls', len(alphas) == info.train_timesteps and alphas == sorted(alphas, reverse=True))
+
+    single = textinv.Embeddings(session)
+    single.add(model, '<one>', 'cat')
+    losses = []
+    with textinv.Optimizer(session, single, learning_rate=0.01) as optimizer:
+        for _ in range(5):
+            loss, gradient = session.loss(model, single, latents, noise, [500], ['a <one>'])
+            losses.append(loss)
+            optimizer.step(gradient)
+        holds('the loss falls', losses[-1] < losses[0], losses)
+        with tempfile.TemporaryDirectory() as folder:
+            optimizer.save(Path(folder, 'checkpoint'))
+            other = textinv.Embeddings(session)
+            again = textinv.Optimizer.load(session, other, Path(folder, 'checkpoint'))
+            holds('a checkpoint is read', again.steps() == 5 and other.rows('<one>').tolist() == single.rows('<one>').tolist())
+            raises('a rate that is none', textinv.Error, 'TEXTINV_E_INVALID', again.set_learning_rate, -1)
+    raises('noise of another shape', ValueError, 'is expected', session.loss, model, single, latents, [[[[0.0]]]], [1], ['a'])
+    raises('prompts too few', ValueError, '0 prompts for 1 samples', session.loss, model, single, latents, noise, [1], [])
+    raises('a context of another shape', ValueError, '[1, 2]', session.predict_noise, model, latents, 1, [[1, 2]])
+    raises('nested lists of two lengths', ValueError if textinv.numpy else TypeError, '', other.set, '<r>', [[1, 2], [3]])
+    raises('a list without numbers', ValueError if textinv.numpy else TypeError, '', other.set, '<r>', [])
+    if textinv.numpy:
+        holds('arrays of numpy', all(isinstance(a, textinv.numpy.ndarray) for a in (context, gradient, single.rows('<one>'))))
+        pictures = textinv.numpy.arange(24, dtype='u1').reshape(1, 4, 2, 3)
+        holds('pictures of numpy', (textinv.numpy.asarray(textinv.Images(session, pictures)) == pictures).all())
+
+
+def bytes_to_floats(values):
+    data = values.tobytes()
+    return struct.unpack(f'{len(data) // 4}f', data)
+
+
+class Stop(Exception):
+    """what the callbacks below raise"""
+
+
+def check_interruptions(session, model, folder, images):
+    run = dict(images=images, placeholder='<toy>', initializer='cat', batch=1, seed=3)
+    unraisable = []
+    sys.unraisablehook = unraisable.append
+
+    def stop_at(step, action):
+        return lambda p: action() if (p.phase, p.step) == ('train', step) else None
+
+    def stop():
+        raise Stop('enough')
+
+    words = textinv.Embeddings(session)
+    error = raises('what progress raises is raised from the call', Stop, 'enough', session.invert, model, words, steps=1000,
+                   progress=stop_at(5, stop), **run)
+    holds('with its traceback', 'raise Stop' in ''.join(traceback.format_exception(type(error), error, error.__traceback__)))
+    holds('the rows are those of that step', words.report.steps == 5 and words.rows('<toy>').tolist()
+          == session.invert(model, steps=5, **run).rows('<toy>').tolist(), words.report)
+    raises('progress of generate', Stop, 'enough', session.generate, model, 'a', steps=50, progress=lambda p: stop())
+    raises('what preview raises', Stop, 'enough', session.invert, model, steps=1000, preview_prompt='a', preview_every=2,
+           preview_steps=1, preview=lambda *_: stop(), **run)
+    raises('a call inside of a preview', Stop, 'inside', session.invert, model, steps=4, preview_prompt='a', preview_every=2,
+           preview_steps=1, preview=lambda step, pictures: raise_from(pictures.save, folder / 'none/a.png'), **run)
+    lines = []
+    with textinv.Session(threads=1, log=lambda *line: lines.append(line)) as logged:
+        (folder / 'kept').mkdir()
+        other = logged.open_model(MODEL)
+        textinv.Embeddings(logged).add(other, '<w>', 'a cat')
+        holds('lines of the log', lines and lines[0][0] == 'warning' and 'a cat' in lines[0][1], lines)
+    with textinv.Session(threads=1, log=lambda *_: stop()) as logged:
+        raises('what log raises', Stop, 'enough', textinv.Embeddings(logged).add, other, '<w>', 'a cat')
+    holds('without a session the model lives on', session.generate(other, 'a', steps=1).shape[0] == 1)
+
+    raises('cancel() in a callback', textinv.Cancelled, 'cancelled at step 3 of 1000', session.invert, model, steps=1000,
+           progress=stop_at(3, session.cancel), **run)
+    session.cancel()
+    session.clear_cancel()
+    holds('a cancel() that came too late', session.generate(model, 'a', steps=1).shape[0] == 1)
+    began, outcome = threading.Event(), []
+
+    def work():
+        try:
+            session.invert(model, steps=10 ** 6, progress=lambda p: began.set(), **run)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    began.wait()
+    session.cancel()
+    thread.join()
+    holds('cancel() from another thread', len(outcome) == 1 and type(outcome[0]) is textinv.Cancelled, outcome)
+
+    # Ctrl-C; a process in the background of a shell ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    (folder / 'work').mkdir()
+    raises('Ctrl-C in a callback', KeyboardInterrupt, '', session.invert, model, steps=1000, output_dir=folder / 'work',
+           progress=stop_at(6, interrupt), **run)
+    session.invert(model, words := textinv.Embeddings(session), steps=12, output_dir=folder / 'work', resume='latest', **run)
+    holds('it left a checkpoint to go on from', words.report.first_step in (6, 7), words.report)
+    holds('and the end is the same', words.rows('<toy>').tolist() == session.invert(model, steps=12, **run).rows('<toy>').tolist())
+    raises('Ctrl-C in generate', KeyboardInterrupt, '', session.generate, model, 'a', steps=900, progress=lambda p: interrupt())
+    outcomes = []
+    for i in range(30):  # at any moment
+        try:
+            timer = threading.Timer(random.uniform(0.02, 0.04), interrupt)
+            timer.start()
+            session.invert(model, steps=10 ** 6, progress=[None, print_nothing][i % 2], **run)
+        except BaseException as error:
+            outcomes.append(type(error))
+        timer.join()
+    holds('Ctrl-C while the library computes', outcomes == [KeyboardInterrupt] * 30, outcomes)
+    holds('afterwards its handler is as before', signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    signal.signal(signal.SIGALRM, lambda *_: stop())
+    raises('a signal of another kind', Stop, 'enough', session.invert, model, steps=10 ** 6,
+           progress=stop_at(2, lambda: signal.setitimer(signal.ITIMER_REAL, 0.01)), **run)
+    signal.signal(signal.SIGINT, before)
+    holds('the session goes on', session.generate(model, 'a', steps=1).shape[0] == 1)
+    sys.unraisablehook = sys.__unraisablehook__
+    holds('nothing was lost in a callback', not unraisable, unraisable)
+
+
+def print_nothing(progress):
+    with contextlib.redirect_stdout(io.StringIO()):
+        print(progress)
+
+
+def raise_from(function, *arguments):
+    """What the call raises becomes a Stop."""
+    try:
+        function(*arguments)
+    except textinv.Error as error:
+        raise Stop('inside') from error
+
+
+def check_handles():
+    freed = []
+
+    def count(kind):
+        function = getattr(textinv.lib, f'textinv_{kind}_free')
+        setattr(textinv.lib, f'textinv_{kind}_free', lambda cell: freed.append(kind) or function(cell))
+
+    for kind in ('session', 'model', 'embeddings', 'images'):
+        count(kind)
+    with textinv.Session(threads=1) as session:
+        model = session.open_model(MODEL)
+        with textinv.Embeddings(session) as words:
+            words.add(model, '<x>')
+        holds('freed at the end of a "with"', freed == ['embeddings'], freed)
+        words.close()
+        holds('and not twice', freed == ['embeddings'], freed)
+        raises('a closed handle', ValueError, 'the embeddings is closed', len, words)
+        session.generate(model, 'a', steps=1)
+        holds('freed with the last reference', freed == ['embeddings', 'images'], freed)
+        tokenizer = model.tokenizer(session)
+        model.close()
+        raises('a closed model', ValueError, 'the model is closed', session.generate, model, 'a')
+        raises('its tokenizer', ValueError, 'the model is closed', tokenizer.encode, 'a')
+    raises('a closed session', ValueError, 'the session is closed', session.open_model, MODEL)
+    holds('each once', freed == ['embeddings', 'images', 'model', 'session'], freed)
+    session = textinv.Session(threads=1, log=lambda *_: None)
+    del session
+    gc.collect()
+    holds('a session with a log, too', freed.count('session') == 2, freed)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        if not textinv.numpy:
+            check_handles()
+            check_layout()
+            holds('the version is that of the header', textinv.version() == '.'.join(
+                line.split()[2] for line in (ROOT / 'include/textinv/version.h').read_text().splitlines()
+                if line.startswith('#define TEXTINV_VERSION_') and not line.endswith('_H')), textinv.version())
+            holds('devices', [d.usable for d in textinv.devices()] == [1] and textinv.devices()[0].units > 0, textinv.devices())
+            raises('devices of a plug-in that is not there', textinv.Error, '/nowhere', textinv.devices, 'cuda', '/nowhere')
+        with textinv.Session(threads=1) as session:
+            model = session.open_model(MODEL)
+            images = session.generate(model, 'a cat', steps=2)
+            (folder / 'photos').mkdir()
+            for i in range(2):
+                session.generate(model, 'a cat', steps=2, seed=i).save(folder / f'photos/{i}.png')
+            words = check_words(session, model, folder, images)
+            check_steps(session, model, words)
+            check_pictures(session, model, folder, words)
+            if not textinv.numpy:
+                check_options(session)
+                check_errors(session, model, images)
+                check_interruptions(session, model, folder, images)
+    return failed > 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
