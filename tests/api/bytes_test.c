@@ -6,14 +6,6 @@
 
 enum { GUARD = 0xa5 };
 
-static textinv_embeddings *new_words(void)
-{
-  textinv_embeddings *e;
-
-  must(textinv_embeddings_new(&e, session));
-  return e;
-}
-
 /* the whole file, one byte behind the beginning of what was allocated: of no alignment */
 static unsigned char *read_file(const char *path, size_t *size)
 {

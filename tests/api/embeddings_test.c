@@ -6,14 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static textinv_embeddings *new_words(void)
-{
-  textinv_embeddings *e;
-
-  must(textinv_embeddings_new(&e, session));
-  return e;
-}
-
 static void initializers_give_rows(void **state)
 {
   textinv_embeddings *e = new_words();

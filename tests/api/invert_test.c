@@ -38,14 +38,6 @@ static textinv_invert_params params(const textinv_concept *c, size_t count)
   return p;
 }
 
-static textinv_embeddings *new_words(void)
-{
-  textinv_embeddings *e;
-
-  must(textinv_embeddings_new(&e, session));
-  return e;
-}
-
 /* an uninterrupted run's rows of "<toy>" */
 static void run(float *rows, const textinv_invert_params *p)
 {

@@ -7,14 +7,6 @@
 
 #include "api.h"
 
-static textinv_embeddings *new_words(void)
-{
-  textinv_embeddings *e;
-
-  must(textinv_embeddings_new(&e, session));
-  return e;
-}
-
 /* what the file of the words says */
 static void assert_step_in_file(const textinv_embeddings *e, const char *expected)
 {

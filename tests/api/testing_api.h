@@ -24,4 +24,12 @@ static inline void refused(textinv_status met, textinv_status expected, const ch
              textinv_session_error(session), textinv_status_name(expected), part);
 }
 
+static inline textinv_embeddings *new_words(void)
+{
+  textinv_embeddings *e;
+
+  must(textinv_embeddings_new(&e, session));
+  return e;
+}
+
 #endif /* TI_TESTING_API_H */
