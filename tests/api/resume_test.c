@@ -1,0 +1,353 @@
+/* Runs in parts: they end as whole ones, the checkpoints of others stay, and what was learnt
+ * outlives a failure. */
+#include "testing_invert.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api.h"
+
+static int files_in(const char *folder)
+{
+  DIR *dir = opendir(folder);
+  int count = 0;
+
+  assert_non_null(dir);
+  for (struct dirent *entry; (entry = readdir(dir));)
+    count += *entry->d_name != '.';
+  closedir(dir);
+  return count;
+}
+
+static int32_t stop_at_7(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  return !strcmp(progress->phase, "train") && progress->step == 7;
+}
+
+static void resumed_runs_end_with_the_same_bytes(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  float whole[TINY_WIDTH], resumed[TINY_WIDTH];
+  textinv_embeddings *e;
+  textinv_invert_report report;
+  const char *folder = fresh_folder("resume");
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.accumulate = 2;
+  p.crop_scale = 0.8f;
+  run(whole, &p);
+
+  p.output_dir = folder;
+  p.resume = "latest"; /* nothing there yet: starts anew */
+  p.checkpoint_every = 3;
+  p.progress = stop_at_7;
+  e = new_words();
+  assert_int_equal(textinv_invert(session, model, e, &p, &report), TEXTINV_E_CANCELLED);
+  assert_int_equal(report.steps, 7);
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 2); /* checkpoint_keep */
+
+  p.progress = NULL;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 7);
+  assert_int_equal(report.steps, 12);
+  memcpy(resumed, textinv_embeddings_rows(e, "<toy>", 0), sizeof(resumed));
+  textinv_embeddings_free(e);
+  assert_memory_equal(whole, resumed, sizeof(whole));
+
+  /* a damaged newest checkpoint: the one before it is used */
+  char path[700];
+  FILE *f;
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000012.safetensors", folder);
+  f = fopen(path, "w");
+  assert_non_null(f);
+  fputs("half a file", f);
+  fclose(f);
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 9);
+  assert_memory_equal(whole, textinv_embeddings_rows(e, "<toy>", 0), sizeof(whole));
+  textinv_embeddings_free(e);
+
+  /* another run's checkpoint is refused, and the difference named */
+  p.seed = 6;
+  e = new_words();
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "made with seed=5; this run has seed=6");
+  p.seed = 5;
+  p.steps = 8; /* the newest one is of step 12 */
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "is of step 12; this run ends at step 8");
+  p.steps = 12;
+  p.beta1 = 0.5f;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT, "made with beta1 0.9");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_embeddings_free(e);
+}
+
+/* a run that is at its end has its moments on disk: more steps go on where it ended */
+static void a_finished_run_goes_on(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  float whole[TINY_WIDTH];
+  textinv_embeddings *e;
+  textinv_invert_report report;
+  const char *folder = fresh_folder("finished");
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.steps = 20;
+  run(whole, &p);
+
+  p.output_dir = folder;
+  p.resume = "latest";
+  p.steps = 3;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 0); /* none was asked for */
+
+  static const uint32_t ends[] = { 12, 20, 20 }, begins[] = { 0, 12, 20 };
+
+  p.checkpoint_every = 5;
+  for (int i = 0; i < 3; i++) {
+    p.steps = ends[i];
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, &report));
+    assert_int_equal(report.first_step, begins[i]);
+    assert_int_equal(report.steps, ends[i]);
+    if (ends[i] == 20)
+      assert_memory_equal(whole, textinv_embeddings_rows(e, "<toy>", 0), sizeof(whole));
+    textinv_embeddings_free(e);
+    assert_int_equal(files_in(folder), 2); /* checkpoint_keep */
+  }
+}
+
+static int is_there(const char *folder, const char *name)
+{
+  char path[700];
+
+  snprintf(path, sizeof(path), "%s/%s", folder, name);
+  return !access(path, F_OK);
+}
+
+static void a_new_run_does_not_end_in_an_older_one(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e;
+  textinv_invert_report report;
+  const char *folder = fresh_folder("anew");
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.output_dir = folder;
+  p.checkpoint_every = 4;
+  p.checkpoint_keep = 0;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4, 8 and 12 */
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 3);
+
+  p.checkpoint_every = 0;
+  p.seed = 6;
+  for (int i = 1; i <= 2; i++) {
+    p.progress = stop_at_7;
+    p.resume = NULL;
+    e = new_words();
+    assert_int_equal(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CANCELLED);
+    textinv_embeddings_free(e);
+    assert_int_equal(files_in(folder), 3 + i);
+    assert_true(is_there(folder, "checkpoint-00000007.safetensors"));
+    assert_true(is_there(folder, "checkpoint-00000004.safetensors.1"));
+    assert_true(is_there(folder, "checkpoint-00000008.safetensors.1"));
+    assert_true(is_there(folder, "checkpoint-00000012.safetensors.1"));
+
+    p.progress = NULL;
+    p.resume = "latest";
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, &report));
+    assert_int_equal(report.first_step, 7);
+    textinv_embeddings_free(e);
+  }
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors.1"));
+
+  /* gone on from an earlier checkpoint than the newest: the new one stays, too */
+  char path[700];
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000004.safetensors.1", folder);
+  p.seed = 5;
+  p.resume = path;
+  p.checkpoint_every = 2;
+  p.checkpoint_keep = 1;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 4);
+  textinv_embeddings_free(e);
+  assert_true(is_there(folder, "checkpoint-00000012.safetensors"));
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
+}
+
+/* gone on from a file elsewhere: the older ones that the folder holds are not this run's */
+static void the_checkpoints_of_others_stay(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e;
+  textinv_invert_report report;
+  char ours[512], theirs[512], path[700];
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  snprintf(ours, sizeof(ours), "%s", fresh_folder("ours"));
+  snprintf(theirs, sizeof(theirs), "%s", fresh_folder("theirs"));
+  p.output_dir = ours;
+  p.checkpoint_every = 8;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+
+  p.output_dir = theirs;
+  p.checkpoint_every = 4;
+  p.checkpoint_keep = 0;
+  p.seed = 6;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL)); /* leaves those of steps 4, 8 and 12 */
+  textinv_embeddings_free(e);
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000008.safetensors", ours);
+  p.seed = 5;
+  p.resume = path;
+  p.checkpoint_every = 1;
+  p.checkpoint_keep = 1;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 8);
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(theirs), 4);
+  assert_true(is_there(theirs, "checkpoint-00000004.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000008.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000012.safetensors"));
+  assert_true(is_there(theirs, "checkpoint-00000012.safetensors.1"));
+}
+
+static void keep_warning(void *user, textinv_log_level level, const char *line)
+{
+  if (level == TEXTINV_LOG_WARNING)
+    snprintf(user, 1024, "%s", line);
+}
+
+static void what_was_set_aside_is_named(void **state)
+{
+  textinv_session *const quiet = session;
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_session_params sp;
+  textinv_embeddings *e;
+  char path[700], line[1024] = "";
+  FILE *f;
+
+  (void)state;
+  must(textinv_session_params_init(&sp, sizeof(sp)));
+  sp.log = keep_warning;
+  sp.log_user = line;
+  must(textinv_session_new(&session, &sp));
+  p.steps = 1;
+  p.output_dir = fresh_folder("aside");
+  p.resume = "latest";
+  static const char *const names[] = { "00000100.safetensors.old", "00000100.safetensors.",
+                                       "00000100.safetensors.2", "00000100.safetensors.1" };
+
+  for (int i = 0; i < 4; i++) {
+    e = new_words();
+    must(textinv_invert(session, model, e, &p, NULL));
+    textinv_embeddings_free(e);
+    assert_true(i < 3 ? !*line : strstr(line, "00000100.safetensors.2: starting anew") != NULL);
+    snprintf(path, sizeof(path), "%s/checkpoint-%s", p.output_dir, names[i]);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+  }
+  assert_non_null(strstr(line, p.output_dir));
+  textinv_session_free(session);
+  session = quiet;
+}
+
+static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
+{
+  if (!strcmp(progress->phase, "train") && progress->step == 7) {
+    assert_int_equal(rmdir(user), 0);
+    textinv_session_cancel(session);
+  }
+  return 0;
+}
+
+static int32_t no_memory_at_7(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  if (!strcmp(progress->phase, "train") && progress->step == 7) {
+    ti_session_drop_plans(session);
+    session->budget = 1;
+  }
+  return 0;
+}
+
+static void what_was_learnt_outlives_a_failure(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_invert_report report;
+  char folder[512];
+  float after_7[TINY_WIDTH];
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.steps = 7;
+  run(after_7, &p);
+  p.steps = 12;
+
+  /* the checkpoint of a cancelled run cannot be written */
+  snprintf(folder, sizeof(folder), "%s", fresh_folder("removed"));
+  p.output_dir = folder;
+  p.progress = cancel_without_folder;
+  p.progress_user = folder;
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_IO, "removed");
+  assert_int_equal(report.steps, 7);
+  assert_memory_equal(after_7, textinv_embeddings_rows(e, "<toy>", 0), sizeof(after_7));
+  (void)fixed_loss(e); /* the next call is not cancelled */
+  textinv_embeddings_free(e);
+
+  /* a run that ends for another reason leaves its checkpoint */
+  snprintf(folder, sizeof(folder), "%s", fresh_folder("no-memory"));
+  p.progress = no_memory_at_7;
+  e = new_words();
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_NOMEM, "memory budget");
+  session->budget = 0;
+  assert_int_equal(report.steps, 7);
+  assert_memory_equal(after_7, textinv_embeddings_rows(e, "<toy>", 0), sizeof(after_7));
+  textinv_embeddings_free(e);
+  assert_true(is_there(folder, "checkpoint-00000007.safetensors"));
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
+    cmocka_unit_test(a_finished_run_goes_on),
+    cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
+    cmocka_unit_test(the_checkpoints_of_others_stay),
+    cmocka_unit_test(what_was_set_aside_is_named),
+    cmocka_unit_test(what_was_learnt_outlives_a_failure),
+  };
+
+  return cmocka_run_group_tests_name("resume", tests, open_invert, close_tiny);
+}
