@@ -30,7 +30,7 @@ $(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -fopenmp $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -c $< -o $@
 
-$(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) $(wildcard tests/cuda/*.h tests/bench/*.h) | $(DEPS)
+$(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) tests/cuda/check.h $(wildcard tests/bench/*.h) | $(DEPS)
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++17 -fopenmp -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
 	  -c $< -o $@
@@ -41,7 +41,7 @@ lib/libtextinv-cuda.so: $(CUDA_OBJECTS) kernels/cuda/plugin.map
 	  -Xlinker --version-script=kernels/cuda/plugin.map -Xlinker -soname=libtextinv-cuda.so -o $@ $(CUDA_OBJECTS)
 
 # --- emulation: the same sources for the CPU. The checks run with the sanitizers; the plug-in, which
-# whole sessions of tests/cuda/session_test.c open, is built without them.
+# whole sessions of tests/cuda/*_test.c open, is built without them.
 EMULATE_BUILD := build/cuda-emulated
 EMULATE_SAN_BUILD := build/cuda-emulated-san
 EMULATE_SAN   ?= address,undefined
@@ -57,7 +57,7 @@ CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c kernels/dt
   geglu groupnorm layernorm linear mse upsample)
 CHECK_NAMES   := kernels_check check step_check host_check emulate_check
 EMULATE_NAMES := $(CUDA_SOURCES:%.cu=%) $(patsubst %.cpp,%,$(wildcard tests/cuda/emulate/*.cpp))
-EMULATE_DEPS  := $(CUDA_HEADERS) $(wildcard tests/cuda/emulate/*.h tests/cuda/*.h kernels/cpu/*.h)
+EMULATE_DEPS  := $(CUDA_HEADERS) tests/cuda/check.h $(wildcard tests/cuda/emulate/*.h kernels/cpu/*.h)
 
 $(EMULATE_BUILD)/%.o: %.cu $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
@@ -126,13 +126,14 @@ $(CUDA_BUILD)/cuda_bench: $(BENCH_OBJECTS)
 # libraries that a GPU machine may lack, which are found beside the programs and nowhere else
 BUNDLE       := build/cuda-bundle
 BUNDLE_BUILD := build/cuda-bundle-objects
+BUNDLE_TESTS := $(patsubst %.c,$(BUNDLE_BUILD)/%,$(sort $(wildcard tests/cuda/*_test.c)))
 cuda-bundle: lib/libtextinv-cuda.so $(CUDA_BUILD)/kernels_check $(CUDA_BUILD)/cuda_bench
 	$(Q)$(MAKE) ONEDNN=0 BUILD=$(BUNDLE_BUILD) LDFLAGS='-s -Wl,--disable-new-dtags,-rpath,\$$$$ORIGIN' \
-	  $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE_BUILD)/tests/cuda/session_test
+	  $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE_TESTS)
 	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)
-	@cp -f $^ $(BUNDLE_BUILD)/tests/cuda/session_test $(BUNDLE)
+	@cp -f $^ $(BUNDLE_TESTS) $(BUNDLE)
 	@cp -f $(BUNDLE_BUILD)/$(LIBNAME) $(BUNDLE)/libtextinv.so
-	@ldd $(BUNDLE_BUILD)/tests/cuda/session_test | awk '$$3 ~ "^/" { print $$3 }' | \
+	@ldd $(BUNDLE_TESTS) | awk '$$3 ~ "^/" { print $$3 }' | sort -u | \
 	  grep -v -e '/libc\.so' -e '/libm\.so' -e libgomp -e libstdc -e libgcc_s | xargs -I{} cp -fL {} $(BUNDLE)
 
 check-cuda: cuda-bundle ## kernels, networks and inversions on a GPU, with compute-sanitizer where it is there

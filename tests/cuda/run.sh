@@ -75,7 +75,9 @@ kernels() {
   done
   wait $jobs
   cat "$summary"
-  step 45 session_test "$folder/session_test"
+  for program in session_test f16_test; do
+    step 45 $program "$folder/$program"
+  done
 }
 
 # seconds that it may take
