@@ -75,7 +75,7 @@ kernels() {
   done
   wait $jobs
   cat "$summary"
-  for program in session_test f16_test; do
+  for program in plugin_test session_test f16_test; do
     step 45 $program "$folder/$program"
   done
 }
