@@ -141,7 +141,7 @@ typedef struct ti_mse_shape {
 } ti_mse_shape;
 
 typedef struct ti_kernels {
-  int file_weights; /* packed weights keep the type of their file, not the session's */
+  unsigned file_weights; /* bit i: in sessions of dtype i packed weights keep their file's type */
 
   /*
    * Optional (NULL in the reference): build what a record needs once: a primitive, packed weights

@@ -260,8 +260,9 @@ TEXTINV_API textinv_status textinv_session_params_init(textinv_session_params *p
  *
  * @param[out] out    the session; the caller frees it with textinv_session_free()
  * @param      params options, or NULL for the defaults
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION or TEXTINV_E_BACKEND;
- *         on failure textinv_session_error(NULL) says why.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_BACKEND,
+ *         TEXTINV_E_UNSUPPORTED (the device or dtype) or TEXTINV_E_LIMIT (the library's own path is
+ *         too long); on failure textinv_session_error(NULL) says why.
  */
 TEXTINV_API textinv_status textinv_session_new(textinv_session **out,
                                                const textinv_session_params *params);
@@ -766,8 +767,8 @@ TEXTINV_API textinv_status textinv_images_save_memory(textinv_session *session, 
 /* One word to learn. Fill with textinv_concept_init(). */
 typedef struct textinv_concept {
   size_t                       struct_size;
-  const char                  *placeholder;  /* the new word, as in textinv_embeddings_add(), or
-                                                one that is there; required */
+  const char                  *placeholder;  /* the new word, as in textinv_embeddings_add(); it
+                                                may be there; required */
   const char                  *initializer;  /* see textinv_embeddings_add(); NULL = random */
   uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer */
   textinv_property             property;     /* default TEXTINV_PROPERTY_OBJECT */

@@ -53,7 +53,7 @@ static textinv_status linear_prepare(ti_exec *e, ti_dtype dtype, void **prepared
 
 void ti_bf16_install(ti_kernels *k)
 {
-  k->file_weights = 0;
+  k->file_weights &= ~(1u << TI_BF16);
   k->conv2d_prepare = conv2d_prepare;
   k->linear_prepare = linear_prepare;
   k->attention_scratch = attention_scratch;
@@ -67,7 +67,7 @@ void ti_bf16_install(ti_kernels *k)
 
 void TI_FN(install)(ti_kernels *k)
 {
-  k->file_weights = 1;
+  k->file_weights = 1u << TI_F32 | 1u << TI_BF16;
   k->conv2d_prepare = TI_FN(conv2d_prepare);
   k->linear_prepare = TI_FN(linear_prepare);
   ti_prepared_install(k);

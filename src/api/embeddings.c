@@ -29,13 +29,18 @@ static void free_word(ti_word *w)
     ti_free(w->rows[i]);
 }
 
+static void free_words(textinv_embeddings *e)
+{
+  for (size_t i = 0; i < e->count; i++)
+    free_word(&e->words[i]);
+  ti_free(e->words);
+}
+
 void textinv_embeddings_free(textinv_embeddings *embeddings)
 {
   if (!embeddings)
     return;
-  for (size_t i = 0; i < embeddings->count; i++)
-    free_word(&embeddings->words[i]);
-  ti_free(embeddings->words);
+  free_words(embeddings);
   ti_embedding_metadata_free(embeddings->metadata, embeddings->num_metadata);
   ti_free(embeddings);
 }
@@ -199,9 +204,7 @@ textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
     *e = next;
     next = old;
   }
-  for (size_t i = 0; i < next.count; i++)
-    free_word(&next.words[i]);
-  ti_free(next.words);
+  free_words(&next);
   return status;
 }
 
@@ -488,21 +491,19 @@ static textinv_status match_encoder(ti_error *error, const char *path,
 }
 
 /*
- * whether a word can be called so. What the caller chose is his business; a name that only the file
- * has may not take an ordinary word out of every prompt
+ * whether a word can be called so. What the caller chose, or learnt, is his business; a name that
+ * only the file has may not take an ordinary word out of every prompt
  */
 static textinv_status check_name_in(ti_error *error, const char *path, const textinv_model *model,
-                                    const char *name, const char *chosen)
+                                    const char *name, const ti_embedding_file *file, int alone)
 {
   ti_error met;
-  textinv_status status;
+  textinv_status status = ti_check_word(&met, name);
 
-  if (chosen)
-    return TEXTINV_OK;
-  status = ti_check_word(&met, name);
-  if (status >= 0 && model)
+  if (status >= 0 && model && strcmp(file->layout, "checkpoint"))
     status = check_vocabulary(&met, model, name);
-  return status < 0 ? ti_fail(error, status, "%s: %s: give it a word, as WORD=FILE", path, met.text)
+  return status < 0 ? ti_fail(error, status, "%s: %s: %s", path, met.text,
+                              alone ? "give it a word, as WORD=FILE" : "load it without a model")
                     : status;
 }
 
@@ -530,22 +531,42 @@ static int replace_spaces(char *name)
   return found;
 }
 
-/* whether an entry can be added; a second file may bring the vectors of the other encoder */
-static textinv_status check_entry(ti_error *error, const textinv_embeddings *e, const char *path,
-                                  const ti_embedding_entry *entry, const char *name,
-                                  const textinv_model *model, int *encoder)
+/* a word that is held, with all that it has, among others */
+static textinv_status copy_word(textinv_embeddings *to, ti_error *error, const ti_word *w)
+{
+  textinv_status status = TEXTINV_OK;
+
+  for (int k = 0; k < TI_MAX_ENCODERS && status >= 0; k++) {
+    if (w->dim[k])
+      status = ti_embeddings_set_rows(to, error, w->name, k, w->vectors, w->dim[k], w->rows[k]);
+  }
+  if (status >= 0)
+    ti_embeddings_find(to, w->name)->step = w->step;
+  return status;
+}
+
+/* add an entry; a second file may bring the vectors of the other encoder */
+static textinv_status add_entry(textinv_embeddings *e, ti_error *error, const char *path,
+                                const ti_embedding_entry *entry, const char *name,
+                                const textinv_model *model, long long step)
 {
   const ti_word *have = ti_embeddings_find(e, name);
   textinv_status status;
+  int encoder;
 
-  if ((status = match_encoder(error, path, entry, model, encoder)) < 0)
+  if ((status = match_encoder(error, path, entry, model, &encoder)) < 0)
     return status;
-  if (have && have->dim[*encoder])
+  if (have && have->dim[encoder])
     return ti_fail(error, TEXTINV_E_CONFLICT, "%s: word \"%s\" was added already", path, name);
   if (have && have->vectors != entry->num_vectors)
     return ti_fail(error, TEXTINV_E_SHAPE,
                    "%s: word \"%s\" has %d vectors in the other encoder, %d in the file", path,
                    name, have->vectors, entry->num_vectors);
+  if ((status = ti_embeddings_set_rows(e, error, name, encoder, entry->num_vectors, entry->dim,
+                                       entry->rows)) < 0)
+    return status;
+  if (step > 0)
+    ti_embeddings_find(e, name)->step = step;
   return TEXTINV_OK;
 }
 
@@ -584,7 +605,7 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
 {
   ti_error *error = &session->error;
   const long long step = ti_embedding_step(file->metadata, file->num_metadata);
-  const size_t before = embeddings->count;
+  textinv_embeddings next = { 0 }; /* the words of the file, and what is held of them */
   textinv_status status = TEXTINV_OK;
   const char *spaced = NULL; /* a name that had white space */
   size_t num_names = 0;
@@ -612,22 +633,21 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
   if (word && num_names > 1)
     return ti_fail(error, TEXTINV_E_CONFLICT, "%s holds %zu words; name none of them to load all",
                    path, num_names);
-  /* all of them are checked before the first is added */
-  for (size_t n = 0; n < 2 * file->count && status >= 0; n++) {
-    const ti_embedding_entry *entry = &file->entries[n % file->count];
+  for (size_t i = 0; i < file->count && status >= 0; i++) {
+    const ti_embedding_entry *entry = &file->entries[i];
     const char *name = word ? word : entry->word ? entry->word : fallback;
-    int encoder;
+    const ti_word *held = ti_embeddings_find(embeddings, name);
 
-    if ((status = check_name_in(error, path, model, name, word)) >= 0)
-      status = check_entry(error, embeddings, path, entry, name, model, &encoder);
-    if (status >= 0 && n >= file->count)
-      status = ti_embeddings_set_rows(embeddings, error, name, encoder, entry->num_vectors,
-                                      entry->dim, entry->rows);
-    if (status >= 0 && n >= file->count && step > 0)
-      ti_embeddings_find(embeddings, name)->step = step;
+    if (!word)
+      status = check_name_in(error, path, model, name, file, num_names < 2);
+    if (status >= 0 && held && !ti_embeddings_find(&next, name))
+      status = copy_word(&next, error, held);
+    if (status >= 0)
+      status = add_entry(&next, error, path, entry, name, model, step);
   }
-  while (status < 0 && embeddings->count > before)
-    remove_at(embeddings, embeddings->count - 1);
+  if (status >= 0)
+    status = ti_embeddings_replace(embeddings, error, &next);
+  free_words(&next);
   if (status >= 0) {
     log_loaded(session, path, model, file, spaced, word);
     swap_metadata(embeddings, file);

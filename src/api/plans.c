@@ -173,7 +173,7 @@ size_t ti_activation_budget(const textinv_session *s, const textinv_model *model
 {
   const size_t size = ti_dtype_size((ti_dtype)s->dtype);
   const size_t vae_size = ti_dtype_size(dtype_of(s, model, TI_PLAN_DECODE));
-  const uint64_t weights = s->kernels.file_weights
+  const uint64_t weights = s->kernels.file_weights >> s->dtype & 1
                              ? ti_model_bytes(model)
                              : ti_model_parameters(model) * size +
                                  model->vae_weights.parameters * (vae_size - size);

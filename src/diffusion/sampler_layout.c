@@ -237,8 +237,9 @@ static textinv_status sigma_layout(ti_sampler *s, ti_error *error, const ti_sche
       s->timesteps[i] = (float)(euler ? t : schedule->cosine && !unipc ? floor(t) : rint(t));
     }
   }
-  s->sigmas[s->total] = schedule->final_sigma_min && s->kind != TEXTINV_SAMPLER_EULER_A ? sigmas[0]
-                                                                                        : 0.0f;
+  s->sigmas[s->total] = !schedule->final_sigma_min || s->kind == TEXTINV_SAMPLER_EULER_A ? 0.0f
+                        : unipc && schedule->use_karras_sigmas ? s->sigmas[s->total - 1]
+                                                               : sigmas[0];
 
   for (int i = 0; i < s->total; i++)
     most = fmaxf(most, s->sigmas[i]);

@@ -342,24 +342,32 @@ static textinv_status read_params(ti_embedding_file *out, const source *s, const
   return TEXTINV_OK;
 }
 
+/* "rows.0.<toy>" and its like, in a checkpoint */
+static int is_rows(const char *name)
+{
+  return !strncmp(name, "rows.", 5) && (name[5] == '0' || name[5] == '1') && name[6] == '.';
+}
+
 /* the words of a checkpoint of textinv_invert(); what a run needs to go on is not looked at */
 static textinv_status read_checkpoint(ti_embedding_file *out, const source *s)
 {
   textinv_status status;
+  size_t count = 0;
 
-  if ((status = make_room(out, s, s->count)) < 0 ||
+  for (size_t i = 0; i < s->count; i++)
+    count += is_rows(s->tensors[i].name);
+  if (!count)
+    return ti_fail(s->error, TEXTINV_E_FORMAT, "%s: a checkpoint without rows", s->path);
+  if ((status = make_room(out, s, count)) < 0 ||
       (status = set_text(&out->layout, s, "checkpoint")) < 0)
     return status;
-  for (size_t i = 0; i < s->count; i++) {
+  for (size_t i = 0; i < s->count && status >= 0; i++) {
     const char *name = s->tensors[i].name;
 
-    if (strncmp(name, "rows.", 5) || (name[5] != '0' && name[5] != '1') || name[6] != '.')
-      continue;
-    if ((status = add_entry(out, s, s->tensors + i, name + 7, name[5] - '0')) < 0)
-      return status;
+    if (is_rows(name))
+      status = add_entry(out, s, s->tensors + i, name + 7, name[5] - '0');
   }
-  return out->count ? TEXTINV_OK
-                    : ti_fail(s->error, TEXTINV_E_FORMAT, "%s: a checkpoint without rows", s->path);
+  return status;
 }
 
 /* --- containers */

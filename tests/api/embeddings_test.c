@@ -554,6 +554,46 @@ static void ordinary_words_are_kept(void **state)
   session = quiet;
 }
 
+/* a safetensors file of two words of one vector */
+static size_t two_words(char *out, const char *one, const char *other)
+{
+  const int row = TINY_WIDTH * (int)sizeof(float);
+  char text[512];
+  const uint64_t len = (uint64_t)snprintf(
+    text, sizeof(text),
+    "{\"%s\":{\"dtype\":\"F32\",\"shape\":[1,%d],\"data_offsets\":[0,%d]},"
+    "\"%s\":{\"dtype\":\"F32\",\"shape\":[1,%d],\"data_offsets\":[%d,%d]}}",
+    one, TINY_WIDTH, row, other, TINY_WIDTH, row, 2 * row);
+
+  memcpy(out, &len, sizeof(len));
+  memcpy(out + sizeof(len), text, len);
+  memset(out + sizeof(len) + len, 0, 2 * (size_t)row);
+  return sizeof(len) + len + 2 * (size_t)row;
+}
+
+/* the words of one file that become the same, where one was held with its other encoder alone */
+static void a_failed_load_adds_nothing(void **state)
+{
+  textinv_embeddings *e = new_words();
+  const float row[6] = { 1.0f };
+  char bytes[2048];
+  size_t size = two_words(bytes, "a-b", "a b");
+
+  (void)state;
+  must(textinv_embeddings_set(session, e, "a-b", 1, 1, 6, row));
+  refused(textinv_embeddings_load_memory(session, e, model, bytes, size, "x", NULL),
+          TEXTINV_E_CONFLICT, "x: word \"a-b\" was added already");
+  assert_int_equal(textinv_embeddings_count(e), 1);
+  assert_int_equal(textinv_embeddings_dim(e, "a-b", 0), 0);
+  size = two_words(bytes, "<x>", "photo");
+  refused(textinv_embeddings_load_memory(session, e, model, bytes, size, "x", NULL),
+          TEXTINV_E_CONFLICT, "load it without a model");
+  assert_int_equal(textinv_embeddings_count(e), 1);
+  must(textinv_embeddings_load_memory(session, e, NULL, bytes, size, "x", NULL));
+  assert_int_equal(textinv_embeddings_count(e), 3);
+  textinv_embeddings_free(e);
+}
+
 static void a_bare_tensor_is_named_by_the_caller(void **state)
 {
   static const char path[] = "tests/fuzz/corpus/embedding/tensor.pt";
@@ -698,6 +738,7 @@ int main(void)
     cmocka_unit_test(a_file_names_its_word),
     cmocka_unit_test(names_become_words),
     cmocka_unit_test(ordinary_words_are_kept),
+    cmocka_unit_test(a_failed_load_adds_nothing),
     cmocka_unit_test(a_bare_tensor_is_named_by_the_caller),
     cmocka_unit_test(what_is_left_out_is_told),
     cmocka_unit_test(the_last_file_says_what_it_is),

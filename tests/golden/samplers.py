@@ -130,6 +130,7 @@ case(dict(unipc, solver_order=1), "unipc", 8)
 case(dict(unipc, lower_order_final=False, final_sigmas_type="sigma_min"), "unipc", 5)
 case(dict(unipc, use_karras_sigmas=True), "unipc", 12)
 case(dict(unipc, use_karras_sigmas=True, sigma_min=0.05, sigma_max=12.5, beta_schedule="squaredcos_cap_v2"), "unipc", 12)
+case(dict(unipc, use_karras_sigmas=True, sigma_min=0.1, final_sigmas_type="sigma_min"), "unipc", 6)
 
 # a sampler of its own, which no name asks for
 KINDS["ddpm"] = ("DDPMScheduler", {})
