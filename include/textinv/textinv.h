@@ -572,8 +572,9 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
  * checkpoint, or the one that a PNG picture of the AUTOMATIC1111 web UI carries. A word may have up
  * to 75 vectors, as many as a prompt of 77 tokens has room for.
  *
- * @param model checks the widths, and that a name of the file is in no vocabulary, where it would
- *              take an ordinary word out of every prompt; or NULL to take any
+ * @param model checks the widths, and that a name of the file (not of a checkpoint) is in no
+ *              vocabulary, where it would take an ordinary word out of every prompt; or NULL to
+ *              take any
  * @param path  the file, its format is told by its content; or a folder with diffusers'
  *              learned_embeds.safetensors or .bin, and learned_embeds_2 for the second encoder
  * @param word  name for the word, as in textinv_embeddings_set(), in a vocabulary or not (with a
