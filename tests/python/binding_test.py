@@ -169,7 +169,7 @@ def check_pictures(session, model, folder, words):
     holds('init_image is a file or Images', drawn.pixels() == session.generate(
         model, 'a', init_image=session.read_image(folder / 'a.png'), strength=0.5, steps=2).pixels())
     previews = []
-    session.invert(model, images=images.shape and [folder / 'a.png'], placeholder='<x>', steps=2, preview_prompt='a <x>',
+    session.invert(model, images=[folder / 'a.png'], placeholder='<x>', steps=2, preview_prompt='a <x>',
                    preview_every=1, preview_steps=1, preview_images=2,
                    preview=lambda step, pictures: previews.append((step, pictures.shape, pictures.pixels(), pictures)))
     holds('previews', [p[:2] for p in previews] == [(1, (2, side, side, 3)), (2, (2, side, side, 3))], previews)
@@ -256,7 +256,6 @@ def check_interruptions(session, model, folder, images):
            preview_steps=1, preview=lambda step, pictures: raise_from(pictures.save, folder / 'none/a.png'), **run)
     lines = []
     with textinv.Session(threads=1, log=lambda *line: lines.append(line)) as logged:
-        (folder / 'kept').mkdir()
         other = logged.open_model(MODEL)
         textinv.Embeddings(logged).add(other, '<w>', 'a cat')
         holds('lines of the log', lines and lines[0][0] == 'warning' and 'a cat' in lines[0][1], lines)
