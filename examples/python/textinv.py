@@ -193,7 +193,9 @@ def _nested(values, code):
     while isinstance(row, (list, tuple)):
         shape.append(len(row))
         row = row[0] if row else None
-    for _ in shape[1:]:
+    for size in shape[1:]:
+        if any(len(row) != size for row in values):
+            raise ValueError(f'lists of several lengths where each should have {size}')
         values = [value for row in values for value in row]
     return memoryview(array.array(code, values)).cast('B').cast(code, shape)
 

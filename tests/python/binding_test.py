@@ -215,7 +215,7 @@ def check_steps(session, model, words):
     raises('noise of another shape', ValueError, 'is expected', session.loss, model, single, latents, [[[[0.0]]]], [1], ['a'])
     raises('prompts too few', ValueError, '0 prompts for 1 samples', session.loss, model, single, latents, noise, [1], [])
     raises('a context of another shape', ValueError, '[1, 2]', session.predict_noise, model, latents, 1, [[1, 2]])
-    raises('nested lists of two lengths', ValueError if textinv.numpy else TypeError, '', other.set, '<r>', [[1, 2], [3]])
+    raises('nested lists of several lengths', ValueError, '', other.set, '<r>', [[1, 2], [3], [4, 5, 6]])
     raises('a list without numbers', ValueError if textinv.numpy else TypeError, '', other.set, '<r>', [])
     if textinv.numpy:
         holds('arrays of numpy', all(isinstance(a, textinv.numpy.ndarray) for a in (context, gradient, single.rows('<one>'))))
