@@ -771,7 +771,8 @@ class Session(_Handle):
             batch=batch, height=height, width=width, latents=latents, noise=_array(noise, *latents.shape),
             timesteps=_array(timesteps, batch, code='I'), prompts=prompts))
         loss = C.c_float()
-        rows = _empty(embeddings.num_values()) if gradient else None
+        count = embeddings.num_values() if gradient else 0
+        rows = _empty(count) if count else None
         self.call('loss', self, C.byref(loss), rows, _size(rows), model, embeddings, C.byref(params))
         return loss.value, rows
 

@@ -212,6 +212,8 @@ def check_steps(session, model, words):
             again = textinv.Optimizer.load(session, other, Path(folder, 'checkpoint'))
             holds('a checkpoint is read', again.steps() == 5 and other.rows('<one>').tolist() == single.rows('<one>').tolist())
             raises('a rate that is none', textinv.Error, 'TEXTINV_E_INVALID', again.set_learning_rate, -1)
+    loss, none = session.loss(model, textinv.Embeddings(session), latents, noise, [500], ['a'])
+    holds('no gradient without words', loss > 0 and none is None, none)
     raises('noise of another shape', ValueError, 'is expected', session.loss, model, single, latents, [[[[0.0]]]], [1], ['a'])
     raises('prompts too few', ValueError, '0 prompts for 1 samples', session.loss, model, single, latents, noise, [1], [])
     raises('a context of another shape', ValueError, '[1, 2]', session.predict_noise, model, latents, 1, [[1, 2]])
