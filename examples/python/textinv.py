@@ -397,7 +397,10 @@ class Model(_Handle):
 
     def tokenizer(self, session, encoder=0):
         """The tokenizer of a text encoder; it needs the model open."""
-        tokenizer = Tokenizer._borrowed(session, lib.textinv_model_tokenizer(self.handle, encoder))
+        address = lib.textinv_model_tokenizer(self.handle, encoder)
+        if not address:
+            raise IndexError(f'encoder {encoder} of {self.info.num_encoders}')
+        tokenizer = Tokenizer._borrowed(session, address)
         tokenizer.model = self
         return tokenizer
 

@@ -108,6 +108,7 @@ def check_errors(session, model, images):
     raises('a path for a model', TypeError, 'str in place of Model', generate, 'model', 'a')
     raises('no words', KeyError, '<x>', textinv.Embeddings(session).rows, '<x>')
     raises('no picture', IndexError, 'picture 1 of 1', images.pixels, 1)
+    raises('no tokenizer', IndexError, 'encoder 5 of 1', model.tokenizer, session, 5)
     raises('pixels of another shape', ValueError, '[12]', textinv.Images, session, bytes(12))
 
 
