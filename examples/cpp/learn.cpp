@@ -122,6 +122,7 @@ static volatile std::sig_atomic_t interrupted;
 static void interrupt(int)
 {
   interrupted = 1;
+  std::signal(SIGINT, SIG_DFL); // the second Ctrl-C does not wait for a step
 }
 
 // Learns, saves the word beside the picture as OUT.safetensors, and draws.
@@ -151,7 +152,7 @@ static void run(int argc, char **argv)
       throw std::runtime_error("interrupted");
   });
   observer.watch(learn);
-  const textinv_status status = textinv_invert(s.get(), model.get(), words.get(), &learn, nullptr);
+  textinv_status status = textinv_invert(s.get(), model.get(), words.get(), &learn, nullptr);
   observer.rethrow();
   textinv::check(status, s.get());
   textinv::check(textinv_embeddings_save(s.get(), words.get(), (out + ".safetensors").c_str(),
@@ -161,8 +162,12 @@ static void run(int argc, char **argv)
   auto draw = textinv::defaults(textinv_generate_params_init);
   draw.prompt = argv[4];
   draw.seed = 42;
-  auto images = textinv::make<textinv::images>(s, textinv_generate, s.get(), model.get(),
-                                               words.get(), &draw);
+  observer.watch(draw);
+  textinv_images *drawn = nullptr;
+  status = textinv_generate(&drawn, s.get(), model.get(), words.get(), &draw);
+  textinv::images images(drawn);
+  observer.rethrow();
+  textinv::check(status, s.get());
   textinv::check(textinv_images_save(s.get(), images.get(), 0, out.c_str(), nullptr), s.get());
 }
 

@@ -193,7 +193,9 @@ def _nested(values, code):
     while isinstance(row, (list, tuple)):
         shape.append(len(row))
         row = row[0] if row else None
-    for _ in shape[1:]:
+    for size in shape[1:]:
+        if any(len(row) != size for row in values):
+            raise ValueError(f'lists of several lengths where each should have {size}')
         values = [value for row in values for value in row]
     return memoryview(array.array(code, values)).cast('B').cast(code, shape)
 
@@ -395,7 +397,10 @@ class Model(_Handle):
 
     def tokenizer(self, session, encoder=0):
         """The tokenizer of a text encoder; it needs the model open."""
-        tokenizer = Tokenizer._borrowed(session, lib.textinv_model_tokenizer(self.handle, encoder))
+        address = lib.textinv_model_tokenizer(self.handle, encoder)
+        if not address:
+            raise IndexError(f'encoder {encoder} of {self.info.num_encoders}')
+        tokenizer = Tokenizer._borrowed(session, address)
         tokenizer.model = self
         return tokenizer
 
@@ -769,7 +774,8 @@ class Session(_Handle):
             batch=batch, height=height, width=width, latents=latents, noise=_array(noise, *latents.shape),
             timesteps=_array(timesteps, batch, code='I'), prompts=prompts))
         loss = C.c_float()
-        rows = _empty(embeddings.num_values()) if gradient else None
+        count = embeddings.num_values() if gradient else 0
+        rows = _empty(count) if count else None
         self.call('loss', self, C.byref(loss), rows, _size(rows), model, embeddings, C.byref(params))
         return loss.value, rows
 

@@ -51,41 +51,19 @@ static void initializers_give_rows(void **state)
   textinv_embeddings_free(e);
 }
 
-static void keep_line(void *user, textinv_log_level level, const char *line)
-{
-  assert_int_equal(level, TEXTINV_LOG_WARNING);
-  snprintf(user, 512, "%s", line);
-}
-
-/* a session whose last warning is kept in line [512]; returns the one of before */
-static textinv_session *listen(char *line)
-{
-  textinv_session *const quiet = session;
-  textinv_session_params p;
-
-  must(textinv_session_params_init(&p, sizeof(p)));
-  p.log = keep_line;
-  p.log_user = line;
-  must(textinv_session_new(&session, &p));
-  *line = '\0';
-  return quiet;
-}
-
 static void a_phrase_that_is_cut_is_told(void **state)
 {
-  char line[512];
-  textinv_session *const quiet = listen(line);
+  textinv_session *const quiet = listen();
   textinv_embeddings *e = new_words();
 
   (void)state;
   must(textinv_embeddings_add(session, e, model, "<x>", 2, "photo toy", 0));
-  assert_string_equal(line, "");
+  assert_string_equal(heard.last, "");
   must(textinv_embeddings_add(session, e, model, "<y>", 1, "photo toy", 0));
   assert_string_equal(
-    line, "initializer \"photo toy\" has 2 tokens: word \"<y>\" starts from the first 1");
+    heard.last, "initializer \"photo toy\" has 2 tokens: word \"<y>\" starts from the first 1");
   textinv_embeddings_free(e);
-  textinv_session_free(session);
-  session = quiet;
+  hush(quiet);
 }
 
 static void words_are_checked(void **state)
@@ -445,27 +423,15 @@ static void wrote(const char *path, const char *layout, size_t words)
   textinv_embeddings_free(back);
 }
 
-static void keep_warning(void *user, textinv_log_level level, const char *line)
-{
-  if (level == TEXTINV_LOG_WARNING)
-    snprintf(user, 512, "%s", line);
-}
-
 /* the words decide, and what cannot be done says what can */
 static void a_format_is_found_for_every_word(void **state)
 {
   const float rows[TINY_WIDTH] = { 1.0f };
-  textinv_session *const quiet = session;
-  textinv_embeddings *e;
-  textinv_session_params p;
-  char path[512], line[512] = "";
+  textinv_session *const quiet = listen();
+  textinv_embeddings *e = new_words();
+  char path[512];
 
   (void)state;
-  must(textinv_session_params_init(&p, sizeof(p)));
-  p.log = keep_warning;
-  p.log_user = line;
-  must(textinv_session_new(&session, &p));
-  e = new_words();
   snprintf(path, sizeof(path), "%s", test_path("auto"));
   must(textinv_embeddings_set(session, e, "<one>", 0, 1, 4, rows));
   must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL));
@@ -475,11 +441,11 @@ static void a_format_is_found_for_every_word(void **state)
           "word \"<one>\" has vectors for one: TEXTINV_FORMAT_DIFFUSERS holds it");
   must(textinv_embeddings_set(session, e, "<two>", 0, 1, 4, rows));
   must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<two>"));
-  assert_string_equal(line, "");
+  assert_string_equal(heard.last, "");
   must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, NULL));
   wrote(path, "diffusers", 2);
   assert_non_null(
-    strstr(line, "auto holds 2 words: diffusers and AUTOMATIC1111 take files of one"));
+    strstr(heard.last, "auto holds 2 words: diffusers and AUTOMATIC1111 take files of one"));
 
   must(textinv_embeddings_set(session, e, "<two>", 1, 1, 6, rows));
   must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_AUTO, "<two>"));
@@ -496,20 +462,19 @@ static void a_format_is_found_for_every_word(void **state)
   }
   refused(textinv_embeddings_save(session, e, path, 5, NULL), TEXTINV_E_INVALID, "format 5");
   textinv_embeddings_free(e);
-  textinv_session_free(session);
-  session = quiet;
+  hush(quiet);
 }
 
 static void names_become_words(void **state)
 {
-  char line[512], longest[257];
-  textinv_session *const quiet = listen(line);
+  textinv_session *const quiet = listen();
   textinv_embeddings *e = new_words();
+  char longest[257];
 
   (void)state;
   must(textinv_embeddings_load(session, e, model, write_kohya("my style.safetensors", NULL), NULL));
   assert_string_equal(textinv_embeddings_word(e, 0), "my-style");
-  assert_non_null(strstr(line, "my style.safetensors: word \"my-style\" has '-'"));
+  assert_non_null(strstr(heard.last, "my style.safetensors: word \"my-style\" has '-'"));
   must(textinv_embeddings_load(session, e, model, write_kohya("x", "her own\\tstyle"), NULL));
   assert_string_equal(textinv_embeddings_word(e, 1), "her-own-style");
   refused(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb"), NULL),
@@ -520,19 +485,17 @@ static void names_become_words(void **state)
   longest[256] = '\0';
   must(textinv_embeddings_load(session, e, model, write_kohya("long-name", longest), NULL));
   assert_string_equal(textinv_embeddings_word(e, 2), "long-name");
-  *line = '\0';
+  *heard.last = '\0';
   must(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb c"), "<x>"));
-  assert_string_equal(line, "");
+  assert_string_equal(heard.last, "");
   textinv_embeddings_free(e);
-  textinv_session_free(session);
-  session = quiet;
+  hush(quiet);
 }
 
 /* a name that a file has is refused where it is a word already, one that the caller gives is not */
 static void ordinary_words_are_kept(void **state)
 {
-  char line[512];
-  textinv_session *const quiet = listen(line);
+  textinv_session *const quiet = listen();
   textinv_embeddings *e = new_words();
   const char *path = write_kohya("photo.safetensors", NULL);
 
@@ -543,15 +506,14 @@ static void ordinary_words_are_kept(void **state)
   refused(textinv_embeddings_load(session, e, model, write_kohya("x", "toy"), NULL),
           TEXTINV_E_CONFLICT, "x: word \"toy\" is in the vocabulary already");
   assert_int_equal(textinv_embeddings_count(e), 0);
-  assert_string_equal(line, "");
+  assert_string_equal(heard.last, "");
   must(textinv_embeddings_load(session, e, model, path, "photo"));
   assert_non_null(
-    strstr(line, "word \"photo\" is in the vocabulary: in prompts it now stands for"));
+    strstr(heard.last, "word \"photo\" is in the vocabulary: in prompts it now stands for"));
   must(textinv_embeddings_load(session, e, NULL, write_kohya("x", "toy"), NULL));
   assert_string_equal(textinv_embeddings_word(e, 1), "toy");
   textinv_embeddings_free(e);
-  textinv_session_free(session);
-  session = quiet;
+  hush(quiet);
 }
 
 /* a safetensors file of two words of one vector */
@@ -611,18 +573,16 @@ static void a_bare_tensor_is_named_by_the_caller(void **state)
 
 static void what_is_left_out_is_told(void **state)
 {
-  char line[512];
-  textinv_session *const quiet = listen(line);
+  textinv_session *const quiet = listen();
   textinv_embeddings *e = new_words();
 
   (void)state;
   must(textinv_embeddings_load(session, e, NULL,
                                "tests/fuzz/corpus/embedding/onetrainer.safetensors", NULL));
-  assert_non_null(strstr(line, "onetrainer.safetensors: left out"));
-  assert_non_null(strstr(line, "\"emp_params_out\""));
+  assert_non_null(strstr(heard.last, "onetrainer.safetensors: left out"));
+  assert_non_null(strstr(heard.last, "\"emp_params_out\""));
   textinv_embeddings_free(e);
-  textinv_session_free(session);
-  session = quiet;
+  hush(quiet);
 }
 
 static void a_file_names_its_word(void **state)

@@ -436,36 +436,7 @@ static void a_ddpm_scheduler_draws_as_itself(void **state)
   textinv_model_free(model);
 }
 
-/* warnings of a session, the last one */
-typedef struct warnings {
-  int count;
-  char last[400];
-} warnings;
-
-static void note_warning(void *user, textinv_log_level level, const char *line)
-{
-  warnings *w = user;
-
-  if (level == TEXTINV_LOG_WARNING) {
-    w->count++;
-    snprintf(w->last, sizeof(w->last), "%s", line);
-  }
-}
-
-static textinv_session *open_warned(warnings *w)
-{
-  textinv_session_params p;
-  textinv_session *s;
-
-  must(textinv_session_params_init(&p, sizeof(p)));
-  p.log = note_warning;
-  p.log_user = w;
-  assert_int_equal(textinv_session_new(&s, &p), TEXTINV_OK);
-  return s;
-}
-
-static void draw(textinv_session *s, const textinv_model *model, textinv_sampler sampler,
-                 const char *name)
+static void draw(const textinv_model *model, textinv_sampler sampler, const char *name)
 {
   textinv_generate_params p;
   textinv_images *images;
@@ -475,8 +446,7 @@ static void draw(textinv_session *s, const textinv_model *model, textinv_sampler
   p.prompt = "a photo";
   p.steps = 3;
   p.sampler = sampler;
-  if (textinv_generate(&images, s, model, NULL, &p) < 0)
-    fail_msg("%s", textinv_session_error(s));
+  must(textinv_generate(&images, session, model, NULL, &p));
   snprintf(part, sizeof(part), "Sampler: %s, ", name);
   assert_non_null(strstr(textinv_images_parameters(images, 0), part));
   textinv_images_free(images);
@@ -485,8 +455,7 @@ static void draw(textinv_session *s, const textinv_model *model, textinv_sampler
 static void a_scheduler_that_is_not_there_has_a_stand_in(void **state)
 {
   textinv_model_info info = { .struct_size = sizeof(info) };
-  warnings w = { 0 };
-  textinv_session *s = open_warned(&w);
+  textinv_session *const quiet = listen();
   textinv_model *model;
   const char *folder = tiny_model_copy("unknown");
 
@@ -495,13 +464,13 @@ static void a_scheduler_that_is_not_there_has_a_stand_in(void **state)
   model = open_it(folder);
   must(textinv_model_get_info(model, &info));
   assert_string_equal(info.sampler, "dpmpp_2m");
-  draw(s, model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
-  assert_non_null(strstr(w.last, "is DEISMultistepScheduler, which"));
-  assert_non_null(strstr(w.last, "dpmpp_2m"));
-  draw(s, model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
-  draw(s, model, TEXTINV_SAMPLER_DPMPP_2M, "DPM++ 2M");
-  draw(s, model, TEXTINV_SAMPLER_DDIM, "DDIM");
-  assert_int_equal(w.count, 1); /* once, and not when a sampler is named */
+  draw(model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
+  assert_non_null(strstr(heard.last, "is DEISMultistepScheduler, which"));
+  assert_non_null(strstr(heard.last, "dpmpp_2m"));
+  draw(model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
+  draw(model, TEXTINV_SAMPLER_DPMPP_2M, "DPM++ 2M");
+  draw(model, TEXTINV_SAMPLER_DDIM, "DDIM");
+  assert_int_equal(heard.count, 1); /* once, and not when a sampler is named */
   textinv_model_free(model);
 
   folder = tiny_model_copy("unknown-option");
@@ -509,12 +478,12 @@ static void a_scheduler_that_is_not_there_has_a_stand_in(void **state)
   tiny_model_edit(folder, "scheduler/scheduler_config.json", "{",
                   "{\"algorithm_type\": \"sde-dpmsolver++\", ");
   model = open_it(folder);
-  draw(s, model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
-  assert_non_null(strstr(w.last, "asks for a \"algorithm_type\" that the sampler dpmpp_2m"));
-  draw(s, model, TEXTINV_SAMPLER_EULER, "Euler");
-  assert_int_equal(w.count, 2);
+  draw(model, TEXTINV_SAMPLER_DEFAULT, "DPM++ 2M");
+  assert_non_null(strstr(heard.last, "asks for a \"algorithm_type\" that the sampler dpmpp_2m"));
+  draw(model, TEXTINV_SAMPLER_EULER, "Euler");
+  assert_int_equal(heard.count, 2);
   textinv_model_free(model);
-  textinv_session_free(s);
+  hush(quiet);
 }
 
 static int32_t count_preview(void *user, uint32_t step, textinv_images *images)
@@ -528,8 +497,7 @@ static int32_t count_preview(void *user, uint32_t step, textinv_images *images)
 /* such models are learnt from as well; what they are for is said */
 static void a_distilled_model_is_learnt_from_with_a_warning(void **state)
 {
-  warnings w = { 0 };
-  textinv_session *s = open_warned(&w);
+  textinv_session *const quiet = listen();
   const char *folder = tiny_model_copy("lcm");
   textinv_embeddings *e;
   textinv_invert_params p;
@@ -549,25 +517,23 @@ static void a_distilled_model_is_learnt_from_with_a_warning(void **state)
   p.num_concepts = 1;
   p.steps = 2;
   p.batch = 2;
-  if (textinv_invert(s, model, e, &p, NULL) < 0)
-    fail_msg("%s", textinv_session_error(s));
-  assert_int_equal(w.count, 1);
-  assert_non_null(strstr(w.last, "LCMScheduler"));
-  assert_non_null(strstr(w.last, "distilled"));
+  must(textinv_invert(session, model, e, &p, NULL));
+  assert_int_equal(heard.count, 1);
+  assert_non_null(strstr(heard.last, "LCMScheduler"));
+  assert_non_null(strstr(heard.last, "distilled"));
 
   p.preview = count_preview;
   p.preview_user = &previews;
   p.preview_prompt = "<x>";
   p.preview_every = 1;
   p.preview_steps = 2;
-  if (textinv_invert(s, model, e, &p, NULL) < 0)
-    fail_msg("%s", textinv_session_error(s));
+  must(textinv_invert(session, model, e, &p, NULL));
   assert_int_equal(previews, 2);
-  assert_int_equal(w.count, 3); /* and once that another sampler draws the previews */
-  assert_non_null(strstr(w.last, "distilled"));
+  assert_int_equal(heard.count, 3); /* and once that another sampler draws the previews */
+  assert_non_null(strstr(heard.last, "distilled"));
   textinv_embeddings_free(e);
   textinv_model_free(model);
-  textinv_session_free(s);
+  hush(quiet);
 }
 
 /* diffusers' pipelines for SD and SDXL, and its training script, use scaling_factor alone */

@@ -239,27 +239,16 @@ static void the_checkpoints_of_others_stay(void **state)
   assert_true(is_there(theirs, "checkpoint-00000012.safetensors.1"));
 }
 
-static void keep_warning(void *user, textinv_log_level level, const char *line)
-{
-  if (level == TEXTINV_LOG_WARNING)
-    snprintf(user, 1024, "%s", line);
-}
-
 static void what_was_set_aside_is_named(void **state)
 {
-  textinv_session *const quiet = session;
+  textinv_session *const quiet = listen();
   const textinv_concept c = concept("<toy>");
   textinv_invert_params p = params(&c, 1);
-  textinv_session_params sp;
   textinv_embeddings *e;
-  char path[700], line[1024] = "";
+  char path[700];
   FILE *f;
 
   (void)state;
-  must(textinv_session_params_init(&sp, sizeof(sp)));
-  sp.log = keep_warning;
-  sp.log_user = line;
-  must(textinv_session_new(&session, &sp));
   p.steps = 1;
   p.output_dir = fresh_folder("aside");
   p.resume = "latest";
@@ -270,15 +259,15 @@ static void what_was_set_aside_is_named(void **state)
     e = new_words();
     must(textinv_invert(session, model, e, &p, NULL));
     textinv_embeddings_free(e);
-    assert_true(i < 3 ? !*line : strstr(line, "00000100.safetensors.2: starting anew") != NULL);
+    assert_true(i < 3 ? !heard.count
+                      : strstr(heard.last, "00000100.safetensors.2: starting anew") != NULL);
     snprintf(path, sizeof(path), "%s/checkpoint-%s", p.output_dir, names[i]);
     f = fopen(path, "w");
     assert_non_null(f);
     fclose(f);
   }
-  assert_non_null(strstr(line, p.output_dir));
-  textinv_session_free(session);
-  session = quiet;
+  assert_non_null(strstr(heard.last, p.output_dir));
+  hush(quiet);
 }
 
 static int32_t cancel_without_folder(void *user, const textinv_progress *progress)

@@ -4,6 +4,7 @@
 
 #include "testing.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "textinv/textinv.h"
@@ -22,6 +23,41 @@ static inline void refused(textinv_status met, textinv_status expected, const ch
   if (met != expected || !strstr(textinv_session_error(session), part))
     fail_msg("%s: \"%s\"; expected %s with \"%s\"", textinv_status_name(met),
              textinv_session_error(session), textinv_status_name(expected), part);
+}
+
+/* warnings since listen() */
+static struct {
+  int count;
+  char last[1024];
+} heard;
+
+static inline void hear(void *user, textinv_log_level level, const char *line)
+{
+  (void)user;
+  if (level == TEXTINV_LOG_WARNING) {
+    heard.count++;
+    snprintf(heard.last, sizeof(heard.last), "%s", line);
+  }
+}
+
+/* a session whose warnings are heard takes the place of the one that is returned */
+static inline textinv_session *listen(void)
+{
+  textinv_session *const quiet = session;
+  textinv_session_params p;
+
+  must(textinv_session_params_init(&p, sizeof(p)));
+  p.log = hear;
+  must(textinv_session_new(&session, &p));
+  memset(&heard, 0, sizeof(heard));
+  return quiet;
+}
+
+/* the end of that */
+static inline void hush(textinv_session *quiet)
+{
+  textinv_session_free(session);
+  session = quiet;
 }
 
 static inline textinv_embeddings *new_words(void)

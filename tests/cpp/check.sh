@@ -20,8 +20,9 @@ result() {
   fi
 }
 
-if ! command -v "${CXX:-g++}" >/dev/null; then
-  echo "skipped - the C++ program: there is no ${CXX:-g++}"
+cxx=${CXX:-g++}
+if ! command -v "${cxx%% *}" >/dev/null; then # as in the Makefile; it may be "ccache g++"
+  echo "skipped - the C++ program: there is no $cxx"
   exit 0
 fi
 cd "$work" || exit 1

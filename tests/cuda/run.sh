@@ -75,8 +75,8 @@ kernels() {
   done
   wait $jobs
   cat "$summary"
-  for program in plugin_test session_test f16_test; do
-    step 45 $program "$folder/$program"
+  for program in "$folder"/*_test; do
+    step 45 "${program##*/}" "$program"
   done
 }
 

@@ -108,6 +108,7 @@ def check_errors(session, model, images):
     raises('a path for a model', TypeError, 'str in place of Model', generate, 'model', 'a')
     raises('no words', KeyError, '<x>', textinv.Embeddings(session).rows, '<x>')
     raises('no picture', IndexError, 'picture 1 of 1', images.pixels, 1)
+    raises('no tokenizer', IndexError, 'encoder 5 of 1', model.tokenizer, session, 5)
     raises('pixels of another shape', ValueError, '[12]', textinv.Images, session, bytes(12))
 
 
@@ -169,7 +170,7 @@ def check_pictures(session, model, folder, words):
     holds('init_image is a file or Images', drawn.pixels() == session.generate(
         model, 'a', init_image=session.read_image(folder / 'a.png'), strength=0.5, steps=2).pixels())
     previews = []
-    session.invert(model, images=images.shape and [folder / 'a.png'], placeholder='<x>', steps=2, preview_prompt='a <x>',
+    session.invert(model, images=[folder / 'a.png'], placeholder='<x>', steps=2, preview_prompt='a <x>',
                    preview_every=1, preview_steps=1, preview_images=2,
                    preview=lambda step, pictures: previews.append((step, pictures.shape, pictures.pixels(), pictures)))
     holds('previews', [p[:2] for p in previews] == [(1, (2, side, side, 3)), (2, (2, side, side, 3))], previews)
@@ -212,10 +213,12 @@ def check_steps(session, model, words):
             again = textinv.Optimizer.load(session, other, Path(folder, 'checkpoint'))
             holds('a checkpoint is read', again.steps() == 5 and other.rows('<one>').tolist() == single.rows('<one>').tolist())
             raises('a rate that is none', textinv.Error, 'TEXTINV_E_INVALID', again.set_learning_rate, -1)
+    loss, none = session.loss(model, textinv.Embeddings(session), latents, noise, [500], ['a'])
+    holds('no gradient without words', loss > 0 and none is None, none)
     raises('noise of another shape', ValueError, 'is expected', session.loss, model, single, latents, [[[[0.0]]]], [1], ['a'])
     raises('prompts too few', ValueError, '0 prompts for 1 samples', session.loss, model, single, latents, noise, [1], [])
     raises('a context of another shape', ValueError, '[1, 2]', session.predict_noise, model, latents, 1, [[1, 2]])
-    raises('nested lists of two lengths', ValueError if textinv.numpy else TypeError, '', other.set, '<r>', [[1, 2], [3]])
+    raises('nested lists of several lengths', ValueError, '', other.set, '<r>', [[1, 2], [3], [4, 5, 6]])
     raises('a list without numbers', ValueError if textinv.numpy else TypeError, '', other.set, '<r>', [])
     if textinv.numpy:
         holds('arrays of numpy', all(isinstance(a, textinv.numpy.ndarray) for a in (context, gradient, single.rows('<one>'))))
@@ -256,7 +259,6 @@ def check_interruptions(session, model, folder, images):
            preview_steps=1, preview=lambda step, pictures: raise_from(pictures.save, folder / 'none/a.png'), **run)
     lines = []
     with textinv.Session(threads=1, log=lambda *line: lines.append(line)) as logged:
-        (folder / 'kept').mkdir()
         other = logged.open_model(MODEL)
         textinv.Embeddings(logged).add(other, '<w>', 'a cat')
         holds('lines of the log', lines and lines[0][0] == 'warning' and 'a cat' in lines[0][1], lines)

@@ -3,9 +3,9 @@
 # source tree and installed, its calls, errors and interruptions; then its programs and the lines of README.md.
 set -u
 build=$(realpath "${BUILD:-build/cc}")
-root=$(pwd)
+root=$(pwd -P)
 python=${PYTHON:-python3}
-work=$(mktemp -d)
+work=$(realpath "$(mktemp -d)")
 trap 'rm -rf "$work"' EXIT
 failed=0
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$root/examples/python"
