@@ -335,6 +335,11 @@ static void print_result(const run *r, const textinv_invert_report *report)
 }
 
 /* other programs take files of one word: of several each gets its own */
+static char *result_path(const values *v, size_t i)
+{
+  return v->placeholders.count > 1 ? cli_numbered(v->out, i) : strdup(v->out);
+}
+
 static textinv_status save(run *r, const textinv_embeddings *embeddings)
 {
   const values *v = r->v;
@@ -344,7 +349,7 @@ static textinv_status save(run *r, const textinv_embeddings *embeddings)
   r->separate = words > 1;
   for (size_t i = 0; i < words && status >= 0; i++) {
     const char *word = v->placeholders.items[i].text;
-    char *path = r->separate ? cli_numbered(v->out, i) : strdup(v->out);
+    char *path = result_path(v, i);
 
     status = path ? textinv_embeddings_save(r->session, embeddings, path, TEXTINV_FORMAT_AUTO, word)
                   : TEXTINV_E_NOMEM;
@@ -375,12 +380,17 @@ static void save_elsewhere(run *r, const textinv_embeddings *embeddings)
 /* of a run that failed: a file that is there already may be better and is not replaced */
 static void save_what_is_learnt(run *r, const textinv_embeddings *embeddings, uint32_t step)
 {
-  char *first = cli_numbered(r->v->out, 0);
-  const int there = !access(r->v->out, F_OK) || (first && !access(first, F_OK));
+  char *first = result_path(r->v, 0);
+  int there = 0;
 
+  for (size_t i = 0; i < r->v->placeholders.count && !there; i++) {
+    char *path = result_path(r->v, i);
+
+    there = !path || !access(path, F_OK);
+    free(path);
+  }
   if (!there && save(r, embeddings) >= 0)
-    cli_fail(name, "%s %s the last finite vectors, those of step %u",
-             r->separate && first ? first : r->v->out,
+    cli_fail(name, "%s %s the last finite vectors, those of step %u", first ? first : r->v->out,
              r->separate ? "and those of the other words hold" : "holds", step);
   else
     save_elsewhere(r, embeddings);

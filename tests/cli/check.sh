@@ -387,6 +387,26 @@ wait $child
 holds "no place, and a result of before: exit 1" [ $? = 1 ]
 holds "no place, and a result of before: it stays" cmp f.safetensors g.safetensors
 holds "no place, and a result of before: the new one is kept" "$program" inspect elsewhere/textinv-*/f.safetensors
+rm -r elsewhere/*
+mkdir lost
+cp f.safetensors t-001.safetensors
+begin --output-dir lost --placeholder '<y>' --images photos --out t.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+holds "no place, and the second word of before: exit 1" [ $? = 1 ]
+holds "no place, and the second word of before: it stays" cmp t-001.safetensors g.safetensors
+holds "no place, and the second word of before: no first beside it" [ ! -e t-000.safetensors ]
+holds "no place, and the second word of before: both are kept" "$program" inspect elsewhere/textinv-*/t-001.safetensors
+rm -r elsewhere/*
+mkdir lost
+cp f.safetensors h-000.safetensors
+begin --output-dir lost --out h.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+says "no place, and a file of several words: none is in the way" "h.safetensors holds the last finite vectors" err
+holds "no place, and a file of several words: nothing is elsewhere" [ -z "$(ls -A elsewhere)" ]
 unset TMPDIR
 
 # --- pictures that are drawn when a run ends early
