@@ -61,6 +61,8 @@ int cli_require(const char *command, const char *option, int given);
 int cli_report(const char *command, textinv_session *session, textinv_status status);
 /* "textinv COMMAND: message" on stderr; returns CLI_FAILED */
 int cli_fail(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* a warning is printed once until this is called, as what comes is about something else */
+void cli_forget_warnings(void);
 /* a line on stderr unless --quiet or --progress json */
 void cli_say(const cli_common *common, const char *format, ...)
   __attribute__((format(printf, 2, 3)));

@@ -383,6 +383,7 @@ static int draw(run *r)
 {
   for (size_t k = 0; k < r->v->prompts.count; k++) {
     r->past = r->seconds = 0.0;
+    cli_forget_warnings();
     for (r->call = 0; r->call < r->groups; r->call++) {
       const textinv_status status = draw_group(r, k);
 

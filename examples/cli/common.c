@@ -98,16 +98,30 @@ int cli_report(const char *command, textinv_session *session, textinv_status sta
   return status == TEXTINV_E_CANCELLED ? CLI_INTERRUPTED : CLI_FAILED;
 }
 
+static char warnings[8192]; /* those printed, each between line feeds */
+
+void cli_forget_warnings(void)
+{
+  *warnings = '\0';
+}
+
 /* what every call of a command says anew is printed once */
+static int is_new_warning(const char *line)
+{
+  char entry[1024];
+
+  snprintf(entry, sizeof(entry), "\n%s\n", line);
+  if (strstr(warnings, entry))
+    return 0;
+  strncat(warnings, entry, sizeof(warnings) - strlen(warnings) - 1);
+  return 1;
+}
+
 static void print_log(void *user, textinv_log_level level, const char *line)
 {
-  static char last[1024];
-
   if ((level > TEXTINV_LOG_INFO && !*(const int *)user) ||
-      (level == TEXTINV_LOG_WARNING && !strcmp(line, last)))
+      (level == TEXTINV_LOG_WARNING && !is_new_warning(line)))
     return;
-  if (level == TEXTINV_LOG_WARNING)
-    snprintf(last, sizeof(last), "%s", line);
   fprintf(stderr, "%s%s\n", level == TEXTINV_LOG_WARNING ? "warning: " : "", line);
 }
 

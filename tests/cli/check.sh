@@ -475,6 +475,12 @@ holds "it is the same" cmp drawn/five-004.png drawn/one.png
 run 0 "a sheet of several groups" $generate --steps 2 --images 9 --prompt b --out drawn/many.png
 run 0 "a warning of every group" $generate --steps 2 --images 9 --out drawn/many.png --prompt "$(printf 'cat %.0s' $(seq 100))"
 holds "is said once" [ "$(grep -c '^warning: ' err)" = 1 ]
+run 0 "two warnings of every group" generate --model "$model" --steps 2 --images 9 --out drawn/many.png \
+  --prompt "$(printf 'cat %.0s' $(seq 100))" --negative "$(printf 'cat %.0s' $(seq 120))"
+holds "are said once each" [ "$(grep -c '^warning: ' err)" = 2 ]
+run 0 "one warning of two prompts" $generate --steps 2 --out drawn/two.png --prompt "$(printf 'cat %.0s' $(seq 100))" \
+  --prompt "$(printf 'dog %.0s' $(seq 100))"
+holds "is said of each" [ "$(grep -c '^warning: ' err)" = 2 ]
 
 # --- convert, tokenize, sheet
 run 0 "convert to a1111" convert whole.safetensors x.pt --format a1111
