@@ -51,9 +51,10 @@ int cli_check_ending(const char *command, const char *option, const char *path,
                      textinv_format format);
 /* out.png -> out-007.png; the caller frees it, NULL without memory */
 char *cli_numbered(const char *out, size_t i);
-/* when OUT cannot be written: a new folder in TMPDIR, and in it a path of the same name. 0, or -1
- * and NULL; the caller frees both and removes the folder when it has stayed empty */
-int cli_elsewhere(char **folder, char **path, const char *out);
+/* when OUT cannot be written: a new folder in TMPDIR or /tmp, and in it a path of the same name. 0,
+ * or -1 and NULL after a message; the caller frees both and removes the folder when it has stayed
+ * empty */
+int cli_elsewhere(char **folder, char **path, const char *command, const char *out);
 /* a required option */
 int cli_require(const char *command, const char *option, int given);
 

@@ -289,7 +289,7 @@ static int save_elsewhere(run *r)
   char *folder, *path;
   int result;
 
-  if (cli_elsewhere(&folder, &path, out))
+  if (cli_elsewhere(&folder, &path, name, out))
     return CLI_FAILED;
   r->v->out = path;
   if ((result = save(r)) == CLI_OK)

@@ -366,7 +366,7 @@ static void save_elsewhere(run *r, const textinv_embeddings *embeddings)
   const char *const out = r->v->out;
   char *folder, *path;
 
-  if (cli_elsewhere(&folder, &path, out))
+  if (cli_elsewhere(&folder, &path, name, out))
     return;
   r->v->out = path;
   if (save(r, embeddings) >= 0)

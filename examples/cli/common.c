@@ -258,24 +258,39 @@ char *cli_numbered(const char *out, size_t i)
   return path;
 }
 
-int cli_elsewhere(char **folder, char **path, const char *out)
+/* a new folder in TMPDIR, or in /tmp where that is not given or does not take it */
+static char *make_folder(size_t size, const char *place)
+{
+  char *folder = calloc(size, 1);
+
+  if (!folder)
+    return NULL;
+  snprintf(folder, size, "%s/textinv-XXXXXX", place);
+  if (*place && mkdtemp(folder))
+    return folder;
+  snprintf(folder, size, "/tmp/textinv-XXXXXX");
+  if (mkdtemp(folder))
+    return folder;
+  free(folder);
+  return NULL;
+}
+
+int cli_elsewhere(char **folder, char **path, const char *command, const char *out)
 {
   const char *const slash = strrchr(out, '/');
-  const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+  const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "";
   const size_t size = strlen(place) + strlen(out) + 32;
 
-  *folder = calloc(size, 1);
   *path = calloc(size, 1);
-  if (*folder && *path) {
-    snprintf(*folder, size, "%s/textinv-XXXXXX", place);
-    if (mkdtemp(*folder)) {
-      snprintf(*path, size, "%s/%s", *folder, slash ? slash + 1 : out);
-      return 0;
-    }
+  *folder = *path ? make_folder(size, place) : NULL;
+  if (*folder) {
+    snprintf(*path, size, "%s/%s", *folder, slash ? slash + 1 : out);
+    return 0;
   }
-  free(*folder);
+  cli_fail(command, "no folder to keep the result in: %s%s/tmp: %s", place, *place ? ", " : "",
+           strerror(errno));
   free(*path);
-  *folder = *path = NULL;
+  *path = NULL;
   return -1;
 }
 

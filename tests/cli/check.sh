@@ -440,6 +440,17 @@ holds "interrupted, and a sheet of before: exit 130" [ $? = 130 ]
 holds "interrupted, and a sheet of before: it stays" cmp drawn/x.png before.png
 says "interrupted, and a sheet of before: where the new one is" "kept in $PWD/kept-sheet/textinv-" err
 holds "interrupted, and a sheet of before: the new one is kept" "$program" inspect kept-sheet/textinv-*/x.png
+for TMPDIR in '' missing; do
+  export TMPDIR
+  drawing --out drawn/x.png
+  kill -TERM $child
+  wait $child
+  says "TMPDIR is \"$TMPDIR\": where the sheet is" "kept in /tmp/textinv-" err
+  folder=$(sed -n 's/.* kept in //p' err)
+  holds "TMPDIR is \"$TMPDIR\": it is kept" "$program" inspect "$folder/x.png"
+  rm -f "$folder/x.png" && rmdir "$folder"
+done
+export TMPDIR="$PWD/kept-sheet"
 drawing --out drawn/s.png --separate
 holds "separate pictures: written while others are drawn" [ -s drawn/s-007.png ]
 kill -TERM $child
