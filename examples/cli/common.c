@@ -246,11 +246,16 @@ int cli_check_ending(const char *command, const char *option, const char *path,
   return CLI_OK;
 }
 
+size_t cli_stem(const char *path)
+{
+  const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
+
+  return dot && dot > (slash ? slash + 1 : path) ? (size_t)(dot - path) : strlen(path);
+}
+
 char *cli_numbered(const char *out, size_t i)
 {
-  const char *slash = strrchr(out, '/'), *dot = strrchr(out, '.');
-  const size_t stem = dot && dot > (slash ? slash + 1 : out) ? (size_t)(dot - out) : strlen(out);
-  const size_t size = strlen(out) + 32;
+  const size_t stem = cli_stem(out), size = strlen(out) + 32;
   char *path = calloc(size, 1);
 
   if (path)
@@ -275,23 +280,29 @@ static char *make_folder(size_t size, const char *place)
   return NULL;
 }
 
-int cli_elsewhere(char **folder, char **path, const char *command, const char *out)
+int cli_save_elsewhere(const char *command, const char *what, const char **out,
+                       int (*save)(void *user), void *user)
 {
-  const char *const slash = strrchr(out, '/');
+  const char *const given = *out, *const slash = strrchr(given, '/');
   const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "";
-  const size_t size = strlen(place) + strlen(out) + 32;
+  const size_t size = strlen(place) + strlen(given) + 32;
+  char *path = calloc(size, 1), *folder = path ? make_folder(size, place) : NULL;
+  int result;
 
-  *path = calloc(size, 1);
-  *folder = *path ? make_folder(size, place) : NULL;
-  if (*folder) {
-    snprintf(*path, size, "%s/%s", *folder, slash ? slash + 1 : out);
-    return 0;
+  if (!folder) {
+    free(path);
+    return cli_fail(command, "no folder to keep the result in: %s%s/tmp: %s", place,
+                    *place ? ", " : "", strerror(errno));
   }
-  cli_fail(command, "no folder to keep the result in: %s%s/tmp: %s", place, *place ? ", " : "",
-           strerror(errno));
-  free(*path);
-  *path = NULL;
-  return -1;
+  snprintf(path, size, "%s/%s", folder, slash ? slash + 1 : given);
+  *out = path;
+  if ((result = save(user)) == CLI_OK)
+    cli_fail(command, "what was %s is kept in %s", what, folder);
+  *out = given;
+  rmdir(folder); /* stays when something is in it */
+  free(folder);
+  free(path);
+  return result;
 }
 
 int cli_require(const char *command, const char *option, int given)

@@ -448,7 +448,7 @@ for TMPDIR in '' missing; do
   says "TMPDIR is \"$TMPDIR\": where the sheet is" "kept in /tmp/textinv-" err
   folder=$(sed -n 's/.* kept in //p' err)
   holds "TMPDIR is \"$TMPDIR\": it is kept" "$program" inspect "$folder/x.png"
-  rm -f "$folder/x.png" && rmdir "$folder"
+  [ -z "$folder" ] || { rm -f "$folder/x.png" && rmdir "$folder"; }
 done
 export TMPDIR="$PWD/kept-sheet"
 drawing --out drawn/s.png --separate
