@@ -467,8 +467,12 @@ says "no place for pictures: where they are" "kept in $PWD/kept-sheet/textinv-" 
 holds "no place for pictures: a group of four is kept" [ "$(ls kept-sheet/textinv-*/g-*.png | wc -l)" = 4 ]
 mkdir gone
 rm -r kept-sheet/*
-"$program" generate --threads 1 --model "$model" --prompt a --images 9 --steps 100 --sampler ddim --out gone/g.png \
-  --progress json 2>&1 | {
+# three groups of 400 steps say more than a pipe holds
+{
+  "$program" generate --threads 1 --model "$model" --prompt a --images 9 --steps 400 --sampler ddim --out gone/g.png \
+    --progress json 2>&1
+  echo $? >code
+} | {
   while read -r line; do
     case $line in
     *'"step":205,'*) break ;;
@@ -477,6 +481,7 @@ rm -r kept-sheet/*
   rmdir gone
   cat >err
 }
+holds "no place for a sheet: exit 1" [ "$(cat code)" = 1 ]
 says "no place for a sheet: where it is" "kept in $PWD/kept-sheet/textinv-" err
 holds "no place for a sheet: it is kept" "$program" inspect kept-sheet/textinv-*/g.png
 unset TMPDIR
