@@ -49,11 +49,16 @@ int cli_is_torch_name(const char *path);
  * message */
 int cli_check_ending(const char *command, const char *option, const char *path,
                      textinv_format format);
+/* bytes of PATH without its ending: 3 of out.png */
+size_t cli_stem(const char *path);
 /* out.png -> out-007.png; the caller frees it, NULL without memory */
 char *cli_numbered(const char *out, size_t i);
-/* when OUT cannot be written: a new folder in TMPDIR, and in it a path of the same name. 0, or -1
- * and NULL; the caller frees both and removes the folder when it has stayed empty */
-int cli_elsewhere(char **folder, char **path, const char *out);
+/* what must not be lost where *out cannot be written, as on a disk that became full: save it as a
+ * file of the same name in a new folder in TMPDIR or /tmp, which the message names: "what was WHAT
+ * is kept in". save() finds that path in *out. CLI_OK, or after a message what save() returned or
+ * CLI_FAILED */
+int cli_save_elsewhere(const char *command, const char *what, const char **out,
+                       int (*save)(void *user), void *user);
 /* a required option */
 int cli_require(const char *command, const char *option, int given);
 
@@ -61,6 +66,8 @@ int cli_require(const char *command, const char *option, int given);
 int cli_report(const char *command, textinv_session *session, textinv_status status);
 /* "textinv COMMAND: message" on stderr; returns CLI_FAILED */
 int cli_fail(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* a warning is printed once until this is called, as what comes is about something else */
+void cli_forget_warnings(void);
 /* a line on stderr unless --quiet or --progress json */
 void cli_say(const cli_common *common, const char *format, ...)
   __attribute__((format(printf, 2, 3)));

@@ -141,8 +141,9 @@ static int contact_new(contact *c, const run *r, size_t pictures)
   const values *v = r->v;
   const size_t prompts = v->prompts.count, images = v->p.images;
   const int titled = images > 1;
-  textinv_model_info info = { .struct_size = sizeof(info) };
+  textinv_model_info info;
 
+  textinv_model_info_init(&info, sizeof(info));
   textinv_model_get_info(r->model, &info);
   c->cells = calloc(pictures, sizeof(*c->cells));
   c->rows = calloc(prompts, sizeof(*c->rows));
@@ -256,8 +257,9 @@ static textinv_status draw_sheet(const run *r, textinv_images **out)
 }
 
 /* what is drawn */
-static int save(run *r)
+static int save(void *user)
 {
+  run *r = user;
   const values *v = r->v;
   textinv_images *drawn = NULL;
   char *parameters = NULL;
@@ -282,23 +284,9 @@ static int save(run *r)
   return CLI_OK;
 }
 
-/* what was drawn must not be lost with a disk that became full */
 static int save_elsewhere(run *r)
 {
-  const char *const out = r->v->out;
-  char *folder, *path;
-  int result;
-
-  if (cli_elsewhere(&folder, &path, out))
-    return CLI_FAILED;
-  r->v->out = path;
-  if ((result = save(r)) == CLI_OK)
-    cli_fail(name, "what was drawn is kept in %s", folder);
-  r->v->out = out;
-  rmdir(folder); /* stays when something is in it */
-  free(folder);
-  free(path);
-  return result;
+  return cli_save_elsewhere(name, "drawn", &r->v->out, save, r);
 }
 
 /* of a run that was interrupted or failed: a sheet that is there already may be better and is not
@@ -383,6 +371,7 @@ static int draw(run *r)
 {
   for (size_t k = 0; k < r->v->prompts.count; k++) {
     r->past = r->seconds = 0.0;
+    cli_forget_warnings();
     for (r->call = 0; r->call < r->groups; r->call++) {
       const textinv_status status = draw_group(r, k);
 

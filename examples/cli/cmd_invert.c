@@ -99,6 +99,7 @@ static void init(void *p)
 typedef struct run {
   values *v;
   textinv_session *session;
+  textinv_embeddings *embeddings;
   textinv_concept *concepts;
   const char **prompts;
   char *folder, *preview;
@@ -209,8 +210,7 @@ static int make_concepts(run *r)
 /* toy.safetensors -> toy-run */
 static char *run_folder(const char *out)
 {
-  const char *slash = strrchr(out, '/'), *dot = strrchr(out, '.');
-  const size_t stem = dot && dot > (slash ? slash + 1 : out) ? (size_t)(dot - out) : strlen(out);
+  const size_t stem = cli_stem(out);
   char *folder = calloc(stem + sizeof("-run"), 1);
 
   if (folder) {
@@ -335,67 +335,70 @@ static void print_result(const run *r, const textinv_invert_report *report)
 }
 
 /* other programs take files of one word: of several each gets its own */
-static textinv_status save(run *r, const textinv_embeddings *embeddings)
+static char *result_path(const values *v, size_t i)
 {
+  return v->placeholders.count > 1 ? cli_numbered(v->out, i) : strdup(v->out);
+}
+
+static int save(void *user)
+{
+  run *r = user;
   const values *v = r->v;
   const size_t words = v->placeholders.count;
-  textinv_status status = TEXTINV_OK;
 
   r->separate = words > 1;
-  for (size_t i = 0; i < words && status >= 0; i++) {
+  for (size_t i = 0; i < words; i++) {
     const char *word = v->placeholders.items[i].text;
-    char *path = r->separate ? cli_numbered(v->out, i) : strdup(v->out);
+    char *path = result_path(v, i);
+    textinv_status status;
 
-    status = path ? textinv_embeddings_save(r->session, embeddings, path, TEXTINV_FORMAT_AUTO, word)
-                  : TEXTINV_E_NOMEM;
+    if (!path)
+      return cli_fail(name, "out of memory");
+    status = textinv_embeddings_save(r->session, r->embeddings, path, TEXTINV_FORMAT_AUTO, word);
     if (status >= 0 && r->separate)
       cli_say(&v->common, "wrote %s: %s", path, word);
     free(path);
+    if (status < 0)
+      return cli_report(name, r->session, status);
   }
-  return status;
+  return CLI_OK;
 }
 
-/* what was learnt must not be lost with a disk that became full: a folder of its own in TMPDIR */
-static void save_elsewhere(run *r, const textinv_embeddings *embeddings)
+static int save_elsewhere(run *r)
 {
-  const char *const out = r->v->out;
-  char *folder, *path;
-
-  if (cli_elsewhere(&folder, &path, out))
-    return;
-  r->v->out = path;
-  if (save(r, embeddings) >= 0)
-    cli_fail(name, "what was learnt is kept in %s", folder);
-  r->v->out = out;
-  rmdir(folder); /* stays when something is in it */
-  free(folder);
-  free(path);
+  return cli_save_elsewhere(name, "learnt", &r->v->out, save, r);
 }
 
 /* of a run that failed: a file that is there already may be better and is not replaced */
-static void save_what_is_learnt(run *r, const textinv_embeddings *embeddings, uint32_t step)
+static void save_what_is_learnt(run *r, uint32_t step)
 {
-  char *first = cli_numbered(r->v->out, 0);
-  const int there = !access(r->v->out, F_OK) || (first && !access(first, F_OK));
+  char *first = result_path(r->v, 0);
+  int there = 0;
 
-  if (!there && save(r, embeddings) >= 0)
-    cli_fail(name, "%s %s the last finite vectors, those of step %u",
-             r->separate && first ? first : r->v->out,
+  for (size_t i = 0; i < r->v->placeholders.count && !there; i++) {
+    char *path = result_path(r->v, i);
+
+    there = !path || !access(path, F_OK);
+    free(path);
+  }
+  if (!there && save(r) == CLI_OK)
+    cli_fail(name, "%s %s the last finite vectors, those of step %u", first ? first : r->v->out,
              r->separate ? "and those of the other words hold" : "holds", step);
   else
-    save_elsewhere(r, embeddings);
+    save_elsewhere(r);
   free(first);
 }
 
-static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddings)
+static int learn(run *r, const textinv_model *model)
 {
   values *v = r->v;
   textinv_invert_report report;
   textinv_status status;
+  int result;
 
   textinv_invert_report_init(&report, sizeof(report));
   for (size_t i = 0; i < v->embeddings.count; i++) {
-    const int loaded = cli_load_embedding(r->session, embeddings, model, name,
+    const int loaded = cli_load_embedding(r->session, r->embeddings, model, name,
                                           v->embeddings.items[i].text);
 
     if (loaded != CLI_OK)
@@ -411,7 +414,7 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
   v->p.preview_user = r;
   v->p.progress = progress_update;
   v->p.progress_user = &r->progress;
-  status = textinv_invert(r->session, model, embeddings, &v->p, &report);
+  status = textinv_invert(r->session, model, r->embeddings, &v->p, &report);
   progress_end(&r->progress);
   if (status == TEXTINV_E_CANCELLED) {
     cli_fail(name,
@@ -421,16 +424,13 @@ static int learn(run *r, const textinv_model *model, textinv_embeddings *embeddi
     return CLI_INTERRUPTED;
   }
   if (status < 0) {
-    const int result = cli_report(name, r->session, status);
-
+    result = cli_report(name, r->session, status);
     if (report.steps > report.first_step + report.skipped)
-      save_what_is_learnt(r, embeddings, report.steps);
+      save_what_is_learnt(r, report.steps);
     return result;
   }
-  if ((status = save(r, embeddings)) < 0) {
-    const int result = cli_report(name, r->session, status);
-
-    save_elsewhere(r, embeddings);
+  if ((result = save(r)) != CLI_OK) {
+    save_elsewhere(r);
     return result;
   }
   print_result(r, &report);
@@ -452,7 +452,6 @@ static int run_invert(void *p, const cli_arguments *arguments)
   values *v = p;
   run r = { .v = v };
   textinv_model *model = NULL;
-  textinv_embeddings *embeddings = NULL;
   textinv_status status;
   int result;
 
@@ -469,13 +468,13 @@ static int run_invert(void *p, const cli_arguments *arguments)
   if ((result = cli_open_session(&r.session, name, &v->common)) != CLI_OK ||
       (result = cli_open_model(&model, r.session, name, &v->common)) != CLI_OK)
     goto out;
-  if ((status = textinv_embeddings_new(&embeddings, r.session)) < 0) {
+  if ((status = textinv_embeddings_new(&r.embeddings, r.session)) < 0) {
     result = cli_report(name, r.session, status);
     goto out;
   }
-  result = learn(&r, model, embeddings);
+  result = learn(&r, model);
 out:
-  textinv_embeddings_free(embeddings);
+  textinv_embeddings_free(r.embeddings);
   textinv_model_free(model);
   cli_close_session(r.session);
   release(&r);

@@ -98,16 +98,30 @@ int cli_report(const char *command, textinv_session *session, textinv_status sta
   return status == TEXTINV_E_CANCELLED ? CLI_INTERRUPTED : CLI_FAILED;
 }
 
+static char warnings[8192]; /* those printed, each between line feeds */
+
+void cli_forget_warnings(void)
+{
+  *warnings = '\0';
+}
+
 /* what every call of a command says anew is printed once */
+static int is_new_warning(const char *line)
+{
+  char entry[1024];
+
+  snprintf(entry, sizeof(entry), "\n%s\n", line);
+  if (strstr(warnings, entry))
+    return 0;
+  strncat(warnings, entry, sizeof(warnings) - strlen(warnings) - 1);
+  return 1;
+}
+
 static void print_log(void *user, textinv_log_level level, const char *line)
 {
-  static char last[1024];
-
   if ((level > TEXTINV_LOG_INFO && !*(const int *)user) ||
-      (level == TEXTINV_LOG_WARNING && !strcmp(line, last)))
+      (level == TEXTINV_LOG_WARNING && !is_new_warning(line)))
     return;
-  if (level == TEXTINV_LOG_WARNING)
-    snprintf(last, sizeof(last), "%s", line);
   fprintf(stderr, "%s%s\n", level == TEXTINV_LOG_WARNING ? "warning: " : "", line);
 }
 
@@ -232,11 +246,16 @@ int cli_check_ending(const char *command, const char *option, const char *path,
   return CLI_OK;
 }
 
+size_t cli_stem(const char *path)
+{
+  const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
+
+  return dot && dot > (slash ? slash + 1 : path) ? (size_t)(dot - path) : strlen(path);
+}
+
 char *cli_numbered(const char *out, size_t i)
 {
-  const char *slash = strrchr(out, '/'), *dot = strrchr(out, '.');
-  const size_t stem = dot && dot > (slash ? slash + 1 : out) ? (size_t)(dot - out) : strlen(out);
-  const size_t size = strlen(out) + 32;
+  const size_t stem = cli_stem(out), size = strlen(out) + 32;
   char *path = calloc(size, 1);
 
   if (path)
@@ -244,25 +263,46 @@ char *cli_numbered(const char *out, size_t i)
   return path;
 }
 
-int cli_elsewhere(char **folder, char **path, const char *out)
+/* a new folder in TMPDIR, or in /tmp where that is not given or does not take it */
+static char *make_folder(size_t size, const char *place)
 {
-  const char *const slash = strrchr(out, '/');
-  const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-  const size_t size = strlen(place) + strlen(out) + 32;
+  char *folder = calloc(size, 1);
 
-  *folder = calloc(size, 1);
-  *path = calloc(size, 1);
-  if (*folder && *path) {
-    snprintf(*folder, size, "%s/textinv-XXXXXX", place);
-    if (mkdtemp(*folder)) {
-      snprintf(*path, size, "%s/%s", *folder, slash ? slash + 1 : out);
-      return 0;
-    }
+  if (!folder)
+    return NULL;
+  snprintf(folder, size, "%s/textinv-XXXXXX", place);
+  if (*place && mkdtemp(folder))
+    return folder;
+  snprintf(folder, size, "/tmp/textinv-XXXXXX");
+  if (mkdtemp(folder))
+    return folder;
+  free(folder);
+  return NULL;
+}
+
+int cli_save_elsewhere(const char *command, const char *what, const char **out,
+                       int (*save)(void *user), void *user)
+{
+  const char *const given = *out, *const slash = strrchr(given, '/');
+  const char *const place = getenv("TMPDIR") ? getenv("TMPDIR") : "";
+  const size_t size = strlen(place) + strlen(given) + 32;
+  char *path = calloc(size, 1), *folder = path ? make_folder(size, place) : NULL;
+  int result;
+
+  if (!folder) {
+    free(path);
+    return cli_fail(command, "no folder to keep the result in: %s%s/tmp: %s", place,
+                    *place ? ", " : "", strerror(errno));
   }
-  free(*folder);
-  free(*path);
-  *folder = *path = NULL;
-  return -1;
+  snprintf(path, size, "%s/%s", folder, slash ? slash + 1 : given);
+  *out = path;
+  if ((result = save(user)) == CLI_OK)
+    cli_fail(command, "what was %s is kept in %s", what, folder);
+  *out = given;
+  rmdir(folder); /* stays when something is in it */
+  free(folder);
+  free(path);
+  return result;
 }
 
 int cli_require(const char *command, const char *option, int given)

@@ -229,8 +229,8 @@ holds "the same run gives the same bytes" cmp x.safetensors y.safetensors
 run 0 "the values of diffusers' options" $invert --initializer 'a cat' --steps 6 --batch 2 --mixed_precision no \
   --lr_scheduler constant_with_warmup --out y.safetensors
 holds "no mixed precision and no warm-up: the same bytes" cmp x.safetensors y.safetensors
-"$program" $invert --mixed_precision fp16 --steps 1 --out y.safetensors 2>err # a CPU need not have it
-holds "half precision is no wrong usage" [ $? != 2 ]
+run 1 "half precision is no wrong usage" $invert --mixed_precision fp16 --steps 1 --out y.safetensors
+says "half precision is no wrong usage: message" "dtype f16 needs CUDA" err
 run 0 "constant is with a warm-up" $invert --initializer 'a cat' --steps 6 --batch 2 --lr_scheduler constant \
   --lr_warmup_steps 3 --out y.safetensors
 run 0 "constant_with_warmup" $invert --initializer 'a cat' --steps 6 --batch 2 --lr_scheduler constant_with_warmup \
@@ -387,6 +387,26 @@ wait $child
 holds "no place, and a result of before: exit 1" [ $? = 1 ]
 holds "no place, and a result of before: it stays" cmp f.safetensors g.safetensors
 holds "no place, and a result of before: the new one is kept" "$program" inspect elsewhere/textinv-*/f.safetensors
+rm -r elsewhere/*
+mkdir lost
+cp f.safetensors t-001.safetensors
+begin --output-dir lost --placeholder '<y>' --images photos --out t.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+holds "no place, and the second word of before: exit 1" [ $? = 1 ]
+holds "no place, and the second word of before: it stays" cmp t-001.safetensors g.safetensors
+holds "no place, and the second word of before: no first beside it" [ ! -e t-000.safetensors ]
+holds "no place, and the second word of before: both are kept" "$program" inspect elsewhere/textinv-*/t-001.safetensors
+rm -r elsewhere/*
+mkdir lost
+cp f.safetensors h-000.safetensors
+begin --output-dir lost --out h.safetensors
+rmdir lost
+kill -TERM $child
+wait $child
+says "no place, and a file of several words: none is in the way" "h.safetensors holds the last finite vectors" err
+holds "no place, and a file of several words: nothing is elsewhere" [ -z "$(ls -A elsewhere)" ]
 unset TMPDIR
 
 # --- pictures that are drawn when a run ends early
@@ -420,6 +440,17 @@ holds "interrupted, and a sheet of before: exit 130" [ $? = 130 ]
 holds "interrupted, and a sheet of before: it stays" cmp drawn/x.png before.png
 says "interrupted, and a sheet of before: where the new one is" "kept in $PWD/kept-sheet/textinv-" err
 holds "interrupted, and a sheet of before: the new one is kept" "$program" inspect kept-sheet/textinv-*/x.png
+for TMPDIR in '' missing; do
+  export TMPDIR
+  drawing --out drawn/x.png
+  kill -TERM $child
+  wait $child
+  says "TMPDIR is \"$TMPDIR\": where the sheet is" "kept in /tmp/textinv-" err
+  folder=$(sed -n 's/.* kept in //p' err)
+  holds "TMPDIR is \"$TMPDIR\": it is kept" "$program" inspect "$folder/x.png"
+  [ -z "$folder" ] || { rm -f "$folder/x.png" && rmdir "$folder"; }
+done
+export TMPDIR="$PWD/kept-sheet"
 drawing --out drawn/s.png --separate
 holds "separate pictures: written while others are drawn" [ -s drawn/s-007.png ]
 kill -TERM $child
@@ -436,8 +467,12 @@ says "no place for pictures: where they are" "kept in $PWD/kept-sheet/textinv-" 
 holds "no place for pictures: a group of four is kept" [ "$(ls kept-sheet/textinv-*/g-*.png | wc -l)" = 4 ]
 mkdir gone
 rm -r kept-sheet/*
-"$program" generate --threads 1 --model "$model" --prompt a --images 9 --steps 100 --sampler ddim --out gone/g.png \
-  --progress json 2>&1 | {
+# three groups of 400 steps say more than a pipe holds
+{
+  "$program" generate --threads 1 --model "$model" --prompt a --images 9 --steps 400 --sampler ddim --out gone/g.png \
+    --progress json 2>&1
+  echo $? >code
+} | {
   while read -r line; do
     case $line in
     *'"step":205,'*) break ;;
@@ -446,6 +481,7 @@ rm -r kept-sheet/*
   rmdir gone
   cat >err
 }
+holds "no place for a sheet: exit 1" [ "$(cat code)" = 1 ]
 says "no place for a sheet: where it is" "kept in $PWD/kept-sheet/textinv-" err
 holds "no place for a sheet: it is kept" "$program" inspect kept-sheet/textinv-*/g.png
 unset TMPDIR
@@ -455,6 +491,12 @@ holds "it is the same" cmp drawn/five-004.png drawn/one.png
 run 0 "a sheet of several groups" $generate --steps 2 --images 9 --prompt b --out drawn/many.png
 run 0 "a warning of every group" $generate --steps 2 --images 9 --out drawn/many.png --prompt "$(printf 'cat %.0s' $(seq 100))"
 holds "is said once" [ "$(grep -c '^warning: ' err)" = 1 ]
+run 0 "two warnings of every group" generate --model "$model" --steps 2 --images 9 --out drawn/many.png \
+  --prompt "$(printf 'cat %.0s' $(seq 100))" --negative "$(printf 'cat %.0s' $(seq 120))"
+holds "are said once each" [ "$(grep -c '^warning: ' err)" = 2 ]
+run 0 "one warning of two prompts" $generate --steps 2 --out drawn/two.png --prompt "$(printf 'cat %.0s' $(seq 100))" \
+  --prompt "$(printf 'dog %.0s' $(seq 100))"
+holds "is said of each" [ "$(grep -c '^warning: ' err)" = 2 ]
 
 # --- convert, tokenize, sheet
 run 0 "convert to a1111" convert whole.safetensors x.pt --format a1111
