@@ -204,6 +204,20 @@ void ti_euler_step(ti_sampler *s, int i, float *latents, const float *model_outp
   }
 }
 
+/* x0 = what the model thinks the picture is, of latents alpha x0 + sigma noise */
+static void denoise(const ti_sampler *s, float *x0, const float *latents, const float *model_output,
+                    float alpha, float sigma)
+{
+  for (size_t j = 0; j < s->count; j++) {
+    const float x = latents[j], m = model_output[j];
+
+    if (s->prediction == TI_PREDICT_V)
+      x0[j] = alpha * x - sigma * m;
+    else
+      x0[j] = s->prediction == TI_PREDICT_SAMPLE ? m : (x - sigma * m) / alpha;
+  }
+}
+
 /* ------ DPM-Solver++(2M), Lu et al. 2022, algorithm 2: history[0] the newest x0, [1] the one
  * before */
 
@@ -224,14 +238,7 @@ void ti_dpmpp_step(ti_sampler *s, int i, float *latents, const float *model_outp
 
   s->history[0] = x0;
   s->history[1] = x0_prev;
-  for (size_t j = 0; j < s->count; j++) {
-    const float x = latents[j], m = model_output[j];
-
-    if (s->prediction == TI_PREDICT_V)
-      x0[j] = alpha_s * x - sigma_s * m;
-    else
-      x0[j] = s->prediction == TI_PREDICT_SAMPLE ? m : (x - sigma_s * m) / alpha_s;
-  }
+  denoise(s, x0, latents, model_output, alpha_s, sigma_s);
   if (from == to) /* two equal sigmas: nothing to do between them */
     return;
   if (!first_order) {
@@ -320,14 +327,7 @@ void ti_unipc_step(ti_sampler *s, int i, float *latents, const float *model_outp
   const float sigma_s = sigma * alpha_s;
   float *x0 = s->history[3];
 
-  for (size_t j = 0; j < s->count; j++) {
-    const float x = latents[j], m = model_output[j];
-
-    if (s->prediction == TI_PREDICT_V)
-      x0[j] = alpha_s * x - sigma_s * m;
-    else
-      x0[j] = s->prediction == TI_PREDICT_SAMPLE ? m : (x - sigma_s * m) / alpha_s;
-  }
+  denoise(s, x0, latents, model_output, alpha_s, sigma_s);
   if (i > 0 && s->sigmas[at - 1] != sigma) /* nothing to do between equal ones */
     unipc_correct(s, at, latents, x0);
   s->history[3] = s->history[1];
