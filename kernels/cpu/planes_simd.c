@@ -79,13 +79,11 @@ textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, i
   const size_t units = (size_t)p->count * p->cout * p->cin;
   char key[96];
   size_t len = ti_format(key, sizeof(key), "planes %d %d", TI_UNIT, TI_PER_LANE);
-  textinv_status status;
 
   p->dtype = keeps_type(p, w->dtype) ? w->dtype : TI_F32;
   for (int i = 0; i < p->count && len < sizeof(key); i++)
     len += ti_format(key + len, sizeof(key) - len, " %x", p->sets[i]);
-  status = ti_weight_pack(error, &p->units, w, key, units * ti_unit_bytes(p), fill, &k);
-  return status;
+  return ti_weight_pack(error, &p->units, w, key, units * ti_unit_bytes(p), fill, &k);
 }
 
 #ifdef TI_PAIRS

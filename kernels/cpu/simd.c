@@ -35,7 +35,10 @@ static int has_bf16(void)
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & BF16);
 }
 
-/* Intel's cores multiply pairs of bf16 at half the rate of floats, AMD's at twice that rate */
+/*
+ * Intel's cores multiply pairs of bf16 at half the rate of floats, AMD's at twice that rate. A clock
+ * would tell, too, but then the bits of a result depended on the moment
+ */
 static int is_slow_in_bf16(void)
 {
   unsigned eax, name[3];
@@ -43,10 +46,7 @@ static int is_slow_in_bf16(void)
   return __get_cpuid(0, &eax, &name[0], &name[2], &name[1]) && !memcmp(name, "GenuineIntel", 12);
 }
 
-/*
- * TEXTINV_CPU=reference, avx2 or avx512 in the environment keeps from more than that; bf16 takes
- * the instructions for it where they are slow, too
- */
+/* whether TEXTINV_CPU in the environment is so */
 static int named(const char *level)
 {
   const char *limit = getenv("TEXTINV_CPU");
@@ -54,6 +54,10 @@ static int named(const char *level)
   return limit && !strcmp(limit, level);
 }
 
+/*
+ * TEXTINV_CPU=reference, avx2 or avx512 in the environment keeps from more than that; bf16 takes
+ * the instructions for it where they are slow, too
+ */
 static int wanted(const char *level)
 {
   static const char *const levels[] = { "reference", "avx2", "avx512" };

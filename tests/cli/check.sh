@@ -346,6 +346,17 @@ fi
 holds "no reader: exit 130" [ "$(cat code)" = 130 ]
 holds "no reader: the work is saved" [ "$(ls piped | grep -c '^checkpoint')" = 1 ]
 
+# remove_gone_after TEXT: the folder gone, when standard input has said TEXT; the rest of it becomes err
+remove_gone_after() {
+  while read -r line; do
+    case $line in
+    *"$1"*) break ;;
+    esac
+  done
+  rmdir gone
+  cat >err
+}
+
 # a folder that is gone when the run ends, as a disk that became full; 500 steps say more than a pipe holds, so that it
 # cannot end before
 mkdir gone work-gone kept
@@ -353,15 +364,7 @@ export TMPDIR="$PWD/kept"
 {
   "$program" $long --steps 500 --output-dir work-gone --out gone/e.safetensors --progress json 2>&1
   echo $? >code
-} | {
-  while read -r line; do
-    case $line in
-    *'"train","step":5,'*) break ;;
-    esac
-  done
-  rmdir gone
-  cat >err
-}
+} | remove_gone_after '"train","step":5,'
 holds "no place for the result: exit 1" [ "$(cat code)" = 1 ]
 says "no place for the result: where it is" "kept in $PWD/kept/textinv-" err
 holds "no place for the result: it is kept" "$program" inspect kept/textinv-*/e.safetensors
@@ -472,15 +475,7 @@ rm -r kept-sheet/*
   "$program" generate --threads 1 --model "$model" --prompt a --images 9 --steps 400 --sampler ddim --out gone/g.png \
     --progress json 2>&1
   echo $? >code
-} | {
-  while read -r line; do
-    case $line in
-    *'"step":205,'*) break ;;
-    esac
-  done
-  rmdir gone
-  cat >err
-}
+} | remove_gone_after '"step":205,'
 holds "no place for a sheet: exit 1" [ "$(cat code)" = 1 ]
 says "no place for a sheet: where it is" "kept in $PWD/kept-sheet/textinv-" err
 holds "no place for a sheet: it is kept" "$program" inspect kept-sheet/textinv-*/g.png
