@@ -25,8 +25,8 @@ SIZES = {
     nouns=FIRST_NOUNS),
   # 128 px: wants a GPU; in f16 the folder stays below 64 MB
   "shipped": dict(
-    pixels=128, latent=8, vae=(32, 64, 96, 128), unet=(96, 160, 256), heads=(3, 5, 8), attention=(1, 1, 0),
-    layers=2, text=256, text_layers=4, text_heads=4, clip_text_layers=2, vision=192,
+    pixels=128, latent=8, vae=(32, 64, 96, 128), vae_layers=2, unet=(96, 160, 256), heads=(3, 5, 8),
+    attention=(1, 1, 0), layers=2, middle=2, text=256, text_layers=4, text_heads=4, clip_text_layers=2, vision=192,
     vision_layers=4, vision_patch=16, vocabulary=2560),
   # a few seconds of everything: for trying the programs
   "tiny": dict(
@@ -34,10 +34,10 @@ SIZES = {
     text=32, text_layers=1, text_heads=2, vision=32, vision_layers=1, vision_patch=16, vocabulary=1024),
 }
 
-# what grow.py made the shipped size from: 16x16x4 blurs objects, 16x16x8 keeps them (docs/toybox.md)
-SIZES["narrow"] = dict(SIZES["shipped"], latent=4)
-# and what it makes of it: a second transformer block in the middle costs no time
-SIZES["deep"] = dict(SIZES["shipped"], middle=2)
+# what grow.py made the shipped size from (docs/toybox.md): 16x16x4 blurs objects, 16x16x8 keeps them;
+# a second transformer block in the middle and a second layer in the autoencoder's blocks came last
+SIZES["shallow"] = dict(SIZES["shipped"], vae_layers=1, middle=1)
+SIZES["narrow"] = dict(SIZES["shallow"], latent=4)
 
 
 def latent_side(size):
@@ -56,7 +56,7 @@ def build_vae(size):
     block_out_channels=channels,
     down_block_types=("DownEncoderBlock2D",) * len(channels),
     up_block_types=("UpDecoderBlock2D",) * len(channels),
-    layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False,
+    layers_per_block=SIZES[size].get("vae_layers", 1), norm_num_groups=8, mid_block_add_attention=False,
     sample_size=SIZES[size]["pixels"])
 
 

@@ -1,9 +1,9 @@
 """
-Begins a size with more latent channels, or more transformer blocks, from a trained one, which keeps
-all that it can do.
+Begins a size with more latent channels, or more blocks, from a trained one, which keeps all that it
+can do.
 
-    python grow.py --old narrow --size shipped
-    python grow.py --old shipped --size deep
+    python grow.py --old narrow --size shallow
+    python grow.py --old shallow --size shipped
 
 Writes start.pt and best.pt of polish and unet. A new block adds nothing yet. The encoder's new
 channels are random projections of its last features, until vae.py --polish --keep trains them; the
@@ -18,9 +18,10 @@ import torch
 
 import common
 import export
-from config import SIZES, build_unet, build_vae, latent_channels
+from config import SIZES, build_unet, build_vae
 
-OUTPUTS = ("to_out.0.weight", "to_out.0.bias", "ff.net.2.weight", "ff.net.2.bias")   # of a block
+OUTPUTS = ("to_out.0.weight", "to_out.0.bias", "ff.net.2.weight", "ff.net.2.bias",   # of a block
+           "conv2.weight", "conv2.bias")
 
 
 def placed(new, old, rows=None, columns=None):
@@ -60,6 +61,8 @@ def grow_vae(size, old):
     "quant_conv.weight": (moments, moments), "quant_conv.bias": (moments,),
     "post_quant_conv.weight": (kept, kept), "post_quant_conv.bias": (kept,),
     "decoder.conv_in.weight": (None, kept)})
+  if not len(added):
+    return new
   new["encoder.conv_out.weight"][added] = random
   for name in ("quant_conv.weight", "post_quant_conv.weight"):
     new[name][added, added] = 1
@@ -80,8 +83,8 @@ def grow_unet(size, old):
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-  parser.add_argument("--old", default="shipped", choices=SIZES)
-  parser.add_argument("--size", default="deep", choices=SIZES)
+  parser.add_argument("--old", default="shallow", choices=SIZES)
+  parser.add_argument("--size", default="shipped", choices=SIZES)
   a = parser.parse_args()
   if os.path.exists(os.path.join(common.state_dir(a.size, "unet"), "last.pt")):
     raise SystemExit(f"{common.state_dir(a.size)} is being trained: move it away first")
@@ -90,9 +93,7 @@ if __name__ == "__main__":
     if not os.path.exists(path):
       os.symlink(os.path.join("..", a.old, name), path)
   common.set_up()
-  vae = export.load_vae(a.old).state_dict()
-  if latent_channels(a.old) < latent_channels(a.size):
-    vae = grow_vae(a.size, vae)
+  vae = grow_vae(a.size, export.load_vae(a.old).state_dict())
   unet, text = export.read_weights(common.state_dir(a.old, "unet"), "best")
   for stage, states in (("polish", [vae]), ("unet", [grow_unet(a.size, unet), text])):
     folder = common.state_dir(a.size, stage)
