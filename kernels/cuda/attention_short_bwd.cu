@@ -6,7 +6,7 @@
  * transposed, so that few keys do not have to fill the 64 rows of a product: channels do.
  *
  * A prompt's keys are one tile: dq is complete, and delta, the sum of do o, is that of p do v as
- * well. With more tiles delta has been made before, and the dq of tiles are added afterwards.
+ * well. With more tiles it is made of do and o, and the dq of tiles are added afterwards.
  */
 #include "attention_hopper.cuh"
 
@@ -46,35 +46,78 @@ static __device__ __forceinline__ void load_queries(T *stage, const attention_bu
   copy_commit();
 }
 
-/* what a row's scores and do v are diminished by; delta is only there where tiles are several */
-template <typename C>
-static __device__ __forceinline__ float2 known_sums(const attention_buffers &io,
-                                                    const ti_attention_shape &s, int row)
+/* log2 of the softmax's divisor of a row; 0 where there is none */
+static __device__ __forceinline__ float row_lse(const attention_buffers &io,
+                                                const ti_attention_shape &s, int row)
 {
-  if (!C::whole)
-    return row_sums(io, s, row);
-  return make_float2(row < s.tq ? io.lse[(size_t)blockIdx.y * s.tq + row] * TI_LOG2_E : 0.0f, 0.0f);
+  return row < s.tq ? io.lse[(size_t)blockIdx.y * s.tq + row] * TI_LOG2_E : 0.0f;
+}
+
+/* this lane's chunks of o of rows row and row + 8: every fourth of a head's */
+template <typename C>
+static __device__ __forceinline__ void load_o(uint4 (&o)[2][C::d / 32],
+                                              const attention_buffers &io,
+                                              const ti_attention_shape &s, int row)
+{
+  const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
+
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const size_t at = ((size_t)n * s.tq + row + half * 8) * s.heads + head;
+
+#pragma unroll
+    for (int j = 0; j < C::d / 32; j++) {
+      const int c = (j * 4 + threadIdx.x % 4) * 8;
+
+      o[half][j] = row + half * 8 < s.tq && c < s.d
+                       ? *(const uint4 *)((const uint16_t *)io.o + at * s.d + c)
+                       : make_uint4(0, 0, 0, 0);
+    }
+  }
+}
+
+/* delta, the sum of do o, of the rows of load_o(); row: in the tile of do */
+template <typename T, typename C>
+static __device__ __forceinline__ void make_delta(float (&delta)[2],
+                                                  const uint4 (&o)[2][C::d / 32], const T *do_tile,
+                                                  int row)
+{
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float sum = 0.0f;
+
+#pragma unroll
+    for (int j = 0; j < C::d / 32; j++) {
+      const int plane = j * 4 + threadIdx.x % 4;
+      float a[8], b[8];
+
+      load_vector(a, do_tile + (plane * C::queries + row + half * 8) * 8);
+      load_vector(b, (const T *)&o[half][j]);
+#pragma unroll
+      for (int i = 0; i < 8; i++)
+        sum = fmaf(a[i], b[i], sum);
+    }
+    sum += shuffle_xor(sum, 1); /* four lanes share a row */
+    delta[half] = sum + shuffle_xor(sum, 2);
+  }
 }
 
 /* scores to p, rounded too */
 template <typename T, int KEYS>
 static __device__ __forceinline__ void make_p(float (&x)[KEYS / 2], uint32_t (&p)[KEYS / 16][4],
-                                              const float2 (&sums)[2], float scale)
+                                              const float (&lse)[2], float scale)
 {
 #pragma unroll
   for (int i = 0; i < KEYS / 2; i++)
-    x[i] = exp2_fast(fmaf(x[i], scale, -sums[i / 2 % 2].x));
+    x[i] = exp2_fast(fmaf(x[i], scale, -lse[i / 2 % 2]));
   round_operand<T, KEYS>(p, x);
 }
 
-/* p and do v to ds, rounded */
+/* p and do v to ds, rounded; delta is there unless WHOLE */
 template <typename T, int KEYS, bool WHOLE>
 static __device__ __forceinline__ void make_ds(float (&x)[KEYS / 2], const float (&dp)[KEYS / 2],
-                                               uint32_t (&ds)[KEYS / 16][4],
-                                               const float2 (&sums)[2])
+                                               uint32_t (&ds)[KEYS / 16][4], float (&delta)[2])
 {
-  float delta[2] = { sums[0].y, sums[1].y };
-
   if (WHOLE) {
 #pragma unroll
     for (int i = 0; i < KEYS / 2; i++)
@@ -195,24 +238,27 @@ static __global__ void __launch_bounds__(C::threads, 1)
   const int begin = blockIdx.z * per, end = min(steps, begin + per);
   const float scale = s.scale * TI_LOG2_E;
   float acc[C::bands][KEYS / 2] = {};
-  float2 next_sums[2] = {};
+  float next_lse[2] = {};
 
   load_planes<T, KEYS, D, C::threads>(k_tile, k, first_key, s.tk, s.k_stride, s.d);
   load_planes<T, KEYS, D, C::threads>(v_tile, v, first_key, s.tk, s.v_stride, s.d);
   copy_commit();
   if (begin < end) {
     load_queries<T, C>(stages, io, s, begin * QUERIES);
-    next_sums[0] = known_sums<C>(io, s, begin * QUERIES + in_step);
-    next_sums[1] = known_sums<C>(io, s, begin * QUERIES + in_step + 8);
+    next_lse[0] = row_lse(io, s, begin * QUERIES + in_step);
+    next_lse[1] = row_lse(io, s, begin * QUERIES + in_step + 8);
   }
   for (int step = begin; step < end; step++) {
     const T *q_tile = stages + (step - begin) % C::stages * C::next_stage,
             *do_tile = q_tile + C::tile;
     const int row0 = step * QUERIES + in_step;
-    const float2 sums[2] = { next_sums[0], next_sums[1] };
-    float x[KEYS / 2], dp[KEYS / 2];
+    const float lse[2] = { next_lse[0], next_lse[1] };
+    float x[KEYS / 2], dp[KEYS / 2], delta[2] = {};
     uint32_t p[KEYS / 16][4], ds[KEYS / 16][4];
+    uint4 o[2][D / 32];
 
+    if constexpr (!C::whole)
+      load_o<C>(o, io, s, row0);
     copy_wait<0>();
     async_fence();
     __syncthreads(); /* the step is there; the one before, p and ds are no longer read */
@@ -220,8 +266,8 @@ static __global__ void __launch_bounds__(C::threads, 1)
       if (C::stages > 1)
         load_queries<T, C>(stages + (step + 1 - begin) % C::stages * C::next_stage, io, s,
                            (step + 1) * QUERIES);
-      next_sums[0] = known_sums<C>(io, s, row0 + QUERIES);
-      next_sums[1] = known_sums<C>(io, s, row0 + QUERIES + 8);
+      next_lse[0] = row_lse(io, s, row0 + QUERIES);
+      next_lse[1] = row_lse(io, s, row0 + QUERIES + 8);
     }
     wgmma_fence();
     start_rows<T, QUERIES, D, KEYS>(x, rows_operand<T, QUERIES>(q_tile, warp / 4 * 64),
@@ -230,6 +276,8 @@ static __global__ void __launch_bounds__(C::threads, 1)
     start_rows<T, QUERIES, D, KEYS>(dp, rows_operand<T, QUERIES>(do_tile, warp / 4 * 64),
                                     rows_operand<T, KEYS>(v_tile));
     wgmma_commit();
+    if constexpr (!C::whole)
+      make_delta<T, C>(delta, o, do_tile, in_step);
     wgmma_wait<1>();
     wgmma_hold(x);
     if (s.causal || first_key + KEYS > s.tk) {
@@ -239,11 +287,11 @@ static __global__ void __launch_bounds__(C::threads, 1)
       mask_columns<KEYS>(x, first_key, visible);
     }
     /* a query beyond the last has zeros in q, do and sums: p = 1 and ds = 0 add nothing */
-    make_p<T, KEYS>(x, p, sums, scale);
+    make_p<T, KEYS>(x, p, lse, scale);
     store_planes<T, QUERIES, KEYS>(p_tile, p, in_step);
     wgmma_wait<0>();
     wgmma_hold(dp);
-    make_ds<T, KEYS, C::whole>(x, dp, ds, sums);
+    make_ds<T, KEYS, C::whole>(x, dp, ds, delta);
     store_planes<T, QUERIES, KEYS>(ds_tile, ds, in_step);
     async_fence();
     __syncthreads(); /* p and ds of both warpgroups are there */

@@ -1,7 +1,8 @@
 """Whole steps on a GPU at the size of Stable Diffusion 1.5, beside PyTorch: training steps and 50-step DDIM pictures.
 
 python tests/bench/cuda_steps.py [--jobs train-4,train-1,image-1] [--size LATENTS] [--steps N] [--rounds N] [--write FILE]
-                                 [--systems textinv,cudnn,torch,script,compile] [--seconds N] [--compile-seconds N] [--device cpu]
+                                 [--systems textinv,cudnn,torch,script,compile] [--seconds N] [--compile-seconds N]
+                                 [--together] [--device cpu]
 
 Random weights, bf16, one process for each system and job, one after the other; what matters most comes first, and each
 row is printed, and written into FILE, as soon as it is known. Systems:
@@ -14,6 +15,8 @@ row is printed, and written into FILE, as soon as it is known. Systems:
            default mode. Only when it is asked for: it compiles for minutes
 Memory is the most that is in use without the CUDA context: of textinv as the driver counts it, so nothing else may come
 or go on the device meanwhile; of PyTorch what its allocator has reserved.
+--together lets all load and compile at the same time, and then take their turns one by one, round by round; memory is not
+measured then. It needs the device's memory for all, and is for a device that is there for minutes.
 --device cpu runs all of it on the CPU in float, to try the flow at a small size (--model sd1 --size 8).
 """
 import argparse
@@ -344,15 +347,20 @@ class Worker:
             [sys.executable, '-W', 'ignore', __file__, '--worker', system, '--jobs', job, *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=None if options.trace else subprocess.DEVNULL)
 
-    def turn(self, limit):
-        """The seconds of some steps, at most limit seconds later."""
-        if self.error:
-            return
+    def ask(self):
         try:
             self.process.stdin.write('\n')
             self.process.stdin.flush()
         except OSError:
             pass
+
+    def turn(self, limit):
+        """The seconds of some steps, at most limit seconds later."""
+        if not self.error:
+            self.ask()
+            self.hear(limit)
+
+    def hear(self, limit):
         if not select.select([self.process.stdout], [], [], max(limit, 0))[0]:
             self.error = f'no answer in {max(limit, 0):.0f} s'
             self.process.kill()
@@ -416,8 +424,9 @@ class Table:
         ours = [w for w in self.workers if w.system == 'textinv' and w.job == worker.job and w.seconds]
         if ours:
             ratio = f'{statistics.median(ours[0].seconds) / median:.2f}'
+        memory = f'{worker.memory / 2 ** 30:.2f}' if worker.memory else ''
         return (f'| {name} | {system} | {1e3 * median:.2f} | {1e3 * min(worker.seconds):.2f} | {share} '
-                f'| {worker.memory / 2 ** 30:.2f} | {ratio} |')
+                f'| {memory} | {ratio} |')
 
     def add(self, worker):
         """Print its row, and write the table with it."""
@@ -467,6 +476,19 @@ def in_order(jobs, systems):
     return sorted([*pairs, ('peak', jobs[0])], key=lambda pair: 2 if pair[0] == 'peak' else rank(pair))
 
 
+def take_turns(workers, options, left, told):
+    """All get ready at the same time; then one of them runs at a time."""
+    for worker in workers:
+        worker.ask()
+    for worker in workers:
+        worker.hear(min(options.compile_seconds, left()))
+        worker.seconds, worker.memory, worker.context = [], 0, 0
+        told(f'{worker.system} {worker.job}: {worker.error or "ready"}')
+    for _ in range(options.rounds):
+        for worker in workers:
+            worker.turn(min(ANSWER, left()))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--jobs', default='train-4,train-1,image-1', help='tasks and their batches')
@@ -481,6 +503,7 @@ def main():
     parser.add_argument('--seconds', type=float, default=400, help='what has not begun shortly before they have passed is left out')
     parser.add_argument('--compile-seconds', type=float, default=300, help='that torch.compile may take for a job')
     parser.add_argument('--write', type=Path, help='a file whose section "On a GPU" becomes the table')
+    parser.add_argument('--together', action='store_true', help='all load and compile at the same time')
     parser.add_argument('--trace', action='store_true', help='show what the workers print')
     parser.add_argument('--worker', choices=PREPARE, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -507,11 +530,13 @@ def main():
     workers = [Worker(system, options, job) for system, job in pairs]
     table = Table(options, flops)
     try:
+        if options.together:
+            take_turns(workers, options, left, told)
         for worker in workers:
-            if left() < LEAST:
+            if left() < LEAST and not worker.seconds:
                 worker.error = LATE
             limit = options.compile_seconds if worker.system == 'compile' else min(ANSWER, left())
-            for _ in range(options.rounds):
+            for _ in range(0 if options.together else options.rounds):
                 worker.turn(limit)
             worker.end()
             table.add(worker)
