@@ -295,7 +295,7 @@ extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_s
   if (is_long)
     of_hopper = backward ? ti_cuda_attention_ring_bwd_scratch(s)
                          : ti_cuda_attention_ring_scratch(s);
-  else if (backward && ti_cuda_attention_is_short(dtype, s))
+  else if (backward && ti_cuda_attention_is_short(dtype, s, 1))
     of_hopper = ti_cuda_attention_short_bwd_scratch(s);
   if (!backward)
     return of_hopper;
@@ -333,7 +333,7 @@ extern "C" textinv_status ti_cuda_attention_fwd(ti_exec *e, ti_dtype dtype, void
   if (ti_cuda_attention_is_wide(dtype, &b, s)) {
     if (ti_cuda_attention_is_long(dtype, s) && ti_cuda_hopper(e))
       return ti_cuda_attention_ring(e, dtype, &b, s);
-    if (ti_cuda_attention_is_short(dtype, s) && ti_cuda_hopper(e))
+    if (ti_cuda_attention_is_short(dtype, s, 0) && ti_cuda_hopper(e))
       return ti_cuda_attention_short(e, dtype, &b, s);
     return ti_cuda_attention_mma(e, dtype, &b, s);
   }
@@ -346,7 +346,7 @@ static textinv_status tensor_core_bwd(ti_exec *e, ti_dtype dtype, attention_buff
   const size_t rows = (size_t)s->n * s->heads * s->tq;
   const dim3 sum_grid((unsigned)ti_ceil_div((size_t)s->tk * s->d, 4 * SUM_THREADS),
                       (unsigned)(s->n * s->heads), 2);
-  const int is_short = ti_cuda_attention_is_short(dtype, s) && ti_cuda_hopper(e);
+  const int is_short = ti_cuda_attention_is_short(dtype, s, 1) && ti_cuda_hopper(e);
   textinv_status status = TEXTINV_OK;
 
   b.splits = is_short ? ti_cuda_attention_short_splits(s) : ti_cuda_attention_splits(s);

@@ -6,8 +6,7 @@
 
 enum {
   TI_SHORT_KEYS = 80, /* at most of attention_short*.cu, in one tile */
-  TI_SHORT_TILE = 64, /* where there are more */
-  TI_SHORT_TILES = 4, /* at most */
+  TI_SHORT_TILE = 64, /* keys of a tile of the backward pass where there are more */
 #ifdef TI_EMULATE
   TI_ENOUGH_BLOCKS = 8 /* a small device, on which blocks have several steps */
 #else
@@ -44,11 +43,13 @@ textinv_status ti_cuda_attention_mma(ti_exec *e, ti_dtype dtype, const attention
 textinv_status ti_cuda_attention_mma_bwd(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                          const ti_attention_shape *s);
 
-/* whether attention_short*.cu take it on Hopper: a prompt's keys, and 256 of wide heads */
-static inline int ti_cuda_attention_is_short(ti_dtype dtype, const ti_attention_shape *s)
+/* whether attention_short*.cu take it on Hopper: a prompt's keys; backward, wide heads of 256 too
+ */
+static inline int ti_cuda_attention_is_short(ti_dtype dtype, const ti_attention_shape *s,
+                                             int backward)
 {
   return dtype != TI_F32 && s->d <= 160 && s->d % 8 == 0 &&
-         (s->tk <= TI_SHORT_KEYS || (s->d > 80 && s->tk <= TI_SHORT_TILES * TI_SHORT_TILE));
+         (s->tk <= TI_SHORT_KEYS || (backward && s->d > 80 && s->tk <= 4 * TI_SHORT_TILE));
 }
 
 int ti_cuda_attention_short_splits(const ti_attention_shape *s);

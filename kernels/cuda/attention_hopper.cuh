@@ -42,18 +42,6 @@ static __device__ __forceinline__ void load_planes(T *tile, const T *from, int f
   }
 }
 
-/* copy_wait() of a count that unrolling makes a constant */
-static __device__ __forceinline__ void copy_wait_most(int newest)
-{
-  switch (newest) {
-  case 0:  copy_wait<0>(); break;
-  case 1:  copy_wait<1>(); break;
-  case 2:  copy_wait<2>(); break;
-  case 3:  copy_wait<3>(); break;
-  default: copy_wait<4>(); break;
-  }
-}
-
 /* a tile of ROWS rows from row on, as an operand whose k are the columns */
 template <typename T, int ROWS>
 static __device__ __forceinline__ uint64_t rows_operand(const T *tile, int row = 0)
@@ -95,55 +83,6 @@ static __device__ __forceinline__ void round_operand(uint32_t (&p)[K / 16][4],
 #pragma unroll
   for (int i = 0; i < K / 4; i++)
     p[i / 4][i % 4] = pack(x[2 * i], x[2 * i + 1], T());
-}
-
-/*
- * The softmax of a tile whose scores are there, while the product before may be under way: p is the
- * operand of the next product, acc is shrunk for it. SUM: also add up p, else a column of acc does.
- */
-template <typename T, int KEYS, int N, bool SUM>
-static __device__ __forceinline__ void soften(float (&x)[KEYS / 2], uint32_t (&p)[KEYS / 16][4],
-                                              float (&acc)[N / 2], float (&top)[2], float (&sum)[2],
-                                              float scale)
-{
-  float shrink[2];
-
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    float m = top[half], part = 0.0f;
-
-#pragma unroll
-    for (int j = half * 2; j < KEYS / 2; j += 4)
-      m = fmaxf(m, fmaxf(x[j], x[j + 1]));
-    m = fmaxf(m, shuffle_xor(m, 1)); /* four lanes share a row */
-    m = fmaxf(m, shuffle_xor(m, 2));
-    const float bias = m * scale;
-
-    shrink[half] = exp2_fast(fmaf(top[half], scale, -bias));
-    top[half] = m;
-#pragma unroll
-    for (int j = half * 2; j < KEYS / 2; j += 4) {
-#pragma unroll
-      for (int i = j; i < j + 2; i++) {
-        x[i] = exp2_fast(fmaf(x[i], scale, -bias));
-        if (SUM)
-          part += x[i];
-      }
-    }
-    if (SUM)
-      sum[half] = fmaf(sum[half], shrink[half], part);
-  }
-  wgmma_hold(x);
-  wgmma_wait<0>();
-  wgmma_hold(p);
-  wgmma_hold(acc);
-#pragma unroll
-  for (int i = 0; i < N / 2; i++)
-    acc[i] *= shrink[i / 2 % 2];
-  round_operand<T, KEYS>(p, x);
-  wgmma_hold(p);
-  wgmma_hold(acc);
-  wgmma_hold(x);
 }
 
 #endif

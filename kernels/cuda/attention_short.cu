@@ -1,20 +1,17 @@
 /*
- * Attention of few keys on Hopper, forward: keys and values of a head are tiles that a block keeps;
- * those of a prompt are one. The block walks over its part of the queries in tiles of 64, one
- * warpgroup's; the next is under way meanwhile.
+ * Attention of few keys on Hopper, a prompt's, forward: keys and values of a head are one tile that
+ * a block keeps, so that softmax sees whole rows. The block walks over its part of the queries in
+ * tiles of 64, one warpgroup's; the next is under way meanwhile.
  */
 #include "attention_hopper.cuh"
 
-/* heads of D columns, at most TILES of KEYS */
-template <int D, int TILES, int KEYS> struct short_fwd {
-  static const int d = D, tiles = TILES, keys = KEYS, queries = 64, threads = TI_WARPGROUP;
-  static const int blocks = TILES > 1 ? 1 : D <= 80 ? 4 : 2; /* of a multiprocessor */
+/* heads of D columns */
+template <int D> struct short_fwd {
+  static const int d = D, keys = TI_SHORT_KEYS, queries = 64, threads = TI_WARPGROUP;
+  static const int blocks = D <= 80 ? 4 : 2; /* of a multiprocessor */
   static const int tile = queries * D, key_tile = keys * D; /* values */
-  static const int bytes = 2 * (tile + tiles * key_tile) * 2;
+  static const int bytes = 2 * (tile + key_tile) * 2;
 };
-
-template <int D> struct prompt_fwd : short_fwd<D, 1, TI_SHORT_KEYS> {};
-struct wide_fwd : short_fwd<160, TI_SHORT_TILES, TI_SHORT_TILE> {};
 
 // ------------------------------------------------------------------ kernels
 
@@ -25,8 +22,7 @@ static __global__ void __launch_bounds__(C::threads, C::blocks)
 {
 #ifdef TI_HOPPER
   constexpr int D = C::d, KEYS = C::keys, QUERIES = C::queries;
-  T *k_tiles = (T *)shared_memory(), *v_tiles = k_tiles + C::tiles * C::key_tile;
-  T *stages = v_tiles + C::tiles * C::key_tile;
+  T *k_tile = (T *)shared_memory(), *v_tile = k_tile + C::key_tile, *stages = v_tile + C::key_tile;
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads, warp = threadIdx.x / 32;
   const int begin = blockIdx.x * per, end = min((s.tq + QUERIES - 1) / QUERIES, begin + per);
   const T *q = (const T *)io.q + (size_t)n * s.tq * s.q_stride + head * s.d;
@@ -34,28 +30,19 @@ static __global__ void __launch_bounds__(C::threads, C::blocks)
   const T *v = (const T *)io.v + (size_t)n * s.tk * s.v_stride + head * s.d;
   const float scale = s.scale * TI_LOG2_E;
 
-  /* groups of copies: queries and the first keys; then keys of a tile and values of that before */
+  load_planes<T, KEYS, D, C::threads>(k_tile, k, 0, s.tk, s.k_stride, s.d);
   load_planes<T, QUERIES, D, C::threads>(stages, q, begin * QUERIES, s.tq, s.q_stride, s.d);
-  for (int i = 0; i <= C::tiles; i++) {
-    if (i < C::tiles)
-      load_planes<T, KEYS, D, C::threads>(k_tiles + i * C::key_tile, k, i * KEYS, s.tk, s.k_stride,
-                                          s.d);
-    if (i > 0)
-      load_planes<T, KEYS, D, C::threads>(v_tiles + (i - 1) * C::key_tile, v, (i - 1) * KEYS, s.tk,
-                                          s.v_stride, s.d);
-    copy_commit();
-  }
+  copy_commit();
+  load_planes<T, KEYS, D, C::threads>(v_tile, v, 0, s.tk, s.v_stride, s.d);
+  copy_commit();
   for (int tile = begin; tile < end; tile++) {
     const int first = tile * QUERIES + warp * 16;
     const int row0 = first + threadIdx.x % 32 / 4; /* and row0 + 8 */
-    const int visible[2] = { s.causal ? min(s.tk, row0 + 1) : s.tk,
-                             s.causal ? min(s.tk, row0 + 9) : s.tk };
-    const uint64_t rows = rows_operand<T, QUERIES>(stages + (tile - begin) % 2 * C::tile);
     float x[KEYS / 2], acc[D / 2] = {}, top[2] = { -INFINITY, -INFINITY }, sum[2] = {};
     uint32_t p[KEYS / 16][4];
 
     if (tile == begin)
-      copy_wait<C::tiles>();
+      copy_wait<1>(); /* not for the values */
     else
       copy_wait<0>();
     async_fence();
@@ -64,50 +51,36 @@ static __global__ void __launch_bounds__(C::threads, C::blocks)
       load_planes<T, QUERIES, D, C::threads>(stages + (tile + 1 - begin) % 2 * C::tile, q,
                                              (tile + 1) * QUERIES, s.tq, s.q_stride, s.d);
     copy_commit();
-    wgmma_hold(acc);
     wgmma_fence();
-    start_rows<T, QUERIES, D, KEYS>(x, rows, rows_operand<T, KEYS>(k_tiles));
+    start_rows<T, QUERIES, D, KEYS>(
+        x, rows_operand<T, QUERIES>(stages + (tile - begin) % 2 * C::tile),
+        rows_operand<T, KEYS>(k_tile));
     wgmma_commit();
     wgmma_wait<0>();
     wgmma_hold(x);
-    if (s.causal || KEYS > s.tk)
+    if (s.causal || KEYS > s.tk) {
+      const int visible[2] = { s.causal ? min(s.tk, row0 + 1) : s.tk,
+                               s.causal ? min(s.tk, row0 + 9) : s.tk };
+
       mask_columns<KEYS>(x, 0, visible);
+    }
     softmax_step<KEYS, D>(x, acc, top, sum, scale);
     round_operand<T, KEYS>(p, x);
     wgmma_hold(p);
     wgmma_hold(acc);
-#pragma unroll
-    for (int i = 0; i < C::tiles; i++) {
-      const uint64_t values = columns_operand<T, KEYS>(v_tiles + i * C::key_tile);
-
-      if (tile == begin) {
-        copy_wait_most(C::tiles - i);
-        async_fence();
-        __syncthreads();
-      }
-      wgmma_fence();
-      if (i + 1 == C::tiles || (i + 1) * KEYS >= s.tk) {
-        start_columns<T, KEYS, D>(acc, p, values);
-        wgmma_commit();
-        break;
-      }
-      start_rows<T, QUERIES, D, KEYS>(x, rows,
-                                      rows_operand<T, KEYS>(k_tiles + (i + 1) * C::key_tile));
-      wgmma_commit();
-      start_columns<T, KEYS, D>(acc, p, values);
-      wgmma_commit();
-      wgmma_wait<1>();
-      wgmma_hold(x);
-      if (s.causal || (i + 2) * KEYS > s.tk)
-        mask_columns<KEYS>(x, (i + 1) * KEYS, visible);
-      soften<T, KEYS, D, true>(x, p, acc, top, sum, scale);
+    if (tile == begin) {
+      copy_wait<1>(); /* for them */
+      async_fence();
+      __syncthreads();
     }
+    wgmma_fence();
+    start_columns<T, KEYS, D>(acc, p, columns_operand<T, KEYS>(v_tile));
+    wgmma_commit();
     wgmma_wait<0>();
     wgmma_hold(p);
     wgmma_hold(acc);
     softmax_end<T, D>(io, s, acc, sum, top, first);
   }
-  copy_wait<0>();
 #endif
 }
 
@@ -129,9 +102,6 @@ static textinv_status short_forward(ti_exec *e, const attention_buffers *b,
 textinv_status ti_cuda_attention_short(ti_exec *e, ti_dtype dtype, const attention_buffers *b,
                                        const ti_attention_shape *s)
 {
-  if (s->tk > TI_SHORT_KEYS) { /* wide heads alone */
-    TI_WITH_DTYPE_16(dtype, return (short_forward<T, wide_fwd>(e, b, s)));
-  }
   TI_WITH_DTYPE_16(dtype,
-                   TI_WITH_SHORT_HEAD(s->d, return (short_forward<T, prompt_fwd<D> >(e, b, s))));
+                   TI_WITH_SHORT_HEAD(s->d, return (short_forward<T, short_fwd<D> >(e, b, s))));
 }

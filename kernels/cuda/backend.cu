@@ -112,11 +112,6 @@ extern "C" int ti_cuda_multiprocessors(const ti_exec *e)
   return ((const ti_cuda *)e->device)->multiprocessors;
 }
 
-extern "C" int *ti_cuda_turns(const ti_exec *e)
-{
-  return ((const ti_cuda *)e->device)->turns;
-}
-
 extern "C" int ti_cuda_hopper(const ti_exec *e)
 {
   const ti_cuda *c = (const ti_cuda *)e->device;
@@ -223,7 +218,6 @@ static void close_context(ti_cuda *c)
     if (c->stream)
       (void)cudaStreamSynchronize(c->stream);
     ti_cuda_drop_weights(c);
-    (void)cudaFreeAsync(c->turns, c->stream);
     ti_cublas_close(c);
     ti_cudnn_close(c);
     for (cudaEvent_t mark : c->marks) {
@@ -258,18 +252,6 @@ static textinv_status find_context(ti_cuda *c, ti_error *error, void *stream)
     return ti_fail(error, TEXTINV_E_BACKEND, "device %d: no context can be made on it", c->device);
   c->retained = 1;
   return TEXTINV_OK;
-}
-
-static textinv_status make_turns(ti_cuda *c, ti_error *error)
-{
-  const size_t bytes = TI_CUDA_TURNS * sizeof(*c->turns);
-  textinv_status status = ti_cuda_allocate(c, error, (void **)&c->turns, bytes, "counters");
-  cudaError_t code;
-
-  if (status < 0)
-    return status;
-  code = cudaMemsetAsync(c->turns, 0, bytes, c->stream);
-  return code == cudaSuccess ? TEXTINV_OK : ti_cuda_context_failed(c, error, code, "counters");
 }
 
 static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda_host *host,
@@ -324,8 +306,6 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     code = cudaEventCreateWithFlags(&c->marks[i], cudaEventBlockingSync | cudaEventDisableTiming);
   if (code != cudaSuccess)
     status = ti_cuda_context_failed(c, error, code, "a stream");
-  else
-    status = make_turns(c, error);
   leave(c);
   if (status < 0)
     goto fail;

@@ -33,7 +33,6 @@ struct ti_cuda {
   int cublas_tried, cublas_off;
   struct ti_cudnn *cudnn; /* of conv2d_cudnn.cu, in the same way */
   int cudnn_tried, cudnn_on;
-  int *turns;
   size_t weight_bytes;
   device_weight *weights[TI_CUDA_BUCKETS];
 };

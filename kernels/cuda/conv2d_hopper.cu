@@ -255,7 +255,7 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
 #pragma unroll
     for (int i = 0; i < BLOCKS * BN / 2; i++)
       acc[i / (BN / 2)][i % (BN / 2)] = 0.0f;
-    if (io.residual && (p.splits == 1 || io.turns)) {
+    if (io.residual && p.splits == 1) {
 #pragma unroll
       for (int i = 0; i < BLOCKS; i++)
         prefetch_rows<T, BN>((const T *)io.residual, p,
@@ -302,7 +302,7 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
       const conv_patch at = patch_of(grid, patch + i);
       const int m[2] = { row_at(at, lane / 4), row_at(at, lane / 4 + 8) };
 
-      write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w, i, m, n0);
+      write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w.split, m, n0);
     }
   }
 }
@@ -401,7 +401,7 @@ static textinv_status run(ti_exec *e, const char *name, const gemm_buffers &io,
   textinv_status status;
 
   TI_WITH_HOPPER_TILE(tile, status = launch_tile<T, BM, BN, BWD>(e, name, io, p));
-  return status < 0 || p.splits == 1 || io.turns ? status : gemm_sum<T>(e, io, p);
+  return status < 0 || p.splits == 1 ? status : gemm_sum<T>(e, io, p);
 }
 
 int ti_conv2d_hopper_takes(const ti_exec *e, ti_dtype dtype, const ti_conv2d_shape *s)
@@ -437,7 +437,6 @@ textinv_status ti_conv2d_hopper(ti_exec *e, const char *name, ti_dtype dtype, ge
     p.split_k = p.k;
   }
   io.partial = (float *)e->scratch;
-  io.turns = hopper_turns(e, &p);
   TI_WITH_DTYPE_16(dtype, return backward ? run<T, true>(e, name, io, p, tile)
                                           : run<T, false>(e, name, io, p, tile));
 }

@@ -23,10 +23,6 @@ int ti_cuda_multiprocessors(const ti_exec *e);
 /* whether kernels of hopper.cuh run on it, and are wanted */
 int ti_cuda_hopper(const ti_exec *e);
 
-/* counters of the device that are 0 between launches */
-enum { TI_CUDA_TURNS = 8192 };
-int *ti_cuda_turns(const ti_exec *e);
-
 int ti_cuda_use_cublas(ti_cuda *c, int on);
 
 /*

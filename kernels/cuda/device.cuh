@@ -67,29 +67,6 @@ static __device__ __forceinline__ float shuffle_xor(float v, int mask)
   return __shfl_xor_sync(0xffffffffu, v, mask);
 }
 
-/*
- * How many warps were here before, for all lanes. What a warp wrote to global memory before its turn
- * is there for load_written() after a later one.
- */
-static __device__ __forceinline__ int take_turn(int *counter)
-{
-  int turn = 0;
-
-  __threadfence();
-  __syncwarp();
-  if (threadIdx.x % 32 == 0)
-    turn = atomicAdd(counter, 1);
-  turn = __shfl_sync(0xffffffffu, turn, 0);
-  __threadfence();
-  return turn;
-}
-
-/* what another block has written, past the cache of this multiprocessor */
-static __device__ __forceinline__ float2 load_written(const float *p)
-{
-  return __ldcg((const float2 *)p);
-}
-
 /* 2^x, with a relative error of 2^-22; 0 for -infinity */
 static __device__ __forceinline__ float exp2_fast(float x)
 {

@@ -15,7 +15,6 @@ struct gemm_problem {
   int tiled;           /* b is of TI_CUDA_TILED, which Hopper's kernels read */
   int parity;          /* backward, 3 x 3 at stride 2 of even sides: gemm_hopper.cu */
   int splits, split_k; /* k of one split, a multiple of the kernel's step; splits = 1: all */
-  int tiles;           /* of y, on Hopper */
 };
 
 struct gemm_buffers {
@@ -23,7 +22,6 @@ struct gemm_buffers {
   void *y;
   const float *bias;
   float *partial; /* [splits, m, n], when splits > 1 */
-  int *turns;     /* of gemm_hopper.cuh: counters, 0; NULL = another kernel adds up the splits */
 };
 
 /* scratch for the best split of k, which ti_cuda_gemm() then takes */

@@ -258,18 +258,17 @@ static __device__ __forceinline__ void consume(const hopper_shared &s, const gem
   int count = 0;
 
   for (int t = blockIdx.x, i; (i = tile_at(p, t)) < grid.tiles; t += gridDim.x) {
-    hopper_work w = work_of(i % grid.of_class, grid.across, grid.down);
+    const hopper_work w = work_of(i % grid.of_class, grid.across, grid.down);
     const row_class rc = class_of<BWD>(p, i / grid.of_class);
     const int steps = steps_of(p, rc.taps, w.split), n0 = w.n * BN;
     const int m0 = w.m * BM + group * BLOCKS * 64 + warp % 4 * 16; /* and 64 rows on */
 
-    w.tile += i / grid.of_class * grid.across * grid.down;
     load_bias<BN>(bias, io.bias, p, n0);
     /* zeros, though the first product could drop what is there: that would keep it in registers */
 #pragma unroll
     for (int i = 0; i < BLOCKS * BN / 2; i++)
       acc[i / (BN / 2)][i % (BN / 2)] = 0.0f;
-    if (io.residual && (p.splits == 1 || io.turns)) {
+    if (io.residual && p.splits == 1) {
 #pragma unroll
       for (int i = 0; i < BLOCKS; i++)
         prefetch_rows<T, BN>((const T *)io.residual, p, row_in<BWD>(p, rc, m0 + i * 64 + lane / 2),
@@ -300,7 +299,7 @@ static __device__ __forceinline__ void consume(const hopper_shared &s, const gem
       const int row = m0 + i * 64 + lane / 4;
       const int m[2] = { row_in<BWD>(p, rc, row), row_in<BWD>(p, rc, row + 8) };
 
-      write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w, i, m, n0);
+      write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w.split, m, n0);
     }
   }
 }
@@ -374,7 +373,7 @@ static textinv_status run(ti_exec *e, const char *name, const gemm_buffers &io,
   textinv_status status;
 
   TI_WITH_HOPPER_TILE(tile, status = launch_tile<T, BM, BN, BWD>(e, name, io, p));
-  return status < 0 || p.splits == 1 || io.turns ? status : gemm_sum<T>(e, io, p);
+  return status < 0 || p.splits == 1 ? status : gemm_sum<T>(e, io, p);
 }
 
 int ti_gemm_hopper_takes(const ti_exec *e, ti_dtype dtype, const gemm_problem *p)
@@ -409,7 +408,6 @@ textinv_status ti_gemm_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm
     p.split_k = p.k;
   }
   io.partial = (float *)e->scratch;
-  io.turns = hopper_turns(e, &p);
   TI_WITH_DTYPE_16(dtype, return backward ? run<T, true>(e, name, io, p, tile)
                                           : run<T, false>(e, name, io, p, tile));
 }

@@ -20,9 +20,6 @@ enum {
   BUFFERS_BYTES = HOPPER_CONSUMERS / 32 * BUFFER_BYTES,
   SHARED_MOST = 227 * 1024 - 1024, /* operands are aligned to 1024 */
   HOPPER_MAX_SPLITS = 16,
-  /* of so many the warp that comes last makes the sums, of more there are too few last ones */
-  HOPPER_TURN_SPLITS = 3,
-  HOPPER_TILE_TURNS = 16, /* of the eight warps, and their blocks of rows */
   HOPPER_TILES = 4
 };
 
@@ -35,15 +32,14 @@ template <bool BWD> struct hopper_registers {
 
 #ifdef TI_HOPPER
 
-/* a tile of y, counted and where it is, and its split of k; tiles of n follow each other, then those
- * of m */
+/* a tile of y and its split of k, counted; tiles of n follow each other, then those of m */
 struct hopper_work {
-  int tile, m, n, split;
+  int m, n, split;
 };
 
-static __device__ __forceinline__ hopper_work work_of(int i, int across, int down)
+static __device__ __forceinline__ hopper_work work_of(int tile, int across, int down)
 {
-  return { i % (across * down), i / across % down, i % across, i / across / down };
+  return { tile / across % down, tile % across, tile / across / down };
 }
 
 /* let the residual of 16 rows of a warp come from memory while it multiplies; m: row lane / 2, or
@@ -167,63 +163,18 @@ static __device__ __forceinline__ void write_partial(float *partial, const float
   }
 }
 
-/* and read */
-template <int BN>
-static __device__ __forceinline__ void add_partial(const float *partial, float (&acc)[BN / 2],
-                                                   const gemm_problem &p, const int (&m)[2], int n0)
-{
-  const int n = n0 + threadIdx.x % 4 * 2;
-
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const float *from = partial + (size_t)m[half] * p.n + n;
-
-#pragma unroll
-    for (int j = 0; j < BN / 8; j++) {
-      if (m[half] >= 0 && n + j * 8 < p.n) {
-        const float2 f = load_written(from + j * 8);
-
-        acc[j * 4 + half * 2] += f.x;
-        acc[j * 4 + half * 2 + 1] += f.y;
-      }
-    }
-  }
-}
-
-/*
- * Rows of y, or of a split's part of it; the last warp to have one of these rows adds up all, in the
- * order of splits. buffer: of this warp; i: block of its rows
- */
+/* one or the other; buffer: of this warp */
 template <typename T, int BN>
 static __device__ __forceinline__ void write_sums(unsigned char *buffer, float (&acc)[BN / 2],
                                                   const float (&bias)[BN / 32],
                                                   const gemm_buffers &io, const gemm_problem &p,
-                                                  const hopper_work &w, int i, const int (&m)[2],
-                                                  int n0)
+                                                  int split, const int (&m)[2], int n0)
 {
-  const size_t part = (size_t)p.m * p.n;
-
   wgmma_hold(acc);
-  if (p.splits > 1) {
-    int *turn = io.turns + w.tile * HOPPER_TILE_TURNS + i * 8 + threadIdx.x / 32;
-
-    write_partial<BN>(io.partial + w.split * part, acc, p, m, n0);
-    if (!io.turns || take_turn(turn) < p.splits - 1)
-      return;
-    /* of two, what is here and what is there make the same sum in either order */
-    if (p.splits > 2) {
-#pragma unroll
-      for (int j = 0; j < BN / 2; j++)
-        acc[j] = 0.0f;
-    }
-    for (int s = 0; s < p.splits; s++) {
-      if (p.splits > 2 || s != w.split)
-        add_partial<BN>(io.partial + s * part, acc, p, m, n0);
-    }
-    if (threadIdx.x % 32 == 0)
-      *turn = 0;
-  }
-  write_rows<T, BN>(buffer, acc, bias, io, p, m, n0);
+  if (p.splits > 1)
+    write_partial<BN>(io.partial + (size_t)split * p.m * p.n, acc, p, m, n0);
+  else
+    write_rows<T, BN>(buffer, acc, bias, io, p, m, n0);
 }
 
 #endif
@@ -268,10 +219,7 @@ static inline int hopper_plan(gemm_problem *p, int multiprocessors, int unit,
     for (size_t splits = 1; splits <= HOPPER_MAX_SPLITS && splits <= units; splits++) {
       const size_t length = ti_ceil_div(units, splits), used = ti_ceil_div(units, length);
       const double waves = (double)ti_ceil_div(blocks[i] * used, (size_t)multiprocessors);
-      const double tile_values = hopper_tiles[i].m * hopper_tiles[i].n;
-      const double sum = used <= HOPPER_TURN_SPLITS
-                             ? 1500.0 + (2.0 + (double)used) * tile_values / 8.0
-                             : 3000.0 + (double)used * p->m * p->n * 0.5 / multiprocessors;
+      const double sum = 3000.0 + (double)used * p->m * p->n * 0.5 / multiprocessors;
       /* the busiest multiprocessor has about its even share, but a tile of 4 taps at least */
       const double even = (double)(blocks[i] * used) * (9.0 / 4.0) / multiprocessors + 0.5;
       const double lengths = !p->parity ? waves : even > 4.0 ? even : 4.0;
@@ -281,7 +229,6 @@ static inline int hopper_plan(gemm_problem *p, int multiprocessors, int unit,
         least = time;
         split = length;
         tile = i;
-        p->tiles = (int)blocks[i];
       }
     }
   }
@@ -294,15 +241,6 @@ static inline int hopper_plan(gemm_problem *p, int multiprocessors, int unit,
 static inline size_t hopper_scratch(const gemm_problem *p)
 {
   return p->splits > 1 ? (size_t)p->splits * p->m * p->n * sizeof(float) : 0;
-}
-
-/* the counters of the warps that come last */
-static inline int *hopper_turns(const ti_exec *e, const gemm_problem *p)
-{
-  return p->splits > 1 && p->splits <= HOPPER_TURN_SPLITS &&
-                 (size_t)p->tiles * HOPPER_TILE_TURNS <= TI_CUDA_TURNS
-             ? ti_cuda_turns(e)
-             : NULL;
 }
 
 static inline unsigned hopper_blocks(const ti_exec *e, size_t tiles)

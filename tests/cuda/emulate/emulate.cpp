@@ -138,18 +138,6 @@ float shuffle_xor(float v, int mask)
   return out;
 }
 
-int take_turn(int *counter)
-{
-  static int turns[MAX_THREADS / WARP]; /* of each warp */
-  int *turn = &turns[threadIdx.x / WARP];
-
-  __syncwarp();
-  if (threadIdx.x % WARP == 0)
-    *turn = (*counter)++;
-  __syncwarp();
-  return *turn;
-}
-
 void load_matrix(uint32_t r[4], const void *row)
 {
   meet(LOAD, r, row, NULL, 0);

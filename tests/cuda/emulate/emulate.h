@@ -107,18 +107,12 @@ unsigned char *shared_memory();
 void __syncthreads();
 void __syncwarp();
 float shuffle_xor(float v, int mask);
-int take_turn(int *counter);
 void copy_async(void *shared, const void *global, bool valid);
 void copy_commit();
 void emulate_copy_wait(int newest);
 void load_matrix(uint32_t r[4], const void *row);
 void load_matrix_transposed(uint32_t r[4], const void *row);
 void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2], int is_half);
-
-static inline float2 load_written(const float *p)
-{
-  return *(const float2 *)p;
-}
 
 /* reads, so that a place that is none is seen */
 static inline void prefetch(const void *p)

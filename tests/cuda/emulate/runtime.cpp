@@ -249,14 +249,6 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
   return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
-{
-  if (stream->capturing)
-    return last_error = cudaErrorStreamCaptureUnsupported;
-  submit(stream, [=] { memset(p, value, bytes); });
-  return cudaSuccess;
-}
-
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
   *total = device_bytes();
