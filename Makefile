@@ -152,7 +152,7 @@ $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(TESTLIB) $(BUILD)/libtextinv.a
 $(BUILD)/tests/%.o: ALL_CFLAGS += -Itests -Wno-missing-prototypes
 
 check: all $(TESTBIN) examples ## every test this machine can run
-	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) $(SCRIPTS)
+	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) $(SANITIZED) $(SCRIPTS)
 
 check-san: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) SANITIZE=address,undefined CFLAGS='-O2 -g' check-san-run

@@ -107,10 +107,11 @@ TESTBIN += $(CUDA_BUILD)/cudnn_check
 check check-san-run: $(CUDA_BUILD)/cudnn_check
 endif
 
-# part of make check: the kernels one by one, and sessions on the emulated device
-TESTBIN += $(EMULATE_SAN_BUILD)/kernels_emulated
-check check-san-run: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libtextinv-cuda.so
-check: $(CUDA_BUILD)/cuda_bench
+# part of make check: the kernels one by one, under the sanitizers as they are; and sessions on the
+# emulated device
+SANITIZED := $(EMULATE_SAN_BUILD)/kernels_emulated
+check check-san-run: $(EMULATE_BUILD)/libtextinv-cuda.so
+check: $(SANITIZED) $(CUDA_BUILD)/cuda_bench
 
 # --- on a GPU
 CHECK_OBJECTS := $(CHECK_NAMES:%=$(CUDA_BUILD)/tests/cuda/%.o) $(CUDA_REFERENCE:%.c=$(CUDA_BUILD)/%.o)
