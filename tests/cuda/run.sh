@@ -4,6 +4,8 @@
 #
 #   run.sh quick [FOLDER]   two minutes, or SECONDS_IN_ALL: kernels, networks, whole steps, a profile, and with what is
 #                           left the operations beside other libraries'; nothing else should use the GPU
+#   run.sh compiled [FOLDER] four minutes, or SECONDS_IN_ALL: kernels; convolutions and attention beside other libraries'
+#                           while torch.compile compiles; a training step and a picture beside what it has compiled
 #   run.sh beside [FOLDER]  a minute or two that need no GPU of their own: some kernels under compute-sanitizer, an
 #                           inversion beside the CPU's; `run.sh inversion` that alone
 #   run.sh check [FOLDER]   kernels, networks, whole inversions, then kernels under compute-sanitizer;
@@ -80,6 +82,14 @@ kernels() {
   done
 }
 
+# and meanwhile what whole steps and their profile need: done before anything is timed
+model_and_kernels() {
+  "$python" -W ignore tests/parity/models.py sd15-bf16 >"$logs/model" 2>&1 &
+  model=$!
+  kernels
+  wait $model
+}
+
 # seconds that it may take
 inversion() {
   model=$root/models/toybox
@@ -139,15 +149,21 @@ cd "$root" || exit 1
 case ${1:-} in
 quick)
   end=$(($(date +%s) + ${SECONDS_IN_ALL:-120}))
-  # for whole steps and their profile; done before anything is timed
-  "$python" -W ignore tests/parity/models.py sd15-bf16 >"$logs/model" 2>&1 &
-  model=$!
-  kernels
-  wait $model
+  model_and_kernels
   steps 70 --rounds 2 --jobs train-4,train-1,image-1
   profile 35 --tasks train --batches 4
   left=$((end - $(date +%s)))
   peers $((left > 30 ? left : 30)) --batch 4 --write "$tables"
+  ;;
+compiled)
+  end=$(($(date +%s) + ${SECONDS_IN_ALL:-240}))
+  model_and_kernels
+  left=$((end - $(date +%s) - 10))
+  steps $left --together --systems textinv,compile --jobs train-4,image-1 --rounds 3 --compile-seconds $((left - 25)) &
+  compiled=$!
+  sleep 20 # ours are ready by then
+  peers 60 --batch 4 --names conv2d,attention --write "$tables"
+  wait $compiled
   ;;
 beside)
   sanitize 40
@@ -168,7 +184,7 @@ bench)
   steps 430 --systems textinv,cudnn,torch,script,compile
   ;;
 *)
-  echo "usage: $0 quick|beside|inversion|check|bench [FOLDER]" >&2
+  echo "usage: $0 quick|compiled|beside|inversion|check|bench [FOLDER]" >&2
   exit 2
   ;;
 esac
