@@ -3,7 +3,7 @@
 # elsewhere, and puts everything on one sheet. usage: demo.sh PROGRAM FOLDER [CONCEPT INITIALIZER]
 set -eu
 program=$1 folder=$2
-concept=${3-vase} initializer=${4-vase}
+concept=${3-yellow-scooter} initializer=${4-scooter}
 pictures=examples/toybox/heldout/$concept
 word="<$concept>"
 
