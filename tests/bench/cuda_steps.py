@@ -476,6 +476,14 @@ def in_order(jobs, systems):
     return sorted([*pairs, ('peak', jobs[0])], key=lambda pair: 2 if pair[0] == 'peak' else rank(pair))
 
 
+def take_all_turns(worker, options, left):
+    if left() < LEAST:
+        worker.error = LATE
+    limit = options.compile_seconds if worker.system == 'compile' else min(ANSWER, left())
+    for _ in range(options.rounds):
+        worker.turn(limit)
+
+
 def take_turns(workers, options, left, told):
     """All get ready at the same time; then one of them runs at a time."""
     for worker in workers:
@@ -533,11 +541,8 @@ def main():
         if options.together:
             take_turns(workers, options, left, told)
         for worker in workers:
-            if left() < LEAST and not worker.seconds:
-                worker.error = LATE
-            limit = options.compile_seconds if worker.system == 'compile' else min(ANSWER, left())
-            for _ in range(0 if options.together else options.rounds):
-                worker.turn(limit)
+            if not options.together:
+                take_all_turns(worker, options, left)
             worker.end()
             table.add(worker)
             told(f'{worker.system} {worker.job}: {worker.error or f"{len(worker.seconds)} steps"}')

@@ -26,8 +26,8 @@ SIZES = {
   # 128 px: wants a GPU; in f16 the folder stays below 64 MB
   "shipped": dict(
     pixels=128, latent=8, vae=(32, 64, 96, 128), vae_layers=2, unet=(96, 160, 256), heads=(3, 5, 8),
-    attention=(1, 1, 0), layers=2, middle=2, text=256, text_layers=4, text_heads=4, clip_text_layers=2, vision=192,
-    vision_layers=4, vision_patch=16, vocabulary=2560),
+    attention=(1, 1, 0), layers=2, middle=2, text=256, text_layers=4, text_heads=4,
+    clip_text_layers=2, vision=192, vision_layers=4, vision_patch=16, vocabulary=2560),
   # a few seconds of everything: for trying the programs
   "tiny": dict(
     pixels=64, vae=(8, 16, 16), unet=(16, 32, 32), heads=(2, 2, 2), attention=(1, 1, 0), layers=1,

@@ -20,8 +20,8 @@ import common
 import export
 from config import SIZES, build_unet, build_vae
 
-OUTPUTS = ("to_out.0.weight", "to_out.0.bias", "ff.net.2.weight", "ff.net.2.bias",   # of a block
-           "conv2.weight", "conv2.bias")
+OUTPUTS = ("to_out.0.weight", "to_out.0.bias", "ff.net.2.weight", "ff.net.2.bias",   # of attention
+           "conv2.weight", "conv2.bias")                                               # of a layer
 
 
 def placed(new, old, rows=None, columns=None):
