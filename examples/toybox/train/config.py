@@ -25,7 +25,7 @@ SIZES = {
     nouns=FIRST_NOUNS),
   # 128 px: wants a GPU; in f16 the folder stays below 64 MB
   "shipped": dict(
-    pixels=128, latent=8, vae=(32, 64, 96, 128), vae_layers=2, unet=(96, 160, 256), heads=(3, 5, 8),
+    pixels=128, latent=12, vae=(32, 64, 96, 128), vae_layers=2, unet=(96, 160, 256), heads=(3, 5, 8),
     attention=(1, 1, 0), layers=2, middle=2, text=256, text_layers=4, text_heads=4,
     clip_text_layers=2, vision=192, vision_layers=4, vision_patch=16, vocabulary=2560),
   # a few seconds of everything: for trying the programs
@@ -34,9 +34,11 @@ SIZES = {
     text=32, text_layers=1, text_heads=2, vision=32, vision_layers=1, vision_patch=16, vocabulary=1024),
 }
 
-# what grow.py made the shipped size from (docs/toybox.md): 16x16x4 blurs objects, 16x16x8 keeps them;
-# a second transformer block in the middle and a second layer in the autoencoder's blocks came last
-SIZES["shallow"] = dict(SIZES["shipped"], vae_layers=1, middle=1)
+# what grow.py made the shipped size from, the last one first (docs/toybox.md): 16x16x4 blurs objects,
+# each four channels more keep more of them; between came a second transformer block in the middle
+# and a second layer in the autoencoder's blocks
+SIZES["eight"] = dict(SIZES["shipped"], latent=8)
+SIZES["shallow"] = dict(SIZES["eight"], vae_layers=1, middle=1)
 SIZES["narrow"] = dict(SIZES["shallow"], latent=4)
 
 

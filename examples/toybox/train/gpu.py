@@ -323,7 +323,7 @@ def piece(size, minutes, last, out, cores, first, shards, stages, keep):
     if left < 0.2 or now < 0.2:
       return
     ends = last or now >= left
-    options = OPTIONS[stage] if size in ("shipped", "shallow", "narrow") else []
+    options = OPTIONS[stage] if size not in ("first", "tiny") else []   # small ones are for a CPU
     if stage in ("vae", "polish"):
       options = [*options, "--lpips", os.path.join(FOLDER, "lpips.pt")]
     if stage == "polish" and keep:

@@ -3,7 +3,8 @@ Begins a size with more latent channels, or more blocks, from a trained one, whi
 can do.
 
     python grow.py --old narrow --size shallow
-    python grow.py --old shallow --size shipped
+    python grow.py --old shallow --size eight
+    python grow.py --old eight --size shipped
 
 Writes start.pt and best.pt of polish and unet. A new block adds nothing yet. The encoder's new
 channels are random projections of its last features, until vae.py --polish --keep trains them; the
@@ -83,7 +84,7 @@ def grow_unet(size, old):
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-  parser.add_argument("--old", default="shallow", choices=SIZES)
+  parser.add_argument("--old", default="eight", choices=SIZES)
   parser.add_argument("--size", default="shipped", choices=SIZES)
   a = parser.parse_args()
   if os.path.exists(os.path.join(common.state_dir(a.size, "unet"), "last.pt")):
