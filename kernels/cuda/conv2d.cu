@@ -7,10 +7,10 @@
 
 #include "conv2d_cudnn.h"
 
-/* the weights on the device: tiled, or as [cout, kh, kw, cin] */
+/* the weights on the device: as conv2d_hopper.cu wants them, or as [cout, kh, kw, cin] */
 struct prepared_conv2d {
   const void *w;
-  int tiled;
+  int hopper;
   const ti_cudnn_plan *cudnn; /* NULL: own kernels */
   const void *bias;           /* of the storage type, for cuDNN */
 };
@@ -45,6 +45,7 @@ extern "C" textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, voi
 {
   const gemm_problem p = problem_of(s, backward);
   const int cudnn = dtype != TI_F32 && s->up == 1 && ti_cudnn_is_on((ti_cuda *)e->device);
+  ti_cuda_layout layout = TI_CUDA_CHANNELS_LAST;
   size_t scratch;
   prepared_conv2d *c;
   textinv_status status;
@@ -53,9 +54,10 @@ extern "C" textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, voi
   c = (prepared_conv2d *)calloc(1, sizeof(*c));
   if (!c)
     return ti_fail_nomem(e->error, sizeof(*c), w->name);
-  /* what decides is the same in both directions, which share the weights */
-  c->tiled = !cudnn && ti_conv2d_hopper_takes(e, dtype, s);
-  status = ti_cuda_weight(e, &c->w, w, dtype, c->tiled ? TI_CUDA_TILED : TI_CUDA_CHANNELS_LAST);
+  c->hopper = !cudnn && ti_conv2d_hopper_takes(e, dtype, s);
+  if (c->hopper)
+    layout = s->up > 1 ? TI_CUDA_MERGED : TI_CUDA_TILED;
+  status = ti_cuda_weight(e, &c->w, w, dtype, layout);
   if (status >= 0 && cudnn)
     status = ti_cudnn_prepare(e, dtype, &c->cudnn, scratch_bytes, s, bias != NULL, has_residual,
                               backward);
@@ -65,7 +67,8 @@ extern "C" textinv_status ti_cuda_conv2d_prepare(ti_exec *e, ti_dtype dtype, voi
     free(c);
     return status;
   }
-  scratch = c->tiled ? ti_conv2d_hopper_scratch(e, &p) : ti_cuda_gemm_scratch(e, dtype, &p);
+  scratch = c->hopper ? ti_conv2d_hopper_scratch(e, p, backward)
+                      : ti_cuda_gemm_scratch(e, dtype, &p);
   if (scratch > *scratch_bytes)
     *scratch_bytes = scratch;
   *prepared = c;
@@ -88,9 +91,9 @@ static textinv_status run(ti_exec *e, const char *name, ti_dtype dtype, gemm_buf
   assert(!c->cudnn || !io.bias == !c->bias);
   if (c->cudnn)
     return ti_cudnn_run(e, name, c->cudnn, &io, c->bias);
-  assert(!c->tiled || ti_gemm_hopper_fits(&io));
-  return c->tiled ? ti_conv2d_hopper(e, name, dtype, io, problem_of(s, backward), backward)
-                  : ti_cuda_gemm(e, name, dtype, io, problem_of(s, backward), backward);
+  assert(!c->hopper || ti_gemm_hopper_fits(&io));
+  return c->hopper ? ti_conv2d_hopper(e, name, dtype, io, problem_of(s, backward), backward)
+                   : ti_cuda_gemm(e, name, dtype, io, problem_of(s, backward), backward);
 }
 
 extern "C" textinv_status ti_cuda_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,

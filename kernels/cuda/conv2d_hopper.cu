@@ -1,6 +1,6 @@
 /*
- * Convolutions of 3 x 3, stride 1, on Hopper: 16 bits, channels in and out multiples of 64. Forward
- * the image may be upsampled before.
+ * Convolutions of 3 x 3 on Hopper: 16 bits, channels in and out multiples of 64. The image may be
+ * upsampled before; at stride 2 forward alone.
  *
  * The tile of y is of patches of 8 x 8 pixels, the 64 rows of a wgmma. Its source is 10 x 10
  * pixels. Of those, 10 rows of 8 pixels lie in shared memory for one column of taps (kx): the rows
@@ -8,33 +8,161 @@
  * channels of 80 pixels serve three steps, and 3 x 80 rows are brought where a gather for each tap
  * takes 9 x 64.
  *
+ * Through an upsampling several taps read the same pixel. Their weights are added beforehand
+ * (TI_CUDA_MERGED), to 4 x 4: forward the pixels of each parity, one of four classes, are read
+ * through 2 x 2 of those; backward they are a convolution at stride 2, four columns of which hold
+ * rows of either parity. Either way a slot of 9 rows of 8 pixels serves two taps, and 4 or 16 taps
+ * are multiplied instead of 9 or 36.
+ *
+ * At stride 2 a column of taps reads lines of either parity: such a slot of one serves taps 0 and 2,
+ * of the other tap 1.
+ *
  * Weights lie on the device as they will lie in shared memory (TI_CUDA_TILED): one lane starts bulk
  * copies of whole tiles. The other three warps of its warpgroup gather the source, which zeros
  * surround. Source and weights have rings of slots of their own: a slot is full when the copies
  * have arrived (of the source: every thread has waited for its own and fenced them), and empty when
  * every multiplying warp is done with it.
  *
- * k runs over 64 channels at a time, then kx, then ky. A unit of it is what a slot of source
- * serves.
+ * k runs over 64 channels at a time, then columns, then their taps. A unit of it is what a slot of
+ * source serves.
  */
 #include "gemm_hopper.cuh"
 
 enum {
-  TAPS = 3, /* of a column */
-  UNIT = TAPS * HOPPER_BK,
   PATCH = 8,
   PATCH_ROWS = PATCH * PATCH,
-  SOURCE_ROWS = (PATCH + 2) * PATCH,
-  SOURCE_BYTES = SOURCE_ROWS * 128,
   GATHERERS = 96, /* threads; eight copy a row */
   GATHERED = GATHERERS / 8,
   SOURCE_SLOTS = 3
 };
 
-template <int BM, int BN> struct conv_tile {
-  static const int patches = BM / PATCH_ROWS, rows = patches * SOURCE_ROWS;
-  static const int rounds = (rows + GATHERED - 1) / GATHERED;
-  static const int offsets = TAPS * rounds * GATHERED;
+struct conv_pixel {
+  int y, x;
+};
+
+/*
+ * What is convolved, C below. Classes of pixels of y have weights of their own: a class is a grid
+ * of pixels. Its taps, all of them, are columns of so many taps at most; source_of() is what tap 0
+ * of a column reads for a pixel of the grid, and tap t what it reads for that of t lines below.
+ */
+template <bool BWD> struct conv_plain {
+  static const bool bwd = BWD;
+  static const int classes = 1, all = 9, columns = 3, taps = 3;
+
+  static __device__ __forceinline__ int taps_of(int)
+  {
+    return taps;
+  }
+
+  static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &p, int, int column,
+                                                         int y, int x)
+  {
+    if (BWD) /* it moves against the tap */
+      return { y + p.pad_top - 2, x + p.pad_left - 2 + column };
+    return { y - p.pad_top, x - p.pad_left + column };
+  }
+  static __device__ __forceinline__ int tap_of(int, int column, int t)
+  {
+    return BWD ? (2 - t) * 3 + 2 - column : t * 3 + column;
+  }
+  static __device__ __forceinline__ conv_pixel target_of(int, int y, int x)
+  {
+    return { y, x };
+  }
+};
+
+/* forward at stride 2; columns: even lines, then odd ones, of each of the three */
+struct conv_down {
+  static const bool bwd = false;
+  static const int classes = 1, all = 9, columns = 6, taps = 2;
+
+  static __device__ __forceinline__ int taps_of(int column)
+  {
+    return 2 - column % 2;
+  }
+  static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &p, int, int column,
+                                                         int y, int x)
+  {
+    return { 2 * y - p.pad_top + column % 2, 2 * x - p.pad_left + column / 2 };
+  }
+  static __device__ __forceinline__ int tap_of(int, int column, int t)
+  {
+    return (column % 2 ? 1 : 2 * t) * 3 + column / 2;
+  }
+  static __device__ __forceinline__ conv_pixel target_of(int, int y, int x)
+  {
+    return { y, x };
+  }
+};
+
+/* TI_CUDA_MERGED; classes: parity of y's line, then of its column */
+struct conv_up_fwd {
+  static const bool bwd = false;
+  static const int classes = 4, all = 4, columns = 2, taps = 2;
+
+  static __device__ __forceinline__ int taps_of(int)
+  {
+    return taps;
+  }
+
+  static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &, int of, int column,
+                                                         int y, int x)
+  {
+    return { y + of / 2 - 1, x + of % 2 - 1 + column };
+  }
+  static __device__ __forceinline__ int tap_of(int of, int column, int t)
+  {
+    return (3 - of / 2 - 2 * t) * 4 + 3 - of % 2 - 2 * column;
+  }
+  static __device__ __forceinline__ conv_pixel target_of(int of, int y, int x)
+  {
+    return { 2 * y + of / 2, 2 * x + of % 2 };
+  }
+};
+
+/* the same; columns: those of the taps, for every other line from 0, then from 1 */
+struct conv_up_bwd {
+  static const bool bwd = true;
+  static const int classes = 1, all = 16, columns = 8, taps = 2;
+
+  static __device__ __forceinline__ int taps_of(int)
+  {
+    return taps;
+  }
+  static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &, int, int column,
+                                                         int y, int x)
+  {
+    return { 2 * y - 1 + column / 4, 2 * x - 1 + column % 4 };
+  }
+  static __device__ __forceinline__ int tap_of(int, int column, int t)
+  {
+    return (column / 4 + 2 * t) * 4 + column % 4;
+  }
+  static __device__ __forceinline__ conv_pixel target_of(int, int y, int x)
+  {
+    return { y, x };
+  }
+};
+
+/* k of a unit on average; rows of source of a patch */
+template <typename C> struct conv_unit {
+  static const int k = C::all * HOPPER_BK / C::columns, rows = (PATCH + C::taps - 1) * PATCH;
+};
+
+/* the most offsets that are read at once, of as many rounds */
+static constexpr int batch_of(int rounds)
+{
+  int most = 9;
+
+  while (rounds % most)
+    most--;
+  return most;
+}
+
+template <typename C, int BM, int BN> struct conv_tile {
+  static const int patches = BM / PATCH_ROWS, rows = patches * conv_unit<C>::rows;
+  static const int rounds = (rows + GATHERED - 1) / GATHERED, batch = batch_of(rounds);
+  static const int offsets = C::columns * rounds * GATHERED;
   static const int a_slot = rows * 128, b_slot = BN * 128;
   static const int rest = BUFFERS_BYTES + offsets * 4 + 256;
   static const int fit = (SHARED_MOST - rest - SOURCE_SLOTS * a_slot) / b_slot;
@@ -51,7 +179,7 @@ template <int BM, int BN> struct conv_tile {
 
 struct conv_shared {
   unsigned char *a, *b, *buffers;
-  int *offsets; /* [kx][rows of a slot]: first value of a row of the source, -1 = zeros */
+  int *offsets; /* [columns][rows of a slot]: first value of a row of the source, -1 = zeros */
   uint64_t *a_full, *a_empty, *b_full, *b_empty;
 };
 
@@ -68,146 +196,148 @@ template <int SLOTS> struct ring_place {
   }
 };
 
-/* tiles of y across and down, times splits of k */
-template <int BM, int BN> struct conv_grid {
-  int columns, lines, patches; /* of an image; of all */
-  int across, down, tiles;
-
-  __device__ __forceinline__ explicit conv_grid(const gemm_problem &p)
-      : columns((p.out_w + PATCH - 1) / PATCH), lines((p.out_h + PATCH - 1) / PATCH),
-        patches(p.m / (p.out_h * p.out_w) * columns * lines), across((p.n + BN - 1) / BN),
-        down((patches + BM / PATCH_ROWS - 1) / (BM / PATCH_ROWS)), tiles(across * down * p.splits)
-  {
-  }
-};
-
-/* where a patch begins in its image; n < 0 behind the last one */
+/* where a patch begins in its grid; n < 0 behind the last one */
 struct conv_patch {
   int n, y, x;
 };
 
-template <int BM, int BN>
-static __device__ __forceinline__ conv_patch patch_of(const conv_grid<BM, BN> &g, int i)
-{
-  const int line = i / g.columns;
+/* tiles of y across and down, of all classes, times splits of k */
+template <typename C, int BM, int BN> struct conv_grid {
+  int h, w;                    /* pixels of a class in an image */
+  int columns, lines, patches; /* of an image; of all */
+  int across, of_class, down, tiles;
 
-  return { i < g.patches ? line / g.lines : -1, line % g.lines * PATCH, i % g.columns * PATCH };
-}
+  __device__ __forceinline__ explicit conv_grid(const gemm_problem &p)
+      : h(C::classes > 1 ? p.h : p.out_h), w(C::classes > 1 ? p.w : p.out_w),
+        columns((w + PATCH - 1) / PATCH), lines((h + PATCH - 1) / PATCH),
+        patches(p.m / (p.out_h * p.out_w) * columns * lines), across((p.n + BN - 1) / BN),
+        of_class((patches + BM / PATCH_ROWS - 1) / (BM / PATCH_ROWS)), down(C::classes * of_class),
+        tiles(across * down * p.splits)
+  {
+  }
+
+  /* patch i of a tile of line m */
+  __device__ __forceinline__ conv_patch patch_of(int m, int i) const
+  {
+    const int at = m % of_class * (BM / PATCH_ROWS) + i, line = at / columns;
+
+    return { at < patches ? line / lines : -1, line % lines * PATCH, at % columns * PATCH };
+  }
+};
 
 /* units of a split of k, and the first */
+template <typename C>
 static __device__ __forceinline__ int first_unit(const gemm_problem &p, int split)
 {
-  return split * (p.split_k / UNIT);
+  return split * (p.split_k / conv_unit<C>::k);
 }
 
+template <typename C>
 static __device__ __forceinline__ int units_of(const gemm_problem &p, int split)
 {
-  return min(first_unit(p, split + 1), p.k / UNIT) - first_unit(p, split);
-}
-
-/* backward the source's pixel moves against the tap */
-template <bool BWD>
-static __device__ __forceinline__ int tap_of(int ky, int kx)
-{
-  return BWD ? (TAPS - 1 - ky) * TAPS + TAPS - 1 - kx : ky * TAPS + kx;
+  return min(first_unit<C>(p, split + 1), p.k / conv_unit<C>::k) - first_unit<C>(p, split);
 }
 
 /* one lane: the weights of every step */
-template <typename T, int BM, int BN, bool BWD>
+template <typename T, typename C, int BM, int BN>
 static __device__ __forceinline__ void bring_weights(const conv_shared &s, const gemm_buffers &io,
                                                      const gemm_problem &p)
 {
-  typedef conv_tile<BM, BN> tile;
-  const conv_grid<BM, BN> grid(p);
+  typedef conv_tile<C, BM, BN> tile;
+  const conv_grid<C, BM, BN> grid(p);
   ring_place<tile::b_slots> at = {};
 
   for (int i = blockIdx.x; i < grid.tiles; i += gridDim.x) {
     const hopper_work w = work_of(i, grid.across, grid.down);
-    const int units = units_of(p, w.split), first = first_unit(p, w.split), n0 = w.n * BN;
+    const int units = units_of<C>(p, w.split), first = first_unit<C>(p, w.split), n0 = w.n * BN;
     const int columns = min(BN, p.n - n0);
 
-    for (int step = 0; step < units * TAPS; step++, at.next()) {
-      const int unit = first + step / TAPS, c = unit / TAPS * HOPPER_BK;
-      const int tap = tap_of<BWD>(step % TAPS, unit % TAPS);
-      const T *from = (const T *)io.b + (size_t)tap * p.n * p.channels;
-      unsigned char *to = s.b + at.slot * tile::b_slot;
+    for (int unit = first; unit < first + units; unit++) {
+      const int column = unit % C::columns, c = unit / C::columns * HOPPER_BK;
 
-      barrier_wait(&s.b_empty[at.slot], at.turn ^ 1);
-      barrier_expect(&s.b_full[at.slot], columns * 128);
-      if (BWD) { /* 32 columns of 64 of k */
-        for (int j = 0; j < columns; j += 32)
-          copy_bulk(to + j * 128, from + (size_t)(n0 + j) * p.channels + c * 32, 4096,
-                    &s.b_full[at.slot]);
-      } else { /* all columns of 32 of k */
-        for (int j = 0; j < 2; j++)
-          copy_bulk(to + j * BN * 64, from + (size_t)(c + j * 32) * p.n + n0 * 32, columns * 64,
-                    &s.b_full[at.slot]);
+      for (int t = 0; t < C::taps_of(column); t++, at.next()) {
+        const int tap = C::tap_of(w.m / grid.of_class, column, t);
+        const T *from = (const T *)io.b + (size_t)tap * p.n * p.channels;
+        unsigned char *to = s.b + at.slot * tile::b_slot;
+
+        barrier_wait(&s.b_empty[at.slot], at.turn ^ 1);
+        barrier_expect(&s.b_full[at.slot], columns * 128);
+        if (C::bwd) { /* 32 columns of 64 of k */
+          for (int j = 0; j < columns; j += 32)
+            copy_bulk(to + j * 128, from + (size_t)(n0 + j) * p.channels + c * 32, 4096,
+                      &s.b_full[at.slot]);
+        } else { /* all columns of 32 of k */
+          for (int j = 0; j < 2; j++)
+            copy_bulk(to + j * BN * 64, from + (size_t)(c + j * 32) * p.n + n0 * 32, columns * 64,
+                      &s.b_full[at.slot]);
+        }
       }
     }
   }
 }
 
-/* where the rows of a slot lie in the source, for each kx */
-template <int BM, int BN, bool BWD>
+/* where the rows of a slot lie in the source, for each column */
+template <typename C, int BM, int BN>
 static __device__ __forceinline__ void find_rows(int *offsets, const gemm_problem &p,
-                                                 const conv_grid<BM, BN> &grid, int first,
+                                                 const conv_grid<C, BM, BN> &grid, int m,
                                                  int thread)
 {
-  typedef conv_tile<BM, BN> tile;
-  constexpr int ROWS = tile::rounds * GATHERED;
+  typedef conv_tile<C, BM, BN> tile;
+  constexpr int ROWS = tile::rounds * GATHERED, OF_PATCH = conv_unit<C>::rows;
 
   for (int row = thread; row < ROWS; row += GATHERERS) {
-    const conv_patch patch = patch_of(grid, first + row / SOURCE_ROWS);
-    const int y = patch.y + row % SOURCE_ROWS / PATCH + (BWD ? p.pad_top - (TAPS - 1) : -p.pad_top);
-    const int x = patch.x + row % PATCH + (BWD ? p.pad_left - (TAPS - 1) : -p.pad_left);
-    const bool valid = row < tile::rows && patch.n >= 0 && y >= 0 && y < p.h * p.up;
+    const conv_patch patch = grid.patch_of(m, row / OF_PATCH);
+    const bool valid = row < tile::rows && patch.n >= 0;
 
-    for (int kx = 0; kx < TAPS; kx++)
-      offsets[kx * ROWS + row] =
-          valid && x + kx >= 0 && x + kx < p.w * p.up
-              ? ((patch.n * p.h + y / p.up) * p.w + (x + kx) / p.up) * p.channels
+    for (int column = 0; column < C::columns; column++) {
+      const conv_pixel from =
+          C::source_of(p, m / grid.of_class, column, patch.y + row % OF_PATCH / PATCH,
+                       patch.x + row % PATCH);
+
+      offsets[column * ROWS + row] =
+          valid && from.y >= 0 && from.y < p.h && from.x >= 0 && from.x < p.w
+              ? ((patch.n * p.h + from.y) * p.w + from.x) * p.channels
               : -1;
+    }
   }
 }
 
 /* three warps: the source of every unit */
-template <typename T, int BM, int BN, bool BWD>
+template <typename T, typename C, int BM, int BN>
 static __device__ __forceinline__ void bring_source(const conv_shared &s, const gemm_buffers &io,
                                                     const gemm_problem &p)
 {
-  typedef conv_tile<BM, BN> tile;
-  constexpr int BATCH = tile::rounds % 9 ? 7 : 9; /* offsets that are read at once */
-  static_assert(tile::rounds % BATCH == 0, "batches fill the rounds");
+  typedef conv_tile<C, BM, BN> tile;
   const int thread = threadIdx.x % TI_WARPGROUP - 32, row = thread / 8, chunk = thread % 8;
   const T *from = (const T *)io.a + chunk * 8;
   /* two rounds are 24 rows, atoms of 8 */
   const int even = swizzled<SWIZZLE_128>(row, chunk);
   const int odd = swizzled<SWIZZLE_128>(row + GATHERED, chunk) - GATHERED * 128;
-  const conv_grid<BM, BN> grid(p);
+  const conv_grid<C, BM, BN> grid(p);
   ring_place<SOURCE_SLOTS> at = {};
 
   for (int i = blockIdx.x; i < grid.tiles; i += gridDim.x) {
     const hopper_work w = work_of(i, grid.across, grid.down);
-    const int units = units_of(p, w.split), first = first_unit(p, w.split);
+    const int units = units_of<C>(p, w.split), first = first_unit<C>(p, w.split);
 
     barrier_threads(PRODUCER_BARRIER, GATHERERS); /* no one reads those of the tile before */
-    find_rows<BM, BN, BWD>(s.offsets, p, grid, w.m * tile::patches, thread);
+    find_rows(s.offsets, p, grid, w.m, thread);
     barrier_threads(PRODUCER_BARRIER, GATHERERS);
     for (int unit = first; unit < first + units; unit++, at.next()) {
-      const int *offsets = s.offsets + unit % TAPS * tile::rounds * GATHERED + row;
-      const int c = unit / TAPS * HOPPER_BK;
+      const int *offsets = s.offsets + unit % C::columns * tile::rounds * GATHERED + row;
+      const int c = unit / C::columns * HOPPER_BK;
       unsigned char *to = s.a + at.slot * tile::a_slot;
 
       barrier_wait(&s.a_empty[at.slot], at.turn ^ 1);
 #pragma unroll
-      for (int batch = 0; batch < tile::rounds; batch += BATCH) {
-        int o[BATCH];
+      for (int batch = 0; batch < tile::rounds; batch += tile::batch) {
+        int o[tile::batch];
 
 #pragma unroll
-        for (int j = 0; j < BATCH; j++)
+        for (int j = 0; j < tile::batch; j++)
           o[j] = offsets[(batch + j) * GATHERED];
 #pragma unroll
-        for (int j = 0; j < BATCH; j++) {
+        for (int j = 0; j < tile::batch; j++) {
           const int round = batch + j;
 
           if ((round + 1) * GATHERED <= tile::rows || row + round * GATHERED < tile::rows)
@@ -223,31 +353,35 @@ static __device__ __forceinline__ void bring_source(const conv_shared &s, const 
   }
 }
 
-template <typename T, int BM, int BN, bool BWD>
+template <typename T, typename C, int BM, int BN>
 static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_buffers &io,
                                                const gemm_problem &p)
 {
-  typedef conv_tile<BM, BN> tile;
+  typedef conv_tile<C, BM, BN> tile;
   constexpr int BLOCKS = BM / 128; /* patches of a warpgroup */
+  constexpr int SOURCE_BYTES = conv_unit<C>::rows * 128;
   const int group = threadIdx.x / TI_WARPGROUP, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const conv_grid<BM, BN> grid(p);
+  const conv_grid<C, BM, BN> grid(p);
   const uint64_t a = matrix_at(s.a + group * BLOCKS * SOURCE_BYTES, SWIZZLE_128, 1024);
-  const uint64_t b = BWD ? matrix_at(s.b, SWIZZLE_64, 512, 4096) : matrix_at(s.b, SWIZZLE_64, 512);
+  const uint64_t b =
+      C::bwd ? matrix_at(s.b, SWIZZLE_64, 512, 4096) : matrix_at(s.b, SWIZZLE_64, 512);
   float acc[BLOCKS][BN / 2], bias[BN / 32];
   ring_place<SOURCE_SLOTS> a_at = {};
   ring_place<tile::b_slots> b_at = {};
 
-  /* where row r of a warp's 16 rows of a patch lies in y, or -1 */
-  auto row_at = [&](const conv_patch &patch, int r) {
+  /* where row r of a warp's 16 rows of patch i of this warpgroup lies in y, or -1 */
+  auto row_at = [&](int m, int i, int r) {
+    const conv_patch patch = grid.patch_of(m, group * BLOCKS + i);
     const int y = patch.y + warp % 4 * 2 + r / PATCH, x = patch.x + r % PATCH;
+    const conv_pixel to = C::target_of(m / grid.of_class, y, x);
 
-    return patch.n >= 0 && y < p.out_h && x < p.out_w ? (patch.n * p.out_h + y) * p.out_w + x : -1;
+    return patch.n >= 0 && y < grid.h && x < grid.w ? (patch.n * p.out_h + to.y) * p.out_w + to.x
+                                                    : -1;
   };
 
   for (int t = blockIdx.x; t < grid.tiles; t += gridDim.x) {
     const hopper_work w = work_of(t, grid.across, grid.down);
-    const int units = units_of(p, w.split), n0 = w.n * BN;
-    const int patch = w.m * tile::patches + group * BLOCKS;
+    const int units = units_of<C>(p, w.split), first = first_unit<C>(p, w.split), n0 = w.n * BN;
     int a_last = 0, b_last = 0; /* slots of the step before */
 
     load_bias<BN>(bias, io.bias, p, n0);
@@ -258,32 +392,33 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
     if (io.residual && p.splits == 1) {
 #pragma unroll
       for (int i = 0; i < BLOCKS; i++)
-        prefetch_rows<T, BN>((const T *)io.residual, p,
-                             row_at(patch_of(grid, patch + i), lane / 2), n0);
+        prefetch_rows<T, BN>((const T *)io.residual, p, row_at(w.m, i, lane / 2), n0);
     }
     for (int unit = 0; unit < units; unit++) {
       barrier_wait(&s.a_full[a_at.slot], a_at.turn);
 #pragma unroll
-      for (int ky = 0; ky < TAPS; ky++) {
-        const int a_on = a_at.slot * tile::a_slot + ky * PATCH * 128;
+      for (int t = 0; t < C::taps; t++) {
+        const int a_on = a_at.slot * tile::a_slot + t * PATCH * 128;
         const int b_on = b_at.slot * tile::b_slot;
 
+        if (t >= C::taps_of((first + unit) % C::columns))
+          continue;
         barrier_wait(&s.b_full[b_at.slot], b_at.turn);
         wgmma_fence();
 #pragma unroll
         for (int kk = 0; kk < HOPPER_BK / 16; kk++) {
-          const int part = BWD ? kk * 1024 : kk / 2 * BN * 64 + kk % 2 * 32;
+          const int part = C::bwd ? kk * 1024 : kk / 2 * BN * 64 + kk % 2 * 32;
 
 #pragma unroll
           for (int i = 0; i < BLOCKS; i++)
-            wgmma<BN, 0, BWD>(acc[i], matrix_on(a, a_on + i * SOURCE_BYTES + kk * 32),
+            wgmma<BN, 0, C::bwd>(acc[i], matrix_on(a, a_on + i * SOURCE_BYTES + kk * 32),
                               matrix_on(b, b_on + part), 1, T());
         }
         wgmma_commit();
         wgmma_wait<1>();
-        if (lane == 0 && unit + ky > 0) {
+        if (lane == 0 && unit + t > 0) {
           barrier_arrive(&s.b_empty[b_last]);
-          if (ky == 0)
+          if (t == 0)
             barrier_arrive(&s.a_empty[a_last]);
         }
         b_last = b_at.slot;
@@ -299,8 +434,7 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
     }
 #pragma unroll
     for (int i = 0; i < BLOCKS; i++) {
-      const conv_patch at = patch_of(grid, patch + i);
-      const int m[2] = { row_at(at, lane / 4), row_at(at, lane / 4 + 8) };
+      const int m[2] = { row_at(w.m, i, lane / 4), row_at(w.m, i, lane / 4 + 8) };
 
       write_sums<T, BN>(s.buffers + warp * BUFFER_BYTES, acc[i], bias, io, p, w.split, m, n0);
     }
@@ -309,12 +443,12 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
 
 #endif
 
-template <typename T, int BM, int BN, bool BWD>
+template <typename T, typename C, int BM, int BN>
 static __global__ void __launch_bounds__(HOPPER_THREADS, 1)
 conv2d_hopper_kernel(gemm_buffers io, gemm_problem p)
 {
 #ifdef TI_HOPPER
-  typedef conv_tile<BM, BN> tile;
+  typedef conv_tile<C, BM, BN> tile;
   unsigned char *shared = shared_memory();
   conv_shared s;
 
@@ -339,104 +473,117 @@ conv2d_hopper_kernel(gemm_buffers io, gemm_problem p)
   }
   __syncthreads();
   if (threadIdx.x >= HOPPER_CONSUMERS) {
-    registers_less<hopper_registers<BWD>::producer>();
+    registers_less<hopper_registers<C::bwd>::producer>();
     if (threadIdx.x >= HOPPER_CONSUMERS + 32)
-      bring_source<T, BM, BN, BWD>(s, io, p);
+      bring_source<T, C, BM, BN>(s, io, p);
     else if (threadIdx.x == HOPPER_CONSUMERS)
-      bring_weights<T, BM, BN, BWD>(s, io, p);
+      bring_weights<T, C, BM, BN>(s, io, p);
   } else {
-    registers_more<hopper_registers<BWD>::consumer>();
-    consume<T, BM, BN, BWD>(s, io, p);
+    registers_more<hopper_registers<C::bwd>::consumer>();
+    consume<T, C, BM, BN>(s, io, p);
   }
 #endif
 }
 
 // ------------------------------------------------------------------ launchers
 
-static size_t count_patches(const gemm_problem *p)
+/* as in conv_grid */
+template <typename C> static size_t count_patches(const gemm_problem *p)
 {
-  return (size_t)p->m / ((size_t)p->out_h * p->out_w) * ti_ceil_div((size_t)p->out_h, PATCH) *
-         ti_ceil_div((size_t)p->out_w, PATCH);
+  const size_t h = C::classes > 1 ? p->h : p->out_h, w = C::classes > 1 ? p->w : p->out_w;
+
+  return (size_t)p->m / ((size_t)p->out_h * p->out_w) * ti_ceil_div(h, PATCH) *
+         ti_ceil_div(w, PATCH);
 }
 
 /*
- * Else the product gathers every tap. Backward through an upsampling the rows of a patch lie two
- * rows apart; and patches that are a quarter empty take longer.
+ * Else the product gathers every tap: patches that are a quarter empty take longer, and backward at
+ * stride 2 the taps of a pixel depend on its parity.
  */
-static bool fits_patches(const gemm_problem *p)
+static bool fits_patches(const gemm_problem *p, int backward)
 {
-  return p->k == TAPS * TAPS * p->channels &&
-         count_patches(p) * PATCH_ROWS * 4 <= (size_t)p->m * 5;
+  if (p->up > 1)
+    return true;
+  return !(backward && p->stride > 1) &&
+         count_patches<conv_plain<false> >(p) * PATCH_ROWS * 4 <= (size_t)p->m * 5;
 }
 
-static int plan_of(gemm_problem *p, int multiprocessors)
+/* the tile; sets k, of a class, and its splits */
+template <typename C> static int plan_of(gemm_problem *p, int multiprocessors)
 {
   size_t bytes[HOPPER_TILES], blocks[HOPPER_TILES];
 
+  p->k = C::all * p->channels;
   for (int i = 0; i < HOPPER_TILES; i++) {
     const size_t patches = (size_t)hopper_tiles[i].m / PATCH_ROWS;
 
-    bytes[i] = patches * SOURCE_BYTES + (size_t)hopper_tiles[i].n * 128 * TAPS;
-    blocks[i] = ti_ceil_div(count_patches(p), patches) *
+    bytes[i] = patches * conv_unit<C>::rows * 128 + (size_t)hopper_tiles[i].n * conv_unit<C>::k * 2;
+    blocks[i] = C::classes * ti_ceil_div(count_patches<C>(p), patches) *
                 ti_ceil_div((size_t)p->n, (size_t)hopper_tiles[i].n);
   }
-  return hopper_plan(p, multiprocessors, UNIT, bytes, blocks);
+  return hopper_plan(p, multiprocessors, conv_unit<C>::k, bytes, blocks);
 }
 
-template <typename T, int BM, int BN, bool BWD>
+template <typename T, typename C, int BM, int BN>
 static textinv_status launch_tile(ti_exec *e, const char *name, const gemm_buffers &io,
                                   const gemm_problem &p)
 {
-  const size_t count = ti_ceil_div(count_patches(&p), BM / PATCH_ROWS) *
+  const size_t count = C::classes * ti_ceil_div(count_patches<C>(&p), BM / PATCH_ROWS) *
                        ti_ceil_div((size_t)p.n, BN) * p.splits;
 
-  return launch(e, name, conv2d_hopper_kernel<T, BM, BN, BWD>, dim3(hopper_blocks(e, count)),
-                HOPPER_THREADS, (size_t)conv_tile<BM, BN>::bytes, io, p);
+  return launch(e, name, conv2d_hopper_kernel<T, C, BM, BN>, dim3(hopper_blocks(e, count)),
+                HOPPER_THREADS, (size_t)conv_tile<C, BM, BN>::bytes, io, p);
 }
 
-template <typename T, bool BWD>
-static textinv_status run(ti_exec *e, const char *name, const gemm_buffers &io,
-                          const gemm_problem &p, int tile)
+template <typename C>
+static textinv_status run(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                          gemm_problem p)
 {
-  textinv_status status;
-
-  TI_WITH_HOPPER_TILE(tile, status = launch_tile<T, BM, BN, BWD>(e, name, io, p));
-  return status < 0 || p.splits == 1 ? status : gemm_sum<T>(e, io, p);
-}
-
-int ti_conv2d_hopper_takes(const ti_exec *e, ti_dtype dtype, const ti_conv2d_shape *s)
-{
-  const size_t most = INT32_MAX, x = (size_t)s->n * s->h * s->w, y = (size_t)s->n * s->oh * s->ow;
-
-  return dtype != TI_F32 && ti_cuda_hopper(e) && s->kh == TAPS && s->kw == TAPS && s->stride == 1 &&
-         s->cin % HOPPER_BK == 0 && s->cout % HOPPER_BK == 0 && x * s->cin <= most &&
-         y * s->cout <= most;
-}
-
-size_t ti_conv2d_hopper_scratch(const ti_exec *e, const gemm_problem *p)
-{
-  gemm_problem split = *p;
-
-  if (!fits_patches(p))
-    return ti_gemm_hopper_scratch(e, p);
-  plan_of(&split, ti_cuda_multiprocessors(e));
-  return hopper_scratch(&split);
-}
-
-textinv_status ti_conv2d_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
-                                gemm_problem p, int backward)
-{
-  p.tiled = 1;
-  if (!fits_patches(&p))
-    return ti_gemm_hopper(e, name, dtype, io, p, backward);
-
-  const int tile = plan_of(&p, ti_cuda_multiprocessors(e));
+  const int tile = plan_of<C>(&p, ti_cuda_multiprocessors(e));
+  textinv_status status = TEXTINV_OK;
 
   if (hopper_scratch(&p) > e->scratch_bytes) {
     p.splits = 1;
     p.split_k = p.k;
   }
   io.partial = (float *)e->scratch;
-  TI_WITH_DTYPE_16(dtype, return backward ? run<T, true>(e, name, io, p, tile)
-                                          : run<T, false>(e, name, io, p, tile));
+  TI_WITH_DTYPE_16(dtype, {
+    TI_WITH_HOPPER_TILE(tile, status = launch_tile<T, C, BM, BN>(e, name, io, p));
+    return status < 0 || p.splits == 1 ? status : gemm_sum<T>(e, io, p);
+  });
+}
+
+/* run a statement with C bound to what is convolved */
+#define TI_WITH_CONV(p, backward, ...)                                           \
+  if ((p).up > 1 && (backward)) { typedef conv_up_bwd C; __VA_ARGS__; }          \
+  else if ((p).up > 1) { typedef conv_up_fwd C; __VA_ARGS__; }                   \
+  else if (backward) { typedef conv_plain<true> C; __VA_ARGS__; }                \
+  else if ((p).stride > 1) { typedef conv_down C; __VA_ARGS__; }                 \
+  else { typedef conv_plain<false> C; __VA_ARGS__; }
+
+int ti_conv2d_hopper_takes(const ti_exec *e, ti_dtype dtype, const ti_conv2d_shape *s)
+{
+  const size_t most = INT32_MAX, x = (size_t)s->n * s->h * s->w, y = (size_t)s->n * s->oh * s->ow;
+  const int same = s->pad_top == 1 && s->pad_left == 1 && s->pad_bottom == 1 && s->pad_right == 1;
+
+  return dtype != TI_F32 && ti_cuda_hopper(e) && s->kh == 3 && s->kw == 3 &&
+         (s->up == 1 ? s->stride <= 2 : s->up == 2 && s->stride == 1 && same) &&
+         s->cin % HOPPER_BK == 0 && s->cout % HOPPER_BK == 0 && x * s->cin <= most && y * s->cout <= most;
+}
+
+size_t ti_conv2d_hopper_scratch(const ti_exec *e, gemm_problem p, int backward)
+{
+  if (!fits_patches(&p, backward))
+    return ti_gemm_hopper_scratch(e, &p);
+  TI_WITH_CONV(p, backward, plan_of<C>(&p, ti_cuda_multiprocessors(e)));
+  return hopper_scratch(&p);
+}
+
+textinv_status ti_conv2d_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
+                                gemm_problem p, int backward)
+{
+  p.tiled = 1;
+  if (!fits_patches(&p, backward))
+    return ti_gemm_hopper(e, name, dtype, io, p, backward);
+  TI_WITH_CONV(p, backward, return run<C>(e, name, dtype, io, p));
 }

@@ -39,11 +39,12 @@ textinv_status ti_gemm_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm
                               gemm_problem p, int backward);
 
 /*
- * Convolutions of 3 x 3 and stride 1 on Hopper, whose weights are TI_CUDA_TILED: conv2d_hopper.cu.
- * What decides is the weight, so that it is on the device once; addresses are multiples of 16.
+ * Convolutions of 3 x 3, stride 1 or 2, on Hopper: conv2d_hopper.cu. Their weights are TI_CUDA_TILED,
+ * or TI_CUDA_MERGED where the image is upsampled before. What decides is the same in both
+ * directions, so that a weight is on the device once; addresses are multiples of 16.
  */
 int ti_conv2d_hopper_takes(const ti_exec *e, ti_dtype dtype, const ti_conv2d_shape *s);
-size_t ti_conv2d_hopper_scratch(const ti_exec *e, const gemm_problem *p);
+size_t ti_conv2d_hopper_scratch(const ti_exec *e, gemm_problem p, int backward);
 textinv_status ti_conv2d_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm_buffers io,
                                 gemm_problem p, int backward);
 

@@ -36,10 +36,9 @@ static void to_channels_last(void *to, const void *from, size_t size, const ti_w
   }
 }
 
-/* [cout, cin, kh, kw] to TI_CUDA_TILED; cin is a multiple of 32, cout of 8 */
-static void to_tiles(uint16_t *to, const uint16_t *from, const ti_weight *w)
+/* [cout, cin, taps] to TI_CUDA_TILED; cin is a multiple of 32, cout of 8 */
+static void to_tiles(uint16_t *to, const uint16_t *from, const ti_weight *w, size_t taps)
 {
-  const size_t taps = (size_t)w->dims[2] * w->dims[3];
   const size_t across = (size_t)w->dims[1] / 32, down = (size_t)w->dims[0] / 8;
 
   for (size_t row = 0; row < down * 8; row++) {
@@ -52,20 +51,60 @@ static void to_tiles(uint16_t *to, const uint16_t *from, const ti_weight *w)
   }
 }
 
+/* three taps, some values apart, to four of TI_CUDA_MERGED */
+static void merge(float *to, size_t to_step, const float *from, size_t step)
+{
+  to[0] = from[2 * step];
+  to[to_step] = from[step] + from[2 * step];
+  to[2 * to_step] = from[0] + from[step];
+  to[3 * to_step] = from[0];
+}
+
+/* [cout, cin, 3, 3] to the sums [cout, cin, 4, 4] of TI_CUDA_MERGED, rounded once; NULL: no memory */
+static void *merged_values(const ti_cuda *c, const ti_weight *w, ti_dtype dtype)
+{
+  const size_t count = w->count / 9, bytes = 16 * ti_dtype_size(dtype);
+  float *from = (float *)malloc(w->count * sizeof(float)), lines[4][3], sums[4][4];
+  char *to = (char *)malloc(count * bytes);
+
+  if (!from || !to) {
+    free(from);
+    free(to);
+    return NULL;
+  }
+  c->host.weight_values(from, TI_F32, w);
+  for (size_t i = 0; i < count; i++) {
+    for (int x = 0; x < 3; x++)
+      merge(&lines[0][x], 3, from + i * 9 + x, 3);
+    for (int y = 0; y < 4; y++)
+      merge(sums[y], 1, lines[y], 1);
+    ti_convert(dtype, to + i * bytes, TI_F32, sums, 16);
+  }
+  free(from);
+  return to;
+}
+
+/* how many values of w there are on the device */
+static size_t device_count(const ti_weight *w, ti_cuda_layout layout)
+{
+  return layout == TI_CUDA_MERGED ? w->count / 9 * 16 : w->count;
+}
+
 /* the values of w in host memory as they will lie on the device; free() them */
 static void *host_values(const ti_cuda *c, const ti_weight *w, ti_dtype dtype, ti_cuda_layout layout)
 {
-  const size_t size = ti_dtype_size(dtype), bytes = w->count * size;
-  void *plain = malloc(bytes), *ordered;
+  const size_t size = ti_dtype_size(dtype), bytes = device_count(w, layout) * size;
+  void *plain = layout == TI_CUDA_MERGED ? merged_values(c, w, dtype) : malloc(bytes), *ordered;
 
   if (!plain)
     return NULL;
-  c->host.weight_values(plain, dtype, w);
+  if (layout != TI_CUDA_MERGED)
+    c->host.weight_values(plain, dtype, w);
   if (layout == TI_CUDA_PLAIN || w->rank != 4)
     return plain;
   ordered = malloc(bytes);
-  if (ordered && layout == TI_CUDA_TILED)
-    to_tiles((uint16_t *)ordered, (const uint16_t *)plain, w);
+  if (ordered && layout != TI_CUDA_CHANNELS_LAST)
+    to_tiles((uint16_t *)ordered, (const uint16_t *)plain, w, bytes / size / w->dims[0] / w->dims[1]);
   else if (ordered)
     to_channels_last(ordered, plain, size, w);
   free(plain);
@@ -75,7 +114,7 @@ static void *host_values(const ti_cuda *c, const ti_weight *w, ti_dtype dtype, t
 static textinv_status make(ti_cuda *c, ti_error *error, void **out, const ti_weight *w,
                            ti_dtype dtype, ti_cuda_layout layout)
 {
-  const size_t bytes = w->count * ti_dtype_size(dtype);
+  const size_t bytes = device_count(w, layout) * ti_dtype_size(dtype);
   void *values = NULL;
   cudaError_t code;
   textinv_status status = ti_cuda_allocate(c, error, out, bytes, w->name);

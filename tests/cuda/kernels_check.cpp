@@ -392,7 +392,9 @@ static void check_dtype(ti_dtype dtype)
     { 2, 16, 16, 64, 64, 3, 3, 2, 1, 1, 1, 1, 1, 0, 0 },   /* down */
     { 1, 21, 18, 64, 128, 3, 3, 2, 0, 0, 1, 1, 1, 0, 0 },  /* the autoencoder's down */
     { 1, 8, 9, 128, 64, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },    /* up */
-    { 2, 7, 8, 64, 128, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },    /* up, in patches */
+    { 3, 7, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },   /* up, several tiles of each parity */
+    { 5, 8, 8, 320, 64, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0 },    /* the same, the last without all its patches */
+    { 1, 8, 8, 64, 64, 3, 3, 1, 1, 1, 0, 0, 2, 0, 0 },     /* up, a smaller image */
     { 1, 14, 15, 320, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },  /* patches of 8 x 8 that stand over */
     { 5, 8, 16, 64, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* tiles of 256, several of a block */
     { 1, 8, 8, 384, 320, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0 },   /* split tiles of 128 */
