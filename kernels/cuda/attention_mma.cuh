@@ -14,8 +14,8 @@ template <int D> struct pitch {
 };
 
 /*
- * Start copying ROWS rows from row first of [count, stride] to a tile; what lies outside, and
- * columns from d to D, become zeros.
+ * Start copying ROWS rows from row first of [count, stride] to a tile, by ATTENTION_THREADS threads;
+ * what lies outside, and columns from d to D, become zeros.
  */
 template <typename T, int D, int ROWS>
 static __device__ __forceinline__ void load_tile(T *tile, const T *from, int first, int count,
@@ -23,7 +23,7 @@ static __device__ __forceinline__ void load_tile(T *tile, const T *from, int fir
 {
   constexpr int CHUNKS = D / 8;
 
-  for (int i = threadIdx.x; i < ROWS * CHUNKS; i += ATTENTION_THREADS) {
+  for (int i = threadIdx.x % ATTENTION_THREADS; i < ROWS * CHUNKS; i += ATTENTION_THREADS) {
     const int row = i / CHUNKS, c = i % CHUNKS * 8;
     const bool valid = first + row < count && c < d;
 
