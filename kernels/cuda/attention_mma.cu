@@ -65,9 +65,9 @@ static __device__ __forceinline__ void join_groups(float *shared, float (&acc)[D
 }
 
 template <typename T, int D, int GROUPS>
-static __global__ void
-__launch_bounds__(GROUPS *ATTENTION_THREADS, GROUPS > 1 ? 1 : row_groups<D>::blocks)
-    attention_fwd_kernel(attention_buffers io, ti_attention_shape s)
+static __global__ void __launch_bounds__(GROUPS *ATTENTION_THREADS,
+                                         GROUPS > 1 ? 1 : row_groups<D>::blocks)
+  attention_fwd_kernel(attention_buffers io, ti_attention_shape s)
 {
   constexpr int M = row_groups<D>::count, ROWS = ATTENTION_ROWS * M;
   const int group = threadIdx.x / ATTENTION_THREADS;
@@ -163,7 +163,8 @@ static int is_split(const ti_exec *e, const ti_attention_shape *s)
 {
   const size_t blocks = ti_ceil_div((size_t)s->tq, ATTENTION_ROWS) * s->n * s->heads;
 
-  return !s->causal && s->d > 128 && s->tk > 2 * KEYS && blocks <= (size_t)ti_cuda_multiprocessors(e);
+  return !s->causal && s->d > 128 && s->tk > 2 * KEYS &&
+         blocks <= (size_t)ti_cuda_multiprocessors(e);
 }
 
 textinv_status ti_cuda_attention_mma(ti_exec *e, ti_dtype dtype, const attention_buffers *b,

@@ -14,8 +14,8 @@ template <int D> struct pitch {
 };
 
 /*
- * Start copying ROWS rows from row first of [count, stride] to a tile, by ATTENTION_THREADS threads;
- * what lies outside, and columns from d to D, become zeros.
+ * Start copying ROWS rows from row first of [count, stride] to a tile, by ATTENTION_THREADS
+ * threads; what lies outside, and columns from d to D, become zeros.
  */
 template <typename T, int D, int ROWS>
 static __device__ __forceinline__ void load_tile(T *tile, const T *from, int first, int count,

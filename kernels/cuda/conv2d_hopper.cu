@@ -1,6 +1,6 @@
 /*
- * Convolutions of 3 x 3 on Hopper: 16 bits, channels in and out multiples of 64. The image may be
- * upsampled before; at stride 2 forward alone.
+ * Convolutions of 3 x 3, stride 1, on Hopper: 16 bits, channels in and out multiples of 64. The
+ * image may be upsampled before.
  *
  * The tile of y is of patches of 8 x 8 pixels, the 64 rows of a wgmma. Its source is 10 x 10
  * pixels. Of those, 10 rows of 8 pixels lie in shared memory for one column of taps (kx): the rows
@@ -13,9 +13,6 @@
  * through 2 x 2 of those; backward they are a convolution at stride 2, four columns of which hold
  * rows of either parity. Either way a slot of 9 rows of 8 pixels serves two taps, and 4 or 16 taps
  * are multiplied instead of 9 or 36.
- *
- * At stride 2 a column of taps reads lines of either parity: such a slot of one serves taps 0 and 2,
- * of the other tap 1.
  *
  * Weights lie on the device as they will lie in shared memory (TI_CUDA_TILED): one lane starts bulk
  * copies of whole tiles. The other three warps of its warpgroup gather the source, which zeros
@@ -42,17 +39,12 @@ struct conv_pixel {
 
 /*
  * What is convolved, C below. Classes of pixels of y have weights of their own: a class is a grid
- * of pixels. Its taps, all of them, are columns of so many taps at most; source_of() is what tap 0
- * of a column reads for a pixel of the grid, and tap t what it reads for that of t lines below.
+ * of pixels. Its taps are columns of so many; source_of() is what tap 0 of a column reads for a
+ * pixel of the grid, and tap t what it reads for that of t lines below.
  */
 template <bool BWD> struct conv_plain {
   static const bool bwd = BWD;
-  static const int classes = 1, all = 9, columns = 3, taps = 3;
-
-  static __device__ __forceinline__ int taps_of(int)
-  {
-    return taps;
-  }
+  static const int classes = 1, columns = 3, taps = 3;
 
   static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &p, int, int column,
                                                          int y, int x)
@@ -71,39 +63,10 @@ template <bool BWD> struct conv_plain {
   }
 };
 
-/* forward at stride 2; columns: even lines, then odd ones, of each of the three */
-struct conv_down {
-  static const bool bwd = false;
-  static const int classes = 1, all = 9, columns = 6, taps = 2;
-
-  static __device__ __forceinline__ int taps_of(int column)
-  {
-    return 2 - column % 2;
-  }
-  static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &p, int, int column,
-                                                         int y, int x)
-  {
-    return { 2 * y - p.pad_top + column % 2, 2 * x - p.pad_left + column / 2 };
-  }
-  static __device__ __forceinline__ int tap_of(int, int column, int t)
-  {
-    return (column % 2 ? 1 : 2 * t) * 3 + column / 2;
-  }
-  static __device__ __forceinline__ conv_pixel target_of(int, int y, int x)
-  {
-    return { y, x };
-  }
-};
-
 /* TI_CUDA_MERGED; classes: parity of y's line, then of its column */
 struct conv_up_fwd {
   static const bool bwd = false;
-  static const int classes = 4, all = 4, columns = 2, taps = 2;
-
-  static __device__ __forceinline__ int taps_of(int)
-  {
-    return taps;
-  }
+  static const int classes = 4, columns = 2, taps = 2;
 
   static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &, int of, int column,
                                                          int y, int x)
@@ -123,12 +86,8 @@ struct conv_up_fwd {
 /* the same; columns: those of the taps, for every other line from 0, then from 1 */
 struct conv_up_bwd {
   static const bool bwd = true;
-  static const int classes = 1, all = 16, columns = 8, taps = 2;
+  static const int classes = 1, columns = 8, taps = 2;
 
-  static __device__ __forceinline__ int taps_of(int)
-  {
-    return taps;
-  }
   static __device__ __forceinline__ conv_pixel source_of(const gemm_problem &, int, int column,
                                                          int y, int x)
   {
@@ -144,9 +103,9 @@ struct conv_up_bwd {
   }
 };
 
-/* k of a unit on average; rows of source of a patch */
+/* k of a unit; rows of source of a patch */
 template <typename C> struct conv_unit {
-  static const int k = C::all * HOPPER_BK / C::columns, rows = (PATCH + C::taps - 1) * PATCH;
+  static const int k = C::taps * HOPPER_BK, rows = (PATCH + C::taps - 1) * PATCH;
 };
 
 /* the most offsets that are read at once, of as many rounds */
@@ -255,7 +214,7 @@ static __device__ __forceinline__ void bring_weights(const conv_shared &s, const
     for (int unit = first; unit < first + units; unit++) {
       const int column = unit % C::columns, c = unit / C::columns * HOPPER_BK;
 
-      for (int t = 0; t < C::taps_of(column); t++, at.next()) {
+      for (int t = 0; t < C::taps; t++, at.next()) {
         const int tap = C::tap_of(w.m / grid.of_class, column, t);
         const T *from = (const T *)io.b + (size_t)tap * p.n * p.channels;
         unsigned char *to = s.b + at.slot * tile::b_slot;
@@ -290,14 +249,13 @@ static __device__ __forceinline__ void find_rows(int *offsets, const gemm_proble
     const bool valid = row < tile::rows && patch.n >= 0;
 
     for (int column = 0; column < C::columns; column++) {
-      const conv_pixel from =
-          C::source_of(p, m / grid.of_class, column, patch.y + row % OF_PATCH / PATCH,
-                       patch.x + row % PATCH);
+      const conv_pixel from = C::source_of(p, m / grid.of_class, column,
+                                           patch.y + row % OF_PATCH / PATCH, patch.x + row % PATCH);
 
-      offsets[column * ROWS + row] =
-          valid && from.y >= 0 && from.y < p.h && from.x >= 0 && from.x < p.w
-              ? ((patch.n * p.h + from.y) * p.w + from.x) * p.channels
-              : -1;
+      offsets[column * ROWS + row] = valid && from.y >= 0 && from.y < p.h && from.x >= 0 &&
+                                         from.x < p.w
+                                       ? ((patch.n * p.h + from.y) * p.w + from.x) * p.channels
+                                       : -1;
     }
   }
 }
@@ -363,8 +321,8 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
   const int group = threadIdx.x / TI_WARPGROUP, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const conv_grid<C, BM, BN> grid(p);
   const uint64_t a = matrix_at(s.a + group * BLOCKS * SOURCE_BYTES, SWIZZLE_128, 1024);
-  const uint64_t b =
-      C::bwd ? matrix_at(s.b, SWIZZLE_64, 512, 4096) : matrix_at(s.b, SWIZZLE_64, 512);
+  const uint64_t b = C::bwd ? matrix_at(s.b, SWIZZLE_64, 512, 4096)
+                            : matrix_at(s.b, SWIZZLE_64, 512);
   float acc[BLOCKS][BN / 2], bias[BN / 32];
   ring_place<SOURCE_SLOTS> a_at = {};
   ring_place<tile::b_slots> b_at = {};
@@ -381,7 +339,7 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
 
   for (int t = blockIdx.x; t < grid.tiles; t += gridDim.x) {
     const hopper_work w = work_of(t, grid.across, grid.down);
-    const int units = units_of<C>(p, w.split), first = first_unit<C>(p, w.split), n0 = w.n * BN;
+    const int units = units_of<C>(p, w.split), n0 = w.n * BN;
     int a_last = 0, b_last = 0; /* slots of the step before */
 
     load_bias<BN>(bias, io.bias, p, n0);
@@ -401,8 +359,6 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
         const int a_on = a_at.slot * tile::a_slot + t * PATCH * 128;
         const int b_on = b_at.slot * tile::b_slot;
 
-        if (t >= C::taps_of((first + unit) % C::columns))
-          continue;
         barrier_wait(&s.b_full[b_at.slot], b_at.turn);
         wgmma_fence();
 #pragma unroll
@@ -412,7 +368,7 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
 #pragma unroll
           for (int i = 0; i < BLOCKS; i++)
             wgmma<BN, 0, C::bwd>(acc[i], matrix_on(a, a_on + i * SOURCE_BYTES + kk * 32),
-                              matrix_on(b, b_on + part), 1, T());
+                                 matrix_on(b, b_on + part), 1, T());
         }
         wgmma_commit();
         wgmma_wait<1>();
@@ -445,7 +401,7 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
 
 template <typename T, typename C, int BM, int BN>
 static __global__ void __launch_bounds__(HOPPER_THREADS, 1)
-conv2d_hopper_kernel(gemm_buffers io, gemm_problem p)
+  conv2d_hopper_kernel(gemm_buffers io, gemm_problem p)
 {
 #ifdef TI_HOPPER
   typedef conv_tile<C, BM, BN> tile;
@@ -496,16 +452,10 @@ template <typename C> static size_t count_patches(const gemm_problem *p)
          ti_ceil_div(w, PATCH);
 }
 
-/*
- * Else the product gathers every tap: patches that are a quarter empty take longer, and backward at
- * stride 2 the taps of a pixel depend on its parity.
- */
-static bool fits_patches(const gemm_problem *p, int backward)
+/* else the product gathers every tap, as patches that are a quarter empty take longer */
+static bool fits_patches(const gemm_problem *p)
 {
-  if (p->up > 1)
-    return true;
-  return !(backward && p->stride > 1) &&
-         count_patches<conv_plain<false> >(p) * PATCH_ROWS * 4 <= (size_t)p->m * 5;
+  return p->up > 1 || count_patches<conv_plain<false>>(p) * PATCH_ROWS * 4 <= (size_t)p->m * 5;
 }
 
 /* the tile; sets k, of a class, and its splits */
@@ -513,11 +463,11 @@ template <typename C> static int plan_of(gemm_problem *p, int multiprocessors)
 {
   size_t bytes[HOPPER_TILES], blocks[HOPPER_TILES];
 
-  p->k = C::all * p->channels;
+  p->k = C::columns * C::taps * p->channels;
   for (int i = 0; i < HOPPER_TILES; i++) {
     const size_t patches = (size_t)hopper_tiles[i].m / PATCH_ROWS;
 
-    bytes[i] = patches * conv_unit<C>::rows * 128 + (size_t)hopper_tiles[i].n * conv_unit<C>::k * 2;
+    bytes[i] = (patches * conv_unit<C>::rows + (size_t)hopper_tiles[i].n * C::taps) * 128;
     blocks[i] = C::classes * ti_ceil_div(count_patches<C>(p), patches) *
                 ti_ceil_div((size_t)p->n, (size_t)hopper_tiles[i].n);
   }
@@ -554,26 +504,34 @@ static textinv_status run(ti_exec *e, const char *name, ti_dtype dtype, gemm_buf
 }
 
 /* run a statement with C bound to what is convolved */
-#define TI_WITH_CONV(p, backward, ...)                                           \
-  if ((p).up > 1 && (backward)) { typedef conv_up_bwd C; __VA_ARGS__; }          \
-  else if ((p).up > 1) { typedef conv_up_fwd C; __VA_ARGS__; }                   \
-  else if (backward) { typedef conv_plain<true> C; __VA_ARGS__; }                \
-  else if ((p).stride > 1) { typedef conv_down C; __VA_ARGS__; }                 \
-  else { typedef conv_plain<false> C; __VA_ARGS__; }
+#define TI_WITH_CONV(p, backward, ...)                                                             \
+  if ((p).up > 1 && (backward)) {                                                                  \
+    typedef conv_up_bwd C;                                                                         \
+    __VA_ARGS__;                                                                                   \
+  } else if ((p).up > 1) {                                                                         \
+    typedef conv_up_fwd C;                                                                         \
+    __VA_ARGS__;                                                                                   \
+  } else if (backward) {                                                                           \
+    typedef conv_plain<true> C;                                                                    \
+    __VA_ARGS__;                                                                                   \
+  } else {                                                                                         \
+    typedef conv_plain<false> C;                                                                   \
+    __VA_ARGS__;                                                                                   \
+  }
 
 int ti_conv2d_hopper_takes(const ti_exec *e, ti_dtype dtype, const ti_conv2d_shape *s)
 {
   const size_t most = INT32_MAX, x = (size_t)s->n * s->h * s->w, y = (size_t)s->n * s->oh * s->ow;
   const int same = s->pad_top == 1 && s->pad_left == 1 && s->pad_bottom == 1 && s->pad_right == 1;
 
-  return dtype != TI_F32 && ti_cuda_hopper(e) && s->kh == 3 && s->kw == 3 &&
-         (s->up == 1 ? s->stride <= 2 : s->up == 2 && s->stride == 1 && same) &&
-         s->cin % HOPPER_BK == 0 && s->cout % HOPPER_BK == 0 && x * s->cin <= most && y * s->cout <= most;
+  return dtype != TI_F32 && ti_cuda_hopper(e) && s->kh == 3 && s->kw == 3 && s->stride == 1 &&
+         (s->up == 1 || (s->up == 2 && same)) && s->cin % HOPPER_BK == 0 &&
+         s->cout % HOPPER_BK == 0 && x * s->cin <= most && y * s->cout <= most;
 }
 
 size_t ti_conv2d_hopper_scratch(const ti_exec *e, gemm_problem p, int backward)
 {
-  if (!fits_patches(&p, backward))
+  if (!fits_patches(&p))
     return ti_gemm_hopper_scratch(e, &p);
   TI_WITH_CONV(p, backward, plan_of<C>(&p, ti_cuda_multiprocessors(e)));
   return hopper_scratch(&p);
@@ -583,7 +541,7 @@ textinv_status ti_conv2d_hopper(ti_exec *e, const char *name, ti_dtype dtype, ge
                                 gemm_problem p, int backward)
 {
   p.tiled = 1;
-  if (!fits_patches(&p, backward))
+  if (!fits_patches(&p))
     return ti_gemm_hopper(e, name, dtype, io, p, backward);
   TI_WITH_CONV(p, backward, return run<C>(e, name, dtype, io, p));
 }

@@ -37,12 +37,7 @@ int ti_cuda_use_cublas(ti_cuda *c, int on);
  * Merged, of 3 x 3 behind an upsampling: the same of [4, 4] taps. A line of those is that of tap 2,
  * the sum of 1 and 2, that of 0 and 1, then 0; columns likewise.
  */
-typedef enum {
-  TI_CUDA_PLAIN,
-  TI_CUDA_CHANNELS_LAST,
-  TI_CUDA_TILED,
-  TI_CUDA_MERGED
-} ti_cuda_layout;
+typedef enum { TI_CUDA_PLAIN, TI_CUDA_CHANNELS_LAST, TI_CUDA_TILED, TI_CUDA_MERGED } ti_cuda_layout;
 
 textinv_status ti_cuda_weight(ti_exec *e, const void **out, ti_weight *w, ti_dtype dtype,
                               ti_cuda_layout layout);

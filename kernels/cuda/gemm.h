@@ -39,7 +39,7 @@ textinv_status ti_gemm_hopper(ti_exec *e, const char *name, ti_dtype dtype, gemm
                               gemm_problem p, int backward);
 
 /*
- * Convolutions of 3 x 3, stride 1 or 2, on Hopper: conv2d_hopper.cu. Their weights are TI_CUDA_TILED,
+ * Convolutions of 3 x 3 and stride 1 on Hopper: conv2d_hopper.cu. Their weights are TI_CUDA_TILED,
  * or TI_CUDA_MERGED where the image is upsampled before. What decides is the same in both
  * directions, so that a weight is on the device once; addresses are multiples of 16.
  */

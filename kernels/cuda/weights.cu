@@ -60,53 +60,63 @@ static void merge(float *to, size_t to_step, const float *from, size_t step)
   to[3 * to_step] = from[0];
 }
 
-/* [cout, cin, 3, 3] to the sums [cout, cin, 4, 4] of TI_CUDA_MERGED, rounded once; NULL: no memory */
-static void *merged_values(const ti_cuda *c, const ti_weight *w, ti_dtype dtype)
+/* [cout, cin, 3, 3] to the sums [cout, cin, 4, 4] of TI_CUDA_MERGED, rounded once */
+static void merge_taps(char *to, ti_dtype dtype, const float *from, size_t count)
 {
-  const size_t count = w->count / 9, bytes = 16 * ti_dtype_size(dtype);
-  float *from = (float *)malloc(w->count * sizeof(float)), lines[4][3], sums[4][4];
-  char *to = (char *)malloc(count * bytes);
+  float lines[4][3], sums[4][4];
 
-  if (!from || !to) {
-    free(from);
-    free(to);
-    return NULL;
-  }
-  c->host.weight_values(from, TI_F32, w);
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < count; i++, from += 9, to += 16 * ti_dtype_size(dtype)) {
     for (int x = 0; x < 3; x++)
-      merge(&lines[0][x], 3, from + i * 9 + x, 3);
+      merge(&lines[0][x], 3, from + x, 3);
     for (int y = 0; y < 4; y++)
       merge(sums[y], 1, lines[y], 1);
-    ti_convert(dtype, to + i * bytes, TI_F32, sums, 16);
+    ti_convert(dtype, to, TI_F32, sums, 16);
   }
-  free(from);
-  return to;
 }
 
-/* how many values of w there are on the device */
+/* values of w on the device */
 static size_t device_count(const ti_weight *w, ti_cuda_layout layout)
 {
   return layout == TI_CUDA_MERGED ? w->count / 9 * 16 : w->count;
 }
 
-/* the values of w in host memory as they will lie on the device; free() them */
+/* they in the order of the file; free() them */
+static void *plain_values(const ti_cuda *c, const ti_weight *w, ti_dtype dtype,
+                          ti_cuda_layout layout)
+{
+  void *plain = malloc(device_count(w, layout) * ti_dtype_size(dtype));
+  float *apart;
+
+  if (plain && layout != TI_CUDA_MERGED) {
+    c->host.weight_values(plain, dtype, w);
+    return plain;
+  }
+  apart = (float *)malloc(w->count * sizeof(float));
+  if (plain && apart) {
+    c->host.weight_values(apart, TI_F32, w);
+    merge_taps((char *)plain, dtype, apart, w->count / 9);
+    free(apart);
+    return plain;
+  }
+  free(apart);
+  free(plain);
+  return NULL;
+}
+
+/* they in host memory as they will lie on the device; free() them */
 static void *host_values(const ti_cuda *c, const ti_weight *w, ti_dtype dtype, ti_cuda_layout layout)
 {
-  const size_t size = ti_dtype_size(dtype), bytes = device_count(w, layout) * size;
-  void *plain = layout == TI_CUDA_MERGED ? merged_values(c, w, dtype) : malloc(bytes), *ordered;
+  const size_t size = ti_dtype_size(dtype), count = device_count(w, layout);
+  void *plain = plain_values(c, w, dtype, layout), *ordered;
 
-  if (!plain)
-    return NULL;
-  if (layout != TI_CUDA_MERGED)
-    c->host.weight_values(plain, dtype, w);
-  if (layout == TI_CUDA_PLAIN || w->rank != 4)
+  if (!plain || layout == TI_CUDA_PLAIN || w->rank != 4)
     return plain;
-  ordered = malloc(bytes);
-  if (ordered && layout != TI_CUDA_CHANNELS_LAST)
-    to_tiles((uint16_t *)ordered, (const uint16_t *)plain, w, bytes / size / w->dims[0] / w->dims[1]);
-  else if (ordered)
+  ordered = malloc(count * size);
+  if (ordered && layout == TI_CUDA_CHANNELS_LAST)
     to_channels_last(ordered, plain, size, w);
+  else if (ordered)
+    to_tiles((uint16_t *)ordered, (const uint16_t *)plain, w,
+             count / ((size_t)w->dims[0] * w->dims[1]));
   free(plain);
   return ordered;
 }
