@@ -5,7 +5,8 @@
 #   run.sh quick [FOLDER]   two minutes, or SECONDS_IN_ALL: kernels, networks, whole steps, a profile, and with what is
 #                           left the operations beside other libraries'; nothing else should use the GPU
 #   run.sh compiled [FOLDER] four minutes, or SECONDS_IN_ALL: kernels; convolutions and attention beside other libraries'
-#                           while torch.compile compiles; a training step and a picture beside what it has compiled
+#                           while torch.compile compiles; a training step and a picture (or JOBS) beside what it has
+#                           compiled, which for a step of batch 4 takes longer than that
 #   run.sh beside [FOLDER]  a minute or two that need no GPU of their own: some kernels under compute-sanitizer, an
 #                           inversion beside the CPU's; `run.sh inversion` that alone
 #   run.sh check [FOLDER]   kernels, networks, whole inversions, then kernels under compute-sanitizer;
@@ -159,7 +160,7 @@ compiled)
   end=$(($(date +%s) + ${SECONDS_IN_ALL:-240}))
   model_and_kernels
   left=$((end - $(date +%s) - 10))
-  steps $left --together --systems textinv,compile --jobs train-4,image-1 --rounds 3 --compile-seconds $((left - 25)) &
+  steps $left --together --systems textinv,compile --jobs "${JOBS:-train-4,image-1}" --rounds 3 --compile-seconds $((left - 25)) &
   compiled=$!
   sleep 20 # ours are ready by then
   peers 60 --batch 4 --names conv2d,attention --write "$tables"
