@@ -158,12 +158,15 @@ static textinv_status fwd(ti_exec *e, const attention_buffers *b, const ti_atten
                 GROUPS * ATTENTION_THREADS, fwd_tiles<D, GROUPS>::all * sizeof(T), *b, *s);
 }
 
-/* wide heads whose blocks do not fill the device and have several tiles of keys: two groups */
+/*
+ * Wide heads whose blocks do not fill the device and have several tiles of keys: two groups, whose
+ * tiles take more shared memory than devices of compute capability 8.6 and 8.9 have.
+ */
 static int is_split(const ti_exec *e, const ti_attention_shape *s)
 {
   const size_t blocks = ti_ceil_div((size_t)s->tq, ATTENTION_ROWS) * s->n * s->heads;
 
-  return !s->causal && s->d > 128 && s->tk > 2 * KEYS &&
+  return ti_cuda_hopper(e) && !s->causal && s->d > 128 && s->tk > 2 * KEYS &&
          blocks <= (size_t)ti_cuda_multiprocessors(e);
 }
 
