@@ -20,6 +20,14 @@ WERROR     ?= 0
 V          ?= 0
 PARITY     ?= --full
 
+# what is installed does not depend on the folder that a command runs in
+override DESTDIR := $(if $(DESTDIR),$(if $(filter /%,$(DESTDIR)),,$(CURDIR)/)$(DESTDIR))
+
+# goals beside clean wait for it
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+
 # every core, unless -j or a make above says otherwise
 ifeq ($(MAKELEVEL)$(filter -j% j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
@@ -34,10 +42,10 @@ INCLUDES := -Iinclude -Ikernels -Ikernels/cpu $(addprefix -I,$(SRCDIRS))
 BUILD    ?= build/$(notdir $(firstword $(CC)))$(if $(SANITIZE),-san)$(if $(filter 0,$(ONEDNN)),-ref)
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # the prefix map keeps the name of this folder out of the binaries
-COMMON_CFLAGS = -std=c11 -D_GNU_SOURCE -ffile-prefix-map=$(CURDIR)/= $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN_FLAGS)
+COMMON_CFLAGS = -std=c11 -D_GNU_SOURCE -ffile-prefix-map='$(CURDIR)/'= $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN_FLAGS)
 ALL_CFLAGS = $(COMMON_CFLAGS) -fPIC -fvisibility=hidden -fopenmp -ffp-contract=off -DTEXTINV_BUILD \
   $(if $(SANITIZE),,-DNDEBUG) $(INCLUDES) $(PKG_CFLAGS) $(if $(filter 0,$(ONEDNN)),,-DTI_ONEDNN)
-PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS))
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS) # asked once, when needed
 LIBS       = $(shell $(PKG_CONFIG) --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-ldnnl) -lpthread -ldl -lm
 Q := $(if $(filter 0,$(V)),@)
 comma := ,
@@ -96,6 +104,7 @@ FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) sanitize:$(SANITIZE) onednn:$(ON
 differ = $(filter-out $(1),$(2))$(filter-out $(2),$(1))
 stored = $(shell cat $(BUILD)/$(1) 2>/dev/null)
 $(BUILD)/flags: $(if $(call differ,$(FLAGS),$(call stored,flags)),always) | $(DEPS)
+	@$(PKG_CONFIG) --print-errors --exists $(PKGS) || { echo '"make deps" installs what is missing'; exit 1; }
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' >$@
 FOLDERS := $(BINDIR) $(LIBDIR) $(DATADIR)
@@ -113,7 +122,7 @@ $(BUILD)/$(LIBNAME): $(OBJECTS) lib/textinv.map
 	  $(if $(SANITIZE),,-Wl$(comma)-z$(comma)defs) -Wl,--version-script=lib/textinv.map -o $@.new $(OBJECTS) $(LIBS)
 	$(Q)mv -f $@.new $@
 	$(Q)ln -sf $(LIBNAME) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $(BUILD)/libtextinv.so
-	$(Q)ln -sf $(CURDIR)/lib/libtextinv-cuda.so $(BUILD)/libtextinv-cuda.so # `make cuda` makes it
+	$(Q)ln -sf '$(CURDIR)/lib/libtextinv-cuda.so' $(BUILD)/libtextinv-cuda.so # `make cuda` makes it
 
 lib/$(LIBNAME): $(BUILD)/$(LIBNAME)
 	$(Q)cp -f $< $@.new && mv -f $@.new $@
@@ -195,27 +204,29 @@ store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline
 
 # --- installation
 install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/textinv \
-	  $(DESTDIR)$(DATADIR)/doc/textinv
-	install -m 755 $(BUILD)/textinv $(DESTDIR)$(BINDIR)/textinv
-	install -m 755 $(BUILD)/$(LIBNAME) $(DESTDIR)$(LIBDIR)/$(LIBNAME)
-	ln -sf $(LIBNAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libtextinv.so
-	$(if $(wildcard lib/libtextinv-cuda.so),install -m 755 lib/libtextinv-cuda.so $(DESTDIR)$(LIBDIR)/libtextinv-cuda.so)
-	install -m 644 include/textinv/*.h $(DESTDIR)$(INCLUDEDIR)/textinv
+	@case '$(PREFIX)' in /*) ;; *) echo 'PREFIX=$(PREFIX): an absolute path is expected'; exit 1 ;; esac
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/textinv' \
+	  '$(DESTDIR)$(DATADIR)/doc/textinv'
+	install -m 755 $(BUILD)/textinv '$(DESTDIR)$(BINDIR)/textinv'
+	install -m 755 $(BUILD)/$(LIBNAME) '$(DESTDIR)$(LIBDIR)/$(LIBNAME)'
+	ln -sf $(LIBNAME) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libtextinv.so'
+	$(if $(wildcard lib/libtextinv-cuda.so),install -m 755 lib/libtextinv-cuda.so '$(DESTDIR)$(LIBDIR)/libtextinv-cuda.so')
+	install -m 644 include/textinv/*.h '$(DESTDIR)$(INCLUDEDIR)/textinv'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	  -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
-	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(DATADIR)/textinv/toybox/{} \;)
-	install -m 644 LICENSE examples/toybox/world/ATTRIBUTION $(DESTDIR)$(DATADIR)/doc/textinv
+	  -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
+	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} '$(DESTDIR)$(DATADIR)/textinv/toybox/{}' \;)
+	install -m 644 LICENSE examples/toybox/world/ATTRIBUTION '$(DESTDIR)$(DATADIR)/doc/textinv'
 	$(if $(DESTDIR),,@ldconfig 2>/dev/null || true)
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(BINDIR)/textinv $(DESTDIR)$(LIBDIR)/libtextinv.so* $(DESTDIR)$(LIBDIR)/libtextinv-cuda.so $(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc
-	rm -rf $(DESTDIR)$(INCLUDEDIR)/textinv $(DESTDIR)$(DATADIR)/textinv/toybox $(DESTDIR)$(DATADIR)/doc/textinv
-	-rmdir $(DESTDIR)$(DATADIR)/textinv
+	rm -f '$(DESTDIR)$(BINDIR)/textinv' '$(DESTDIR)$(LIBDIR)'/libtextinv.so* '$(DESTDIR)$(LIBDIR)/libtextinv-cuda.so' \
+	  '$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
+	rm -rf '$(DESTDIR)$(INCLUDEDIR)/textinv' '$(DESTDIR)$(DATADIR)/textinv/toybox' '$(DESTDIR)$(DATADIR)/doc/textinv'
+	rmdir '$(DESTDIR)$(DATADIR)/textinv' 2>/dev/null || true
 
 clean: ## remove what was built
-	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-san-ref build/demo build/ci $(CUDA_BUILD) $(EMULATE_BUILD) $(EMULATE_SAN_BUILD) $(BUNDLE) \
+	rm -rf $(BUILD) $(patsubst %/flags,%,$(wildcard build/*/flags)) build/demo build/ci $(CUDA_BUILD) $(EMULATE_BUILD) $(EMULATE_SAN_BUILD) $(BUNDLE) \
 	  $(BUNDLE_BUILD) lib/libtextinv.so* lib/libtextinv-cuda.so
 
 -include $(OBJECTS:.o=.d) $(BENCH:%=%.d) $(BUILD)/tests/bench/plan_ops.d $(TESTLIB:.o=.d) $(CLI:%.c=$(BUILD)/%.d) $(TESTS:%.c=$(BUILD)/%.d) $(EXAMPLES:%=%.d)

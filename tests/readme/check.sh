@@ -21,8 +21,13 @@ sed -n '/^```c$/,/^```$/p' README.md | grep -v '^```' >"$work/toy.c"
 test "$(grep -c . "$work/toy.c")" -gt 9
 result "README.md has a program"
 
-make -s install BUILD="${BUILD:-build/cc}" DESTDIR="$work/stage" PREFIX=/usr/local >"$work/install.log" 2>&1
+stage=$(realpath --relative-to=. "$work")/stage # as a user would write it
+make -s install BUILD="${BUILD:-build/cc}" DESTDIR="$stage" PREFIX=/usr/local >"$work/install.log" 2>&1 &&
+  [ -d "$work/stage/usr/local/lib" ]
 result "make install"
+! make -s install BUILD="${BUILD:-build/cc}" DESTDIR="$work/other" PREFIX=relative >"$work/install.log" 2>&1 &&
+  [ ! -e "$work/other" ] && grep -q 'PREFIX=relative: an absolute path' "$work/install.log"
+result "make install refuses a PREFIX that is not absolute"
 export PKG_CONFIG_PATH="$work/stage/usr/local/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/stage"
 # shellcheck disable=SC2046
 ${CC:-cc} -std=c99 -pedantic -Wall -Wextra -Werror "$work/toy.c" $(pkg-config --cflags --libs textinv) \
