@@ -397,22 +397,26 @@ const char *tiny_model_copy(const char *copy)
 
 void tiny_model_edit(const char *folder, const char *file, const char *old, const char *new_text)
 {
-  char path[512], text[1 << 16], *at;
-  size_t size;
+  static char text[1 << 19];
+  char path[512], *at;
+  size_t size, rest;
   FILE *f;
 
   snprintf(path, sizeof(path), "%s/%s", folder, file);
   f = fopen(path, "r");
   assert_non_null(f);
-  size = fread(text, 1, sizeof(text) - 1, f);
+  size = fread(text, 1, sizeof(text), f);
   fclose(f);
-  text[size] = '\0';
-  at = strstr(text, old);
+  assert_true(size < sizeof(text));
+  at = memmem(text, size, old, strlen(old));
   assert_non_null(at);
+  rest = size - (size_t)(at - text) - strlen(old);
   f = fopen(path, "w");
   assert_non_null(f);
-  fprintf(f, "%.*s%s%s", (int)(at - text), text, new_text, at + strlen(old));
-  fclose(f);
+  assert_int_equal(fwrite(text, 1, (size_t)(at - text), f), at - text);
+  assert_true(fputs(new_text, f) >= 0);
+  assert_int_equal(fwrite(at + strlen(old), 1, rest, f), rest);
+  assert_int_equal(fclose(f), 0);
 }
 
 const char *tiny_pictures(const char *folder_name, int count, int width, int height)

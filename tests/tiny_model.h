@@ -13,7 +13,8 @@ const char *tiny_model(void);
 /* a copy of it below the temporary folder, to be broken by a test */
 const char *tiny_model_copy(const char *name);
 
-/* replace old by new in a text file of a folder; fails the test when old is not there */
+/* replace old by new in a file of a folder, of text or with a header of it; fails the test when old
+ * is not there */
 void tiny_model_edit(const char *folder, const char *file, const char *old, const char *new_text);
 
 /* a folder with count PNG pictures of noise and shapes, width x height */

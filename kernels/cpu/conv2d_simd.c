@@ -399,7 +399,8 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
   (void)has_residual;
   *prepared = NULL;
   /* what the passes describe; anything else takes the plain path */
-  if (s->kh * s->kw > TI_MAX_TAPS || s->kh > 3 || s->kw > 3 || (s->up == 2 && s->stride != 1))
+  if (s->kh * s->kw > TI_MAX_TAPS || s->kh > 3 || s->kw > 3 ||
+      (s->up == 2 && (s->stride != 1 || s->kh % 2 == 0 || s->kw % 2 == 0)))
     return TEXTINV_OK;
 #ifndef TI_PAIRS
   if (TI_FN(winograd_suits)(s))

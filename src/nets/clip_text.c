@@ -93,7 +93,9 @@ ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_clip_text_config *
     final = ti_net_layernorm(net, "final_layer_norm", x, c->eps);
     out.pooled = ti_gather(net->t, final, eos);
     if (c->projection)
-      out.pooled = ti_net_linear(net, "text_projection", out.pooled, 0, TI_NONE);
+      out.pooled = ti_net_expect(net, "text_projection",
+                                 ti_net_linear(net, "text_projection", out.pooled, 0, TI_NONE),
+                                 c->projection);
   }
   if (final_norm && out.hidden == x && final != TI_NONE)
     out.hidden = final;

@@ -125,6 +125,13 @@ static ti_val upsample(builder *b, const char *prefix, ti_val x, ti_val skip)
 
   if (h == 2 * ti_tape_value(t, x)->h && w == 2 * ti_tape_value(t, x)->w)
     return ti_net_conv_padded(&b->net, prefix, x, 1, (int[]){ 1, 1, 1, 1 }, 2);
+  if (h > 2 * ti_tape_value(t, x)->h || w > 2 * ti_tape_value(t, x)->w) {
+    ti_tape_fail(t, ti_fail(t->error, TEXTINV_E_UNSUPPORTED,
+                            "downsample_padding 0 takes latents whose sides can be halved at every "
+                            "level; a level is %d x %d",
+                            h, w));
+    return TI_NONE;
+  }
   return ti_net_conv(&b->net, prefix, ti_crop(t, ti_upsample(t, x), h, w), TI_NONE);
 }
 
@@ -185,6 +192,6 @@ ti_val ti_unet(const ti_net *net, const ti_unet_config *c, const ti_unet_inputs 
     }
   }
   x = ti_net_groupnorm(net, "conv_norm_out", x, TI_NONE, c->groups, c->eps, 1);
-  x = ti_net_conv(net, "conv_out", x, TI_NONE);
+  x = ti_as_many(t, ti_net_conv(net, "conv_out", x, TI_NONE), in->context); /* none has attended */
   return ti_net_expect(net, "conv_out", x, c->out_channels);
 }

@@ -158,14 +158,14 @@ ti_val ti_vae_encoder(const ti_net *net, const ti_vae_config *c, ti_val x)
   x = ti_net_groupnorm(net, "encoder.conv_norm_out", x, TI_NONE, c->groups, EPS, 1);
   x = ti_net_conv(net, "encoder.conv_out", x, TI_NONE);
   if (c->quant_conv)
-    x = ti_net_conv(net, "quant_conv", x, TI_NONE);
+    x = ti_net_linear(net, "quant_conv", x, 1, TI_NONE);
   return ti_net_expect(net, "encoder.conv_out", x, 2 * c->latent_channels);
 }
 
 ti_val ti_vae_decoder(const ti_net *net, const ti_vae_config *c, ti_val z)
 {
   char name[TI_NAME_SIZE];
-  ti_val x = c->post_quant_conv ? ti_net_conv(net, "post_quant_conv", z, TI_NONE) : z;
+  ti_val x = c->post_quant_conv ? ti_net_linear(net, "post_quant_conv", z, 1, TI_NONE) : z;
 
   x = ti_net_conv(net, "decoder.conv_in", x, TI_NONE);
   x = middle(net, c, "decoder", x);

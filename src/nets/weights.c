@@ -199,19 +199,29 @@ ti_val ti_net_attention(const ti_net *net, const char *prefix, const char *const
   return ti_attention(t, ti_as_many(t, q, k), k, v, heads, causal);
 }
 
+/* the weight of a convolution: what it makes has the size that its network counts on */
+static ti_weight *kernel(const ti_net *net, const char *prefix)
+{
+  ti_weight *w = ti_net_weight(net, prefix, "weight");
+
+  if (w && (w->rank != 4 || w->dims[2] != 3 || w->dims[3] != 3))
+    ti_tape_fail(net->t, ti_fail(net->t->error, TEXTINV_E_SHAPE,
+                                 "%s: %s is no kernel of 3 x 3 (%d x %d)", first_path(net), w->name,
+                                 w->rank > 2 ? w->dims[2] : 1, w->rank > 3 ? w->dims[3] : 1));
+  return w;
+}
+
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual)
 {
-  ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");
-
-  return ti_conv2d_same(net->t, x, w, b, residual);
+  return ti_conv2d_same(net->t, x, kernel(net, prefix), ti_net_weight(net, prefix, "bias"),
+                        residual);
 }
 
 ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int stride,
                           const int pads[4], int up)
 {
-  ti_weight *w = ti_net_weight(net, prefix, "weight"), *b = ti_net_weight(net, prefix, "bias");
-
-  return ti_conv2d(net->t, x, w, b, stride, pads, up, TI_NONE);
+  return ti_conv2d(net->t, x, kernel(net, prefix), ti_net_weight(net, prefix, "bias"), stride, pads,
+                   up, TI_NONE);
 }
 
 ti_val ti_net_groupnorm(const ti_net *net, const char *prefix, ti_val x, ti_val shift, int groups,

@@ -48,6 +48,7 @@ ti_val ti_net_linear(const ti_net *net, const char *prefix, ti_val x, int has_bi
  */
 ti_val ti_net_attention(const ti_net *net, const char *prefix, const char *const names[3], ti_val x,
                         ti_val context, int has_bias, int heads, int causal);
+/* of 3 x 3; those of 1 x 1 are ti_net_linear() */
 ti_val ti_net_conv(const ti_net *net, const char *prefix, ti_val x, ti_val residual);
 ti_val ti_net_conv_padded(const ti_net *net, const char *prefix, ti_val x, int stride,
                           const int pads[4], int up);

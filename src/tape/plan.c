@@ -144,6 +144,11 @@ static void set_lives(const ti_tape *t, storage *all)
         s->last = t->num_records;
     }
   }
+  /* written before every run, even where nothing reads it */
+  for (int v = 0; v < t->num_values; v++) {
+    if (t->values[v].is_input && !t->values[v].is_constant && all[v].last < t->num_constant)
+      all[v].last = t->num_constant;
+  }
 }
 
 /* how often record r mentions the storage of v */

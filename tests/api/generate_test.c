@@ -147,6 +147,29 @@ static void guidance_is_rescaled(void **state)
   textinv_images_free(plain);
 }
 
+/* no block of it sees the prompt, so guidance between the two halves changes nothing */
+static void a_model_without_cross_attention(void **state)
+{
+  const char *folder = tiny_model_copy("unconditional");
+  textinv_model *blind;
+  textinv_generate_params p = params();
+  textinv_images *plain, *guided;
+
+  (void)state;
+  tiny_model_edit(folder, "unet/config.json", "CrossAttnDownBlock2D", "DownBlock2D");
+  tiny_model_edit(folder, "unet/config.json", "CrossAttnUpBlock2D", "UpBlock2D");
+  tiny_model_edit(folder, "unet/config.json", "{", "{\"mid_block_type\": null, ");
+  must(textinv_model_open(&blind, session, folder));
+  p.guidance_scale = 1.0f;
+  must(textinv_generate(&plain, session, blind, NULL, &p));
+  p.guidance_scale = 5.0f;
+  must(textinv_generate(&guided, session, blind, NULL, &p));
+  assert_true(distance(plain, guided) == 0.0);
+  textinv_images_free(plain);
+  textinv_images_free(guided);
+  textinv_model_free(blind);
+}
+
 static void a_picture_to_start_from(void **state)
 {
   textinv_generate_params p = params();
@@ -487,6 +510,7 @@ int main(void)
     cmocka_unit_test(batches_do_not_matter),
     cmocka_unit_test(options_change_the_picture),
     cmocka_unit_test(guidance_is_rescaled),
+    cmocka_unit_test(a_model_without_cross_attention),
     cmocka_unit_test(a_picture_to_start_from),
     cmocka_unit_test(a_large_picture_to_start_from_is_told),
     cmocka_unit_test(sizes_and_parameters),

@@ -167,6 +167,11 @@ static const breakage breakages[] = {
     "in_channels 9" },
   { "unet/config.json", "{", "{\"sample_size\": 8, ", TEXTINV_E_FORMAT, "unet/config.json" },
   { "unet/config.json", "}", "", TEXTINV_E_FORMAT, "unet/config.json" },
+  /* as many values, another kernel */
+  { "unet/diffusion_pytorch_model.safetensors", "[4,8,3,3]", "[4,8,9,1]", TEXTINV_E_SHAPE,
+    "conv_out.weight is no kernel of 3 x 3 (9 x 1)" },
+  { "vae/diffusion_pytorch_model.safetensors", "[3,8,3,3]", "[3,8,1,9]", TEXTINV_E_SHAPE,
+    "decoder.conv_out.weight is no kernel of 3 x 3 (1 x 9)" },
   { "vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": -4", TEXTINV_E_LIMIT,
     "latent_channels" },
   { "vae/config.json", "\"DownEncoderBlock2D\"", "\"AttnDownEncoderBlock2D\"",
