@@ -225,15 +225,17 @@ def _address(values):
 def _argument(kind, declared, value):
     """value as ctypes takes it for a parameter or field that the header declares so"""
     base = declared.replace('*', '')
-    if base in _HANDLES and declared == base + '*' and value is not None and not isinstance(value, _HANDLES[base]):
-        raise TypeError(f'{type(value).__name__} in place of {_HANDLES[base].__name__}')
-    if isinstance(value, _Handle):
+    if base in _HANDLES and declared == base + '*' and value is not None:
+        if not isinstance(value, _HANDLES[base]):
+            raise TypeError(f'{type(value).__name__} in place of {_HANDLES[base].__name__}')
         return value.handle
     if declared == 'char*' and value is not None:
         return _bytes(value)
     if isinstance(value, str):
         raise TypeError(f'{value!r} in place of a number')
-    if isinstance(value, memoryview) or numpy and isinstance(value, numpy.ndarray):
+    if getattr(value, 'shape', None):
+        if '*' not in declared:
+            raise TypeError(f'an array {list(value.shape)} in place of a number')
         return _address(value)
     if kind in (C.c_int32, C.c_uint32, C.c_int64, C.c_uint64, C.c_size_t):
         value = operator.index(value)

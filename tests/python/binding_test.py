@@ -106,6 +106,8 @@ def check_errors(session, model, images):
     raises('a zero byte', ValueError, 'zero byte', generate, model, 'a\0b')
     raises('words for a model', TypeError, 'Embeddings in place of Model', generate, textinv.Embeddings(session), 'a')
     raises('a path for a model', TypeError, 'str in place of Model', generate, 'model', 'a')
+    raises('a model for a path', TypeError, 'not Model', session.load, model)
+    raises('a buffer for a number', TypeError, 'an array [1] in place of a number', generate, model, 'a', seed=memoryview(b'5'))
     raises('no words', KeyError, '<x>', textinv.Embeddings(session).rows, '<x>')
     raises('no picture', IndexError, 'picture 1 of 1', images.pixels, 1)
     raises('no tokenizer', IndexError, 'encoder 5 of 1', model.tokenizer, session, 5)
@@ -223,6 +225,11 @@ def check_steps(session, model, words):
     if textinv.numpy:
         holds('arrays of numpy', all(isinstance(a, textinv.numpy.ndarray) for a in (context, gradient, single.rows('<one>'))))
         pictures = textinv.numpy.arange(24, dtype='u1').reshape(1, 4, 2, 3)
+        number, draw = textinv.numpy.array, lambda **options: session.generate(model, 'a', steps=1, **options).pixels()
+        holds('numbers of numpy', draw(seed=number(5), guidance_scale=number(3.5)) == draw(seed=5, guidance_scale=3.5))
+        raises('an array for a seed', TypeError, 'seed: an array [1] in place of a number', draw, seed=number([5]))
+        raises('an array for a timestep', TypeError, 'timestep: an array [1] in place', session.predict_noise, model, latents,
+               number([500]), [context])
         holds('pictures of numpy', (textinv.numpy.asarray(textinv.Images(session, pictures)) == pictures).all())
 
 
