@@ -25,7 +25,8 @@ call from any thread. What was learnt until then is in the embeddings that were 
 there is an output_dir.
 
 Handles are freed by close(), at the end of a "with", or with the last reference. A model may be used by any number of
-threads at once, everything else by one at a time.
+threads at once, everything else by one at a time. A session that is in a call refuses another with RuntimeError, in its
+callbacks, too; cancel() is always possible, and previews may make and save Images.
 
 Arrays are numpy's where numpy is installed, and memoryviews of the same shape where it is not. As arguments anything with a
 buffer will do, and nested lists.
@@ -275,7 +276,7 @@ def _ready(name):
 
 
 class _Calls:
-    """Carries exceptions past C, where ctypes would print them and go on.
+    """Gives a session to one call at a time, and carries exceptions past C, where ctypes would print them and go on.
 
     What a callback raises is kept, and the callback asks the library to stop. A signal's handler (Ctrl-C) may run in the
     moment before a callback's "try" or after it, so while C runs handlers raise inside of the user's functions alone; else
@@ -283,53 +284,68 @@ class _Calls:
     """
 
     def __init__(self):
-        self.error, self.inside, self.handlers = None, False, {}
+        self.lock, self.now = threading.Lock(), SimpleNamespace(inside=False, preview=None)
 
-    def run(self, function, *arguments):
-        """result of the function, and what was raised meanwhile"""
-        outer, replaced = (self.error, self.inside), []
-        self.error, self.inside = None, False
+    def run(self, function, pictures=False):
+        """result of the function, or what was raised meanwhile; pictures: a preview may call it"""
+        now = SimpleNamespace(error=None, inside=False, preview=None)  # preview: the thread that is in one
+        taken, outer, replaced, failure = False, None, {}, None
+
+        def handle(number, frame):
+            try:
+                replaced[number](number, frame)
+            except BaseException as error:
+                if self.now.inside:
+                    self.now.inside = False
+                    raise
+                now.error = now.error or error
+
         try:
             if threading.current_thread() is threading.main_thread():
                 for number in signal.valid_signals():
                     handler = signal.getsignal(number)
-                    if callable(handler) and handler != self.handle:  # which it is in a call from a callback
-                        self.handlers[number] = handler
-                        replaced.append(number)
-                        signal.signal(number, self.handle)
-            result = function(*arguments)
+                    if callable(handler):
+                        replaced[number] = handler
+                        signal.signal(number, handle)
+            taken = self.lock.acquire(blocking=False)
+            if not taken and not (pictures and self.now.preview == threading.get_ident()):
+                raise RuntimeError('the session is in a call already')
+            outer, self.now = self.now, now
+            result = function()
+        except Error as error:
+            failure = error
         finally:
-            for number in replaced:
-                signal.signal(number, self.handlers[number])
-            error = self.error
-            self.error, self.inside = outer
-        return result, error
-
-    def keep(self, error):
-        if self.error is None:
-            self.error = error
-
-    def handle(self, number, frame):
+            if taken:
+                self.lock.release()
+            elif outer:
+                self.now = outer
+            for number, handler in replaced.items():
+                signal.signal(number, handler)
+        error, now.error = now.error, None
         try:
-            self.handlers[number](number, frame)
-        except BaseException as error:
-            if self.inside:
-                self.inside = False
-                raise
-            self.keep(error)
+            if error is not None:
+                if failure is not None and not isinstance(failure, Cancelled):
+                    error.__cause__ = failure
+                raise error
+            if failure is not None:
+                raise failure
+        finally:
+            del error, failure  # they know this frame
+        return result
 
     def callback(self, function):
         def callback(_, *arguments):
+            now = self.now
             try:
                 try:
-                    if self.error is None:
-                        self.inside = True
+                    if now.error is None:
+                        now.inside = True
                         function(*arguments)
                 finally:
-                    self.inside = False
+                    now.inside = False
             except BaseException as error:
-                self.keep(error)
-            return self.error is not None
+                now.error = now.error or error
+            return now.error is not None
         return callback
 
 
@@ -349,8 +365,8 @@ class _Handle:
     def __init__(self, session=None, keep=None):
         """empty, for a call to fill _cell; keep: what must live as long"""
         self.session, self._cell = session, C.c_void_p()
-        self.close = weakref.finalize(self, _free, self.kind, self._cell, keep)
-        self.close.atexit = False  # a thread may still be in a call
+        self._finalizer = weakref.finalize(self, _free, self.kind, self._cell, keep)
+        self._finalizer.atexit = False  # a thread may still be in a call
 
     @classmethod
     def _new(cls, session):
@@ -361,7 +377,7 @@ class _Handle:
     @classmethod
     def _borrowed(cls, session, address):
         self = cls._new(session)
-        self.close.detach()
+        self._finalizer.detach()
         self._cell.value = address
         return self
 
@@ -371,6 +387,10 @@ class _Handle:
         if not self._cell:
             raise ValueError(f'the {self.kind} is closed')
         return self._cell.value
+
+    def close(self):
+        """Free it now."""
+        self._finalizer()
 
     def __enter__(self):
         return self
@@ -608,22 +628,17 @@ class Session(_Handle):
 
     def call(self, name, *arguments):
         """textinv_NAME(arguments); raises what a callback raised, or what the library says when it fails."""
-        declared = _header.functions['textinv_' + name][1]
-        status, error = self._calls.run(getattr(lib, 'textinv_' + name), *[
-            _argument(*parameter, value) for parameter, value in zip(declared, arguments)])
-        failure = None
-        if status < 0:
-            kind = Cancelled if status == _header.constants['TEXTINV_E_CANCELLED'] else Error
-            failure = kind(status, lib.textinv_session_error(self._cell))
-        try:
-            if error is not None:
-                if failure is not None and not isinstance(failure, Cancelled):
-                    error.__cause__ = failure
-                raise error
-            if failure is not None:
-                raise failure
-        finally:
-            del error, failure  # they know this frame
+        def function():
+            declared = _header.functions['textinv_' + name][1]
+            status = getattr(lib, 'textinv_' + name)(*[
+                _argument(*parameter, value) for parameter, value in zip(declared, arguments)])
+            if status < 0:
+                kind = Cancelled if status == _header.constants['TEXTINV_E_CANCELLED'] else Error
+                raise kind(status, lib.textinv_session_error(self._cell))
+        self._calls.run(function, name.startswith('images_'))
+
+    def close(self):
+        self._calls.run(self._finalizer)
 
     def _params(self, name, options):
         """The struct textinv_NAME with its defaults, then options."""
@@ -675,11 +690,12 @@ class Session(_Handle):
 
     def _for_preview(self, function):
         def preview(step, address):
-            images = Images._borrowed(self, address)
+            images, now = Images._borrowed(self, address), self._calls.now
+            now.preview = threading.get_ident()
             try:
                 function(step, images)
             finally:
-                images._cell.value = None
+                images._cell.value = now.preview = None
         return preview
 
     def _written(self, name, *arguments):
@@ -696,11 +712,11 @@ class Session(_Handle):
 
     def clear_cancel(self):
         """Take back a cancel() that came too late for its call."""
-        lib.textinv_session_clear_cancel(self.handle)
+        self._calls.run(lambda: lib.textinv_session_clear_cancel(self.handle))
 
     def peak_bytes(self):
         """Bytes of the largest plan that was run: activations and scratch, without weights."""
-        return lib.textinv_session_peak_bytes(self.handle)
+        return self._calls.run(lambda: lib.textinv_session_peak_bytes(self.handle))
 
     # --- files
 

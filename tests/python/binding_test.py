@@ -293,6 +293,29 @@ def check_interruptions(session, model, folder, images):
     thread.join()
     holds('cancel() from another thread', len(outcome) == 1 and type(outcome[0]) is textinv.Cancelled, outcome)
 
+    def serve(function, *arguments):
+        return lambda *_: began.set() or function(*arguments)
+
+    busy = RuntimeError, 'in a call already'
+    for what, function in {'generate()': lambda: session.generate(model, 'a'), 'close()': session.close,
+                           'peak_bytes()': session.peak_bytes, 'clear_cancel()': session.clear_cancel,
+                           'images.save()': lambda: images.save(folder / 'b.png')}.items():
+        raises(what + ' in a callback', *busy, session.generate, model, 'a', progress=serve(function))
+    raises('generate() in a preview', *busy, session.invert, model, steps=1, preview_prompt='a', preview_every=1,
+           preview_steps=1, preview=serve(session.generate, model, 'a'), **run)
+    began.clear()
+    thread, goes_on, drawn = threading.Thread(target=lambda: drawn.append(session.invert(
+        model, steps=2, preview_prompt='a', preview_every=2, preview_steps=1, preview=serve(lambda: goes_on.wait()),
+        **run).rows('<toy>').tolist())), threading.Event(), []
+    thread.start()
+    began.wait()
+    raises('generate() while another thread is in a call', *busy, session.generate, model, 'a')
+    raises('images.save() while another is in a preview', *busy, images.save, folder / 'b.png')
+    raises('close() while another thread is in a call', *busy, session.close)
+    goes_on.set()
+    thread.join()
+    holds('the other thread\'s call goes on', drawn == [session.invert(model, steps=2, **run).rows('<toy>').tolist()], drawn)
+
     # Ctrl-C; a process in the background of a shell ignores it
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
