@@ -80,7 +80,7 @@ def _find():
         found = library or (os.path.join(folder, 'libtextinv.so') if folder else C.util.find_library('textinv'))
         text = header or os.path.join(include, 'textinv/textinv.h')
         if found and os.path.isfile(text) and (os.path.isfile(found) or not os.path.dirname(found)):
-            return found, text
+            return os.path.abspath(found) if os.path.dirname(found) else found, text
     raise ImportError('libtextinv.so and textinv.h are not found: "make lib" in the source tree or "make install", or set '
                       'TEXTINV_LIBRARY and TEXTINV_HEADER to their paths')
 

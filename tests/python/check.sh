@@ -57,6 +57,9 @@ fi
 [ "$(TEXTINV_LIBRARY=$work/usr/lib/libtextinv.so PYTHONPATH=alone "$python" -c "$where")" = \
   "$work/usr/lib/libtextinv.so $work/usr/include/textinv/textinv.h" ]
 result "alone it finds the header beside the library"
+[ "$(TEXTINV_LIBRARY=usr/lib/libtextinv.so PYTHONPATH=alone "$python" -c "$where")" = \
+  "$work/usr/lib/libtextinv.so $work/usr/include/textinv/textinv.h" ]
+result "a relative path stays true after a change of folder"
 TEXTINV_LIBRARY=nowhere/libtextinv.so "$python" -c 'import textinv' 2>&1 | grep -q 'ImportError: .*TEXTINV_LIBRARY'
 result "without a library the import says what to do"
 
