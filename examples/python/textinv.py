@@ -13,9 +13,9 @@ and prototypes from textinv.h, so every option of the header is a keyword argume
 Library and header are those that TEXTINV_LIBRARY and TEXTINV_HEADER name, of the source tree that this file lies in, or
 those that are installed.
 
-Options: constants may be written as words, dtype='bf16' or sampler='dpmpp-2m'; a picture is an Images, the name of a
-file or its bytes; None is the default. `images` of invert() is a folder or a list of pictures; several words to learn are
-concepts=[dict(placeholder=..., images=...), ...].
+Options: constants may be written as words, dtype='bf16' or sampler='dpmpp-2m'; a picture is an Images, an array as Images
+takes it, the name of a file or its bytes; None is the default. `images` of invert() is a folder, a picture or any iterable of
+pictures; several words to learn are concepts=[dict(placeholder=..., images=...), ...].
 
 Errors: a call that fails raises Error with the status and the library's message; one that was cancelled, Cancelled.
 
@@ -322,16 +322,14 @@ class _Calls:
             for number, handler in replaced.items():
                 signal.signal(number, handler)
         error, now.error = now.error, None
+        if error and failure and not isinstance(failure, Cancelled):
+            error.__cause__ = failure
         try:
-            if error is not None:
-                if failure is not None and not isinstance(failure, Cancelled):
-                    error.__cause__ = failure
-                raise error
-            if failure is not None:
-                raise failure
+            if error or failure:
+                raise error or failure
+            return result
         finally:
             del error, failure  # they know this frame
-        return result
 
     def callback(self, function):
         def callback(_, *arguments):
@@ -657,15 +655,16 @@ class Session(_Handle):
             near = difflib.get_close_matches(key, kinds, 1)
             raise TypeError('no such option' + (f'; did you mean {near[0]}?' if near else ''))
         kind, declared = kinds[key], _header.declarations[type(struct).__name__, key]
-        base, many = declared.replace('*', ''), isinstance(value, (list, tuple))
+        base = declared.replace('*', '')
         if declared in _header.words:
             value = _word(declared.replace('textinv_', ''), value)
         elif callable(value):
             value = kind(self._calls.callback(getattr(self, '_for_' + key, lambda f: f)(value)))
-        elif declared.endswith('**') or many:
-            items = value if many else [value]
+        elif declared.endswith('**') or base in structs:
+            single = isinstance(value, (str, *_BYTES)) or not hasattr(value, '__iter__') or getattr(value, 'ndim', 1) == 3
+            items = [value] if single else [*value]
             if base == 'textinv_images':
-                items = [v if isinstance(v, Images) else self.read_image(v) for v in items]
+                items = [self._picture(v) for v in items]
                 value = (C.c_void_p * len(items))(*[v.handle for v in items])
             elif base == 'char':
                 value = (C.c_char_p * len(items))(*map(_bytes, items))
@@ -675,10 +674,15 @@ class Session(_Handle):
                 setattr(struct, 'num_' + key, len(items))
             struct.keep += [items, value]
             value = C.cast(value, kind)
-        elif base == 'textinv_images' and not isinstance(value, Images):
-            value = self.read_image(value)
+        elif base == 'textinv_images':
+            value = self._picture(value)
         struct.keep.append(value)
         setattr(struct, key, _argument(kind, declared, value))
+
+    def _picture(self, value):
+        if isinstance(value, Images):
+            return value
+        return Images(self, value) if getattr(value, 'ndim', 1) > 1 else self.read_image(value)
 
     @staticmethod
     def _for_log(function):
@@ -760,8 +764,8 @@ class Session(_Handle):
         for concept in map(dict, concepts):
             images = concept.pop('images', None)
             if images is not None:
-                path = isinstance(images, (str, os.PathLike))
-                concept['images_path' if path else 'pictures'] = [images] if isinstance(images, Images) else images
+                folder = isinstance(images, (str, os.PathLike)) and not os.path.isfile(images)
+                concept['images_path' if folder else 'pictures'] = images
             options['concepts'].append(self._params('concept', concept))
         options['progress'] = options.get('progress') or (lambda p: None)  # where Ctrl-C is noticed
         embeddings = Embeddings(self) if embeddings is None else embeddings
@@ -790,7 +794,7 @@ class Session(_Handle):
             raise ValueError(f'{len(prompts)} prompts for {batch} samples')
         params = self._params('loss_params', dict(
             batch=batch, height=height, width=width, latents=latents, noise=_array(noise, *latents.shape),
-            timesteps=_array(timesteps, batch, code='I'), prompts=prompts))
+            timesteps=_array([_argument(C.c_uint32, 'uint32_t', t) for t in timesteps], batch, code='I'), prompts=prompts))
         loss = C.c_float()
         count = embeddings.num_values() if gradient else 0
         rows = _empty(count) if count else None

@@ -122,13 +122,18 @@ def check_words(session, model, folder, images):
     holds('progress', [(p.phase, p.step) for p in seen][-2:] == [('train', 3), ('train', 4)] and seen[-1].loss > 0, seen)
     learnt['folder'] = words.rows('<toy>').tolist()
     holds('num_vectors=0 takes as many as the initializer has', len(learnt['folder']) == 2, learnt['folder'])
-    for what, pictures in {'files': [str(p) for p in sorted((folder / 'photos').iterdir())],
-                           'Images': [session.read_image(p) for p in sorted((folder / 'photos').iterdir())]}.items():
+    files = sorted((folder / 'photos').iterdir())
+    for what, pictures in {'files': (str(p) for p in files), 'Images': [session.read_image(p) for p in files],
+                           'arrays': [pixels(session.read_image(p)) for p in files]}.items():
         other = session.invert(model, concepts=[dict(placeholder='<toy>', initializer='a cat', num_vectors=0, images=pictures,
                                                      prompts=('a photo of {}',))],
                                steps=4, batch=2, flip=0, lr_schedule='cosine')
         learnt[what] = other.rows('<toy>').tolist()
-    holds('a folder, files and pictures in memory give the same', learnt['folder'] == learnt['files'] == learnt['Images'], learnt)
+    holds('a folder, files and pictures in memory give the same', all(rows == learnt['folder'] for rows in learnt.values()), learnt)
+    picture = session.read_image(files[0])
+    one, *others = (session.invert(model, images=i, placeholder='<x>', initializer='cat', steps=1).rows('<x>').tolist()
+                    for i in (files[0], [files[0]], picture, files[0].read_bytes(), pixels(picture)))
+    holds('a single picture', others == [one] * 4, others)
 
     holds('a set of words is a collection', (len(words), [*words], '<toy>' in words, '<x>' in words) == (1, ['<toy>'], True, False))
     words.save(folder / 'toy.safetensors')
@@ -169,8 +174,13 @@ def check_pictures(session, model, folder, words):
     copy.resize(4, 6)
     holds('resized', copy.shape == (1, 6, 4, 3))
     drawn = session.generate(model, 'a', init_image=folder / 'a.png', strength=0.5, steps=2)
-    holds('init_image is a file or Images', drawn.pixels() == session.generate(
-        model, 'a', init_image=session.read_image(folder / 'a.png'), strength=0.5, steps=2).pixels())
+    first = session.read_image(folder / 'a.png')
+    for what, picture in {'Images': first, 'an array': pixels(first)}.items():
+        holds('init_image is a file or ' + what, drawn.pixels() == session.generate(
+            model, 'a', init_image=picture, strength=0.5, steps=2).pixels())
+    raises('an array that is no picture', ValueError, 'init_image: pixels: bytes [count, height, width, 3] are expected',
+           session.generate, model, 'a', init_image=textinv._empty(2, 3))
+    raises('two pictures in place of one', TypeError, 'init_image: ', session.generate, model, 'a', init_image=[first] * 2)
     previews = []
     session.invert(model, images=[folder / 'a.png'], placeholder='<x>', steps=2, preview_prompt='a <x>',
                    preview_every=1, preview_steps=1, preview_images=2,
@@ -217,6 +227,7 @@ def check_steps(session, model, words):
             raises('a rate that is none', textinv.Error, 'TEXTINV_E_INVALID', again.set_learning_rate, -1)
     loss, none = session.loss(model, textinv.Embeddings(session), latents, noise, [500], ['a'])
     holds('no gradient without words', loss > 0 and none is None, none)
+    raises('a timestep with a fraction', TypeError, 'float', session.loss, model, single, latents, noise, [5.7], ['a'])
     raises('noise of another shape', ValueError, 'is expected', session.loss, model, single, latents, [[[[0.0]]]], [1], ['a'])
     raises('prompts too few', ValueError, '0 prompts for 1 samples', session.loss, model, single, latents, noise, [1], [])
     raises('a context of another shape', ValueError, '[1, 2]', session.predict_noise, model, latents, 1, [[1, 2]])
@@ -231,6 +242,11 @@ def check_steps(session, model, words):
         raises('an array for a timestep', TypeError, 'timestep: an array [1] in place', session.predict_noise, model, latents,
                number([500]), [context])
         holds('pictures of numpy', (textinv.numpy.asarray(textinv.Images(session, pictures)) == pictures).all())
+
+
+def pixels(images):
+    """as an array"""
+    return textinv.numpy.asarray(images)[0] if textinv.numpy else memoryview(images.pixels()).cast('B', images.shape[1:])
 
 
 def bytes_to_floats(values):
