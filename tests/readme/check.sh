@@ -37,6 +37,8 @@ result "the program of README.md compiles against the installed library"
 result "pkg-config and the installed program name the same version"
 
 if [ -f models/toybox/model_index.json ]; then
+  ! (cd "$work" && ./toy) 2>"$work/error" && [ "$(wc -l <"$work/error")" = 1 ] && grep -q 'photos: cannot be opened' "$work/error"
+  result "the program of README.md says why it fails"
   mkdir "$work/photos"
   cp examples/toybox/heldout/vase/*.png "$work/photos"
   cd "$work" || exit 1
