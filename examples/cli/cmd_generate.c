@@ -82,6 +82,7 @@ typedef struct run {
   uint32_t group, groups; /* pictures of a call; calls of a prompt */
   textinv_images **drawn; /* [prompts, groups] */
   size_t count, written;  /* pictures drawn; those of them that are in files of their own */
+  int no_sheet;           /* it could not be made, they are all in files of their own */
   progress_state progress;
   uint32_t call, steps; /* of the running prompt; steps of its first call */
   double seconds, past; /* of the running prompt; of its calls before this one */
@@ -186,20 +187,22 @@ static int check_sheet(const run *r)
 {
   uint64_t width, height;
   contact c;
+  int fits;
 
   if (r->v->separate || all_pictures(r) == 1)
     return CLI_OK;
   if (contact_new(&c, r, all_pictures(r)))
     return cli_fail(name, "out of memory");
-  sheet_size(&c.sheet, &width, &height);
+  fits = sheet_size(&c.sheet, &width, &height);
   contact_free(&c);
-  if (width > 16384 || height > 16384)
-    return cli_usage(
-      name,
-      "--images %u: a sheet of %llu x %llu pixels; at most 16384 a side is expected, "
-      "--separate writes one file a picture",
-      r->v->p.images, (unsigned long long)width, (unsigned long long)height);
-  return CLI_OK;
+  if (fits)
+    return CLI_OK;
+  return cli_usage(
+    name,
+    "--images %u: a sheet of %llu x %llu pixels; at most %d a side and %d in all are "
+    "expected, --separate writes one file a picture",
+    r->v->p.images, (unsigned long long)width, (unsigned long long)height, SHEET_MAX_SIDE,
+    SHEET_MAX_PIXELS);
 }
 
 /* ------------------------------------------------------------------ output */
@@ -270,11 +273,13 @@ static int save(void *user)
   if (r->count == 1) {
     status = textinv_images_save(r->session, r->drawn[0], 0, v->out, NULL);
   } else {
-    if (!(parameters = sheet_parameters(r)))
-      return cli_fail(name, "out of memory");
-    status = draw_sheet(r, &drawn);
-    if (status >= 0)
-      status = textinv_images_save(r->session, drawn, 0, v->out, parameters);
+    if ((status = draw_sheet(r, &drawn)) < 0 || !(parameters = sheet_parameters(r))) {
+      textinv_images_free(drawn);
+      cli_fail(name, "no memory for a sheet, one file a picture is written");
+      r->no_sheet = 1;
+      return save_separate(r);
+    }
+    status = textinv_images_save(r->session, drawn, 0, v->out, parameters);
   }
   textinv_images_free(drawn);
   free(parameters);
@@ -397,7 +402,7 @@ static int draw(run *r)
     save_elsewhere(r);
     return CLI_FAILED;
   }
-  return CLI_OK;
+  return r->no_sheet ? CLI_FAILED : CLI_OK;
 }
 
 static int run_generate(void *p, const cli_arguments *arguments)

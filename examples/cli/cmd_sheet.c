@@ -95,11 +95,11 @@ static int write_sheet(run *r)
   uint64_t sheet_w, sheet_h;
   textinv_status status;
 
-  sheet_size(&s, &sheet_w, &sheet_h);
-  if (sheet_w > 16384 || sheet_h > 16384)
-    return cli_usage(name,
-                     "a sheet of %llu x %llu pixels; at most 16384 a side is expected, see --size",
-                     (unsigned long long)sheet_w, (unsigned long long)sheet_h);
+  if (!sheet_size(&s, &sheet_w, &sheet_h))
+    return cli_usage(
+      name,
+      "a sheet of %llu x %llu pixels; at most %d a side and %d in all are expected, see --size",
+      (unsigned long long)sheet_w, (unsigned long long)sheet_h, SHEET_MAX_SIDE, SHEET_MAX_PIXELS);
   status = sheet_draw(&drawn, r->session, &s);
   if (status >= 0)
     status = textinv_images_save(r->session, drawn, 0, v->out, "");

@@ -129,6 +129,10 @@ refused "sampler" "euler_a" $generate --sampler heun
 refused "strength 0" "--strength 0: a number above 0" $generate --strength 0
 refused "images 0" "--images 0" $generate --images 0
 refused "width 0" "--width 0" $generate --width 0
+refused "a sheet of too many pixels" "at most 16384 a side and 67108864 in all" $generate --images 1024 --width 120 \
+  --height 128
+refused "a sheet of files of too many pixels" "at most 16384 a side and 67108864 in all" sheet --out x.png --size 4096 \
+  --columns 3 $(for i in 1 2 3; do ls photos/*; done)
 refused "format" "a1111" convert a b --format gguf
 refused "safetensors into .pt" "OUT b.pt: what is written is a safetensors file" convert a b.pt --format diffusers
 refused "safetensors into .bin" ".safetensors is expected" convert a learned_embeds.bin --format kohya
@@ -480,6 +484,15 @@ holds "no place for a sheet: exit 1" [ "$(cat code)" = 1 ]
 says "no place for a sheet: where it is" "kept in $PWD/kept-sheet/textinv-" err
 holds "no place for a sheet: it is kept" "$program" inspect kept-sheet/textinv-*/g.png
 unset TMPDIR
+echo 'int textinv_images_new(void **out) { *out = 0; return -2; }' >no_sheet.c
+if ${CC:-cc} -shared -fPIC -o no_sheet.so no_sheet.c 2>err; then
+  export LD_PRELOAD="$PWD/no_sheet.so" ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
+  run 1 "no memory for a sheet" $generate --steps 2 --images 5 --out drawn/apart.png
+  unset LD_PRELOAD
+  holds "no memory for a sheet: the pictures are there" [ "$(ls drawn/apart* | wc -l)" = 5 ]
+else
+  echo "skipped - no memory for a sheet: there is no compiler"
+fi
 run 0 "more pictures than a group" $generate --steps 2 --images 5 --separate --seed 3 --out drawn/five.png
 run 0 "the last of them alone" $generate --steps 2 --seed 7 --out drawn/one.png
 holds "it is the same" cmp drawn/five-004.png drawn/one.png
