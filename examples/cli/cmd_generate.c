@@ -110,8 +110,17 @@ static int check(const values *v)
 
   if ((status = cli_require(name, "prompt", v->prompts.count > 0)) != CLI_OK ||
       (status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
+      (status = cli_check_ending(name, "--out", v->out, CLI_PNG)) != CLI_OK ||
       (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
+  if (v->init_image && !v->separate &&
+      (status = cli_check_apart(name, v->out, v->init_image)) != CLI_OK)
+    return status;
+  for (size_t i = 0; i < v->embeddings.count && !v->separate; i++) {
+    status = cli_check_apart(name, v->out, cli_embedding_file(v->embeddings.items[i].text));
+    if (status != CLI_OK)
+      return status;
+  }
   if (v->prompts.count > 256)
     return cli_usage(name, "%zu --prompt; at most 256 are expected", v->prompts.count);
   if (v->init_image)

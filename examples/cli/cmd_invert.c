@@ -227,7 +227,7 @@ static int check_output(run *r)
   int status;
 
   if ((status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
-      (status = cli_check_ending(name, "--out", v->out, TEXTINV_FORMAT_DIFFUSERS)) != CLI_OK ||
+      (status = cli_check_ending(name, "--out", v->out, CLI_SAFETENSORS)) != CLI_OK ||
       (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
   if (v->resume && strcmp(v->resume, "latest") &&

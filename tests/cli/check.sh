@@ -136,10 +136,27 @@ refused "a sheet of files of too many pixels" "at most 16384 a side and 67108864
 refused "format" "a1111" convert a b --format gguf
 refused "safetensors into .pt" "OUT b.pt: what is written is a safetensors file" convert a b.pt --format diffusers
 refused "safetensors into .bin" ".safetensors is expected" convert a learned_embeds.bin --format kohya
-refused "a torch file into .safetensors" "a1111 is a torch file" convert a b.safetensors --format a1111
+refused "a torch file into .safetensors" "what is written is a torch file; .pt is expected" convert a b.safetensors --format a1111
 refused "a word to learn into .pt" "--out x.pt: what is written is a safetensors file" invert --model "$model" \
   --images photos --placeholder '<x>' --out x.pt
 refused "a word to learn into .BIN" "--out x.BIN" invert --model "$model" --images photos --placeholder '<x>' --out x.BIN
+for ending in jpg jpeg webp GIF png ckpt; do
+  refused "a word to learn into .$ending" "what is written is a safetensors file" $invert --out x.$ending
+  refused "a conversion into .$ending" "what is written is a safetensors file" convert a b.$ending
+  refused "a1111 into .$ending" "what is written is a torch file" convert a b.$ending --format a1111
+done
+for ending in jpg jpeg webp gif safetensors PT bin ckpt; do
+  refused "a picture into .$ending" "what is written is a PNG picture; .png is expected" $generate --out x.$ending
+  refused "a sheet into .$ending" "what is written is a PNG picture; .png is expected" sheet --out x.$ending photos/p-000.png
+done
+refused "the picture to start from as output" "--out ./photos/p-000.png: is read, too, as photos/p-000.png" $generate \
+  --init-image photos/p-000.png --out ./photos/p-000.png
+refused "a picture of the sheet as output" "--out photos/p-000.png: is read, too, as photos/p-000.png" sheet \
+  --out photos/p-000.png photos/p-001.png label=photos/p-000.png
+ln -s "$golden/../fuzz/corpus/embedding/text.png" toy.png
+refused "an embedding as output" "--out toy.png: is read, too, as $golden/" $generate \
+  --embedding "toy=$golden/../fuzz/corpus/embedding/text.png" --out toy.png
+rm toy.png
 refused "one file to convert" "1 argument" convert a --format a1111
 refused "nothing to tokenize" "0 arguments" tokenize
 refused "devices of a model" "unexpected argument" devices model
@@ -150,6 +167,10 @@ run 1 "no output folder" generate --model /nowhere --prompt a --out missing/x.pn
 says "no output folder: message" "the folder missing" err
 run 1 "output is a folder" generate --model /nowhere --prompt a --out photos
 says "output is a folder: message" "is a folder" err
+for command in "$generate" "$invert" "sheet photos/p-000.png"; do
+  run 1 "output is -" $command --out -
+  says "output is -: message" "--out -: the name of a file is expected" err
+done
 mkfifo pipe
 run 1 "output is a pipe" generate --model /nowhere --prompt a --out pipe
 says "output is a pipe: message" "is a device, pipe or socket" err
@@ -214,6 +235,8 @@ holds "a scheduler that is not there: one warning" [ "$(grep -c '^warning: ' err
 run 0 "inspect its model" inspect deis
 says "a scheduler that is not there: inspect says who draws" "sampler: dpmpp_2m" out
 run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
+run 0 "beside the picture to start from" $generate --steps 2 --init-image photos/p-000.png --out photos/p-000.png --separate
+rm photos/p-000-000.png
 run 0 "bf16" $generate --steps 2 --dtype bf16
 run 0 "two encoders" generate --model "$golden/tiny-sdxl" --prompt a --out x.png --steps 2
 run 0 "progress for programs" $generate --steps 2 --sampler ddim --progress json
