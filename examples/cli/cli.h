@@ -28,9 +28,13 @@ extern const cli_option cli_compute_options[], cli_model_options[], cli_talk_opt
 /* defaults of cli_common, those of the library */
 void cli_common_init(cli_common *common);
 
-/* a session that SIGINT, SIGTERM, SIGHUP and SIGPIPE cancel; CLI_OK, or CLI_FAILED and a message */
+/* CLI_OK, or CLI_FAILED and a message */
 int cli_open_session(textinv_session **out, const char *command, const cli_common *common);
 void cli_close_session(textinv_session *session);
+/* SIGINT, SIGTERM and SIGHUP, unless ignored, and SIGPIPE cancel the session's call from now on; a
+ * second one, or one without a session, ends the process and removes FOLDER when it is empty. Both
+ * may be NULL */
+void cli_catch_signals(textinv_session *session, const char *folder);
 
 int cli_open_model(textinv_model **out, textinv_session *session, const char *command,
                    const cli_common *common);

@@ -429,8 +429,10 @@ static int run_generate(void *p, const cli_arguments *arguments)
   if (!(r.drawn = calloc(calls, sizeof(*r.drawn))))
     return cli_fail(name, "out of memory");
   progress_init(&r.progress, v->common.progress, v->common.quiet);
-  if ((result = prepare(&r)) == CLI_OK)
+  if ((result = prepare(&r)) == CLI_OK) {
+    cli_catch_signals(r.session, NULL);
     result = draw(&r);
+  }
   for (size_t i = 0; i < calls; i++)
     textinv_images_free(r.drawn[i]);
   free(r.drawn);

@@ -389,6 +389,15 @@ static void save_what_is_learnt(run *r, uint32_t step)
   free(first);
 }
 
+/* before its first call pictures are read, which nothing cancels, and there is nothing to save */
+static int32_t report_progress(void *user, const textinv_progress *progress)
+{
+  run *r = user;
+
+  cli_catch_signals(r->session, r->made_folder ? r->folder : NULL);
+  return progress_update(&r->progress, progress);
+}
+
 static int learn(run *r, const textinv_model *model)
 {
   values *v = r->v;
@@ -406,14 +415,15 @@ static int learn(run *r, const textinv_model *model)
   }
   if (make_folder(r) != CLI_OK)
     return CLI_FAILED;
+  cli_catch_signals(NULL, r->made_folder ? r->folder : NULL);
   v->p.concepts = r->concepts;
   v->p.num_concepts = v->placeholders.count;
   v->p.output_dir = r->folder;
   v->p.resume = v->resume;
   v->p.preview = v->p.preview_every ? save_preview : NULL;
   v->p.preview_user = r;
-  v->p.progress = progress_update;
-  v->p.progress_user = &r->progress;
+  v->p.progress = report_progress;
+  v->p.progress_user = r;
   status = textinv_invert(r->session, model, r->embeddings, &v->p, &report);
   progress_end(&r->progress);
   if (status == TEXTINV_E_CANCELLED) {

@@ -127,7 +127,8 @@ static void print_log(void *user, textinv_log_level level, const char *line)
 
 /* ------------------------------------------------------------------ session */
 
-static textinv_session *volatile current;
+static textinv_session *volatile current; /* its call can be cancelled, with something to save */
+static const char *volatile spare;        /* a folder that goes when nothing is in it */
 static volatile sig_atomic_t signals;
 
 static void on_signal(int number)
@@ -139,8 +140,11 @@ static void on_signal(int number)
     textinv_session_cancel(current);
     return;
   }
-  if (signals++ || !current)
+  if (signals++ || !current) {
+    if (spare)
+      rmdir(spare);
     _exit(CLI_INTERRUPTED);
+  }
   textinv_session_cancel(current);
   if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) {
     /* nobody listens: the call is cancelled all the same */
@@ -148,19 +152,21 @@ static void on_signal(int number)
   errno = saved;
 }
 
-/* a lost terminal or reader stops a run as Ctrl-C does; a file that grows too large is an error of
- * its writer */
-static void catch_signals(void)
+/* as the command says, a lost terminal or reader stops a run as Ctrl-C does; what is ignored stays
+ * so, as under nohup or of a script's job in the background */
+void cli_catch_signals(textinv_session *session, const char *folder)
 {
+  static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
   struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, met;
 
+  current = session;
+  spare = folder;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
   sigaction(SIGPIPE, &action, NULL);
-  if (!sigaction(SIGHUP, NULL, &met) && met.sa_handler != SIG_IGN) /* not under nohup */
-    sigaction(SIGHUP, &action, NULL);
-  signal(SIGXFSZ, SIG_IGN);
+  for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+    if (!sigaction(numbers[i], NULL, &met) && met.sa_handler != SIG_IGN)
+      sigaction(numbers[i], &action, NULL);
+  }
 }
 
 int cli_open_session(textinv_session **out, const char *command, const cli_common *common)
@@ -177,16 +183,18 @@ int cli_open_session(textinv_session **out, const char *command, const cli_commo
   p.device = (int32_t)common->device;
   p.log = common->quiet ? NULL : print_log;
   p.log_user = &verbose;
-  catch_signals(); /* before anything is begun that writes a file: OpenMP may */
+  /* failures to write are errors, before anything is begun that writes a file: OpenMP may */
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   if (textinv_session_new(out, &p) < 0)
     return cli_fail(command, "%s", textinv_session_error(NULL));
-  current = *out;
   return CLI_OK;
 }
 
 void cli_close_session(textinv_session *session)
 {
   current = NULL;
+  spare = NULL;
   textinv_session_free(session);
 }
 

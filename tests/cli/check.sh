@@ -345,15 +345,36 @@ run 0 "resume" $long --steps $((step + 50)) --output-dir parts --resume latest -
 says "resume says from where" "going on from step $step " err
 holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
 
-# stopped, so that both signals are there before it acts on one
-begin --output-dir twice --out c.safetensors
-kill -STOP $child
+# a job in the background of a script ignores SIGINT
+begin --steps 1000 --output-dir twice --out c.safetensors
 kill -INT $child
-kill -TERM $child
-kill -CONT $child
 wait $child
-holds "interrupted twice: exit 130" [ $? = 130 ]
-holds "interrupted twice: nothing is saved" [ -z "$(ls -A twice)" ]
+holds "SIGINT is ignored where the shell says so" [ $? = 0 ]
+
+# before anything can be saved, signals end a run at once
+mkdir many
+"$program" sheet --size 1024 --out big.png photos/p-000.png 2>err
+for i in $(seq 400); do ln -s ../big.png "many/$i.png"; done
+"$program" $long --images many --placeholder '<y>' --out m.safetensors 2>err &
+child=$!
+tries=0
+until [ $tries = 600 ] || [ -e m-run ]; do
+  tries=$((tries + 1))
+  sleep 0.05
+done
+sleep 0.2
+kill -TERM $child
+wait $child
+holds "pictures are read: exit 130" [ $? = 130 ]
+holds "pictures are read: it stops at once" silent err
+holds "pictures are read: no folder is left" [ ! -e m-run ]
+"$program" sheet --out m.png many/* many/* 2>err &
+child=$!
+sleep 1
+kill -TERM $child
+wait $child
+holds "a sheet: it stops at once" [ $? = 143 ]
+holds "a sheet: without a message" silent err
 
 # a terminal that is gone, and a reader of the messages that is gone, stop a run in the same way
 mkdir hung piped
@@ -363,6 +384,15 @@ if grep -q '^SigIgn:.*[02468ace]$' /proc/self/status; then
   wait $child
   holds "hung up: exit 130" [ $? = 130 ]
   holds "hung up: the work is saved" [ "$(ls hung | grep -c '^checkpoint')" = 1 ]
+  # stopped, so that both signals are there before it acts on one
+  begin --output-dir twice --out c.safetensors
+  kill -STOP $child
+  kill -HUP $child
+  kill -TERM $child
+  kill -CONT $child
+  wait $child
+  holds "interrupted twice: exit 130" [ $? = 130 ]
+  holds "interrupted twice: nothing is saved" [ -z "$(ls -A twice)" ]
 else
   echo "skipped - hung up: the tests run under nohup"
 fi
