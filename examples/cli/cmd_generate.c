@@ -191,6 +191,19 @@ static int contact_new(contact *c, const run *r, size_t pictures)
   return 0;
 }
 
+/* the library names both, also one that nobody gave */
+static int check_side(const run *r, const char *option, uint32_t side)
+{
+  textinv_model_info info;
+
+  textinv_model_info_init(&info, sizeof(info));
+  textinv_model_get_info(r->model, &info);
+  if (side % info.latent_scale)
+    return cli_usage(name, "--%s %u: a multiple of %u is expected", option, side,
+                     info.latent_scale);
+  return CLI_OK;
+}
+
 /* one too large for a PNG is refused before anything is drawn */
 static int check_sheet(const run *r)
 {
@@ -320,6 +333,77 @@ static int save_what_is_drawn(run *r)
   return result;
 }
 
+/* ------------------------------------------------------------------ learnt words */
+
+/* set used[i] where text has word i, which stands there as its first vector at least */
+static textinv_status find_words(const run *r, char *used, const char *text)
+{
+  const textinv_tokenizer *t = textinv_model_tokenizer(r->model, 0);
+  uint32_t *ids = NULL;
+  size_t room = 0, count = 0;
+  textinv_status status;
+
+  while ((status = textinv_tokenizer_encode(r->session, ids, room, &count, t, r->embeddings,
+                                            text)) >= 0 &&
+         room < count) {
+    if (!(ids = calloc(room = count, sizeof(*ids))))
+      return TEXTINV_E_NOMEM;
+  }
+  for (size_t i = 0; i < count && status >= 0; i++) {
+    uint32_t first = textinv_tokenizer_size(t);
+    const char *word;
+
+    for (size_t k = 0; (word = textinv_embeddings_word(r->embeddings, k)); k++) {
+      used[k] |= ids[i] == first;
+      first += textinv_embeddings_vectors(r->embeddings, word);
+    }
+  }
+  free(ids);
+  return status;
+}
+
+/* a word that no prompt has may be a typing error; ends[i]: words after file i of --embedding */
+static int check_words(const run *r, const size_t *ends)
+{
+  const values *v = r->v;
+  const size_t count = textinv_embeddings_count(r->embeddings);
+  char *used = calloc(count + 1, 1);
+  textinv_status status = TEXTINV_OK;
+
+  if (!used)
+    return cli_fail(name, "out of memory");
+  if (v->p.negative_prompt)
+    status = find_words(r, used, v->p.negative_prompt);
+  for (size_t i = 0; i < v->prompts.count && status >= 0; i++)
+    status = find_words(r, used, v->prompts.items[i].text);
+  for (size_t i = 0, file = 0; i < count && status >= 0; i++) {
+    while (i >= ends[file])
+      file++;
+    if (!used[i] && !v->common.quiet)
+      cli_fail(name, "no prompt has the word \"%s\" of %s",
+               textinv_embeddings_word(r->embeddings, i),
+               cli_embedding_file(v->embeddings.items[file].text));
+  }
+  free(used);
+  return status < 0 ? cli_report(name, r->session, status) : CLI_OK;
+}
+
+static int load_words(const run *r)
+{
+  const cli_list *files = &r->v->embeddings;
+  size_t *ends = calloc(files->count + 1, sizeof(*ends));
+  int result = ends ? CLI_OK : cli_fail(name, "out of memory");
+
+  for (size_t i = 0; i < files->count && result == CLI_OK; i++) {
+    result = cli_load_embedding(r->session, r->embeddings, r->model, name, files->items[i].text);
+    ends[i] = textinv_embeddings_count(r->embeddings);
+  }
+  if (result == CLI_OK)
+    result = check_words(r, ends);
+  free(ends);
+  return result;
+}
+
 /* ------------------------------------------------------------------ the run */
 
 static int prepare(run *r)
@@ -333,17 +417,13 @@ static int prepare(run *r)
   if (v->init_image && (status = textinv_image_read(&r->start, r->session, v->init_image)) < 0)
     return cli_report(name, r->session, status);
   if ((result = cli_open_model(&r->model, r->session, name, &v->common)) != CLI_OK ||
+      (result = check_side(r, "width", v->p.width)) != CLI_OK ||
+      (result = check_side(r, "height", v->p.height)) != CLI_OK ||
       (result = check_sheet(r)) != CLI_OK)
     return result;
   if ((status = textinv_embeddings_new(&r->embeddings, r->session)) < 0)
     return cli_report(name, r->session, status);
-  for (size_t i = 0; i < v->embeddings.count; i++) {
-    result = cli_load_embedding(r->session, r->embeddings, r->model, name,
-                                v->embeddings.items[i].text);
-    if (result != CLI_OK)
-      return result;
-  }
-  return CLI_OK;
+  return load_words(r);
 }
 
 /* progress of one call as that of its prompt: every call has the steps of the first, but the last

@@ -189,8 +189,8 @@ run 1 "no model" generate --model /nowhere --prompt a --out x.png
 says "no model: message" "/nowhere" err
 run 1 "no embedding" $generate --embedding missing.safetensors
 says "no embedding: message" "missing.safetensors" err
-run 1 "width no multiple" $generate --width 17
-says "width no multiple: message" "17" err
+refused "width no multiple" "--width 17: a multiple of 2 is expected" $generate --width 17
+refused "height no multiple" "--height 33: a multiple of 2 is expected" $generate --height 33 --width 32
 run 1 "a word of the vocabulary" invert --model "$model" --images photos --placeholder cat --out x.safetensors
 says "a word of the vocabulary: message" "cat" err
 mkdir empty
@@ -270,6 +270,13 @@ says "inspect: the metadata" "  producer: libtextinv " out
 says "inspect: the steps" "  step: 6" out
 holds "inspect: stderr is empty" silent err
 run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a photo of <x>' --steps 2
+holds "every word is in a prompt: nothing is said of them" [ "$(wc -l <err)" = 1 ]
+run 0 "a mistyped word" $generate --embedding x.safetensors --prompt 'a photo of <y>' --steps 2
+says "a mistyped word: message" 'no prompt has the word "<x>" of x.safetensors' err
+run 0 "a word of another case, in parentheses, of the negative prompt" $generate --embedding x.safetensors \
+  '<w>=x.safetensors' '<v>=x.safetensors' '<W>y=x.safetensors' --prompt '(b<X>:1.2)' --negative 'a <V> and <w>y' --steps 2
+says "the word that is in none" 'no prompt has the word "<w>" of x.safetensors' err
+holds "the others are" [ "$(grep -c 'no prompt' err)" = 1 ]
 run 0 "several files after one --embedding" generate --model "$model" --embedding x.safetensors '<w>=whole.safetensors' \
   --prompt '<x> and <w>' --steps 2 --out y.png
 run 1 "one of them missing" generate --model "$model" --embedding x.safetensors gone --prompt a --steps 2 --out y.png
