@@ -610,6 +610,12 @@ says "inspect an embedding in a picture: the word" "toy: 2 vectors of 6 values" 
 run 1 "a bare tensor" convert "$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
 says "a bare tensor: message" "WORD=FILE" err
 run 0 "a bare tensor with a word" convert "<x>=$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
+run 0 "inspect a bare tensor" inspect "$golden/../fuzz/corpus/embedding/tensor.pt"
+says "inspect a bare tensor: no word" "  ?: " out
+nameless=$(printf 'a\377b').safetensors
+cp "$golden/../fuzz/corpus/embedding/kohya.safetensors" "$nameless"
+run 0 "inspect a file whose name is no word" inspect "$nameless"
+says "inspect a file whose name is no word: no word" "  ?: " out
 printf '\200\002\212\012l\374\234F' >old.pt
 run 1 "an old torch file" inspect old.pt
 says "an old torch file: message" "older than torch 1.6" err
