@@ -49,7 +49,7 @@ static const cli_option options[] = {
   { "preview", "PROMPT", CLI_TEXT, AT(preview), 0, 0, NULL, 0,
     "draw this now and then into the output folder" },
   { "output-dir", "DIR", CLI_TEXT, AT(output_dir), 0, 0, NULL, 0,
-    "of checkpoints and previews; without: FILE-run" },
+    "checkpoints, previews (toy-run for toy.safetensors)" },
   { "checkpoint-every", "N", CLI_UINT, AT(p.checkpoint_every), 0, 1e7, NULL, 0,
     "steps, and at the end; 0 = only on interrupt" },
   { "resume", "latest|FILE", CLI_TEXT, AT(resume), 0, 0, NULL, 0, "go on from a checkpoint" },
@@ -327,11 +327,11 @@ static void print_result(const run *r, const textinv_invert_report *report)
     used += (size_t)snprintf(words + used, sizeof(words) - used, "%s%s", i ? " " : "",
                              v->placeholders.items[i].text);
   if (report->skipped)
-    cli_say(&v->common, "%u steps were skipped: their loss or gradient was not finite",
-            report->skipped);
-  cli_say(&v->common, "%s%s%s, %u steps in %.0f s, loss %.4f", r->separate ? "" : v->out,
-          r->separate ? "" : ": ", words, report->steps, report->seconds,
-          (double)report->loss_average);
+    cli_say(&v->common, "skipped %u step%s, as loss or gradient was not finite", report->skipped,
+            report->skipped == 1 ? "" : "s");
+  cli_say(&v->common, "%s%s%s, %u step%s in %.0f s, loss %.4f", r->separate ? "" : v->out,
+          r->separate ? "" : ": ", words, report->steps, report->steps == 1 ? "" : "s",
+          report->seconds, (double)report->loss_average);
 }
 
 /* other programs take files of one word: of several each gets its own */

@@ -74,6 +74,7 @@ holds "three files" [ "$(ls photos | tr '\n' ' ')" = "p-000.png p-001.png p-002.
 run 0 "--version" --version
 says "--version prints the release" "textinv 0." out
 run 0 "--help" --help
+holds "--help: nothing stands before the end of a line" [ "$(grep -c ' $' out)" = 0 ]
 run 2 "no command" 
 holds "no command: stdout is empty" silent out
 for command in invert generate inspect convert tokenize sheet devices; do
@@ -81,6 +82,7 @@ for command in invert generate inspect convert tokenize sheet devices; do
   holds "$command --help fits a screen" [ "$(wc -l <out)" -le 24 ]
   holds "$command --help fits its width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
   run 0 "$command --help-all" $command --help-all
+  holds "$command --help-all: nothing stands before the end of a line" [ "$(grep -c ' $' out)" = 0 ]
   holds "$command --help-all fits the width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
 done
 
@@ -160,6 +162,7 @@ rm toy.png
 refused "one file to convert" "1 argument" convert a --format a1111
 refused "nothing to tokenize" "0 arguments" tokenize
 refused "devices of a model" "unexpected argument" devices model
+holds "devices of a model: nothing stands before the end of the line" [ "$(grep -c ' $' err)" = 0 ]
 
 # --- what is not there is refused before the model is opened
 touch before
@@ -256,6 +259,8 @@ holds "the same run gives the same bytes" cmp x.safetensors y.safetensors
 run 0 "the values of diffusers' options" $invert --initializer 'a cat' --steps 6 --batch 2 --mixed_precision no \
   --lr_scheduler constant_with_warmup --out y.safetensors
 holds "no mixed precision and no warm-up: the same bytes" cmp x.safetensors y.safetensors
+run 0 "one step" $invert --steps 1 --out y.safetensors
+says "one step: it says so" "<x>, 1 step in " err
 run 1 "half precision is no wrong usage" $invert --mixed_precision fp16 --steps 1 --out y.safetensors
 says "half precision is no wrong usage: message" "dtype f16 needs CUDA" err
 run 0 "constant is with a warm-up" $invert --initializer 'a cat' --steps 6 --batch 2 --lr_scheduler constant \
