@@ -4,6 +4,7 @@
 set -u
 program=$(realpath -e "${BUILD:-build/cc}/textinv") || exit 1
 golden=$(realpath tests/golden)
+completion=$(realpath examples/cli/completion.bash)
 library=$(dirname "$program")/$(readlink "$(dirname "$program")/libtextinv.so")
 emulated=$(realpath -e build/cuda-emulated/libtextinv-cuda.so 2>/dev/null)
 model=$golden/tiny-sd
@@ -85,6 +86,32 @@ for command in invert generate inspect convert tokenize sheet devices; do
   holds "$command --help-all: nothing stands before the end of a line" [ "$(grep -c ' $' out)" = 0 ]
   holds "$command --help-all fits the width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
 done
+
+# --- completion
+# completes WANTED WORD...: what the last word may be
+completes() {
+  want=$1
+  shift
+  # shellcheck disable=SC2016
+  got=$(bash -c '. "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _textinv "$1"; echo "${COMPREPLY[*]}"' \
+    "$completion" "$program" "$@")
+  holds "completes $*: $got" [ "$got" = "$want" ]
+}
+
+if command -v bash >out; then
+  completes "invert generate inspect convert tokenize sheet devices" ''
+  completes "--checkpoint-every --checkpoint-keep" invert --images photos --check
+  completes "auto ddim pndm euler euler_a dpmpp_2m dpmpp_2m_karras unipc" generate --sampler ''
+  completes "torch-cpu torch-cpu-scalar" generate --rng t
+  completes "latest" invert --resume ''
+  completes "" generate --embedding ''
+  completes "" generate --clip-skip ''
+  completes "" nonsense ''
+  completes "--help --help-all $("$program" inspect --help-all | sed -n 's/^  \(--[^ ]*\).*/\1/p' | tr '\n' ' ' | sed 's/ $//')" \
+    inspect --
+else
+  echo "skipped - completion: there is no bash"
+fi
 
 # --- usage errors: one line each that names option, value and what is expected
 invert="invert --threads 1 --model $model --images photos --placeholder <x> --out x.safetensors"
