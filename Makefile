@@ -206,7 +206,7 @@ store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline
 install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 	@case '$(PREFIX)' in /*) ;; *) echo 'PREFIX=$(PREFIX): an absolute path is expected'; exit 1 ;; esac
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/textinv' \
-	  '$(DESTDIR)$(DATADIR)/doc/textinv'
+	  '$(DESTDIR)$(DATADIR)/doc/textinv' '$(DESTDIR)$(DATADIR)/bash-completion/completions'
 	install -m 755 $(BUILD)/textinv '$(DESTDIR)$(BINDIR)/textinv'
 	install -m 755 $(BUILD)/$(LIBNAME) '$(DESTDIR)$(LIBDIR)/$(LIBNAME)'
 	ln -sf $(LIBNAME) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
@@ -216,12 +216,13 @@ install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
 	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} '$(DESTDIR)$(DATADIR)/textinv/toybox/{}' \;)
+	install -m 644 examples/cli/completion.bash '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv'
 	install -m 644 LICENSE examples/toybox/world/ATTRIBUTION '$(DESTDIR)$(DATADIR)/doc/textinv'
 	$(if $(DESTDIR),,@ldconfig 2>/dev/null || true)
 
 uninstall: ## remove what install put there
 	rm -f '$(DESTDIR)$(BINDIR)/textinv' '$(DESTDIR)$(LIBDIR)'/libtextinv.so* '$(DESTDIR)$(LIBDIR)/libtextinv-cuda.so' \
-	  '$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
+	  '$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc' '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv'
 	rm -rf '$(DESTDIR)$(INCLUDEDIR)/textinv' '$(DESTDIR)$(DATADIR)/textinv/toybox' '$(DESTDIR)$(DATADIR)/doc/textinv'
 	rmdir '$(DESTDIR)$(DATADIR)/textinv' 2>/dev/null || true
 

@@ -7,6 +7,9 @@
 #include "options.h"
 #include "progress.h"
 
+/* what is in a file; CLI_UNWRITTEN: nothing that any command writes */
+typedef enum cli_file { CLI_ANY, CLI_PNG, CLI_SAFETENSORS, CLI_TORCH, CLI_UNWRITTEN } cli_file;
+
 /* first member of the values of every command that opens a session */
 typedef struct cli_common {
   const char *model; /* NULL = the default model */
@@ -25,14 +28,20 @@ extern const cli_option cli_compute_options[], cli_model_options[], cli_talk_opt
 /* defaults of cli_common, those of the library */
 void cli_common_init(cli_common *common);
 
-/* a session that SIGINT, SIGTERM, SIGHUP and SIGPIPE cancel; CLI_OK, or CLI_FAILED and a message */
+/* CLI_OK, or CLI_FAILED and a message */
 int cli_open_session(textinv_session **out, const char *command, const cli_common *common);
 void cli_close_session(textinv_session *session);
+/* SIGINT, SIGTERM and SIGHUP, unless ignored, and SIGPIPE cancel the session's call from now on; a
+ * second one, or one without a session, ends the process and removes FOLDER when it is empty. Both
+ * may be NULL */
+void cli_catch_signals(textinv_session *session, const char *folder);
 
 int cli_open_model(textinv_model **out, textinv_session *session, const char *command,
                    const cli_common *common);
 
-/* add the words of "FILE" or "WORD=FILE" */
+/* FILE of "FILE" or "WORD=FILE" */
+const char *cli_embedding_file(const char *text);
+/* add its words */
 int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
                        const textinv_model *model, const char *command, const char *text);
 
@@ -43,12 +52,13 @@ int cli_check_output(const char *command, const char *option, const char *path);
 int cli_check_output_folder(const char *command, const char *option, const char *path);
 /* PATH must be there */
 int cli_check_input(const char *command, const char *option, const char *path);
-/* whether the ending of PATH is one of torch files, .pt or .bin */
-int cli_is_torch_name(const char *path);
-/* an ending that promises another container than format writes is a usage error: CLI_USAGE after a
+/* what the ending of PATH promises */
+cli_file cli_promised(const char *path);
+/* an ending that promises something else than is written is a usage error: CLI_USAGE after a
  * message */
-int cli_check_ending(const char *command, const char *option, const char *path,
-                     textinv_format format);
+int cli_check_ending(const char *command, const char *option, const char *path, cli_file written);
+/* and so is an --out that is the file IN */
+int cli_check_apart(const char *command, const char *out, const char *in);
 /* bytes of PATH without its ending: 3 of out.png */
 size_t cli_stem(const char *path);
 /* out.png -> out-007.png; the caller frees it, NULL without memory */

@@ -39,13 +39,15 @@ static int run_convert(void *p, const cli_arguments *arguments)
   const char *in = arguments->items[0], *out = arguments->items[1];
   textinv_session *session = NULL;
   textinv_embeddings *embeddings = NULL;
+  cli_file written;
   textinv_status status;
   int result;
 
   /* diffusers' own .bin is a torch file, too, and diffusers reads a1111's */
   if (v->format == BY_ENDING)
-    v->format = cli_is_torch_name(out) ? TEXTINV_FORMAT_A1111 : TEXTINV_FORMAT_AUTO;
-  if ((result = cli_check_ending(name, "OUT", out, v->format)) != CLI_OK ||
+    v->format = cli_promised(out) == CLI_TORCH ? TEXTINV_FORMAT_A1111 : TEXTINV_FORMAT_AUTO;
+  written = v->format == TEXTINV_FORMAT_A1111 ? CLI_TORCH : CLI_SAFETENSORS;
+  if ((result = cli_check_ending(name, "OUT", out, written)) != CLI_OK ||
       (result = cli_check_output(name, "OUT", out)) != CLI_OK ||
       (result = cli_open_session(&session, name, &v->common)) != CLI_OK)
     return result;

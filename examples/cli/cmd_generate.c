@@ -82,6 +82,7 @@ typedef struct run {
   uint32_t group, groups; /* pictures of a call; calls of a prompt */
   textinv_images **drawn; /* [prompts, groups] */
   size_t count, written;  /* pictures drawn; those of them that are in files of their own */
+  int no_sheet;           /* it could not be made, they are all in files of their own */
   progress_state progress;
   uint32_t call, steps; /* of the running prompt; steps of its first call */
   double seconds, past; /* of the running prompt; of its calls before this one */
@@ -109,8 +110,17 @@ static int check(const values *v)
 
   if ((status = cli_require(name, "prompt", v->prompts.count > 0)) != CLI_OK ||
       (status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
+      (status = cli_check_ending(name, "--out", v->out, CLI_PNG)) != CLI_OK ||
       (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
+  if (v->init_image && !v->separate &&
+      (status = cli_check_apart(name, v->out, v->init_image)) != CLI_OK)
+    return status;
+  for (size_t i = 0; i < v->embeddings.count && !v->separate; i++) {
+    status = cli_check_apart(name, v->out, cli_embedding_file(v->embeddings.items[i].text));
+    if (status != CLI_OK)
+      return status;
+  }
   if (v->prompts.count > 256)
     return cli_usage(name, "%zu --prompt; at most 256 are expected", v->prompts.count);
   if (v->init_image)
@@ -181,25 +191,40 @@ static int contact_new(contact *c, const run *r, size_t pictures)
   return 0;
 }
 
+/* the library names both, also one that nobody gave */
+static int check_side(const run *r, const char *option, uint32_t side)
+{
+  textinv_model_info info;
+
+  textinv_model_info_init(&info, sizeof(info));
+  textinv_model_get_info(r->model, &info);
+  if (side % info.latent_scale)
+    return cli_usage(name, "--%s %u: a multiple of %u is expected", option, side,
+                     info.latent_scale);
+  return CLI_OK;
+}
+
 /* one too large for a PNG is refused before anything is drawn */
 static int check_sheet(const run *r)
 {
   uint64_t width, height;
   contact c;
+  int fits;
 
   if (r->v->separate || all_pictures(r) == 1)
     return CLI_OK;
   if (contact_new(&c, r, all_pictures(r)))
     return cli_fail(name, "out of memory");
-  sheet_size(&c.sheet, &width, &height);
+  fits = sheet_size(&c.sheet, &width, &height);
   contact_free(&c);
-  if (width > 16384 || height > 16384)
-    return cli_usage(
-      name,
-      "--images %u: a sheet of %llu x %llu pixels; at most 16384 a side is expected, "
-      "--separate writes one file a picture",
-      r->v->p.images, (unsigned long long)width, (unsigned long long)height);
-  return CLI_OK;
+  if (fits)
+    return CLI_OK;
+  return cli_usage(
+    name,
+    "--images %u: a sheet of %llu x %llu pixels; at most %d a side and %d in all are "
+    "expected, --separate writes one file a picture",
+    r->v->p.images, (unsigned long long)width, (unsigned long long)height, SHEET_MAX_SIDE,
+    SHEET_MAX_PIXELS);
 }
 
 /* ------------------------------------------------------------------ output */
@@ -270,11 +295,13 @@ static int save(void *user)
   if (r->count == 1) {
     status = textinv_images_save(r->session, r->drawn[0], 0, v->out, NULL);
   } else {
-    if (!(parameters = sheet_parameters(r)))
-      return cli_fail(name, "out of memory");
-    status = draw_sheet(r, &drawn);
-    if (status >= 0)
-      status = textinv_images_save(r->session, drawn, 0, v->out, parameters);
+    if ((status = draw_sheet(r, &drawn)) < 0 || !(parameters = sheet_parameters(r))) {
+      textinv_images_free(drawn);
+      cli_fail(name, "no memory for a sheet, one file a picture is written");
+      r->no_sheet = 1;
+      return save_separate(r);
+    }
+    status = textinv_images_save(r->session, drawn, 0, v->out, parameters);
   }
   textinv_images_free(drawn);
   free(parameters);
@@ -306,6 +333,77 @@ static int save_what_is_drawn(run *r)
   return result;
 }
 
+/* ------------------------------------------------------------------ learnt words */
+
+/* set used[i] where text has word i, which stands there as its first vector at least */
+static textinv_status find_words(const run *r, char *used, const char *text)
+{
+  const textinv_tokenizer *t = textinv_model_tokenizer(r->model, 0);
+  uint32_t *ids = NULL;
+  size_t room = 0, count = 0;
+  textinv_status status;
+
+  while ((status = textinv_tokenizer_encode(r->session, ids, room, &count, t, r->embeddings,
+                                            text)) >= 0 &&
+         room < count) {
+    if (!(ids = calloc(room = count, sizeof(*ids))))
+      return TEXTINV_E_NOMEM;
+  }
+  for (size_t i = 0; i < count && status >= 0; i++) {
+    uint32_t first = textinv_tokenizer_size(t);
+    const char *word;
+
+    for (size_t k = 0; (word = textinv_embeddings_word(r->embeddings, k)); k++) {
+      used[k] |= ids[i] == first;
+      first += textinv_embeddings_vectors(r->embeddings, word);
+    }
+  }
+  free(ids);
+  return status;
+}
+
+/* a word that no prompt has may be a typing error; ends[i]: words after file i of --embedding */
+static int check_words(const run *r, const size_t *ends)
+{
+  const values *v = r->v;
+  const size_t count = textinv_embeddings_count(r->embeddings);
+  char *used = calloc(count + 1, 1);
+  textinv_status status = TEXTINV_OK;
+
+  if (!used)
+    return cli_fail(name, "out of memory");
+  if (v->p.negative_prompt)
+    status = find_words(r, used, v->p.negative_prompt);
+  for (size_t i = 0; i < v->prompts.count && status >= 0; i++)
+    status = find_words(r, used, v->prompts.items[i].text);
+  for (size_t i = 0, file = 0; i < count && status >= 0; i++) {
+    while (i >= ends[file])
+      file++;
+    if (!used[i] && !v->common.quiet)
+      cli_fail(name, "no prompt has the word \"%s\" of %s",
+               textinv_embeddings_word(r->embeddings, i),
+               cli_embedding_file(v->embeddings.items[file].text));
+  }
+  free(used);
+  return status < 0 ? cli_report(name, r->session, status) : CLI_OK;
+}
+
+static int load_words(const run *r)
+{
+  const cli_list *files = &r->v->embeddings;
+  size_t *ends = calloc(files->count + 1, sizeof(*ends));
+  int result = ends ? CLI_OK : cli_fail(name, "out of memory");
+
+  for (size_t i = 0; i < files->count && result == CLI_OK; i++) {
+    result = cli_load_embedding(r->session, r->embeddings, r->model, name, files->items[i].text);
+    ends[i] = textinv_embeddings_count(r->embeddings);
+  }
+  if (result == CLI_OK)
+    result = check_words(r, ends);
+  free(ends);
+  return result;
+}
+
 /* ------------------------------------------------------------------ the run */
 
 static int prepare(run *r)
@@ -319,17 +417,13 @@ static int prepare(run *r)
   if (v->init_image && (status = textinv_image_read(&r->start, r->session, v->init_image)) < 0)
     return cli_report(name, r->session, status);
   if ((result = cli_open_model(&r->model, r->session, name, &v->common)) != CLI_OK ||
+      (result = check_side(r, "width", v->p.width)) != CLI_OK ||
+      (result = check_side(r, "height", v->p.height)) != CLI_OK ||
       (result = check_sheet(r)) != CLI_OK)
     return result;
   if ((status = textinv_embeddings_new(&r->embeddings, r->session)) < 0)
     return cli_report(name, r->session, status);
-  for (size_t i = 0; i < v->embeddings.count; i++) {
-    result = cli_load_embedding(r->session, r->embeddings, r->model, name,
-                                v->embeddings.items[i].text);
-    if (result != CLI_OK)
-      return result;
-  }
-  return CLI_OK;
+  return load_words(r);
 }
 
 /* progress of one call as that of its prompt: every call has the steps of the first, but the last
@@ -397,7 +491,7 @@ static int draw(run *r)
     save_elsewhere(r);
     return CLI_FAILED;
   }
-  return CLI_OK;
+  return r->no_sheet ? CLI_FAILED : CLI_OK;
 }
 
 static int run_generate(void *p, const cli_arguments *arguments)
@@ -415,8 +509,10 @@ static int run_generate(void *p, const cli_arguments *arguments)
   if (!(r.drawn = calloc(calls, sizeof(*r.drawn))))
     return cli_fail(name, "out of memory");
   progress_init(&r.progress, v->common.progress, v->common.quiet);
-  if ((result = prepare(&r)) == CLI_OK)
+  if ((result = prepare(&r)) == CLI_OK) {
+    cli_catch_signals(r.session, NULL);
     result = draw(&r);
+  }
   for (size_t i = 0; i < calls; i++)
     textinv_images_free(r.drawn[i]);
   free(r.drawn);

@@ -103,7 +103,11 @@ static textinv_status print_embedding(textinv_session *session, const char *path
   textinv_embeddings *e = NULL;
   textinv_status status = textinv_embeddings_new(&e, session);
 
-  if (status >= 0 && (status = textinv_embeddings_load(session, e, NULL, path, NULL)) >= 0) {
+  if (status >= 0)
+    status = textinv_embeddings_load(session, e, NULL, path, NULL);
+  if (status == TEXTINV_E_INVALID && textinv_embeddings_load(session, e, NULL, path, "?") >= 0)
+    status = TEXTINV_OK; /* neither it nor its name is a word */
+  if (status >= 0) {
     print_path("embedding", path);
     print_metadata(e);
     print_words(e);

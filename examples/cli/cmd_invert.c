@@ -49,7 +49,7 @@ static const cli_option options[] = {
   { "preview", "PROMPT", CLI_TEXT, AT(preview), 0, 0, NULL, 0,
     "draw this now and then into the output folder" },
   { "output-dir", "DIR", CLI_TEXT, AT(output_dir), 0, 0, NULL, 0,
-    "of checkpoints and previews; without: FILE-run" },
+    "checkpoints, previews (toy-run for toy.safetensors)" },
   { "checkpoint-every", "N", CLI_UINT, AT(p.checkpoint_every), 0, 1e7, NULL, 0,
     "steps, and at the end; 0 = only on interrupt" },
   { "resume", "latest|FILE", CLI_TEXT, AT(resume), 0, 0, NULL, 0, "go on from a checkpoint" },
@@ -227,7 +227,7 @@ static int check_output(run *r)
   int status;
 
   if ((status = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
-      (status = cli_check_ending(name, "--out", v->out, TEXTINV_FORMAT_DIFFUSERS)) != CLI_OK ||
+      (status = cli_check_ending(name, "--out", v->out, CLI_SAFETENSORS)) != CLI_OK ||
       (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
   if (v->resume && strcmp(v->resume, "latest") &&
@@ -327,11 +327,11 @@ static void print_result(const run *r, const textinv_invert_report *report)
     used += (size_t)snprintf(words + used, sizeof(words) - used, "%s%s", i ? " " : "",
                              v->placeholders.items[i].text);
   if (report->skipped)
-    cli_say(&v->common, "%u steps were skipped: their loss or gradient was not finite",
-            report->skipped);
-  cli_say(&v->common, "%s%s%s, %u steps in %.0f s, loss %.4f", r->separate ? "" : v->out,
-          r->separate ? "" : ": ", words, report->steps, report->seconds,
-          (double)report->loss_average);
+    cli_say(&v->common, "skipped %u step%s, as loss or gradient was not finite", report->skipped,
+            report->skipped == 1 ? "" : "s");
+  cli_say(&v->common, "%s%s%s, %u step%s in %.0f s, loss %.4f", r->separate ? "" : v->out,
+          r->separate ? "" : ": ", words, report->steps, report->steps == 1 ? "" : "s",
+          report->seconds, (double)report->loss_average);
 }
 
 /* other programs take files of one word: of several each gets its own */
@@ -389,6 +389,15 @@ static void save_what_is_learnt(run *r, uint32_t step)
   free(first);
 }
 
+/* before its first call pictures are read, which nothing cancels, and there is nothing to save */
+static int32_t report_progress(void *user, const textinv_progress *progress)
+{
+  run *r = user;
+
+  cli_catch_signals(r->session, r->made_folder ? r->folder : NULL);
+  return progress_update(&r->progress, progress);
+}
+
 static int learn(run *r, const textinv_model *model)
 {
   values *v = r->v;
@@ -406,14 +415,15 @@ static int learn(run *r, const textinv_model *model)
   }
   if (make_folder(r) != CLI_OK)
     return CLI_FAILED;
+  cli_catch_signals(NULL, r->made_folder ? r->folder : NULL);
   v->p.concepts = r->concepts;
   v->p.num_concepts = v->placeholders.count;
   v->p.output_dir = r->folder;
   v->p.resume = v->resume;
   v->p.preview = v->p.preview_every ? save_preview : NULL;
   v->p.preview_user = r;
-  v->p.progress = progress_update;
-  v->p.progress_user = &r->progress;
+  v->p.progress = report_progress;
+  v->p.progress_user = r;
   status = textinv_invert(r->session, model, r->embeddings, &v->p, &report);
   progress_end(&r->progress);
   if (status == TEXTINV_E_CANCELLED) {

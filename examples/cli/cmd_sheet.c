@@ -47,12 +47,15 @@ static int read_picture(run *r, size_t i, const char *text)
 {
   const char *equals = strrchr(text, '='), *path = text;
   textinv_status status;
+  int result;
 
   if (equals && access(text, F_OK)) {
     if (!(r->labels[i] = strndup(text, (size_t)(equals - text))))
       return cli_fail(name, "out of memory");
     path = equals + 1;
   }
+  if ((result = cli_check_apart(name, r->v->out, path)) != CLI_OK)
+    return result;
   if ((status = textinv_image_read(&r->cells[i].images, r->session, path)) < 0)
     return cli_report(name, r->session, status);
   r->cells[i].label = r->labels[i];
@@ -95,11 +98,11 @@ static int write_sheet(run *r)
   uint64_t sheet_w, sheet_h;
   textinv_status status;
 
-  sheet_size(&s, &sheet_w, &sheet_h);
-  if (sheet_w > 16384 || sheet_h > 16384)
-    return cli_usage(name,
-                     "a sheet of %llu x %llu pixels; at most 16384 a side is expected, see --size",
-                     (unsigned long long)sheet_w, (unsigned long long)sheet_h);
+  if (!sheet_size(&s, &sheet_w, &sheet_h))
+    return cli_usage(
+      name,
+      "a sheet of %llu x %llu pixels; at most %d a side and %d in all are expected, see --size",
+      (unsigned long long)sheet_w, (unsigned long long)sheet_h, SHEET_MAX_SIDE, SHEET_MAX_PIXELS);
   status = sheet_draw(&drawn, r->session, &s);
   if (status >= 0)
     status = textinv_images_save(r->session, drawn, 0, v->out, "");
@@ -117,6 +120,7 @@ static int run_sheet(void *p, const cli_arguments *arguments)
   int result;
 
   if ((result = cli_require(name, "out", v->out != NULL)) != CLI_OK ||
+      (result = cli_check_ending(name, "--out", v->out, CLI_PNG)) != CLI_OK ||
       (result = cli_check_output(name, "--out", v->out)) != CLI_OK ||
       (result = cli_open_session(&r.session, name, &v->common)) != CLI_OK)
     return result;

@@ -127,7 +127,8 @@ static void print_log(void *user, textinv_log_level level, const char *line)
 
 /* ------------------------------------------------------------------ session */
 
-static textinv_session *volatile current;
+static textinv_session *volatile current; /* its call can be cancelled, with something to save */
+static const char *volatile spare;        /* a folder that goes when nothing is in it */
 static volatile sig_atomic_t signals;
 
 static void on_signal(int number)
@@ -139,8 +140,11 @@ static void on_signal(int number)
     textinv_session_cancel(current);
     return;
   }
-  if (signals++ || !current)
+  if (signals++ || !current) {
+    if (spare)
+      rmdir(spare);
     _exit(CLI_INTERRUPTED);
+  }
   textinv_session_cancel(current);
   if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) {
     /* nobody listens: the call is cancelled all the same */
@@ -148,19 +152,21 @@ static void on_signal(int number)
   errno = saved;
 }
 
-/* a lost terminal or reader stops a run as Ctrl-C does; a file that grows too large is an error of
- * its writer */
-static void catch_signals(void)
+/* as the command says, a lost terminal or reader stops a run as Ctrl-C does; what is ignored stays
+ * so, as under nohup or of a script's job in the background */
+void cli_catch_signals(textinv_session *session, const char *folder)
 {
+  static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
   struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, met;
 
+  current = session;
+  spare = folder;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
   sigaction(SIGPIPE, &action, NULL);
-  if (!sigaction(SIGHUP, NULL, &met) && met.sa_handler != SIG_IGN) /* not under nohup */
-    sigaction(SIGHUP, &action, NULL);
-  signal(SIGXFSZ, SIG_IGN);
+  for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+    if (!sigaction(numbers[i], NULL, &met) && met.sa_handler != SIG_IGN)
+      sigaction(numbers[i], &action, NULL);
+  }
 }
 
 int cli_open_session(textinv_session **out, const char *command, const cli_common *common)
@@ -177,16 +183,18 @@ int cli_open_session(textinv_session **out, const char *command, const cli_commo
   p.device = (int32_t)common->device;
   p.log = common->quiet ? NULL : print_log;
   p.log_user = &verbose;
-  catch_signals(); /* before anything is begun that writes a file: OpenMP may */
+  /* failures to write are errors, before anything is begun that writes a file: OpenMP may */
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   if (textinv_session_new(out, &p) < 0)
     return cli_fail(command, "%s", textinv_session_error(NULL));
-  current = *out;
   return CLI_OK;
 }
 
 void cli_close_session(textinv_session *session)
 {
   current = NULL;
+  spare = NULL;
   textinv_session_free(session);
 }
 
@@ -198,18 +206,22 @@ int cli_open_model(textinv_model **out, textinv_session *session, const char *co
   return status < 0 ? cli_report(command, session, status) : CLI_OK;
 }
 
+const char *cli_embedding_file(const char *text)
+{
+  const char *equals = strchr(text, '=');
+
+  return equals && access(text, F_OK) ? equals + 1 : text;
+}
+
 int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
                        const textinv_model *model, const char *command, const char *text)
 {
-  const char *equals = strchr(text, '='), *path = text;
+  const char *path = cli_embedding_file(text);
   char *word = NULL;
   textinv_status status;
 
-  if (equals && access(text, F_OK)) {
-    if (!(word = strndup(text, (size_t)(equals - text))))
-      return cli_fail(command, "out of memory");
-    path = equals + 1;
-  }
+  if (path > text && !(word = strndup(text, (size_t)(path - text) - 1)))
+    return cli_fail(command, "out of memory");
   status = textinv_embeddings_load(session, embeddings, model, path, word);
   free(word);
   return status < 0 ? cli_report(command, session, status) : CLI_OK;
@@ -217,33 +229,46 @@ int cli_load_embedding(textinv_session *session, textinv_embeddings *embeddings,
 
 /* ------------------------------------------------------------------ paths */
 
-static int ends_in(const char *path, const char *ending)
+cli_file cli_promised(const char *path)
 {
-  const size_t length = strlen(path), wanted = strlen(ending);
+  static const struct {
+    const char *ending;
+    cli_file file;
+  } known[] = { { ".png", CLI_PNG },       { ".safetensors", CLI_SAFETENSORS },
+                { ".pt", CLI_TORCH },      { ".bin", CLI_TORCH },
+                { ".jpg", CLI_UNWRITTEN }, { ".jpeg", CLI_UNWRITTEN },
+                { ".gif", CLI_UNWRITTEN }, { ".webp", CLI_UNWRITTEN },
+                { ".ckpt", CLI_UNWRITTEN } };
 
-  return length >= wanted && !strcasecmp(path + length - wanted, ending);
+  for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+    if (!strcasecmp(path + cli_stem(path), known[i].ending))
+      return known[i].file;
+  }
+  return CLI_ANY;
 }
 
-int cli_is_torch_name(const char *path)
+int cli_check_ending(const char *command, const char *option, const char *path, cli_file written)
 {
-  return ends_in(path, ".pt") || ends_in(path, ".bin");
+  static const char *const texts[] = {
+    [CLI_PNG] = "a PNG picture; .png is expected",
+    [CLI_SAFETENSORS] =
+      "a safetensors file; .safetensors is expected (.pt is for convert --format a1111)",
+    [CLI_TORCH] = "a torch file; .pt is expected"
+  };
+  const cli_file promised = cli_promised(path);
+
+  if (promised == CLI_ANY || promised == written)
+    return CLI_OK;
+  return cli_usage(command, "%s %s: what is written is %s", option, path, texts[written]);
 }
 
-int cli_check_ending(const char *command, const char *option, const char *path,
-                     textinv_format format)
+int cli_check_apart(const char *command, const char *out, const char *in)
 {
-  const int torch = format == TEXTINV_FORMAT_A1111;
+  struct stat a, b;
 
-  if (torch && ends_in(path, ".safetensors"))
-    return cli_usage(command,
-                     "%s %s: a1111 is a torch file; another ending is expected, such as .pt",
-                     option, path);
-  if (!torch && cli_is_torch_name(path))
-    return cli_usage(command,
-                     "%s %s: what is written is a safetensors file; .safetensors is expected (.pt "
-                     "is for convert --format a1111)",
-                     option, path);
-  return CLI_OK;
+  if (stat(out, &a) || stat(in, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+    return CLI_OK;
+  return cli_usage(command, "--out %s: is read, too, as %s; another name is expected", out, in);
 }
 
 size_t cli_stem(const char *path)
@@ -347,7 +372,7 @@ int cli_check_output(const char *command, const char *option, const char *path)
   char *folder;
   int result;
 
-  if (!*path || (slash && !slash[1]))
+  if (!*path || !strcmp(path, "-") || (slash && !slash[1]))
     return cli_fail(command, "%s %s: the name of a file is expected", option,
                     *path ? path : "\"\"");
   if (!stat(path, &st) && S_ISDIR(st.st_mode))

@@ -39,7 +39,8 @@ void cli_help(FILE *out, const cli_command *command, const void *values, int all
   const cli_option *o;
   size_t hidden = 0;
 
-  fprintf(out, "textinv %s %s\n%s\n\n", command->name, command->usage, command->summary);
+  fprintf(out, "textinv %s%s%s\n%s\n\n", command->name, *command->usage ? " " : "", command->usage,
+          command->summary);
   for (size_t i = 0; (o = cli_option_at(command, i)); i++) {
     int on;
 

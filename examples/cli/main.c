@@ -53,7 +53,8 @@ static void print_help(FILE *out)
 {
   fputs("textinv - new words for a frozen text-to-image model\n\n", out);
   for (size_t i = 0; i < NUM_COMMANDS; i++)
-    fprintf(out, "  textinv %-9s %s\n", commands[i]->name, commands[i]->usage);
+    fprintf(out, *commands[i]->usage ? "  textinv %-9s %s\n" : "  textinv %s%s\n",
+            commands[i]->name, commands[i]->usage);
   fputs("\ntextinv COMMAND --help says more about a command, textinv --version which release this "
         "is.\n"
         "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted with the work saved.\n",

@@ -372,8 +372,8 @@ static int check_count(const parser *p)
   if (count >= c->min_arguments && count <= c->max_arguments)
     return CLI_OK;
   if (!c->max_arguments)
-    return cli_usage(c->name, "unexpected argument %s; usage: textinv %s %s",
-                     p->arguments->items[0], c->name, c->usage);
+    return cli_usage(c->name, "unexpected argument %s; usage: textinv %s%s%s",
+                     p->arguments->items[0], c->name, *c->usage ? " " : "", c->usage);
   return cli_usage(c->name, "%zu argument%s; usage: textinv %s %s", count, count == 1 ? "" : "s",
                    c->name, c->usage);
 }

@@ -179,13 +179,15 @@ static textinv_status walk(const font_target *t, textinv_session *session, const
   return TEXTINV_OK;
 }
 
-void sheet_size(const sheet *s, uint64_t *width, uint64_t *height)
+int sheet_size(const sheet *s, uint64_t *width, uint64_t *height)
 {
   int64_t h = 0;
 
   walk(NULL, NULL, s, &h);
   *width = (uint64_t)plan(s).width;
   *height = (uint64_t)h;
+  return *width <= SHEET_MAX_SIDE && *height <= SHEET_MAX_SIDE &&
+         *width * *height <= SHEET_MAX_PIXELS;
 }
 
 textinv_status sheet_draw(textinv_images **out, textinv_session *session, const sheet *s)

@@ -4,6 +4,8 @@
 
 #include <textinv/textinv.h>
 
+enum { SHEET_MAX_SIDE = 16384, SHEET_MAX_PIXELS = 1 << 26 }; /* those of the library */
+
 typedef struct sheet_cell {
   textinv_images *images; /* picture i of them; borrowed */
   uint32_t i;
@@ -31,8 +33,8 @@ uint32_t sheet_columns(size_t count);
 /* how many times larger pictures of this width are shown, so that labels have room beside them */
 uint32_t sheet_zoom(uint32_t width);
 
-/* width and height in pixels; cells need no images for this */
-void sheet_size(const sheet *sheet, uint64_t *width, uint64_t *height);
+/* width and height in pixels; cells need no images for this. 0 when no picture can be as large */
+int sheet_size(const sheet *sheet, uint64_t *width, uint64_t *height);
 
 /* the sheet as one picture; the caller frees it */
 textinv_status sheet_draw(textinv_images **out, textinv_session *session, const sheet *sheet);

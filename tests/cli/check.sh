@@ -4,6 +4,7 @@
 set -u
 program=$(realpath -e "${BUILD:-build/cc}/textinv") || exit 1
 golden=$(realpath tests/golden)
+completion=$(realpath examples/cli/completion.bash)
 library=$(dirname "$program")/$(readlink "$(dirname "$program")/libtextinv.so")
 emulated=$(realpath -e build/cuda-emulated/libtextinv-cuda.so 2>/dev/null)
 model=$golden/tiny-sd
@@ -74,6 +75,7 @@ holds "three files" [ "$(ls photos | tr '\n' ' ')" = "p-000.png p-001.png p-002.
 run 0 "--version" --version
 says "--version prints the release" "textinv 0." out
 run 0 "--help" --help
+holds "--help: nothing stands before the end of a line" [ "$(grep -c ' $' out)" = 0 ]
 run 2 "no command" 
 holds "no command: stdout is empty" silent out
 for command in invert generate inspect convert tokenize sheet devices; do
@@ -81,8 +83,35 @@ for command in invert generate inspect convert tokenize sheet devices; do
   holds "$command --help fits a screen" [ "$(wc -l <out)" -le 24 ]
   holds "$command --help fits its width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
   run 0 "$command --help-all" $command --help-all
+  holds "$command --help-all: nothing stands before the end of a line" [ "$(grep -c ' $' out)" = 0 ]
   holds "$command --help-all fits the width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
 done
+
+# --- completion
+# completes WANTED WORD...: what the last word may be
+completes() {
+  want=$1
+  shift
+  # shellcheck disable=SC2016
+  got=$(bash -c '. "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _textinv "$1"; echo "${COMPREPLY[*]}"' \
+    "$completion" "$program" "$@")
+  holds "completes $*: $got" [ "$got" = "$want" ]
+}
+
+if command -v bash >out; then
+  completes "invert generate inspect convert tokenize sheet devices" ''
+  completes "--checkpoint-every --checkpoint-keep" invert --images photos --check
+  completes "auto ddim pndm euler euler_a dpmpp_2m dpmpp_2m_karras unipc" generate --sampler ''
+  completes "torch-cpu torch-cpu-scalar" generate --rng t
+  completes "latest" invert --resume ''
+  completes "" generate --embedding ''
+  completes "" generate --clip-skip ''
+  completes "" nonsense ''
+  completes "--help --help-all $("$program" inspect --help-all | sed -n 's/^  \(--[^ ]*\).*/\1/p' | tr '\n' ' ' | sed 's/ $//')" \
+    inspect --
+else
+  echo "skipped - completion: there is no bash"
+fi
 
 # --- usage errors: one line each that names option, value and what is expected
 invert="invert --threads 1 --model $model --images photos --placeholder <x> --out x.safetensors"
@@ -129,16 +158,38 @@ refused "sampler" "euler_a" $generate --sampler heun
 refused "strength 0" "--strength 0: a number above 0" $generate --strength 0
 refused "images 0" "--images 0" $generate --images 0
 refused "width 0" "--width 0" $generate --width 0
+refused "a sheet of too many pixels" "at most 16384 a side and 67108864 in all" $generate --images 1024 --width 120 \
+  --height 128
+refused "a sheet of files of too many pixels" "at most 16384 a side and 67108864 in all" sheet --out x.png --size 4096 \
+  --columns 3 $(for i in 1 2 3; do ls photos/*; done)
 refused "format" "a1111" convert a b --format gguf
 refused "safetensors into .pt" "OUT b.pt: what is written is a safetensors file" convert a b.pt --format diffusers
 refused "safetensors into .bin" ".safetensors is expected" convert a learned_embeds.bin --format kohya
-refused "a torch file into .safetensors" "a1111 is a torch file" convert a b.safetensors --format a1111
+refused "a torch file into .safetensors" "what is written is a torch file; .pt is expected" convert a b.safetensors --format a1111
 refused "a word to learn into .pt" "--out x.pt: what is written is a safetensors file" invert --model "$model" \
   --images photos --placeholder '<x>' --out x.pt
 refused "a word to learn into .BIN" "--out x.BIN" invert --model "$model" --images photos --placeholder '<x>' --out x.BIN
+for ending in jpg jpeg webp GIF png ckpt; do
+  refused "a word to learn into .$ending" "what is written is a safetensors file" $invert --out x.$ending
+  refused "a conversion into .$ending" "what is written is a safetensors file" convert a b.$ending
+  refused "a1111 into .$ending" "what is written is a torch file" convert a b.$ending --format a1111
+done
+for ending in jpg jpeg webp gif safetensors PT bin ckpt; do
+  refused "a picture into .$ending" "what is written is a PNG picture; .png is expected" $generate --out x.$ending
+  refused "a sheet into .$ending" "what is written is a PNG picture; .png is expected" sheet --out x.$ending photos/p-000.png
+done
+refused "the picture to start from as output" "--out ./photos/p-000.png: is read, too, as photos/p-000.png" $generate \
+  --init-image photos/p-000.png --out ./photos/p-000.png
+refused "a picture of the sheet as output" "--out photos/p-000.png: is read, too, as photos/p-000.png" sheet \
+  --out photos/p-000.png photos/p-001.png label=photos/p-000.png
+ln -s "$golden/../fuzz/corpus/embedding/text.png" toy.png
+refused "an embedding as output" "--out toy.png: is read, too, as $golden/" $generate \
+  --embedding "toy=$golden/../fuzz/corpus/embedding/text.png" --out toy.png
+rm toy.png
 refused "one file to convert" "1 argument" convert a --format a1111
 refused "nothing to tokenize" "0 arguments" tokenize
 refused "devices of a model" "unexpected argument" devices model
+holds "devices of a model: nothing stands before the end of the line" [ "$(grep -c ' $' err)" = 0 ]
 
 # --- what is not there is refused before the model is opened
 touch before
@@ -146,6 +197,10 @@ run 1 "no output folder" generate --model /nowhere --prompt a --out missing/x.pn
 says "no output folder: message" "the folder missing" err
 run 1 "output is a folder" generate --model /nowhere --prompt a --out photos
 says "output is a folder: message" "is a folder" err
+for command in "$generate" "$invert" "sheet photos/p-000.png"; do
+  run 1 "output is -" $command --out -
+  says "output is -: message" "--out -: the name of a file is expected" err
+done
 mkfifo pipe
 run 1 "output is a pipe" generate --model /nowhere --prompt a --out pipe
 says "output is a pipe: message" "is a device, pipe or socket" err
@@ -164,8 +219,8 @@ run 1 "no model" generate --model /nowhere --prompt a --out x.png
 says "no model: message" "/nowhere" err
 run 1 "no embedding" $generate --embedding missing.safetensors
 says "no embedding: message" "missing.safetensors" err
-run 1 "width no multiple" $generate --width 17
-says "width no multiple: message" "17" err
+refused "width no multiple" "--width 17: a multiple of 2 is expected" $generate --width 17
+refused "height no multiple" "--height 33: a multiple of 2 is expected" $generate --height 33 --width 32
 run 1 "a word of the vocabulary" invert --model "$model" --images photos --placeholder cat --out x.safetensors
 says "a word of the vocabulary: message" "cat" err
 mkdir empty
@@ -210,6 +265,8 @@ holds "a scheduler that is not there: one warning" [ "$(grep -c '^warning: ' err
 run 0 "inspect its model" inspect deis
 says "a scheduler that is not there: inspect says who draws" "sampler: dpmpp_2m" out
 run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
+run 0 "beside the picture to start from" $generate --steps 2 --init-image photos/p-000.png --out photos/p-000.png --separate
+rm photos/p-000-000.png
 run 0 "bf16" $generate --steps 2 --dtype bf16
 run 0 "two encoders" generate --model "$golden/tiny-sdxl" --prompt a --out x.png --steps 2
 run 0 "progress for programs" $generate --steps 2 --sampler ddim --progress json
@@ -229,6 +286,8 @@ holds "the same run gives the same bytes" cmp x.safetensors y.safetensors
 run 0 "the values of diffusers' options" $invert --initializer 'a cat' --steps 6 --batch 2 --mixed_precision no \
   --lr_scheduler constant_with_warmup --out y.safetensors
 holds "no mixed precision and no warm-up: the same bytes" cmp x.safetensors y.safetensors
+run 0 "one step" $invert --steps 1 --out y.safetensors
+says "one step: it says so" "<x>, 1 step in " err
 run 1 "half precision is no wrong usage" $invert --mixed_precision fp16 --steps 1 --out y.safetensors
 says "half precision is no wrong usage: message" "dtype f16 needs CUDA" err
 run 0 "constant is with a warm-up" $invert --initializer 'a cat' --steps 6 --batch 2 --lr_scheduler constant \
@@ -243,6 +302,13 @@ says "inspect: the metadata" "  producer: libtextinv " out
 says "inspect: the steps" "  step: 6" out
 holds "inspect: stderr is empty" silent err
 run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a photo of <x>' --steps 2
+holds "every word is in a prompt: nothing is said of them" [ "$(wc -l <err)" = 1 ]
+run 0 "a mistyped word" $generate --embedding x.safetensors --prompt 'a photo of <y>' --steps 2
+says "a mistyped word: message" 'no prompt has the word "<x>" of x.safetensors' err
+run 0 "a word of another case, in parentheses, of the negative prompt" $generate --embedding x.safetensors \
+  '<w>=x.safetensors' '<v>=x.safetensors' '<W>y=x.safetensors' --prompt '(b<X>:1.2)' --negative 'a <V> and <w>y' --steps 2
+says "the word that is in none" 'no prompt has the word "<w>" of x.safetensors' err
+holds "the others are" [ "$(grep -c 'no prompt' err)" = 1 ]
 run 0 "several files after one --embedding" generate --model "$model" --embedding x.safetensors '<w>=whole.safetensors' \
   --prompt '<x> and <w>' --steps 2 --out y.png
 run 1 "one of them missing" generate --model "$model" --embedding x.safetensors gone --prompt a --steps 2 --out y.png
@@ -318,15 +384,36 @@ run 0 "resume" $long --steps $((step + 50)) --output-dir parts --resume latest -
 says "resume says from where" "going on from step $step " err
 holds "resumed: the same bytes as without interruption" cmp a.safetensors b.safetensors
 
-# stopped, so that both signals are there before it acts on one
-begin --output-dir twice --out c.safetensors
-kill -STOP $child
+# a job in the background of a script ignores SIGINT
+begin --steps 1000 --output-dir twice --out c.safetensors
 kill -INT $child
-kill -TERM $child
-kill -CONT $child
 wait $child
-holds "interrupted twice: exit 130" [ $? = 130 ]
-holds "interrupted twice: nothing is saved" [ -z "$(ls -A twice)" ]
+holds "SIGINT is ignored where the shell says so" [ $? = 0 ]
+
+# before anything can be saved, signals end a run at once
+mkdir many
+"$program" sheet --size 1024 --out big.png photos/p-000.png 2>err
+for i in $(seq 400); do ln -s ../big.png "many/$i.png"; done
+"$program" $long --images many --placeholder '<y>' --out m.safetensors 2>err &
+child=$!
+tries=0
+until [ $tries = 600 ] || [ -e m-run ]; do
+  tries=$((tries + 1))
+  sleep 0.05
+done
+sleep 0.2
+kill -TERM $child
+wait $child
+holds "pictures are read: exit 130" [ $? = 130 ]
+holds "pictures are read: it stops at once" silent err
+holds "pictures are read: no folder is left" [ ! -e m-run ]
+"$program" sheet --out m.png many/* many/* 2>err &
+child=$!
+sleep 1
+kill -TERM $child
+wait $child
+holds "a sheet: it stops at once" [ $? = 143 ]
+holds "a sheet: without a message" silent err
 
 # a terminal that is gone, and a reader of the messages that is gone, stop a run in the same way
 mkdir hung piped
@@ -336,6 +423,15 @@ if grep -q '^SigIgn:.*[02468ace]$' /proc/self/status; then
   wait $child
   holds "hung up: exit 130" [ $? = 130 ]
   holds "hung up: the work is saved" [ "$(ls hung | grep -c '^checkpoint')" = 1 ]
+  # stopped, so that both signals are there before it acts on one
+  begin --output-dir twice --out c.safetensors
+  kill -STOP $child
+  kill -HUP $child
+  kill -TERM $child
+  kill -CONT $child
+  wait $child
+  holds "interrupted twice: exit 130" [ $? = 130 ]
+  holds "interrupted twice: nothing is saved" [ -z "$(ls -A twice)" ]
 else
   echo "skipped - hung up: the tests run under nohup"
 fi
@@ -480,6 +576,15 @@ holds "no place for a sheet: exit 1" [ "$(cat code)" = 1 ]
 says "no place for a sheet: where it is" "kept in $PWD/kept-sheet/textinv-" err
 holds "no place for a sheet: it is kept" "$program" inspect kept-sheet/textinv-*/g.png
 unset TMPDIR
+echo 'int textinv_images_new(void **out) { *out = 0; return -2; }' >no_sheet.c
+if ${CC:-cc} -shared -fPIC -o no_sheet.so no_sheet.c 2>err; then
+  export LD_PRELOAD="$PWD/no_sheet.so" ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
+  run 1 "no memory for a sheet" $generate --steps 2 --images 5 --out drawn/apart.png
+  unset LD_PRELOAD
+  holds "no memory for a sheet: the pictures are there" [ "$(ls drawn/apart* | wc -l)" = 5 ]
+else
+  echo "skipped - no memory for a sheet: there is no compiler"
+fi
 run 0 "more pictures than a group" $generate --steps 2 --images 5 --separate --seed 3 --out drawn/five.png
 run 0 "the last of them alone" $generate --steps 2 --seed 7 --out drawn/one.png
 holds "it is the same" cmp drawn/five-004.png drawn/one.png
@@ -537,6 +642,12 @@ says "inspect an embedding in a picture: the word" "toy: 2 vectors of 6 values" 
 run 1 "a bare tensor" convert "$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
 says "a bare tensor: message" "WORD=FILE" err
 run 0 "a bare tensor with a word" convert "<x>=$golden/../fuzz/corpus/embedding/tensor.pt" bare.safetensors
+run 0 "inspect a bare tensor" inspect "$golden/../fuzz/corpus/embedding/tensor.pt"
+says "inspect a bare tensor: no word" "  ?: " out
+nameless=$(printf 'a\377b').safetensors
+cp "$golden/../fuzz/corpus/embedding/kohya.safetensors" "$nameless"
+run 0 "inspect a file whose name is no word" inspect "$nameless"
+says "inspect a file whose name is no word: no word" "  ?: " out
 printf '\200\002\212\012l\374\234F' >old.pt
 run 1 "an old torch file" inspect old.pt
 says "an old torch file: message" "older than torch 1.6" err
