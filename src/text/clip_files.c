@@ -341,12 +341,12 @@ static textinv_status build_matches(reader *r)
     return ti_fail_nomem(r->error, r->num_added * sizeof(*bpe->raw), "the added tokens");
   for (size_t i = 0; i < r->num_added; i++) {
     added *a = &r->added[i];
-    ti_match m = { a->text, strlen(a->text), a->id, 1, i };
+    ti_match m = { a->text, strlen(a->text), NULL, a->id, 1, i };
 
     if (a->normalized) {
       char *text;
 
-      if ((status = ti_clip_normalize(&text, &m.len, r->error, a->text, strlen(a->text))) < 0)
+      if ((status = ti_clip_normalize(&text, &m.len, NULL, r->error, a->text, strlen(a->text))) < 0)
         return status;
       m.text = text;
       bpe->normal[bpe->num_normal++] = m;
