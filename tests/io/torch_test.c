@@ -245,6 +245,11 @@ static void storages_and_tensors(void **state)
   ti_pickle_free(pickle);
   assert_reads(TENSOR(STORAGE("K\0"), "K\0K\0\x85K\1\x85"));
   ti_pickle_free(pickle);
+#define WITH_METADATA(dict)                                                                        \
+  "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE("K\6") "K\0K\6\x85K\1\x85\x89N" dict "tR."
+  assert_reads(WITH_METADATA("}"));
+  ti_pickle_free(pickle);
+  assert_refused(TEXTINV_E_UNSUPPORTED, WITH_METADATA("}X\3\0\0\0neg\x88s"), "metadata", "clone()");
   assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\5"), "K\0K\2K\3\x86K\3K\1\x86"),
                  "number 5 of a storage of 5");
   assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\1K\2K\3\x86K\3K\1\x86"), "number 6");
