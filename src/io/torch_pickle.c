@@ -509,9 +509,12 @@ static textinv_status step(ti_pickle_machine *m)
   case 0x85: return push_tuple(m, 1);
   case 0x86: return push_tuple(m, 2);
   case 0x87: return push_tuple(m, 3);
+  case 0x8f: /* sets become lists */
   case ']': return push_new(m, TI_PICKLE_LIST);
+  case 0x91:
   case 'l': return push_marked(m, TI_PICKLE_LIST);
   case 'a': return extend_by(m, TI_PICKLE_LIST, 1);
+  case 0x90:
   case 'e': return extend_marked(m, TI_PICKLE_LIST);
   case '}': return push_new(m, TI_PICKLE_DICT);
   case 'd': return push_marked(m, TI_PICKLE_DICT);

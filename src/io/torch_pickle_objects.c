@@ -26,6 +26,8 @@ static const global_name globals[] = {
   { "collections", "OrderedDict", ORDERED_DICT, 0 },
   { "__builtin__", "set", SET, 0 },
   { "builtins", "set", SET, 0 },
+  { "__builtin__", "frozenset", SET, 0 },
+  { "builtins", "frozenset", SET, 0 },
   { "torch", "Size", SIZE, 0 },
   { "torch._utils", "_rebuild_tensor", REBUILD_TENSOR, 0 },
   { "torch._utils", "_rebuild_tensor_v2", REBUILD_TENSOR_V2, 0 },

@@ -59,11 +59,11 @@ static void every_opcode_finds_an_empty_stack(void **state)
   static const struct {
     const char *code;
     size_t size;
-  } codes[] = { { ".", 1 },         { "0", 1 },    { "1", 1 },    { "2", 1 }, { "t", 1 },
-                { "\x85", 1 },      { "\x86", 1 }, { "\x87", 1 }, { "l", 1 }, { "a", 1 },
-                { "e", 1 },         { "d", 1 },    { "s", 1 },    { "u", 1 }, { "q\0", 2 },
-                { "r\0\0\0\0", 5 }, { "\x94", 1 }, { "\x93", 1 }, { "Q", 1 }, { "R", 1 },
-                { "\x81", 1 },      { "b", 1 } };
+  } codes[] = { { ".", 1 },         { "0", 1 },    { "1", 1 },    { "2", 1 },   { "t", 1 },
+                { "\x85", 1 },      { "\x86", 1 }, { "\x87", 1 }, { "l", 1 },   { "a", 1 },
+                { "e", 1 },         { "d", 1 },    { "s", 1 },    { "u", 1 },   { "q\0", 2 },
+                { "r\0\0\0\0", 5 }, { "\x94", 1 }, { "\x93", 1 }, { "Q", 1 },   { "R", 1 },
+                { "\x81", 1 },      { "b", 1 },    { "\x90", 1 }, { "\x91", 1 } };
 
   (void)state;
   for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
@@ -71,7 +71,7 @@ static void every_opcode_finds_an_empty_stack(void **state)
 
     assert_fails(parse(codes[i].code, codes[i].size), TEXTINV_E_FORMAT, "x.pt", "byte 0",
                  "finds no");
-    if (strchr("01tlde", *codes[i].code) || *codes[i].code == 'u')
+    if (strchr("01tlde\x90\x91", *codes[i].code) || *codes[i].code == 'u')
       continue; /* happy with a mark, or tested below */
     memcpy(text + 1, codes[i].code, codes[i].size);
     assert_fails(parse(text, codes[i].size + 1), TEXTINV_E_FORMAT, "x.pt", "byte 1", "finds no");
@@ -120,6 +120,16 @@ static void memo_and_stack(void **state)
   assert_refused(TEXTINV_E_FORMAT, "}(Nu.", "without a value");
   assert_refused(TEXTINV_E_FORMAT, "(Nd.", "odd number");
   assert_refused(TEXTINV_E_FORMAT, "}(NNe.", "0x65 is not for");
+  assert_refused(TEXTINV_E_FORMAT, "}(N\x90.", "0x90 is not for");
+  assert_reads("\x8f(NN\x90(NN\x91\x86."); /* {..}, frozenset({..}) */
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(ti_pickle_root(pickle)->u.list.items[i]->kind, TI_PICKLE_LIST);
+    assert_int_equal(ti_pickle_root(pickle)->u.list.items[i]->u.list.count, 2);
+  }
+  ti_pickle_free(pickle);
+  assert_reads("c__builtin__\nfrozenset\n]Na\x85R.");
+  assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_LIST);
+  ti_pickle_free(pickle);
   assert_reads("]q\0h\0a."); /* a list in itself */
   ti_pickle_free(pickle);
   assert_reads("}q\0X\1\0\0\0ah\0s.");
