@@ -229,14 +229,17 @@ static textinv_status push_string(ti_pickle_machine *m, size_t length_bytes)
   return ti_pickle_push(m, v);
 }
 
-/* a signed little-endian number of n bytes */
+/* a signed little-endian number of n bytes; None when it is longer than an integer can be here */
 static textinv_status push_long(ti_pickle_machine *m, size_t n)
 {
+  const unsigned char *p;
   textinv_status status;
   uint64_t v;
 
-  if (n > 8)
-    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "an integer of %zu bytes, at most 8 are read", n);
+  if (n > 8) {
+    status = read_bytes(m, n, &p);
+    return status < 0 ? status : ti_pickle_push(m, &m->pickle->none);
+  }
   if ((status = read_number(m, n, &v)) < 0)
     return status;
   if (n && n < 8 && v >> (8 * n - 1))
