@@ -160,7 +160,10 @@ static textinv_status check_members(ti_torch_file *file, ti_error *error, size_t
   return TEXTINV_OK;
 }
 
-/* all bytes of a member, checked against its sum; ti_free() them */
+/*
+ * all bytes of a member, checked against its sum; ti_free() them. The sum 0 is none: torch writes
+ * it for every member after set_crc32_options(False)
+ */
 static textinv_status read_member(const ti_torch_file *file, ti_error *error, zip_uint64_t index,
                                   size_t limit, void **out, size_t *size)
 {
@@ -186,7 +189,7 @@ static textinv_status read_member(const ti_torch_file *file, ti_error *error, zi
   }
   /* the sum is compared when the end is read */
   if (zip_fread(member, bytes, st.size) != (zip_int64_t)st.size ||
-      zip_fread(member, &extra, 1) != 0) {
+      (zip_fread(member, &extra, 1) != 0 && st.crc)) {
     status = ti_fail(error, TEXTINV_E_FORMAT, "%s: \"%.*s\" is damaged: %s", file->name,
                      ti_utf8_cut(st.name, 80), st.name, zip_file_strerror(member));
     goto out;

@@ -316,6 +316,7 @@ typedef struct member {
   size_t size;
   int method, flags;
   uint32_t sum_error, size_error; /* added to the central ones */
+  int no_sum;
 } member;
 
 static unsigned char archive[1 << 20];
@@ -342,7 +343,10 @@ static void put_common(const member *m, const char *name, uint32_t sum_error, ui
   put_number((uint64_t)m->flags, 2);
   put_number((uint64_t)m->method, 2);
   put_number(0x00210000, 4);
-  put_number((uint32_t)crc32(0, (const unsigned char *)m->data, (unsigned)m->size) + sum_error, 4);
+  put_number(m->no_sum
+               ? 0
+               : (uint32_t)crc32(0, (const unsigned char *)m->data, (unsigned)m->size) + sum_error,
+             4);
   put_number(m->size + size_error, 4);
   put_number(m->size + size_error - (m->flags & 1 ? CIPHER_HEADER : 0), 4);
   put_number(strlen(name), 2);
@@ -412,6 +416,22 @@ static void a_good_archive(void **state)
   assert_string_equal(t->name, "a");
   assert_string_equal(t->dtype_name, "F32");
   assert_memory_equal(t->data, values, sizeof(values));
+  ti_torch_close(file);
+}
+
+/* as of torch.serialization.set_crc32_options(False) */
+static void an_archive_without_sums(void **state)
+{
+  member m[3];
+
+  (void)state;
+  memcpy(m, good, sizeof(good));
+  for (int i = 0; i < 3; i++)
+    m[i].no_sum = 1;
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_succeeds(ti_torch_load_all(file, &error));
+  assert_memory_equal(ti_torch_tensor(file, 0)->data, values, sizeof(values));
   ti_torch_close(file);
 }
 
@@ -594,6 +614,7 @@ int main(void)
     cmocka_unit_test(states_are_not_searched_without_end),
     cmocka_unit_test(storages_and_tensors),
     cmocka_unit_test(a_good_archive),
+    cmocka_unit_test(an_archive_without_sums),
     cmocka_unit_test(hostile_archives),
     cmocka_unit_test(storages_have_to_fit),
     cmocka_unit_test(one_storage_under_many_names),
