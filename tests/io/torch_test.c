@@ -533,15 +533,26 @@ static void storages_have_to_fit(void **state)
   assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
   assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "no dict");
   ti_torch_close(file);
-  /* one element seen a million times */
+  /* one element seen 16 million times, and another three times */
   static const char wide[] = "}X\1\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" STORAGE(
     "K\2") "K\0J\0\0\xf0\0\x85K\0\x85\x89)tRs.";
+  static const char expanded[] = "}X\1\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" STORAGE(
+    "K\2") "K\1K\3\x85K\0\x85\x89)tRs.";
   RESET;
   m[0].data = wide;
   m[0].size = sizeof(wide) - 1;
   make_archive(m, 3);
   assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
-  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_UNSUPPORTED, "\"a\"", "repeats");
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_LIMIT, "\"a\"",
+               "expanded tensors have over 33554432 bytes");
+  ti_torch_close(file);
+  m[0].data = expanded;
+  m[0].size = sizeof(expanded) - 1;
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_succeeds(ti_torch_load_all(file, &error));
+  assert_int_equal(ti_torch_tensor(file, 0)->bytes, 12);
+  assert_memory_equal(ti_torch_tensor(file, 0)->data, ((float[]){ -2.0f, -2.0f, -2.0f }), 12);
   ti_torch_close(file);
 }
 
