@@ -235,6 +235,10 @@ static void names_and_metadata(void **state)
                       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
                       "\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
                       "\"a\" is there twice");
+  assert_text_refused(TEXTINV_E_FORMAT, 4,
+                      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+                      "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                      "\"a\" is there twice");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":{\"a\":1}}", "expected");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":{\"a\":{}}}", "expected");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"__metadata__\":[]}", "expected '{'");
