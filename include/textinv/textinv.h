@@ -626,6 +626,7 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
 /**
  * Write words to a file. The file appears under its name complete or not at all. It says what wrote
  * it and, of words that were learnt in one run, how many "step"s that took; A1111's has the step.
+ * Nothing else that textinv_embeddings_metadata() tells of a loaded file is passed on.
  *
  * @param path   where; its folder must exist; an existing file is replaced
  * @param format a TEXTINV_FORMAT_* value; TEXTINV_FORMAT_AUTO goes with every model

@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "clip_normal.h"
 #include "embedding_file.h"
 #include "format.h"
 #include "utf8.h"
@@ -54,11 +55,6 @@ ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name)
   return NULL;
 }
 
-static int is_space(unsigned char c)
-{
-  return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 /* C0, DEL and, as two bytes of UTF-8, C1: terminals obey them */
 static int is_control(const char *p)
 {
@@ -77,8 +73,11 @@ textinv_status ti_check_word(ti_error *error, const char *word)
     return ti_fail(error, TEXTINV_E_INVALID, "a word of %zu bytes; at most 255 are possible", len);
   if (!ti_utf8_valid(word, len))
     return ti_fail(error, TEXTINV_E_INVALID, "word \"%s\" is not UTF-8", word);
-  for (size_t i = 0; i < len; i++) {
-    if (is_space((unsigned char)word[i]) || is_control(word + i))
+  for (size_t i = 0, n; i < len; i += n) {
+    int32_t c;
+
+    n = ti_clip_next(&c, word + i);
+    if (ti_clip_class_of(c) == TI_CLIP_SPACE || is_control(word + i))
       return ti_fail(error, TEXTINV_E_INVALID,
                      "word \"%s\" has white space or a control character at byte %zu", word, i);
   }
@@ -520,14 +519,24 @@ static void stem(char *out, size_t size, const char *path)
 /* '-' for white space, which no word has; 1 when there was some */
 static int replace_spaces(char *name)
 {
+  char *to = name;
   int found = 0;
 
-  for (; name && *name; name++) {
-    if (is_space((unsigned char)*name)) {
-      *name = '-';
+  if (!ti_utf8_valid(name, strlen(name)))
+    return 0; /* ti_check_word() refuses it */
+  for (size_t n; *name; name += n) {
+    int32_t c;
+
+    n = ti_clip_next(&c, name);
+    if (ti_clip_class_of(c) == TI_CLIP_SPACE) {
+      *to++ = '-';
       found = 1;
+    } else {
+      memmove(to, name, n);
+      to += n;
     }
   }
+  *to = '\0';
   return found;
 }
 

@@ -141,25 +141,39 @@ static size_t fixed(char *out, double v, int n)
   return (size_t)(end - p);
 }
 
-size_t ti_format_float(char out[32], float value)
+/* of the fewest digits, from n to most, that read back as value, a float when most is 9 */
+static size_t shortest(char out[32], double value, int n, int most)
 {
-  for (int n = 6; n <= 9; n++) {
+  const double v = fabs(value);
+
+  for (;; n++) {
     const size_t len = general(out, value, n);
-    double back = 0.0;
+    long double back = 0.0L;
     char d[24];
 
     out[len] = '\0';
-    if (n == 9 || !isfinite(value) || value == 0.0f)
+    if (n == most || !isfinite(value) || value == 0.0)
       return len;
-    /* the value of the n digits, rounded to float as a reader would */
-    const int exponent = decimal(fabs((double)value), n, d);
+    const int exponent = decimal(v, n, d);
 
     for (int i = 0; i < n; i++)
-      back = back * 10.0 + (d[i] - '0');
-    if ((float)(back * pow(10.0, exponent - n + 1)) == fabsf(value))
+      back = back * 10.0L + (d[i] - '0');
+    back *= powl(10.0L, exponent - n + 1);
+    /* within half of the gap below, with room for the roundings here */
+    if (fabsl(back - v) <
+        0.49L * (v - (most == 9 ? nextafterf((float)v, 0.0f) : nextafter(v, 0.0))))
       return len;
   }
-  return 0;
+}
+
+size_t ti_format_float(char out[32], float value)
+{
+  return shortest(out, value, 6, 9);
+}
+
+size_t ti_format_double(char out[32], double value)
+{
+  return shortest(out, value, 15, 17);
 }
 
 /* one conversion; fmt points behind the '%'; returns what follows it */

@@ -19,7 +19,8 @@
 size_t ti_format(char *out, size_t size, const char *fmt, ...);
 size_t ti_vformat(char *out, size_t size, const char *fmt, va_list ap);
 
-/* shortest decimal text that reads back as the same float; returns its length (< 32) */
+/* shortest decimal text that reads back as the same value; returns its length (< 32) */
 size_t ti_format_float(char out[32], float value);
+size_t ti_format_double(char out[32], double value);
 
 #endif /* TI_FORMAT_H */

@@ -34,7 +34,7 @@ static double ramp(double last, int count, int i)
  * value i of numpy's arange(first, 0, -step): filled by the difference of its first two values,
  * whose rounding decides the ties of the spacing "trailing", first - i * step + 0.5. Where the
  * quotient first / step comes out above a whole number (61 steps of 1000), numpy has one value
- * more, 0 but for rounding; no timestep belongs to it.
+ * more, 0 but for rounding. No timestep belongs to it, but Euler's ramp ends at its sigma.
  */
 static double falling(double first, double step, int i)
 {
@@ -224,8 +224,11 @@ static textinv_status sigma_layout(ti_sampler *s, ti_error *error, const ti_sche
   if (((euler || unipc) && schedule->use_karras_sigmas) ||
       s->kind == TEXTINV_SAMPLER_DPMPP_2M_KARRAS) {
     /* the ends are those of the steps (Euler) or of the whole schedule (DPM++, UniPC) */
+    const int surplus = spacing == TI_SPACING_TRAILING &&
+                        ceil(count / ((double)count / s->steps)) > s->steps;
     double first = euler ? sigma_at(sigmas, count, s->timesteps[0]) : sigmas[count - 1];
-    double last = euler ? sigma_at(sigmas, count, s->timesteps[s->total - 1]) : sigmas[0];
+    double last = euler && !surplus ? sigma_at(sigmas, count, s->timesteps[s->total - 1])
+                                    : sigmas[0];
 
     first = schedule->sigma_max > 0 ? schedule->sigma_max : first;
     last = schedule->sigma_min > 0 ? schedule->sigma_min : last;

@@ -198,13 +198,13 @@ static textinv_status read_pairs(ti_embedding_file *out, source *s, const ti_saf
 }
 
 /* the text of a value; NULL for one that is no metadata */
-static const char *text_of(const ti_pickle_value *value, char *room, size_t size)
+static const char *text_of(const ti_pickle_value *value, char room[32])
 {
   switch (value->kind) {
   case TI_PICKLE_STRING: return value->u.string;
   case TI_PICKLE_BOOL: return value->u.integer ? "true" : "false";
-  case TI_PICKLE_INT: ti_format(room, size, "%lld", value->u.integer); return room;
-  case TI_PICKLE_FLOAT: ti_format(room, size, "%.9g", value->u.real); return room;
+  case TI_PICKLE_INT: ti_format(room, 32, "%lld", value->u.integer); return room;
+  case TI_PICKLE_FLOAT: ti_format_double(room, value->u.real); return room;
   default: return NULL;
   }
 }
@@ -218,7 +218,7 @@ static textinv_status read_dict(ti_embedding_file *out, source *s, const ti_pick
   for (size_t i = 0; i < count && status >= 0; i++) {
     const ti_pickle_value *key = dict->u.list.items[2 * i], *value = dict->u.list.items[2 * i + 1];
     char room[32];
-    const char *text = text_of(value, room, sizeof(room));
+    const char *text = text_of(value, room);
 
     if (key->kind == TI_PICKLE_STRING && text)
       status = add_metadata(out, s, key->u.string, text);
@@ -521,7 +521,7 @@ static textinv_status read_object(ti_embedding_file *out, source *s, json_t *obj
     else if (json_is_integer(value))
       ti_format(room, sizeof(room), "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
-      ti_format(room, sizeof(room), "%.9g", json_real_value(value));
+      ti_format_double(room, json_real_value(value));
     else if (json_is_boolean(value))
       text = json_is_true(value) ? "true" : "false";
     else

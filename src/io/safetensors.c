@@ -84,12 +84,29 @@ static textinv_status check_entry(ti_error *error, const char *name, ti_header_e
   return TEXTINV_OK;
 }
 
+/* a name that is there twice is refused */
+static textinv_status sort_by_name(ti_safetensors_header *h, ti_error *error, const char *name)
+{
+  if (h->count)
+    qsort(h->entries, h->count, sizeof(*h->entries), by_name);
+  for (size_t i = 1; i < h->count; i++) {
+    const char *s = h->entries[i].tensor.name;
+
+    if (!strcmp(s, h->entries[i - 1].tensor.name))
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: tensor \"%.*s\" is there twice", name,
+                     ti_utf8_cut(s, 80), s);
+  }
+  return TEXTINV_OK;
+}
+
 static textinv_status check_layout(ti_safetensors_header *h, ti_error *error, const char *name,
                                    const unsigned char *data, size_t data_size)
 {
   textinv_status status;
   uint64_t end = 0;
 
+  if ((status = sort_by_name(h, error, name)) < 0)
+    return status;
   if (h->count)
     qsort(h->entries, h->count, sizeof(*h->entries), by_offset);
   for (size_t i = 0; i < h->count; i++) {
@@ -100,15 +117,6 @@ static textinv_status check_layout(ti_safetensors_header *h, ti_error *error, co
   if (end != data_size)
     return ti_fail(error, TEXTINV_E_FORMAT, "%s: the tensors have %llu bytes, the file %zu", name,
                    (unsigned long long)end, data_size);
-  if (h->count)
-    qsort(h->entries, h->count, sizeof(*h->entries), by_name);
-  for (size_t i = 1; i < h->count; i++) {
-    const char *s = h->entries[i].tensor.name;
-
-    if (!strcmp(s, h->entries[i - 1].tensor.name))
-      return ti_fail(error, TEXTINV_E_FORMAT, "%s: tensor \"%.*s\" is there twice", name,
-                     ti_utf8_cut(s, 80), s);
-  }
   if (h->num_metadata)
     qsort(h->metadata, h->num_metadata, sizeof(*h->metadata), by_key);
   for (size_t i = 1; i < h->num_metadata; i++) {
@@ -118,7 +126,7 @@ static textinv_status check_layout(ti_safetensors_header *h, ti_error *error, co
       return ti_fail(error, TEXTINV_E_FORMAT, "%s: metadata key \"%.*s\" is there twice", name,
                      ti_utf8_cut(s, 80), s);
   }
-  return TEXTINV_OK;
+  return sort_by_name(h, error, name);
 }
 
 textinv_status ti_safetensors_parse(ti_safetensors **out, ti_error *error, const char *name,

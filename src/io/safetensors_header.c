@@ -218,6 +218,7 @@ static long escaped(parser *p)
 /*
  * A string. out receives at most limit - 1 bytes and a final 0; NULL: the string is checked only.
  * An escape is longer than what it stands for, so limit = bytes between the quotes + 1 suffices.
+ * The character NUL, which would end it, is U+FFFD.
  */
 static textinv_status read_string(parser *p, char *out, size_t limit)
 {
@@ -239,10 +240,9 @@ static textinv_status read_string(parser *p, char *out, size_t limit)
     if (c == '\\') {
       const long value = escaped(p);
 
-      if (value <= 0)
-        return fail(p, TEXTINV_E_FORMAT,
-                    value ? "an escape that is not valid" : "a NUL character in a string");
-      len = ti_utf8_put(character, (unsigned)value);
+      if (value < 0)
+        return fail(p, TEXTINV_E_FORMAT, "an escape that is not valid");
+      len = ti_utf8_put(character, value ? (unsigned)value : 0xfffd);
     }
     if (out) {
       if (len >= limit - used)
@@ -434,11 +434,14 @@ static textinv_status read_shape(parser *p, ti_header_entry *entry)
   if (accept(p, ']'))
     return TEXTINV_OK;
   do {
-    if (t->rank == TI_TENSOR_MAX_RANK)
-      return fail(p, TEXTINV_E_LIMIT, "shape has over %d dimensions", TI_TENSOR_MAX_RANK);
-    if ((status = read_u64(p, t->dims + t->rank)) < 0)
+    uint64_t dim, *last = t->dims + TI_TENSOR_MAX_RANK - 1;
+
+    if ((status = read_u64(p, &dim)) < 0)
       return status;
-    t->rank++;
+    if (t->rank < TI_TENSOR_MAX_RANK)
+      t->dims[t->rank++] = dim;
+    else if (__builtin_mul_overflow(*last, dim, last))
+      return fail(p, TEXTINV_E_FORMAT, "the shape has over 2^64 values");
   } while (accept(p, ','));
   return expect(p, ']');
 }

@@ -22,7 +22,7 @@ typedef enum {
   TI_FILE_OTHER /* a known type whose values the library does not read */
 } ti_file_dtype;
 
-enum { TI_TENSOR_MAX_RANK = 8 };
+enum { TI_TENSOR_MAX_RANK = 8 }; /* safetensors: of more the last is the product */
 
 typedef struct ti_tensor {
   const char *name; /* owned by the file */

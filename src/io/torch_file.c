@@ -17,6 +17,7 @@ enum {
   MAX_TENSORS = 65536,
   MAX_MEMBERS = MAX_TENSORS + 16,
   MAX_PICKLE = 32 << 20,
+  MAX_COPIED = 32 << 20, /* bytes of tensors that are not contiguous, in a smaller file */
   END_RECORD = 22
 };
 
@@ -160,7 +161,10 @@ static textinv_status check_members(ti_torch_file *file, ti_error *error, size_t
   return TEXTINV_OK;
 }
 
-/* all bytes of a member, checked against its sum; ti_free() them */
+/*
+ * all bytes of a member, checked against its sum; ti_free() them. The sum 0 is none: torch writes
+ * it for every member after set_crc32_options(False)
+ */
 static textinv_status read_member(const ti_torch_file *file, ti_error *error, zip_uint64_t index,
                                   size_t limit, void **out, size_t *size)
 {
@@ -186,7 +190,7 @@ static textinv_status read_member(const ti_torch_file *file, ti_error *error, zi
   }
   /* the sum is compared when the end is read */
   if (zip_fread(member, bytes, st.size) != (zip_int64_t)st.size ||
-      zip_fread(member, &extra, 1) != 0) {
+      (zip_fread(member, &extra, 1) != 0 && st.crc)) {
     status = ti_fail(error, TEXTINV_E_FORMAT, "%s: \"%.*s\" is damaged: %s", file->name,
                      ti_utf8_cut(st.name, 80), st.name, zip_file_strerror(member));
     goto out;
@@ -393,6 +397,7 @@ textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *n
                                        "I32", "I16", "I8",   "U8",  "BOOL" };
   const ti_pickle_tensor *t = value->u.tensor;
   const size_t size = ti_file_dtype_size(t->dtype);
+  const size_t most = file->size > MAX_COPIED ? file->size : MAX_COPIED;
   const unsigned char *data;
   textinv_status status;
   void *array = file->copies, *copy;
@@ -407,22 +412,19 @@ textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *n
     out->dims[i] = t->dims[i];
     out->count *= t->dims[i];
   }
-  if (out->count > t->numel)
-    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                   "%s: tensor \"%.*s\" repeats the elements of its storage", file->name,
-                   ti_utf8_cut(name, 80), name);
-  out->bytes = (size_t)out->count * size;
   if ((status = load_storage(file, error, t, &data)) < 0)
     return status;
   if (is_contiguous(t) || !out->count) {
+    out->bytes = (size_t)out->count * size;
     out->data = data + (out->count ? (size_t)t->offset * size : 0);
     return TEXTINV_OK;
   }
-  file->copied += out->bytes; /* no wrap: each copy is smaller than the file */
-  if (file->copied > file->size)
+  if (out->count > (most - file->copied) / size)
     return ti_fail(error, TEXTINV_E_LIMIT,
-                   "%s: tensor \"%.*s\": the transposed tensors have more bytes than the file",
-                   file->name, ti_utf8_cut(name, 80), name);
+                   "%s: tensor \"%.*s\": the transposed and expanded tensors have over %zu bytes",
+                   file->name, ti_utf8_cut(name, 80), name, most);
+  out->bytes = (size_t)out->count * size;
+  file->copied += out->bytes;
   if (grow(&array, file->num_copies, sizeof(void *)))
     return ti_fail_nomem(error, 2 * file->num_copies * sizeof(void *), file->name);
   file->copies = array;

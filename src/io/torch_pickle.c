@@ -229,14 +229,17 @@ static textinv_status push_string(ti_pickle_machine *m, size_t length_bytes)
   return ti_pickle_push(m, v);
 }
 
-/* a signed little-endian number of n bytes */
+/* a signed little-endian number of n bytes; None when it is longer than an integer can be here */
 static textinv_status push_long(ti_pickle_machine *m, size_t n)
 {
+  const unsigned char *p;
   textinv_status status;
   uint64_t v;
 
-  if (n > 8)
-    return ti_pickle_fail(m, TEXTINV_E_LIMIT, "an integer of %zu bytes, at most 8 are read", n);
+  if (n > 8) {
+    status = read_bytes(m, n, &p);
+    return status < 0 ? status : ti_pickle_push(m, &m->pickle->none);
+  }
   if ((status = read_number(m, n, &v)) < 0)
     return status;
   if (n && n < 8 && v >> (8 * n - 1))
@@ -509,9 +512,12 @@ static textinv_status step(ti_pickle_machine *m)
   case 0x85: return push_tuple(m, 1);
   case 0x86: return push_tuple(m, 2);
   case 0x87: return push_tuple(m, 3);
+  case 0x8f: /* sets become lists */
   case ']': return push_new(m, TI_PICKLE_LIST);
+  case 0x91:
   case 'l': return push_marked(m, TI_PICKLE_LIST);
   case 'a': return extend_by(m, TI_PICKLE_LIST, 1);
+  case 0x90:
   case 'e': return extend_marked(m, TI_PICKLE_LIST);
   case '}': return push_new(m, TI_PICKLE_DICT);
   case 'd': return push_marked(m, TI_PICKLE_DICT);

@@ -26,6 +26,8 @@ static const global_name globals[] = {
   { "collections", "OrderedDict", ORDERED_DICT, 0 },
   { "__builtin__", "set", SET, 0 },
   { "builtins", "set", SET, 0 },
+  { "__builtin__", "frozenset", SET, 0 },
+  { "builtins", "frozenset", SET, 0 },
   { "torch", "Size", SIZE, 0 },
   { "torch._utils", "_rebuild_tensor", REBUILD_TENSOR, 0 },
   { "torch._utils", "_rebuild_tensor_v2", REBUILD_TENSOR_V2, 0 },
@@ -158,9 +160,13 @@ static textinv_status fill_tensor(const ti_pickle_machine *m, ti_pickle_tensor *
   return TEXTINV_OK;
 }
 
-/* (storage, offset, dims, strides, ...) */
+/*
+ * (storage, offset, dims, strides, requires_grad, hooks, metadata). Of the last three only metadata
+ * can change the values: {"neg": True}, {"conj": True}
+ */
 static textinv_status push_tensor(ti_pickle_machine *m, const ti_pickle_value *args)
 {
+  const ti_pickle_value *metadata = args->u.list.count > 6 ? args->u.list.items[6] : NULL;
   const ti_pickle_value *storage = item_of(args, 0, TI_PICKLE_STORAGE);
   const ti_pickle_value *offset = item_of(args, 1, TI_PICKLE_INT);
   const ti_pickle_value *dims = item_of(args, 2, TI_PICKLE_TUPLE);
@@ -173,6 +179,10 @@ static textinv_status push_tensor(ti_pickle_machine *m, const ti_pickle_value *a
   if (!storage || !offset || !dims || !strides)
     return ti_pickle_fail(m, TEXTINV_E_FORMAT,
                           "a tensor that is not (storage, offset, sizes, strides)");
+  if (metadata && metadata->kind != TI_PICKLE_NONE &&
+      (metadata->kind != TI_PICKLE_DICT || metadata->u.list.count))
+    return ti_pickle_fail(m, TEXTINV_E_UNSUPPORTED,
+                          "a tensor with metadata, as a negated view has: save its clone()");
   if ((status = ti_pickle_take(m, &room, sizeof(*t))) < 0)
     return status;
   t = room;

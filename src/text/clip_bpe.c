@@ -346,7 +346,7 @@ typedef textinv_status (*piece_fn)(encoder *e, const char *text, size_t len);
 
 /* the matches give their ids, what is between them goes to piece */
 static textinv_status split(encoder *e, const ti_match *matches, size_t count, const char *text,
-                            size_t len, piece_fn piece)
+                            const int32_t *written, size_t len, piece_fn piece)
 {
   textinv_status status;
   size_t begin = 0, i = 0;
@@ -358,6 +358,8 @@ static textinv_status split(encoder *e, const ti_match *matches, size_t count, c
       i++;
       continue;
     }
+    if (written)
+      m = ti_match_written(m, matches + count, written + i);
     if (i > begin && (status = piece(e, text + begin, i - begin)) < 0)
       return status;
     if ((status = push_ids(e, m->first_id, m->num_ids)) < 0)
@@ -369,21 +371,21 @@ static textinv_status split(encoder *e, const ti_match *matches, size_t count, c
 
 static textinv_status encode_piece(encoder *e, const char *text, size_t len)
 {
-  textinv_status status;
   char *normal;
+  int32_t *written;
   size_t normal_len;
+  textinv_status status = ti_clip_normalize(&normal, &normal_len, &written, e->error, text, len);
 
-  if ((status = ti_clip_normalize(&normal, &normal_len, e->error, text, len)) < 0)
-    return status;
-  status = split(e, e->normal, e->num_normal, normal, normal_len, encode_plain);
+  if (status >= 0)
+    status = split(e, e->normal, e->num_normal, normal, written, normal_len, encode_plain);
   ti_free(normal);
+  ti_free(written);
   return status;
 }
 
 textinv_status ti_clip_bpe_encode_words(const ti_clip_bpe *bpe, ti_error *error,
-                                        const ti_match *raw, size_t num_raw, const ti_match *normal,
-                                        size_t num_normal, const char *text, size_t len,
-                                        uint32_t **ids, size_t *count)
+                                        const ti_match *normal, size_t num_normal, const char *text,
+                                        size_t len, uint32_t **ids, size_t *count)
 {
   encoder e = { .bpe = bpe, .normal = normal, .num_normal = num_normal, .error = error };
   textinv_status status;
@@ -394,7 +396,7 @@ textinv_status ti_clip_bpe_encode_words(const ti_clip_bpe *bpe, ti_error *error,
   *count = 0;
   if ((status = ti_clip_repair(&valid, &valid_len, error, text, len)) < 0 ||
       (status = push_ids(&e, 0, 0)) < 0 ||
-      (status = split(&e, raw, num_raw, valid, valid_len, encode_piece)) < 0)
+      (status = split(&e, bpe->raw, bpe->num_raw, valid, NULL, valid_len, encode_piece)) < 0)
     goto out;
   *ids = e.ids;
   *count = e.count;
@@ -410,6 +412,5 @@ out:
 textinv_status ti_clip_bpe_encode(const ti_clip_bpe *bpe, ti_error *error, const char *text,
                                   size_t len, uint32_t **ids, size_t *count)
 {
-  return ti_clip_bpe_encode_words(bpe, error, bpe->raw, bpe->num_raw, bpe->normal, bpe->num_normal,
-                                  text, len, ids, count);
+  return ti_clip_bpe_encode_words(bpe, error, bpe->normal, bpe->num_normal, text, len, ids, count);
 }

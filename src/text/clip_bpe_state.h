@@ -51,11 +51,9 @@ textinv_status ti_clip_merges_read(ti_clip_bpe *bpe, ti_error *error, const char
 textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, ti_error *error, const char *folder,
                                         const json_t *vocab);
 
-/* ids of text with further words: raw ones are matched as they are, normal ones in the normalised
- * text */
+/* ids of text with these matches in its normalised form in place of the tokenizer's own */
 textinv_status ti_clip_bpe_encode_words(const ti_clip_bpe *bpe, ti_error *error,
-                                        const ti_match *raw, size_t num_raw, const ti_match *normal,
-                                        size_t num_normal, const char *text, size_t len,
-                                        uint32_t **ids, size_t *count);
+                                        const ti_match *normal, size_t num_normal, const char *text,
+                                        size_t len, uint32_t **ids, size_t *count);
 
 #endif /* TI_CLIP_BPE_STATE_H */

@@ -8,7 +8,9 @@
  *   added_tokens.json          further tokens with their ids
  *
  * The last two are not looked at when the config has an added_tokens_decoder, as in transformers.
- * How text is normalised and split is CLIP's whatever tokenizer.json says of it, as there, too.
+ * Config and map may list more special tokens, as additional_special_tokens or, since transformers
+ * 5, extra_special_tokens. How text is normalised and split is CLIP's whatever tokenizer.json says
+ * of it, as there, too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +38,7 @@ typedef struct reader {
   int modern;                /* main is tokenizer.json */
   added *added;
   size_t num_added, room;
+  size_t num_listed; /* of them in tokenizer.json and in the decoder */
 } reader;
 
 /* FOLDER/NAME, opened; *there = 0 and no error when it does not exist */
@@ -258,9 +261,11 @@ static textinv_status read_added(reader *r, const char *folder)
       if (status < 0)
         return status;
     }
+    r->num_listed = r->num_added;
     return TEXTINV_OK;
   }
 
+  r->num_listed = r->num_added;
   if ((status = open_json(&more, &there, r->error, folder, "added_tokens.json")) < 0 || !there)
     return status;
   json_object_foreach(more.root, key, v)
@@ -315,6 +320,61 @@ static textinv_status special(reader *r, const char *key, const char *fallback, 
   return TEXTINV_OK;
 }
 
+/*
+ * a list of special tokens, which are found as they are written; not those whose normalisation
+ * tokenizer.json or the decoder tells, nor, where keep is set, those of added_tokens.json
+ */
+static textinv_status special_list(reader *r, const ti_json *from, const char *key, int keep)
+{
+  const json_t *list = json_object_get(from->root, key);
+  textinv_status status;
+  size_t i;
+  json_t *v;
+
+  if (json_array_size(list) > TI_CLIP_MAX_ADDED)
+    return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: \"%s\" has over %d entries", from->path, key,
+                   TI_CLIP_MAX_ADDED);
+  json_array_foreach(list, i, v)
+  {
+    const json_t *content = json_is_object(v) ? json_object_get(v, "content") : v, *id;
+    const int normalized = json_is_true(json_object_get(v, "normalized"));
+    const char *text = json_string_value(content);
+    added *a;
+
+    if (!text)
+      return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: entry %zu of \"%s\" is no token", from->path,
+                     i, key);
+    if ((a = find_added(r, text))) {
+      if (!keep && (size_t)(a - r->added) >= r->num_listed)
+        a->normalized = normalized;
+      continue;
+    }
+    id = json_object_get(r->vocab, text);
+    if (!id)
+      return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
+                     "%s: \"%s\" lists \"%.*s\", which the vocabulary lacks: transformers would "
+                     "give it an id that the text encoder does not know; take it out",
+                     from->path, key, ti_utf8_cut(text, 60), text);
+    if ((status = add_added(r, from->path, text, id, normalized)) < 0)
+      return status;
+  }
+  return TEXTINV_OK;
+}
+
+/* of several lists those that count for transformers 5 */
+static textinv_status special_lists(reader *r)
+{
+  static const char extra[] = "extra_special_tokens", additional[] = "additional_special_tokens";
+  const int has_extra = json_is_array(json_object_get(r->config.root, extra));
+  textinv_status status;
+
+  if ((status = special_list(r, &r->config, has_extra ? extra : additional, 0)) < 0 ||
+      (status = special_list(r, &r->map, extra, 0)) < 0 ||
+      json_object_get(r->config.root, additional))
+    return status;
+  return special_list(r, &r->map, additional, 1);
+}
+
 static textinv_status read_special(reader *r)
 {
   static const char begin[] = "<|startoftext|>", end[] = "<|endoftext|>";
@@ -327,7 +387,7 @@ static textinv_status read_special(reader *r)
       (status = special(r, "unk_token", end, &bpe->unk, listed)) < 0 ||
       (status = special(r, "pad_token", end, &bpe->pad, listed)) < 0)
     return status;
-  return TEXTINV_OK;
+  return special_lists(r);
 }
 
 static textinv_status build_matches(reader *r)
@@ -341,12 +401,12 @@ static textinv_status build_matches(reader *r)
     return ti_fail_nomem(r->error, r->num_added * sizeof(*bpe->raw), "the added tokens");
   for (size_t i = 0; i < r->num_added; i++) {
     added *a = &r->added[i];
-    ti_match m = { a->text, strlen(a->text), a->id, 1, i };
+    ti_match m = { a->text, strlen(a->text), NULL, a->id, 1, i };
 
     if (a->normalized) {
       char *text;
 
-      if ((status = ti_clip_normalize(&text, &m.len, r->error, a->text, strlen(a->text))) < 0)
+      if ((status = ti_clip_normalize(&text, &m.len, NULL, r->error, a->text, strlen(a->text))) < 0)
         return status;
       m.text = text;
       bpe->normal[bpe->num_normal++] = m;

@@ -265,13 +265,15 @@ static size_t compose(int32_t *c, size_t count)
 /* ------ all of it */
 
 /* white space to one space and lower case; what is written is at most 3 bytes longer a character */
-static size_t fold(char *out, const int32_t *c, size_t count)
+static size_t fold(char *out, int32_t *written, const int32_t *c, size_t count)
 {
   size_t n = 0;
 
   for (size_t i = 0; i < count; i++) {
     const range *r;
 
+    if (written)
+      written[n] = c[i];
     if (is_space(c[i])) {
       if (i == 0 || !is_space(c[i - 1]))
         out[n++] = ' ';
@@ -288,8 +290,8 @@ static size_t fold(char *out, const int32_t *c, size_t count)
   return n;
 }
 
-textinv_status ti_clip_normalize(char **out, size_t *out_len, ti_error *error, const char *text,
-                                 size_t len)
+textinv_status ti_clip_normalize(char **out, size_t *out_len, int32_t **written, ti_error *error,
+                                 const char *text, size_t len)
 {
   enum { MAX_DECOMPOSED = 4 };
   textinv_status status = TEXTINV_OK;
@@ -299,6 +301,8 @@ textinv_status ti_clip_normalize(char **out, size_t *out_len, ti_error *error, c
 
   *out = NULL;
   *out_len = 0;
+  if (written)
+    *written = NULL;
   c = ti_calloc(len * MAX_DECOMPOSED, sizeof(*c));
   scratch = ti_calloc(len * MAX_DECOMPOSED, sizeof(*c));
   if (!c || !scratch) {
@@ -318,11 +322,13 @@ textinv_status ti_clip_normalize(char **out, size_t *out_len, ti_error *error, c
   order_marks(c, scratch, count);
   count = compose(c, count);
   *out = ti_calloc(count * 4 + 1, 1);
-  if (!*out) {
-    status = ti_fail_nomem(error, count * 4 + 1, "text");
+  if (written)
+    *written = ti_calloc(count * 4 + 1, sizeof(**written));
+  if (!*out || (written && !*written)) {
+    status = ti_fail_nomem(error, (count * 4 + 1) * sizeof(*c), "text");
     goto out;
   }
-  *out_len = fold(*out, c, count);
+  *out_len = fold(*out, written ? *written : NULL, c, count);
 out:
   ti_free(c);
   ti_free(scratch);

@@ -21,8 +21,11 @@ size_t ti_clip_next(int32_t *c, const char *text);
 textinv_status ti_clip_repair(char **out, size_t *out_len, ti_error *error, const char *text,
                               size_t len);
 
-/* of valid UTF-8; ti_free() it */
-textinv_status ti_clip_normalize(char **out, size_t *out_len, ti_error *error, const char *text,
-                                 size_t len);
+/*
+ * of valid UTF-8; ti_free() it. *written, where it is asked for, [*out_len]: the code points before
+ * they became lower case, where the bytes of each begin, 0 elsewhere; ti_free() it, too.
+ */
+textinv_status ti_clip_normalize(char **out, size_t *out_len, int32_t **written, ti_error *error,
+                                 const char *text, size_t len);
 
 #endif /* TI_CLIP_NORMAL_H */

@@ -36,6 +36,16 @@ static size_t first_from(const ti_match *matches, size_t lo, size_t hi, size_t a
   return lo;
 }
 
+const ti_match *ti_match_written(const ti_match *m, const ti_match *end, const int32_t *written)
+{
+  for (const ti_match *one = m;
+       one < end && one->len == m->len && memcmp(one->text, m->text, m->len) == 0; one++) {
+    if (one->written && memcmp(one->written, written, one->len * sizeof(*written)) == 0)
+      return one;
+  }
+  return m;
+}
+
 const ti_match *ti_match_longest(const ti_match *matches, size_t count, const char *text,
                                  size_t len)
 {

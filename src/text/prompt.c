@@ -1,8 +1,7 @@
 /*
  * Prompts with new words, matched in the normalised text as transformers matches the tokens that
  * load_textual_inversion() adds: wherever they stand, also within other letters, in any case. Words
- * that have the same normal form are told apart by their exact spelling, which is looked for
- * before.
+ * that differ in case alone are told apart by how the text at a match was written.
  */
 #include "prompt.h"
 
@@ -13,75 +12,56 @@
 #include "clip_normal.h"
 
 typedef struct matchers {
-  ti_match *raw, *normal; /* the tokenizer's own and the words */
-  size_t num_raw, num_normal;
-  char **texts; /* [num_words], normalised words */
+  ti_match *all; /* the words and the tokenizer's own */
+  size_t count, num_words;
 } matchers;
 
-static void free_matchers(matchers *m, size_t num_words)
+static void free_matchers(matchers *m)
 {
-  for (size_t i = 0; m->texts && i < num_words; i++)
-    ti_free(m->texts[i]);
-  ti_free(m->texts);
-  ti_free(m->raw);
-  ti_free(m->normal);
-}
-
-static int same_text(const ti_match *a, const ti_match *b)
-{
-  return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+  for (size_t i = 0; i < m->count; i++) {
+    if (m->all[i].order < m->num_words) {
+      ti_free((char *)m->all[i].text);
+      ti_free((int32_t *)m->all[i].written);
+    }
+  }
+  ti_free(m->all);
 }
 
 static textinv_status make_matchers(matchers *m, const ti_clip_bpe *bpe, ti_error *error,
                                     const ti_prompt_word *words, size_t num_words)
 {
-  textinv_status status;
+  const size_t room = num_words + bpe->num_normal;
 
-  m->raw = ti_calloc(bpe->num_raw + num_words, sizeof(*m->raw));
-  m->normal = ti_calloc(bpe->num_normal + num_words, sizeof(*m->normal));
-  m->texts = ti_calloc(num_words, sizeof(*m->texts));
-  if (!m->raw || !m->normal || !m->texts)
-    return ti_fail_nomem(error, (bpe->num_raw + num_words) * sizeof(*m->raw), "the new words");
-
+  m->all = ti_calloc(room, sizeof(*m->all));
+  if (!m->all)
+    return ti_fail_nomem(error, room * sizeof(*m->all), "the new words");
+  m->num_words = num_words;
   for (size_t i = 0; i < num_words; i++) {
     const ti_prompt_word *w = &words[i];
-    ti_match match = { NULL, 0, w->first_id, w->num_vectors, i };
-    char *valid;
+    textinv_status status;
+    char *valid, *text;
+    int32_t *written;
+    size_t len;
 
-    if ((status = ti_clip_repair(&valid, &match.len, error, w->word, strlen(w->word))) < 0)
+    if ((status = ti_clip_repair(&valid, &len, error, w->word, strlen(w->word))) < 0)
       return status;
-    status = ti_clip_normalize(&m->texts[i], &match.len, error, valid, match.len);
+    status = ti_clip_normalize(&text, &len, &written, error, valid, len);
     ti_free(valid);
+    if (status >= 0 && len > 0) {
+      m->all[m->count++] = (ti_match){ text, len, written, w->first_id, w->num_vectors, i };
+      continue;
+    }
+    ti_free(text);
+    ti_free(written);
     if (status < 0)
       return status;
-    match.text = m->texts[i];
-    if (match.len > 0)
-      m->normal[m->num_normal++] = match;
   }
-  ti_match_sort(m->normal, m->num_normal);
-  for (size_t i = 0; i < m->num_normal; i++) {
-    const ti_match *one = &m->normal[i];
-    const int as_before = i > 0 && same_text(one, one - 1);
-    const int as_after = i + 1 < m->num_normal && same_text(one, one + 1);
-
-    if (as_before || as_after) {
-      m->raw[m->num_raw] = *one;
-      m->raw[m->num_raw].text = words[one->order].word;
-      m->raw[m->num_raw++].len = strlen(words[one->order].word);
-    }
-  }
-
   /* a word goes before a token of the same text */
-  for (size_t i = 0; i < bpe->num_raw; i++) {
-    m->raw[m->num_raw] = bpe->raw[i];
-    m->raw[m->num_raw++].order += num_words;
-  }
   for (size_t i = 0; i < bpe->num_normal; i++) {
-    m->normal[m->num_normal] = bpe->normal[i];
-    m->normal[m->num_normal++].order += num_words;
+    m->all[m->count] = bpe->normal[i];
+    m->all[m->count++].order += num_words;
   }
-  ti_match_sort(m->raw, m->num_raw);
-  ti_match_sort(m->normal, m->num_normal);
+  ti_match_sort(m->all, m->count);
   return TEXTINV_OK;
 }
 
@@ -101,8 +81,7 @@ textinv_status ti_prompt_encode(const ti_clip_bpe *bpe, ti_error *error,
     return ti_fail(error, TEXTINV_E_LIMIT, "a prompt has over %d bytes, which is the most",
                    TI_PROMPT_MAX_BYTES);
   if ((status = make_matchers(&m, bpe, error, words, num_words)) < 0 ||
-      (status = ti_clip_bpe_encode_words(bpe, error, m.raw, m.num_raw, m.normal, m.num_normal, text,
-                                         len, &body, &n)) < 0)
+      (status = ti_clip_bpe_encode_words(bpe, error, m.all, m.count, text, len, &body, &n)) < 0)
     goto out;
   *ids = ti_calloc(n + 2, sizeof(**ids));
   if (!*ids) {
@@ -115,7 +94,7 @@ textinv_status ti_prompt_encode(const ti_clip_bpe *bpe, ti_error *error,
   *count = n + 2;
 out:
   ti_free(body);
-  free_matchers(&m, num_words);
+  free_matchers(&m);
   return status;
 }
 

@@ -16,7 +16,7 @@ enum { TI_PROMPT_MAX_BYTES = 1 << 20 };
 /*
  * ids with begin and end token, no padding, any length; *ids: ti_free(). A word is found wherever
  * it stands, also within letters, in any case and Unicode form, as transformers finds added tokens;
- * of words that differ in these alone each is found as it is written, and the first otherwise. text
+ * of words that differ in case alone each is found as it is written, and the first otherwise. text
  * over TI_PROMPT_MAX_BYTES is refused with LIMIT.
  */
 textinv_status ti_prompt_encode(const ti_clip_bpe *bpe, ti_error *error,

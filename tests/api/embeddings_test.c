@@ -86,6 +86,11 @@ static void words_are_checked(void **state)
           "not UTF-8");
   refused(textinv_embeddings_add(session, e, model, "x\xc2\x9bm", 1, NULL, 0), TEXTINV_E_INVALID,
           "word \"x??m\" has white space or a control character at byte 1");
+  refused(textinv_embeddings_add(session, e, model,
+                                 "<a\xe3\x80\x80"
+                                 "b>",
+                                 1, NULL, 0),
+          TEXTINV_E_INVALID, "white space or a control character at byte 2");
   refused(textinv_embeddings_add(session, e, model, "<x>", 40, NULL, 0), TEXTINV_E_INVALID,
           "40 vectors");
   refused(textinv_embeddings_add(session, e, model, "<x>", 1, "  ", 0), TEXTINV_E_INVALID,
@@ -485,6 +490,9 @@ static void names_become_words(void **state)
   longest[256] = '\0';
   must(textinv_embeddings_load(session, e, model, write_kohya("long-name", longest), NULL));
   assert_string_equal(textinv_embeddings_word(e, 2), "long-name");
+  must(textinv_embeddings_load(
+    session, e, model, write_kohya("a\xc2\xa0z\xe2\x80\xa8\xc3\xa9.safetensors", NULL), NULL));
+  assert_string_equal(textinv_embeddings_word(e, 3), "a-z-\xc3\xa9");
   *heard.last = '\0';
   must(textinv_embeddings_load(session, e, model, write_kohya("x", "a\\u001bb c"), "<x>"));
   assert_string_equal(heard.last, "");

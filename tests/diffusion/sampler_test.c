@@ -578,6 +578,37 @@ static void trailing_timesteps_are_numpys(void **state)
   ti_schedule_free(&schedule);
 }
 
+/* at sigmas[0] where numpy's arange has one value more, as diffusers 0.42.1 does */
+static void euler_ramps_end_in_a_surplus_value(void **state)
+{
+  static const struct {
+    int steps;
+    float middle, last; /* timesteps 30 and steps - 1 */
+  } cases[] = {
+    { 60, 551.27783f, 16.0f }, { 61, 427.48978f, 0.0f },  { 103, 735.96252f, 0.0f },
+    { 121, 785.95398f, 0.0f }, { 122, 788.17798f, 0.0f },
+  };
+  ti_schedule schedule;
+
+  (void)state;
+  read_schedule(&schedule, "{\"_class_name\": \"EulerDiscreteScheduler\", \"beta_start\": 0.00085, "
+                           "\"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", "
+                           "\"timestep_spacing\": \"trailing\", \"use_karras_sigmas\": true}");
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    const int steps = cases[i].steps;
+    ti_sampler *sampler;
+    ti_error error;
+
+    assert_int_equal(
+      ti_sampler_new(&sampler, &error, &schedule, TEXTINV_SAMPLER_EULER, steps, 1, 1), 0);
+    assert_int_equal(ti_sampler_evaluations(sampler), steps);
+    assert_true(fabsf(ti_sampler_timestep(sampler, 30) - cases[i].middle) < 1e-3f);
+    assert_true(fabsf(ti_sampler_timestep(sampler, steps - 1) - cases[i].last) < 1e-3f);
+    ti_sampler_free(sampler);
+  }
+  ti_schedule_free(&schedule);
+}
+
 static void sampler_names(void **state)
 {
   (void)state;
@@ -620,6 +651,7 @@ int main(void)
     cmocka_unit_test(every_strength_keeps_the_steps_of_diffusers),
     cmocka_unit_test(all_step_counts),
     cmocka_unit_test(trailing_timesteps_are_numpys),
+    cmocka_unit_test(euler_ramps_end_in_a_surplus_value),
     cmocka_unit_test(sampler_names),
   };
 

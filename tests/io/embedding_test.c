@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "embedding_file.h"
+#include "format.h"
 #include "torch_file.h"
 
 static ti_safetensors *golden;
@@ -583,6 +584,32 @@ static void what_a_picture_says_is_checked(void **state)
   free(damaged);
 }
 
+/* {"a": 0.3333333333333333, "b": 0.1, "c": -2.5e-300, "w": {"TORCHTENSOR": [1]}} */
+static void numbers_read_back(void **state)
+{
+  static const char text[] = "eyJhIjowLjMzMzMzMzMzMzMzMzMzMzMsImIiOjAuMSwiYyI6LTIuNWUtMzAw"
+                             "LCJ3Ijp7IlRPUkNIVEVOU09SIjpbMV19fQ==";
+  static const char *const expected[] = { "0.3333333333333333", "0.1", "-2.5e-300" };
+  size_t size;
+  unsigned char *bytes = make_picture(text, &size);
+  char out[32];
+
+  (void)state;
+  assert_succeeds(ti_embedding_file_decode(&file, &error, "x.png", bytes, size));
+  assert_int_equal(file.num_metadata, 4);
+  for (int i = 0; i < 3; i++)
+    assert_string_equal(file.metadata[1 + i].value, expected[i]);
+  ti_embedding_file_free(&file);
+  free(bytes);
+  for (int i = 0; i < 100000; i++) {
+    const double value = ldexp((double)test_uniform() + test_u32() * 0x1p-60,
+                               test_below(2000) - 1000);
+
+    ti_format_double(out, value);
+    assert_true(strtod(out, NULL) == value);
+  }
+}
+
 static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
 {
   static const char *const names[] = { "a1111.pt.file", "sdxl.safetensors.file", "text.png.file",
@@ -614,6 +641,7 @@ int main(void)
     cmocka_unit_test(a_folder_is_looked_into),
     cmocka_unit_test(what_is_left_out_is_named),
     cmocka_unit_test(what_a_picture_says_is_checked),
+    cmocka_unit_test(numbers_read_back),
     cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
   };
 

@@ -59,11 +59,11 @@ static void every_opcode_finds_an_empty_stack(void **state)
   static const struct {
     const char *code;
     size_t size;
-  } codes[] = { { ".", 1 },         { "0", 1 },    { "1", 1 },    { "2", 1 }, { "t", 1 },
-                { "\x85", 1 },      { "\x86", 1 }, { "\x87", 1 }, { "l", 1 }, { "a", 1 },
-                { "e", 1 },         { "d", 1 },    { "s", 1 },    { "u", 1 }, { "q\0", 2 },
-                { "r\0\0\0\0", 5 }, { "\x94", 1 }, { "\x93", 1 }, { "Q", 1 }, { "R", 1 },
-                { "\x81", 1 },      { "b", 1 } };
+  } codes[] = { { ".", 1 },         { "0", 1 },    { "1", 1 },    { "2", 1 },   { "t", 1 },
+                { "\x85", 1 },      { "\x86", 1 }, { "\x87", 1 }, { "l", 1 },   { "a", 1 },
+                { "e", 1 },         { "d", 1 },    { "s", 1 },    { "u", 1 },   { "q\0", 2 },
+                { "r\0\0\0\0", 5 }, { "\x94", 1 }, { "\x93", 1 }, { "Q", 1 },   { "R", 1 },
+                { "\x81", 1 },      { "b", 1 },    { "\x90", 1 }, { "\x91", 1 } };
 
   (void)state;
   for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
@@ -71,7 +71,7 @@ static void every_opcode_finds_an_empty_stack(void **state)
 
     assert_fails(parse(codes[i].code, codes[i].size), TEXTINV_E_FORMAT, "x.pt", "byte 0",
                  "finds no");
-    if (strchr("01tlde", *codes[i].code) || *codes[i].code == 'u')
+    if (strchr("01tlde\x90\x91", *codes[i].code) || *codes[i].code == 'u')
       continue; /* happy with a mark, or tested below */
     memcpy(text + 1, codes[i].code, codes[i].size);
     assert_fails(parse(text, codes[i].size + 1), TEXTINV_E_FORMAT, "x.pt", "byte 1", "finds no");
@@ -120,6 +120,16 @@ static void memo_and_stack(void **state)
   assert_refused(TEXTINV_E_FORMAT, "}(Nu.", "without a value");
   assert_refused(TEXTINV_E_FORMAT, "(Nd.", "odd number");
   assert_refused(TEXTINV_E_FORMAT, "}(NNe.", "0x65 is not for");
+  assert_refused(TEXTINV_E_FORMAT, "}(N\x90.", "0x90 is not for");
+  assert_reads("\x8f(NN\x90(NN\x91\x86."); /* {..}, frozenset({..}) */
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(ti_pickle_root(pickle)->u.list.items[i]->kind, TI_PICKLE_LIST);
+    assert_int_equal(ti_pickle_root(pickle)->u.list.items[i]->u.list.count, 2);
+  }
+  ti_pickle_free(pickle);
+  assert_reads("c__builtin__\nfrozenset\n]Na\x85R.");
+  assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_LIST);
+  ti_pickle_free(pickle);
   assert_reads("]q\0h\0a."); /* a list in itself */
   ti_pickle_free(pickle);
   assert_reads("}q\0X\1\0\0\0ah\0s.");
@@ -135,9 +145,8 @@ static void numbers_and_strings(void **state)
   assert_refused(TEXTINV_E_FORMAT, "X\xff\xff\xff\x7f.", "2147483647 bytes");
   assert_refused(TEXTINV_E_FORMAT, "X\xff\xff\xff\xff.", "4294967295 bytes");
   assert_refused(TEXTINV_E_FORMAT, "\x8d\0\0\0\0\0\0\0\x80.", "9223372036854775808 bytes");
-  assert_refused(TEXTINV_E_LIMIT, "\x8b\0\0\0\x80.", "2147483648 bytes");
-  assert_refused(TEXTINV_E_LIMIT, "\x8a\xff.", "255 bytes");
-  assert_refused(TEXTINV_E_LIMIT, "\x8a\x09\0\0\0\0\0\0\0\0\1.", "9 bytes");
+  assert_refused(TEXTINV_E_FORMAT, "\x8b\0\0\0\x80.", "2147483648 bytes");
+  assert_refused(TEXTINV_E_FORMAT, "\x8a\xff.", "255 bytes");
   assert_refused(TEXTINV_E_FORMAT, "X\2\0\0\0\xff\xfe.", "UTF-8");
   assert_refused(TEXTINV_E_FORMAT, "X\2\0\0\0a\0.", "NUL");
   assert_refused(TEXTINV_E_UNSUPPORTED, "\x80\xff.", "protocol 255");
@@ -151,6 +160,9 @@ static void numbers_and_strings(void **state)
   ti_pickle_free(pickle);
   assert_reads("\x8a\x08\0\0\0\0\0\0\0\x80.");
   assert_true(ti_pickle_root(pickle)->u.integer == INT64_MIN);
+  ti_pickle_free(pickle);
+  assert_reads("\x8a\x09\0\0\0\0\0\0\0\x80\0."); /* a seed of 2^63 */
+  assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_NONE);
   ti_pickle_free(pickle);
 }
 
@@ -245,6 +257,11 @@ static void storages_and_tensors(void **state)
   ti_pickle_free(pickle);
   assert_reads(TENSOR(STORAGE("K\0"), "K\0K\0\x85K\1\x85"));
   ti_pickle_free(pickle);
+#define WITH_METADATA(dict)                                                                        \
+  "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE("K\6") "K\0K\6\x85K\1\x85\x89N" dict "tR."
+  assert_reads(WITH_METADATA("}"));
+  ti_pickle_free(pickle);
+  assert_refused(TEXTINV_E_UNSUPPORTED, WITH_METADATA("}X\3\0\0\0neg\x88s"), "metadata", "clone()");
   assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\5"), "K\0K\2K\3\x86K\3K\1\x86"),
                  "number 5 of a storage of 5");
   assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\1K\2K\3\x86K\3K\1\x86"), "number 6");
@@ -299,6 +316,7 @@ typedef struct member {
   size_t size;
   int method, flags;
   uint32_t sum_error, size_error; /* added to the central ones */
+  int no_sum;
 } member;
 
 static unsigned char archive[1 << 20];
@@ -325,7 +343,10 @@ static void put_common(const member *m, const char *name, uint32_t sum_error, ui
   put_number((uint64_t)m->flags, 2);
   put_number((uint64_t)m->method, 2);
   put_number(0x00210000, 4);
-  put_number((uint32_t)crc32(0, (const unsigned char *)m->data, (unsigned)m->size) + sum_error, 4);
+  put_number(m->no_sum
+               ? 0
+               : (uint32_t)crc32(0, (const unsigned char *)m->data, (unsigned)m->size) + sum_error,
+             4);
   put_number(m->size + size_error, 4);
   put_number(m->size + size_error - (m->flags & 1 ? CIPHER_HEADER : 0), 4);
   put_number(strlen(name), 2);
@@ -395,6 +416,22 @@ static void a_good_archive(void **state)
   assert_string_equal(t->name, "a");
   assert_string_equal(t->dtype_name, "F32");
   assert_memory_equal(t->data, values, sizeof(values));
+  ti_torch_close(file);
+}
+
+/* as of torch.serialization.set_crc32_options(False) */
+static void an_archive_without_sums(void **state)
+{
+  member m[3];
+
+  (void)state;
+  memcpy(m, good, sizeof(good));
+  for (int i = 0; i < 3; i++)
+    m[i].no_sum = 1;
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_succeeds(ti_torch_load_all(file, &error));
+  assert_memory_equal(ti_torch_tensor(file, 0)->data, values, sizeof(values));
   ti_torch_close(file);
 }
 
@@ -496,15 +533,26 @@ static void storages_have_to_fit(void **state)
   assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
   assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "no dict");
   ti_torch_close(file);
-  /* one element seen a million times */
+  /* one element seen 16 million times, and another three times */
   static const char wide[] = "}X\1\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" STORAGE(
     "K\2") "K\0J\0\0\xf0\0\x85K\0\x85\x89)tRs.";
+  static const char expanded[] = "}X\1\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" STORAGE(
+    "K\2") "K\1K\3\x85K\0\x85\x89)tRs.";
   RESET;
   m[0].data = wide;
   m[0].size = sizeof(wide) - 1;
   make_archive(m, 3);
   assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
-  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_UNSUPPORTED, "\"a\"", "repeats");
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_LIMIT, "\"a\"",
+               "expanded tensors have over 33554432 bytes");
+  ti_torch_close(file);
+  m[0].data = expanded;
+  m[0].size = sizeof(expanded) - 1;
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_succeeds(ti_torch_load_all(file, &error));
+  assert_int_equal(ti_torch_tensor(file, 0)->bytes, 12);
+  assert_memory_equal(ti_torch_tensor(file, 0)->data, ((float[]){ -2.0f, -2.0f, -2.0f }), 12);
   ti_torch_close(file);
 }
 
@@ -577,6 +625,7 @@ int main(void)
     cmocka_unit_test(states_are_not_searched_without_end),
     cmocka_unit_test(storages_and_tensors),
     cmocka_unit_test(a_good_archive),
+    cmocka_unit_test(an_archive_without_sums),
     cmocka_unit_test(hostile_archives),
     cmocka_unit_test(storages_have_to_fit),
     cmocka_unit_test(one_storage_under_many_names),

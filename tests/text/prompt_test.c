@@ -93,6 +93,31 @@ static void exact_case_goes_first(void **state)
   ti_free(ids);
 }
 
+/* and none of them takes a piece of a longer word */
+static void longest_word_goes_first(void **state)
+{
+  static const ti_prompt_word alike[] = {
+    { "toy", 1000, 1 },        { "Toy", 1001, 1 },     { "<toy>", 1002, 1 },
+    { "<Toy>", 1003, 1 },      { "<Toy>_1", 1004, 1 }, { "\xc4\xb0x", 1005, 1 },
+    { "i\xcc\x87X", 1006, 1 },
+  };
+  static const uint32_t expected[] = { BOS,  1002, 1001, 1000, 1000, 1004,
+                                       1003, 1002, 1005, 1006, 1005, EOS };
+  ti_error error;
+  uint32_t *ids;
+  size_t count;
+
+  (void)state;
+  assert_int_equal(ti_prompt_encode(small, &error, alike, 7,
+                                    "<toy> Toy toy TOY <toy>_1 <Toy> <TOY> \xc4\xb0x i\xcc\x87X "
+                                    "i\xcc\x87x",
+                                    &ids, &count),
+                   0);
+  assert_int_equal(count, sizeof(expected) / sizeof(*expected));
+  assert_memory_equal(ids, expected, sizeof(expected));
+  ti_free(ids);
+}
+
 static void words_beyond_ascii(void **state)
 {
   /* composed in the word, a letter with a mark in the prompt; a word of invalid bytes */
@@ -277,9 +302,13 @@ static int close_small(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(matching),           cmocka_unit_test(exact_case_goes_first),
-    cmocka_unit_test(words_beyond_ascii), cmocka_unit_test(fitting),
-    cmocka_unit_test(other_padding),      cmocka_unit_test(limits),
+    cmocka_unit_test(matching),
+    cmocka_unit_test(exact_case_goes_first),
+    cmocka_unit_test(longest_word_goes_first),
+    cmocka_unit_test(words_beyond_ascii),
+    cmocka_unit_test(fitting),
+    cmocka_unit_test(other_padding),
+    cmocka_unit_test(limits),
     cmocka_unit_test(many_words),
   };
 
