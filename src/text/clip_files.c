@@ -322,7 +322,8 @@ static textinv_status special(reader *r, const char *key, const char *fallback, 
 
 /*
  * a list of special tokens, which are found as they are written; not those whose normalisation
- * tokenizer.json or the decoder tells, nor, where keep is set, those of added_tokens.json
+ * tokenizer.json or the decoder tells, nor, where keep is set, those of added_tokens.json. One that
+ * has no id, to which transformers gives one that no text encoder knows, is read as any text.
  */
 static textinv_status special_list(reader *r, const ti_json *from, const char *key, int keep)
 {
@@ -350,12 +351,7 @@ static textinv_status special_list(reader *r, const ti_json *from, const char *k
       continue;
     }
     id = json_object_get(r->vocab, text);
-    if (!id)
-      return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
-                     "%s: \"%s\" lists \"%.*s\", which the vocabulary lacks: transformers would "
-                     "give it an id that the text encoder does not know; take it out",
-                     from->path, key, ti_utf8_cut(text, 60), text);
-    if ((status = add_added(r, from->path, text, id, normalized)) < 0)
+    if (id && (status = add_added(r, from->path, text, id, normalized)) < 0)
       return status;
   }
   return TEXTINV_OK;

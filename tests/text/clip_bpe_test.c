@@ -277,6 +277,9 @@ static void layouts(void **state)
     { NULL, NULL, "{\"additional_special_tokens\":[\"<none>\"],\"extra_special_tokens\":[\"!\"]}",
       "{\"extra_special_tokens\":[\"<Dog>\"]}", "{\"<Dog>\":516}", 517, 515, 77, "<Dog><dog>c!",
       "<Dog> <</w> d o g</w> ></w> c</w> !" },
+    /* <none> has no id: it is text */
+    { NULL, NULL, "{\"additional_special_tokens\":[\"<none>\"]}", NULL, NULL, 516, 515, 77,
+      "<none>!", "<</w> n o n e</w> > !</w>" },
     { NULL, NULL, NULL, "{\"additional_special_tokens\":[\"<Dog>\",\"!\"]}", "{\"<Dog>\":516}", 517,
       515, 77, "<dog>c!", "<Dog> c</w> !" },
     { NULL, NULL,
@@ -392,8 +395,6 @@ static void refuses_files(void **state)
       "model_max_length" },
     { "{\"a\":1," SPECIAL "}", "", "{\"pad_token\":\"[PAD]\"}", NULL, TEXTINV_E_FORMAT, "[PAD]" },
     { "{\"a\":1," SPECIAL "}", "", "{\"pad_token\":7}", NULL, TEXTINV_E_FORMAT, "pad_token" },
-    { "{\"a\":1," SPECIAL "}", "", "{\"additional_special_tokens\":[\"<x>\"]}", NULL,
-      TEXTINV_E_UNSUPPORTED, "lists \"<x>\"" },
     { "{\"a\":1," SPECIAL "}", "", "{\"extra_special_tokens\":[7]}", NULL, TEXTINV_E_FORMAT,
       "entry 0" },
     { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"<x>\"}}}", NULL,
