@@ -130,12 +130,17 @@ void __syncwarp()
   meet(SYNC, NULL, NULL, NULL, 0);
 }
 
-float shuffle_xor(float v, int mask)
+float shuffle(float v, int lane)
 {
   float out;
 
-  meet(SHUFFLE, &out, &v, NULL, mask);
+  meet(SHUFFLE, &out, &v, NULL, lane);
   return out;
+}
+
+float shuffle_xor(float v, int mask)
+{
+  return shuffle(v, self()->index % WARP ^ mask);
 }
 
 void load_matrix(uint32_t r[4], const void *row)
@@ -230,7 +235,7 @@ static void run_instruction(int first)
     float v[WARP];
 
     for (int i = 0; i < WARP; i++)
-      v[i] = *(const float *)w[i ^ w[i].flag].in;
+      v[i] = *(const float *)w[w[i].flag].in;
     for (int i = 0; i < WARP; i++)
       *(float *)w[i].out = v[i];
     break;
