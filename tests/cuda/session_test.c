@@ -95,6 +95,24 @@ static void networks_agree(void **state)
   textinv_session_free(cpu16);
 }
 
+/* without what 9.0 has: 99 KiB of shared memory and the kernels of all devices */
+static void networks_agree_on_an_older_device(void **state)
+{
+  textinv_session *cpu16 = open_session(TEXTINV_BACKEND_CPU, TEXTINV_BF16), *old;
+  static outputs truth, out, plain;
+
+  (void)state;
+  setenv("TEXTINV_EMULATED_CAPABILITY", "86", 1);
+  old = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_BF16);
+  run_networks(cpu, &truth);
+  run_networks(cpu16, &plain);
+  run_networks(old, &out);
+  unsetenv("TEXTINV_EMULATED_CAPABILITY");
+  check_networks(&out, &truth, &plain, 2.0);
+  textinv_session_free(old);
+  textinv_session_free(cpu16);
+}
+
 /* ------------------------------------------------------------------ inversion */
 
 static textinv_status try_invert(textinv_session *s, float *rows, const textinv_invert_params *p,
@@ -441,6 +459,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(networks_agree, open_devices, close_devices),
+    cmocka_unit_test(networks_agree_on_an_older_device),
     cmocka_unit_test_setup_teardown(inversions_agree, open_devices, close_devices),
     cmocka_unit_test_setup_teardown(steps_do_not_depend_on_how_they_are_run, open_devices,
                                     close_devices),

@@ -83,10 +83,9 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 /* ------ for tests */
 
-/* bytes that can be allocated in all (0 = no limit), multiprocessors and 10 x capability of the
- * device */
+/* bytes that can be allocated in all (0 = no limit), and multiprocessors of the device */
 extern size_t emulate_memory_limit;
-extern int emulate_multiprocessors, emulate_capability;
+extern int emulate_multiprocessors;
 /* live allocations, depth of the context stack: both 0 when everything was given back */
 extern int emulate_allocations, emulate_contexts;
 

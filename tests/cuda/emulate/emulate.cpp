@@ -449,7 +449,7 @@ void emulate_launch(void *stream, dim3 blocks, unsigned threads, size_t shared_b
                     const std::function<void()> &body)
 {
   if (!blocks.x || !blocks.y || !blocks.z || blocks.y > 65535 || blocks.z > 65535 ||
-      shared_bytes > (emulate_capability < 90 ? 99 : 227) * 1024u) {
+      shared_bytes > (emulate_capability() < 90 ? 99 : 227) * 1024u) {
     emulate_set_error(9); /* cudaErrorInvalidConfiguration */
     return;
   }

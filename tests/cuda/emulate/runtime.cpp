@@ -27,7 +27,7 @@ struct emulate_graph {
 };
 
 size_t emulate_memory_limit;
-int emulate_multiprocessors = 4, emulate_capability = 90, emulate_allocations, emulate_contexts;
+int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
 
 static int last_error;
 static size_t allocated;
@@ -123,6 +123,11 @@ static int number_of(const char *name, int otherwise)
   return text ? atoi(text) : otherwise;
 }
 
+int emulate_capability()
+{
+  return number_of("TEXTINV_EMULATED_CAPABILITY", 90);
+}
+
 cudaError_t cudaDriverGetVersion(int *version)
 {
   *version = number_of("TEXTINV_EMULATED_DRIVER", 12050);
@@ -158,8 +163,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
   memset(p, 0, sizeof(*p));
   strcpy(p->name, "emulated");
-  p->major = number_of("TEXTINV_EMULATED_CAPABILITY", emulate_capability) / 10;
-  p->minor = number_of("TEXTINV_EMULATED_CAPABILITY", emulate_capability) % 10;
+  p->major = emulate_capability() / 10;
+  p->minor = emulate_capability() % 10;
   p->multiProcessorCount = emulate_multiprocessors;
   p->totalGlobalMem = device_bytes();
   return device >= number_of("TEXTINV_EMULATED_DEVICES", 1) ? cudaErrorInvalidValue : cudaSuccess;
