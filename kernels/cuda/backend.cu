@@ -11,6 +11,14 @@
 
 #include "conv2d_cudnn.h"
 #include "cublas.h"
+#include "hopper.cuh"
+
+/* whether the kernels of hopper.cuh that this device runs have bodies */
+#ifdef TI_HOPPER
+static __device__ int has_hopper = 1;
+#else
+static __device__ int has_hopper = 0;
+#endif
 
 struct ti_cuda_graph {
   cudaGraphExec_t exec;
@@ -301,11 +309,17 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     code = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
     c->own_stream = code == cudaSuccess;
   }
+  if (code == cudaSuccess && c->is_hopper) {
+    code = cudaMemcpyFromSymbolAsync(&c->is_hopper, has_hopper, sizeof(has_hopper), 0,
+                                     cudaMemcpyDeviceToHost, c->stream);
+    if (code == cudaSuccess)
+      code = cudaStreamSynchronize(c->stream);
+  }
   /* a thread that waits for a mark sleeps */
   for (int i = 0; i < TI_CUDA_MARKS && code == cudaSuccess; i++)
     code = cudaEventCreateWithFlags(&c->marks[i], cudaEventBlockingSync | cudaEventDisableTiming);
   if (code != cudaSuccess)
-    status = ti_cuda_context_failed(c, error, code, "a stream");
+    status = ti_cuda_context_failed(c, error, code, "a session");
   leave(c);
   if (status < 0)
     goto fail;

@@ -20,7 +20,7 @@ enum { TI_CUDA_BUCKETS = 1024 };
 
 struct ti_cuda {
   int device, multiprocessors;
-  int is_hopper, hopper_off; /* compute capability 9.0; its kernels are not wanted */
+  int is_hopper, hopper_off; /* compute capability 9.0, for which this was built; not wanted */
   void *driver_context; /* CUcontext */
   int retained;         /* it is the primary context, and released at the end */
   cudaStream_t stream;
