@@ -234,6 +234,8 @@ static void close_context(ti_cuda *c)
     }
     if (c->own_stream && c->stream)
       (void)cudaStreamDestroy(c->stream);
+    if (c->capture)
+      (void)cudaStreamDestroy(c->capture);
     (void)cudaGetLastError();
     pop_context();
   }
@@ -279,10 +281,10 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "device %d (%s) has compute capability %d.%d; %d.0 or newer is needed", device,
                    info.name, info.major, info.minor, TI_CUDA_MIN_MAJOR);
-  if (stream == (void *)cudaStreamLegacy)
+  if (stream == (void *)cudaStreamLegacy || stream == (void *)cudaStreamPerThread)
     return ti_fail(error, TEXTINV_E_INVALID,
-                   "the stream given is the default stream, of which no graph can be made; give one "
-                   "that was created, or NULL");
+                   "the stream given is a default stream, which others use or which is another one "
+                   "on each thread; give one that was created, or NULL");
   c = (ti_cuda *)calloc(1, sizeof(*c));
   if (!c)
     return ti_fail_nomem(error, sizeof(*c), "a CUDA session");
@@ -309,11 +311,13 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     code = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
     c->own_stream = code == cudaSuccess;
   }
+  if (code == cudaSuccess)
+    code = cudaStreamCreateWithFlags(&c->capture, cudaStreamNonBlocking);
   if (code == cudaSuccess && c->is_hopper) {
     code = cudaMemcpyFromSymbolAsync(&c->is_hopper, has_hopper, sizeof(has_hopper), 0,
-                                     cudaMemcpyDeviceToHost, c->stream);
+                                     cudaMemcpyDeviceToHost, c->capture);
     if (code == cudaSuccess)
-      code = cudaStreamSynchronize(c->stream);
+      code = cudaStreamSynchronize(c->capture);
   }
   /* a thread that waits for a mark sleeps */
   for (int i = 0; i < TI_CUDA_MARKS && code == cudaSuccess; i++)
@@ -332,7 +336,7 @@ fail:
 
 static void *stream_of(const ti_cuda *c)
 {
-  return c->stream;
+  return c->capturing ? c->capture : c->stream;
 }
 
 static int is_lost(const ti_cuda *c)
@@ -536,7 +540,8 @@ static textinv_status graph_begin(ti_cuda *c, ti_error *error)
 
   if (status < 0)
     return status;
-  code = cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal);
+  code = cudaStreamBeginCapture(c->capture, cudaStreamCaptureModeThreadLocal);
+  c->capturing = code == cudaSuccess;
   if (code != cudaSuccess)
     status = ti_cuda_context_failed(c, error, code, "capture");
   leave(c);
@@ -553,7 +558,8 @@ static textinv_status graph_end(ti_cuda *c, ti_error *error, ti_cuda_graph **out
   *out = NULL;
   if (status < 0)
     return status;
-  code = cudaStreamEndCapture(c->stream, &graph);
+  c->capturing = 0;
+  code = cudaStreamEndCapture(c->capture, &graph);
   if (code != cudaSuccess) {
     status = ti_cuda_context_failed(c, error, code, "capture");
     goto out;

@@ -25,6 +25,8 @@ struct ti_cuda {
   int retained;         /* it is the primary context, and released at the end */
   cudaStream_t stream;
   int own_stream;
+  cudaStream_t capture; /* of graphs: a caller's may be one that the default stream waits for */
+  int capturing;
   cudaEvent_t marks[TI_CUDA_MARKS];
   int lost;
   pid_t process;

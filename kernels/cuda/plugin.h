@@ -139,7 +139,7 @@ typedef struct ti_cuda_plugin {
                          void *stream);
   void (*close)(ti_cuda *c); /* waits for its stream; NULL is allowed */
   void (*init_kernels)(ti_kernels *k); /* fills every entry */
-  void *(*stream)(const ti_cuda *c);
+  void *(*stream)(const ti_cuda *c);   /* of launches: another one between graph_begin and _end */
   int (*lost)(const ti_cuda *c);
 
   /* around calls of kernels: ti_exec.device = c, ti_exec.stream = stream(c) */
@@ -171,8 +171,8 @@ typedef struct ti_cuda_plugin {
   textinv_status (*wait)(ti_cuda *c, ti_error *error, int mark);
 
   /*
-   * Launches between begin and end are recorded instead of run; nothing but kernels may be called
-   * there. end gives the graph, or NULL and the error.
+   * Launches on stream() between begin and end are recorded instead of run; nothing but kernels may
+   * be called there. end gives the graph, or NULL and the error.
    */
   textinv_status (*graph_begin)(ti_cuda *c, ti_error *error);
   textinv_status (*graph_end)(ti_cuda *c, ti_error *error, ti_cuda_graph **out);

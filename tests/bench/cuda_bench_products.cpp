@@ -22,7 +22,7 @@ void measure_peaks()
   void *x = device(bytes), *y = device(bytes);
 
   peak_bytes = 2.0 * (double)bytes /
-               time_of(2, [&](int) { return kernels.copy_columns(&e, TI_BF16, y, x, &copy); });
+               time_of(&e, 2, [&](int) { return kernels.copy_columns(&e, TI_BF16, y, x, &copy); });
   printf("copy %.0f GB/s; bf16 matrix product of %d in TFLOP/s:", peak_bytes * 1e-9, side);
   drop_memory();
   x = values(TI_BF16, (size_t)side * side);
@@ -41,7 +41,7 @@ void measure_peaks()
     e.scratch = scratch ? device(scratch) : NULL;
     e.scratch_bytes = scratch;
     e.prepared = prepared;
-    const double rate = flops / time_of(1, [&](int) {
+    const double rate = flops / time_of(&e, 1, [&](int) {
       return kernels.linear_fwd(&e, TI_BF16, y, x, plain, NULL, NULL, &s);
     });
 

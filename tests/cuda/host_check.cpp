@@ -101,7 +101,6 @@ static const char *check_graph()
   ti_cuda_graph *graph;
 
   e.device = context();
-  e.stream = plugin()->stream(context());
   e.error = &error;
   for (void *&p : d) {
     if (plugin()->allocate(context(), &error, &p, COUNT * 4) < 0)
@@ -110,6 +109,7 @@ static const char *check_graph()
   const auto work = [&]() {
     textinv_status status = plugin()->enter(context(), &error);
 
+    e.stream = plugin()->stream(context());
     if (status >= 0)
       status = cuda()->add(&e, TI_F32, d[2], d[0], d[1], COUNT);
     if (status >= 0)
@@ -256,8 +256,10 @@ static const char *check_limits()
   plugin()->close(c);
   if (plugin()->open(&error, &c, &host, 7, NULL) != TEXTINV_E_BACKEND || c)
     return "device 7 is opened";
-  if (plugin()->open(&error, &c, &host, 0, (void *)cudaStreamLegacy) != TEXTINV_E_INVALID || c)
-    return "the default stream is taken";
+  for (void *stream : { cudaStreamLegacy, cudaStreamPerThread }) {
+    if (plugin()->open(&error, &c, &host, 0, stream) != TEXTINV_E_INVALID || c)
+      return "a default stream is taken";
+  }
   return emulate_allocations != allocations ? "memory is lost" : NULL;
 }
 

@@ -39,6 +39,7 @@ enum { cudaHostAllocDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTimi
 
 typedef struct emulate_stream *cudaStream_t;
 #define cudaStreamLegacy ((cudaStream_t)1)
+#define cudaStreamPerThread ((cudaStream_t)2)
 typedef struct emulate_graph *cudaGraph_t;
 typedef struct emulate_graph *cudaGraphExec_t;
 typedef struct emulate_event *cudaEvent_t;
