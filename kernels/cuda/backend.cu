@@ -346,6 +346,24 @@ static int is_lost(const ti_cuda *c)
 
 /* ------ memory */
 
+/* with what the host lets the device's pool keep, which is for us, too */
+static cudaError_t find_free(const ti_cuda *c, size_t *available, size_t *total)
+{
+  cudaMemPool_t pool = NULL;
+  uint64_t kept = 0, used = 0;
+  cudaError_t code = cudaMemGetInfo(available, total);
+
+  if (code == cudaSuccess)
+    code = cudaDeviceGetMemPool(&pool, c->device);
+  if (code == cudaSuccess)
+    code = cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &kept);
+  if (code == cudaSuccess)
+    code = cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used);
+  if (kept > used)
+    *available += (size_t)(kept - used);
+  return code;
+}
+
 textinv_status ti_cuda_allocate(ti_cuda *c, ti_error *error, void **out, size_t bytes,
                                 const char *what)
 {
@@ -359,7 +377,7 @@ textinv_status ti_cuda_allocate(ti_cuda *c, ti_error *error, void **out, size_t 
   if (code != cudaErrorMemoryAllocation)
     return ti_cuda_context_failed(c, error, code, what);
   (void)cudaGetLastError();
-  (void)cudaMemGetInfo(&available, &total);
+  (void)find_free(c, &available, &total);
   return ti_fail(error, TEXTINV_E_NOMEM,
                  "out of memory on device %d: %zu bytes for %s, %zu are free of %zu", c->device,
                  bytes, what, available, total);
@@ -394,7 +412,7 @@ static textinv_status free_bytes(ti_cuda *c, ti_error *error, size_t *available,
 
   if (status < 0)
     return status;
-  code = cudaMemGetInfo(available, total);
+  code = find_free(c, available, total);
   if (code != cudaSuccess)
     status = ti_cuda_context_failed(c, error, code, "memory");
   leave(c);

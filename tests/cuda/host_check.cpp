@@ -222,6 +222,7 @@ static const char *check_limits()
   ti_cuda *c;
   ti_exec e = {};
   const void *p;
+  size_t before, available, total;
   const int allocations = emulate_allocations;
 
   w.name = "unet.conv_in.weight";
@@ -234,6 +235,12 @@ static const char *check_limits()
   e.device = c;
   e.stream = plugin()->stream(c);
   e.error = &error;
+  if (plugin()->free_bytes(c, &error, &before, &total) < 0)
+    return error.text;
+  emulate_kept = 1 << 20;
+  if (plugin()->free_bytes(c, &error, &available, &total) < 0 || available != before)
+    return "what the pool keeps is not free";
+  emulate_kept = 0;
   emulate_memory_limit = 100;
   plugin()->enter(c, &error);
   const textinv_status status = cuda()->weight_plain(&e, &p, &w, TI_F32);

@@ -35,6 +35,7 @@ enum {
 
 typedef enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 } cudaMemcpyKind;
 enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1, cudaEnableDefault = 0 };
+enum { cudaMemPoolAttrReservedMemCurrent = 5, cudaMemPoolAttrUsedMemCurrent = 7 };
 enum { cudaHostAllocDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
 typedef struct emulate_stream *cudaStream_t;
@@ -43,6 +44,7 @@ typedef struct emulate_stream *cudaStream_t;
 typedef struct emulate_graph *cudaGraph_t;
 typedef struct emulate_graph *cudaGraphExec_t;
 typedef struct emulate_event *cudaEvent_t;
+typedef struct emulate_pool *cudaMemPool_t;
 
 struct cudaDeviceProp {
   char name[256];
@@ -62,6 +64,8 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **f, unsigne
                                              unsigned long long flags, void *result);
 cudaError_t cudaMallocAsync(void **p, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void *p, cudaStream_t stream);
+cudaError_t cudaDeviceGetMemPool(cudaMemPool_t *pool, int device);
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, int attribute, void *value);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
@@ -92,6 +96,8 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 /* bytes that can be allocated in all (0 = no limit), and multiprocessors of the device */
 extern size_t emulate_memory_limit;
+/* bytes that the pool has of the device without using them */
+extern size_t emulate_kept;
 extern int emulate_multiprocessors;
 /* live allocations, depth of the context stack: both 0 when everything was given back */
 extern int emulate_allocations, emulate_contexts;

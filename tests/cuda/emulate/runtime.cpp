@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ struct emulate_graph {
   std::vector<std::function<void()>> work;
 };
 
-size_t emulate_memory_limit;
+size_t emulate_memory_limit, emulate_kept;
 int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
 
 static int last_error;
@@ -257,7 +258,19 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
   *total = device_bytes();
-  *available = *total > allocated ? *total - allocated : 0;
+  *available = *total > allocated + emulate_kept ? *total - allocated - emulate_kept : 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetMemPool(cudaMemPool_t *pool, int)
+{
+  *pool = NULL;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, int attribute, void *value)
+{
+  *(uint64_t *)value = allocated + (attribute == cudaMemPoolAttrUsedMemCurrent ? 0 : emulate_kept);
   return cudaSuccess;
 }
 
