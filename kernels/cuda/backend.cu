@@ -271,7 +271,8 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
   const char *ways = getenv("TEXTINV_CUDA");
   ti_cuda_device info;
   ti_cuda *c;
-  cudaError_t code = cudaSuccess;
+  cudaError_t code;
+  int pools;
   textinv_status status = device_info(error, &info, device);
 
   *out = NULL;
@@ -281,6 +282,13 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "device %d (%s) has compute capability %d.%d; %d.0 or newer is needed", device,
                    info.name, info.major, info.minor, TI_CUDA_MIN_MAJOR);
+  code = cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, device);
+  if (code != cudaSuccess)
+    return ti_cuda_context_failed(NULL, error, code, "device properties");
+  if (!pools)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "device %d (%s) has no memory pools (cudaMallocAsync), which are needed", device,
+                   info.name);
   if (stream == (void *)cudaStreamLegacy || stream == (void *)cudaStreamPerThread)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "the stream given is a default stream, which others use or which is another one "

@@ -171,6 +171,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
   return device >= number_of("TEXTINV_EMULATED_DEVICES", 1) ? cudaErrorInvalidValue : cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetAttribute(int *value, int, int)
+{
+  *value = number_of("TEXTINV_EMULATED_POOLS", 1);
+  return cudaSuccess;
+}
+
 static int context_push(void *context)
 {
   if (context != &primary_context)
