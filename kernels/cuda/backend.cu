@@ -203,17 +203,28 @@ static textinv_status enter(ti_cuda *c, ti_error *error)
   return TEXTINV_OK;
 }
 
+/* asked in the context, where the library is opened */
+static int inside(ti_cuda *c, int (*is_on)(ti_cuda *))
+{
+  int on;
+
+  if (enter(c, NULL) < 0)
+    return 0;
+  on = is_on(c);
+  leave(c);
+  return on;
+}
+
+static int use_cublas(ti_cuda *c, int on)
+{
+  c->cublas_off = !on;
+  return inside(c, ti_cublas_is_on);
+}
+
 static int use_cudnn(ti_cuda *c, int on)
 {
-  ti_error error;
-  int used;
-
   c->cudnn_on = on;
-  if (enter(c, &error) < 0)
-    return 0;
-  used = ti_cudnn_is_on(c);
-  leave(c);
-  return used;
+  return inside(c, ti_cudnn_is_on);
 }
 
 static void close_context(ti_cuda *c)
@@ -676,7 +687,7 @@ extern "C" const ti_cuda_plugin *textinv_cuda_plugin(void)
                                          ti_cuda_step_inputs,
                                          ti_cuda_step_update,
                                          ti_cuda_noise,
-                                         ti_cuda_use_cublas,
+                                         use_cublas,
                                          use_cudnn,
                                          use_hopper };
 

@@ -23,8 +23,6 @@ int ti_cuda_multiprocessors(const ti_exec *e);
 /* whether kernels of hopper.cuh run on it, and are wanted */
 int ti_cuda_hopper(const ti_exec *e);
 
-int ti_cuda_use_cublas(ti_cuda *c, int on);
-
 /*
  * The device's copy of w, made at first use and kept until ti_cuda_plugin.trim(): the values in
  * dtype, in the order of the file, or for 4-dimensional weights with the input channels last.
