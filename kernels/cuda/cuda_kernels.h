@@ -43,7 +43,7 @@ textinv_status ti_cuda_weight(ti_exec *e, const void **out, ti_weight *w, ti_dty
 /* ------ the table */
 void ti_kernels_init_cuda(ti_kernels *k);
 
-size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
+size_t ti_cuda_attention_scratch(const ti_exec *e, ti_dtype dtype, const ti_attention_shape *s,
                                  int backward);
 size_t ti_cuda_groupnorm_scratch(const ti_groupnorm_shape *s);
 
