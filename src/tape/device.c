@@ -161,11 +161,20 @@ textinv_status ti_device_start(ti_device *device, ti_error *error, ti_cuda_graph
 
   if (status < 0)
     return status;
+  if (!device->no_graphs) {
+    if (!*graph)
+      status = capture(device, error, graph, launches, user);
+    if (status >= 0)
+      status = plugin->graph_launch(device->context, error, *graph);
+    if (status == TEXTINV_E_NOMEM) {
+      plugin->graph_free(device->context, *graph);
+      *graph = NULL;
+      device->no_graphs = 1;
+      error->text[0] = '\0';
+    }
+  }
   if (device->no_graphs)
     status = launches(user);
-  else if (!*graph)
-    status = capture(device, error, graph, launches, user);
   plugin->leave(device->context);
-  return status < 0 || device->no_graphs ? status
-                                         : plugin->graph_launch(device->context, error, *graph);
+  return status;
 }

@@ -205,6 +205,25 @@ static void steps_do_not_depend_on_how_they_are_run(void **state)
   assert_memory_equal(whole, resumed, sizeof(whole));
 }
 
+static void graphs_need_not_fit(void **state)
+{
+  float whole[TINY_WIDTH], rows[TINY_WIDTH];
+  const textinv_invert_params p = params(2);
+  textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+
+  (void)state;
+  invert(s, whole, &p);
+  textinv_session_free(s);
+  s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  setenv("TEXTINV_EMULATED_GRAPHS", "0", 1);
+  invert(s, rows, &p);
+  unsetenv("TEXTINV_EMULATED_GRAPHS");
+  assert_memory_equal(rows, whole, sizeof(whole));
+  assert_string_equal(textinv_session_error(s), "");
+  assert_true(s->device->no_graphs || !is_emulated());
+  textinv_session_free(s);
+}
+
 static textinv_status lost_wait(ti_cuda *c, ti_error *error, int mark)
 {
   (void)c;
@@ -463,6 +482,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(inversions_agree, open_devices, close_devices),
     cmocka_unit_test_setup_teardown(steps_do_not_depend_on_how_they_are_run, open_devices,
                                     close_devices),
+    cmocka_unit_test(graphs_need_not_fit),
     cmocka_unit_test_setup_teardown(what_was_fetched_outlives_the_device, open_devices,
                                     close_devices),
     cmocka_unit_test_setup_teardown(infinite_losses_leave_the_rows, open_devices, close_devices),

@@ -389,6 +389,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
 {
+  if (!number_of("TEXTINV_EMULATED_GRAPHS", 1))
+    return last_error = cudaErrorMemoryAllocation;
   *exec = new emulate_graph{ graph->work };
   return cudaSuccess;
 }
