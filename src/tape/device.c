@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "alloc.h"
 #include "format.h"
@@ -46,7 +47,8 @@ static textinv_status load(const ti_cuda_plugin **out, ti_error *error, const ch
     return ti_fail(error, TEXTINV_E_INVALID, "%s: backend_path must contain a '/'", path);
   library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    return ti_fail(error, TEXTINV_E_BACKEND, "the CUDA plug-in cannot be loaded: %s", dlerror());
+    return ti_fail(error, TEXTINV_E_BACKEND, "the CUDA plug-in cannot be loaded: %s%s", dlerror(),
+                   access(path, F_OK) ? "; `make cuda` builds it" : "");
   symbol = dlsym(library, TI_CUDA_PLUGIN_SYMBOL);
   if (!symbol)
     return ti_fail(error, TEXTINV_E_BACKEND, "%s: is not libtextinv's CUDA plug-in", path);

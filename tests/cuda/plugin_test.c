@@ -21,6 +21,7 @@ static void what_is_no_plugin_is_refused(void **state)
 {
   (void)state;
   refuses("/nowhere/libtextinv-cuda.so", 0, TEXTINV_E_BACKEND, "/nowhere");
+  refuses("/nowhere/libtextinv-cuda.so", 0, TEXTINV_E_BACKEND, "`make cuda` builds it");
   refuses("libtextinv-cuda.so", 0, TEXTINV_E_INVALID, "'/'");
   refuses("/lib/x86_64-linux-gnu/libm.so.6", 0, TEXTINV_E_BACKEND, "libm");
   refuses(plugin_path(), 99, TEXTINV_E_BACKEND, "99");
