@@ -109,6 +109,7 @@ void ti_device_close(ti_device *device)
     return;
   if (device->context) {
     ti_device_drop_arena(device);
+    device->plugin->host_free(device->context, device->pinned);
     device->plugin->close(device->context);
   }
   /* the library stays: the CUDA runtime in it has thread state that does not survive unloading */
@@ -132,6 +133,20 @@ textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t byte
   status = device->plugin->allocate(device->context, error, &device->arena, bytes);
   if (status >= 0)
     device->arena_bytes = bytes;
+  return status;
+}
+
+textinv_status ti_device_pin(ti_device *device, ti_error *error, size_t bytes)
+{
+  textinv_status status;
+
+  if (bytes <= device->pinned_bytes)
+    return TEXTINV_OK;
+  device->plugin->host_free(device->context, device->pinned);
+  device->pinned_bytes = 0;
+  status = device->plugin->host_allocate(device->context, error, &device->pinned, bytes);
+  if (status >= 0)
+    device->pinned_bytes = bytes;
   return status;
 }
 

@@ -14,6 +14,8 @@ typedef struct ti_device {
   ti_cuda *context;
   void *arena;
   size_t arena_bytes;
+  void *pinned; /* of the host; kept, as making and freeing it may wait for the whole device */
+  size_t pinned_bytes;
   int no_graphs; /* kernels are launched one by one: a graph had no room, or a test wants it */
 } ti_device;
 
@@ -34,6 +36,8 @@ void ti_device_close(ti_device *device); /* NULL is allowed */
 /* room for bytes at device->arena, which moves when it grows */
 textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t bytes);
 void ti_device_drop_arena(ti_device *device);
+/* the same at device->pinned, until the device is closed */
+textinv_status ti_device_pin(ti_device *device, ti_error *error, size_t bytes);
 
 /* launches kernels on the device's stream, and does nothing else */
 typedef textinv_status (*ti_device_launches)(const void *user);
