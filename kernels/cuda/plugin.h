@@ -6,8 +6,8 @@
  *
  * A context works on one device, in its primary context or in that of the caller's stream, and on
  * one stream. Every function makes that context current for its own duration and restores the
- * thread's afterwards. The legacy default stream is never used, nothing waits for the whole
- * device, and the device is never reset.
+ * thread's afterwards. The legacy default stream is never used, the device is never reset, and
+ * nothing waits for all of it but host_allocate(), host_free() and the driver as it loads kernels.
  *
  * Errors: TEXTINV_E_NOMEM leaves the context usable. After TEXTINV_E_BACKEND, lost() tells whether
  * the device was lost, that is, the process's CUDA context is poisoned: then every later call
