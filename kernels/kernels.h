@@ -164,7 +164,7 @@ typedef struct ti_kernels {
 
   /* scratch that an entry needs beyond what prepare asked for; NULL = none */
   size_t (*groupnorm_scratch)(const ti_groupnorm_shape *s);
-  size_t (*attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,
+  size_t (*attention_scratch)(const ti_exec *e, ti_dtype dtype, const ti_attention_shape *s,
                               int backward);
 
   /* bias, residual and other (a gradient of x that is added) may be NULL; y may be the same buffer

@@ -47,12 +47,12 @@ static size_t fwd_floats(const ti_attention_shape *s, int threads)
   return l.at_once * l.head + threads * l.thread;
 }
 
-size_t TI_FN(attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,
+size_t TI_FN(attention_scratch)(const ti_exec *e, ti_dtype dtype, const ti_attention_shape *s,
                                 int backward)
 {
   (void)dtype;
   return sizeof(float) *
-         (backward ? TI_FN(attention_bwd_floats)(s, threads) : fwd_floats(s, threads));
+         (backward ? TI_FN(attention_bwd_floats)(s, e->threads) : fwd_floats(s, e->threads));
 }
 
 static TI_SIMD __attribute__((noinline)) void tile(TI_TILE_ARGUMENTS)

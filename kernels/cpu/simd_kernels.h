@@ -48,7 +48,7 @@ size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads);
                                      const void *do_, const void *o, const float *lse,             \
                                      const void *q, const void *k, const void *v,                  \
                                      const ti_attention_shape *s);                                 \
-  size_t name(attention_scratch)(ti_dtype dtype, const ti_attention_shape *s, int threads,         \
+  size_t name(attention_scratch)(const ti_exec *e, ti_dtype dtype, const ti_attention_shape *s,    \
                                  int backward);                                                    \
   textinv_status name(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,                 \
                                       size_t *scratch_bytes, ti_weight *w, ti_weight *bias,        \

@@ -28,11 +28,11 @@ static textinv_status attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *
     e, dtype, dq, dk, dv, do_, o, lse, q, k, v, s);
 }
 
-static size_t attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
+static size_t attention_scratch(const ti_exec *e, ti_dtype dtype, const ti_attention_shape *s,
                                 int backward)
 {
   return (dtype == TI_BF16 ? ti_bf16_attention_scratch
-                           : ti_avx512_attention_scratch)(dtype, s, threads, backward);
+                           : ti_avx512_attention_scratch)(e, dtype, s, backward);
 }
 
 static textinv_status conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,

@@ -282,20 +282,19 @@ int ti_cuda_attention_splits(const ti_attention_shape *s)
   return splits < 1 ? 1 : (int)splits;
 }
 
-extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_shape *s,
-                                            int threads, int backward)
+extern "C" size_t ti_cuda_attention_scratch(const ti_exec *e, ti_dtype dtype,
+                                            const ti_attention_shape *s, int backward)
 {
-  const int is_long = ti_cuda_attention_is_long(dtype, s);
+  const int hopper = ti_cuda_hopper(e);
   const int splits = dtype == TI_F32 ? 1 : ti_cuda_attention_splits(s);
   const size_t partial =
       splits > 1 ? 2 * (size_t)splits * s->n * s->heads * s->tk * s->d * sizeof(float) : 0;
   size_t of_hopper = 0;
 
-  (void)threads;
-  if (is_long)
+  if (hopper && ti_cuda_attention_is_long(dtype, s))
     of_hopper = backward ? ti_cuda_attention_ring_bwd_scratch(s)
                          : ti_cuda_attention_ring_scratch(s);
-  else if (backward && ti_cuda_attention_is_short(dtype, s, 1))
+  else if (hopper && backward && ti_cuda_attention_is_short(dtype, s, 1))
     of_hopper = ti_cuda_attention_short_bwd_scratch(s);
   if (!backward)
     return of_hopper;
@@ -304,7 +303,7 @@ extern "C" size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_s
 
 static textinv_status check(ti_exec *e, ti_dtype dtype, const ti_attention_shape *s, int backward)
 {
-  const size_t needed = ti_cuda_attention_scratch(dtype, s, 1, backward);
+  const size_t needed = ti_cuda_attention_scratch(e, dtype, s, backward);
 
   if (s->d > MAX_HEAD)
     return ti_fail(e->error, TEXTINV_E_UNSUPPORTED,

@@ -53,7 +53,7 @@ static __device__ __forceinline__ float row_lse(const attention_buffers &io,
   return row < s.tq ? io.lse[(size_t)blockIdx.y * s.tq + row] * TI_LOG2_E : 0.0f;
 }
 
-/* this lane's chunks of o of rows row and row + 8: every fourth of a head's */
+/* this lane's chunks of o of rows row and row + 8: every fourth of a head's, from lane / 8 on */
 template <typename C>
 static __device__ __forceinline__ void load_o(uint4 (&o)[2][C::d / 32],
                                               const attention_buffers &io,
@@ -67,7 +67,7 @@ static __device__ __forceinline__ void load_o(uint4 (&o)[2][C::d / 32],
 
 #pragma unroll
     for (int j = 0; j < C::d / 32; j++) {
-      const int c = (j * 4 + threadIdx.x % 4) * 8;
+      const int c = (j * 4 + threadIdx.x % 32 / 8) * 8;
 
       o[half][j] = row + half * 8 < s.tq && c < s.d
                        ? *(const uint4 *)((const uint16_t *)io.o + at * s.d + c)
@@ -76,7 +76,10 @@ static __device__ __forceinline__ void load_o(uint4 (&o)[2][C::d / 32],
   }
 }
 
-/* delta, the sum of do o, of the rows of load_o(); row: in the tile of do */
+/*
+ * delta, the sum of do o, of rows lane / 4 and that + 8 of a warp, from load_o() of rows lane % 8;
+ * row: the latter in the tile of do. Eight lanes read 128 bytes of a plane.
+ */
 template <typename T, typename C>
 static __device__ __forceinline__ void make_delta(float (&delta)[2],
                                                   const uint4 (&o)[2][C::d / 32], const T *do_tile,
@@ -88,17 +91,19 @@ static __device__ __forceinline__ void make_delta(float (&delta)[2],
 
 #pragma unroll
     for (int j = 0; j < C::d / 32; j++) {
-      const int plane = j * 4 + threadIdx.x % 4;
+      const int plane = j * 4 + threadIdx.x % 32 / 8;
       float a[8], b[8];
 
       load_vector(a, do_tile + (plane * C::queries + row + half * 8) * 8);
       load_vector(b, (const T *)&o[half][j]);
+      /* begins with a product: a 0 would be in the register that dq begins with */
 #pragma unroll
       for (int i = 0; i < 8; i++)
-        sum = fmaf(a[i], b[i], sum);
+        sum = i + j ? fmaf(a[i], b[i], sum) : a[0] * b[0];
     }
-    sum += shuffle_xor(sum, 1); /* four lanes share a row */
-    delta[half] = sum + shuffle_xor(sum, 2);
+    sum += shuffle_xor(sum, 8); /* four lanes share a row */
+    sum += shuffle_xor(sum, 16);
+    delta[half] = shuffle(sum, threadIdx.x % 32 / 4);
   }
 }
 
@@ -231,6 +236,7 @@ static __global__ void __launch_bounds__(C::threads, 1)
   T *k_tile = stages + C::key_at, *v_tile = k_tile + C::key_tile;
   const int n = blockIdx.y / s.heads, head = blockIdx.y % s.heads, warp = threadIdx.x / 32;
   const int in_step = warp * 16 + threadIdx.x % 32 / 4; /* and in_step + 8 */
+  const int o_in_step = warp * 16 + threadIdx.x % 8;
   const int first_key = blockIdx.x * KEYS;
   const T *k = (const T *)io.k + (size_t)n * s.tk * s.k_stride + head * s.d;
   const T *v = (const T *)io.v + (size_t)n * s.tk * s.v_stride + head * s.d;
@@ -258,7 +264,7 @@ static __global__ void __launch_bounds__(C::threads, 1)
     uint4 o[2][D / 32];
 
     if constexpr (!C::whole)
-      load_o<C>(o, io, s, row0);
+      load_o<C>(o, io, s, step * QUERIES + o_in_step);
     copy_wait<0>();
     async_fence();
     __syncthreads(); /* the step is there; the one before, p and ds are no longer read */
@@ -277,7 +283,7 @@ static __global__ void __launch_bounds__(C::threads, 1)
                                     rows_operand<T, KEYS>(v_tile));
     wgmma_commit();
     if constexpr (!C::whole)
-      make_delta<T, C>(delta, o, do_tile, in_step);
+      make_delta<T, C>(delta, o, do_tile, o_in_step);
     wgmma_wait<1>();
     wgmma_hold(x);
     if (s.causal || first_key + KEYS > s.tk) {

@@ -11,6 +11,14 @@
 
 #include "conv2d_cudnn.h"
 #include "cublas.h"
+#include "hopper.cuh"
+
+/* whether the kernels of hopper.cuh that this device runs have bodies */
+#ifdef TI_HOPPER
+static __device__ int has_hopper = 1;
+#else
+static __device__ int has_hopper = 0;
+#endif
 
 struct ti_cuda_graph {
   cudaGraphExec_t exec;
@@ -195,17 +203,28 @@ static textinv_status enter(ti_cuda *c, ti_error *error)
   return TEXTINV_OK;
 }
 
+/* asked in the context, where the library is opened */
+static int inside(ti_cuda *c, int (*is_on)(ti_cuda *))
+{
+  int on;
+
+  if (enter(c, NULL) < 0)
+    return 0;
+  on = is_on(c);
+  leave(c);
+  return on;
+}
+
+static int use_cublas(ti_cuda *c, int on)
+{
+  c->cublas_off = !on;
+  return inside(c, ti_cublas_is_on);
+}
+
 static int use_cudnn(ti_cuda *c, int on)
 {
-  ti_error error;
-  int used;
-
   c->cudnn_on = on;
-  if (enter(c, &error) < 0)
-    return 0;
-  used = ti_cudnn_is_on(c);
-  leave(c);
-  return used;
+  return inside(c, ti_cudnn_is_on);
 }
 
 static void close_context(ti_cuda *c)
@@ -226,6 +245,8 @@ static void close_context(ti_cuda *c)
     }
     if (c->own_stream && c->stream)
       (void)cudaStreamDestroy(c->stream);
+    if (c->capture)
+      (void)cudaStreamDestroy(c->capture);
     (void)cudaGetLastError();
     pop_context();
   }
@@ -261,7 +282,8 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
   const char *ways = getenv("TEXTINV_CUDA");
   ti_cuda_device info;
   ti_cuda *c;
-  cudaError_t code = cudaSuccess;
+  cudaError_t code;
+  int pools;
   textinv_status status = device_info(error, &info, device);
 
   *out = NULL;
@@ -271,10 +293,17 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "device %d (%s) has compute capability %d.%d; %d.0 or newer is needed", device,
                    info.name, info.major, info.minor, TI_CUDA_MIN_MAJOR);
-  if (stream == (void *)cudaStreamLegacy)
+  code = cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, device);
+  if (code != cudaSuccess)
+    return ti_cuda_context_failed(NULL, error, code, "device properties");
+  if (!pools)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "device %d (%s) has no memory pools (cudaMallocAsync), which are needed", device,
+                   info.name);
+  if (stream == (void *)cudaStreamLegacy || stream == (void *)cudaStreamPerThread)
     return ti_fail(error, TEXTINV_E_INVALID,
-                   "the stream given is the default stream, of which no graph can be made; give one "
-                   "that was created, or NULL");
+                   "the stream given is a default stream, which others use or which is another one "
+                   "on each thread; give one that was created, or NULL");
   c = (ti_cuda *)calloc(1, sizeof(*c));
   if (!c)
     return ti_fail_nomem(error, sizeof(*c), "a CUDA session");
@@ -301,11 +330,19 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     code = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
     c->own_stream = code == cudaSuccess;
   }
+  if (code == cudaSuccess)
+    code = cudaStreamCreateWithFlags(&c->capture, cudaStreamNonBlocking);
+  if (code == cudaSuccess && c->is_hopper) {
+    code = cudaMemcpyFromSymbolAsync(&c->is_hopper, has_hopper, sizeof(has_hopper), 0,
+                                     cudaMemcpyDeviceToHost, c->capture);
+    if (code == cudaSuccess)
+      code = cudaStreamSynchronize(c->capture);
+  }
   /* a thread that waits for a mark sleeps */
   for (int i = 0; i < TI_CUDA_MARKS && code == cudaSuccess; i++)
     code = cudaEventCreateWithFlags(&c->marks[i], cudaEventBlockingSync | cudaEventDisableTiming);
   if (code != cudaSuccess)
-    status = ti_cuda_context_failed(c, error, code, "a stream");
+    status = ti_cuda_context_failed(c, error, code, "a session");
   leave(c);
   if (status < 0)
     goto fail;
@@ -318,7 +355,7 @@ fail:
 
 static void *stream_of(const ti_cuda *c)
 {
-  return c->stream;
+  return c->capturing ? c->capture : c->stream;
 }
 
 static int is_lost(const ti_cuda *c)
@@ -327,6 +364,24 @@ static int is_lost(const ti_cuda *c)
 }
 
 /* ------ memory */
+
+/* with what the host lets the device's pool keep, which is for us, too */
+static cudaError_t find_free(const ti_cuda *c, size_t *available, size_t *total)
+{
+  cudaMemPool_t pool = NULL;
+  uint64_t kept = 0, used = 0;
+  cudaError_t code = cudaMemGetInfo(available, total);
+
+  if (code == cudaSuccess)
+    code = cudaDeviceGetMemPool(&pool, c->device);
+  if (code == cudaSuccess)
+    code = cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &kept);
+  if (code == cudaSuccess)
+    code = cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used);
+  if (kept > used)
+    *available += (size_t)(kept - used);
+  return code;
+}
 
 textinv_status ti_cuda_allocate(ti_cuda *c, ti_error *error, void **out, size_t bytes,
                                 const char *what)
@@ -341,7 +396,7 @@ textinv_status ti_cuda_allocate(ti_cuda *c, ti_error *error, void **out, size_t 
   if (code != cudaErrorMemoryAllocation)
     return ti_cuda_context_failed(c, error, code, what);
   (void)cudaGetLastError();
-  (void)cudaMemGetInfo(&available, &total);
+  (void)find_free(c, &available, &total);
   return ti_fail(error, TEXTINV_E_NOMEM,
                  "out of memory on device %d: %zu bytes for %s, %zu are free of %zu", c->device,
                  bytes, what, available, total);
@@ -376,7 +431,7 @@ static textinv_status free_bytes(ti_cuda *c, ti_error *error, size_t *available,
 
   if (status < 0)
     return status;
-  code = cudaMemGetInfo(available, total);
+  code = find_free(c, available, total);
   if (code != cudaSuccess)
     status = ti_cuda_context_failed(c, error, code, "memory");
   leave(c);
@@ -522,7 +577,8 @@ static textinv_status graph_begin(ti_cuda *c, ti_error *error)
 
   if (status < 0)
     return status;
-  code = cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal);
+  code = cudaStreamBeginCapture(c->capture, cudaStreamCaptureModeThreadLocal);
+  c->capturing = code == cudaSuccess;
   if (code != cudaSuccess)
     status = ti_cuda_context_failed(c, error, code, "capture");
   leave(c);
@@ -539,7 +595,8 @@ static textinv_status graph_end(ti_cuda *c, ti_error *error, ti_cuda_graph **out
   *out = NULL;
   if (status < 0)
     return status;
-  code = cudaStreamEndCapture(c->stream, &graph);
+  c->capturing = 0;
+  code = cudaStreamEndCapture(c->capture, &graph);
   if (code != cudaSuccess) {
     status = ti_cuda_context_failed(c, error, code, "capture");
     goto out;
@@ -630,7 +687,7 @@ extern "C" const ti_cuda_plugin *textinv_cuda_plugin(void)
                                          ti_cuda_step_inputs,
                                          ti_cuda_step_update,
                                          ti_cuda_noise,
-                                         ti_cuda_use_cublas,
+                                         use_cublas,
                                          use_cudnn,
                                          use_hopper };
 

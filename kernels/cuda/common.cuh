@@ -28,6 +28,9 @@ static inline int ti_aligned(const void *p, size_t bytes)
   return (uintptr_t)p % bytes == 0;
 }
 
+/* dynamic shared memory that a kernel may ask for at most if it is not always the same */
+enum { TI_SHARED_VARYING = 80 * 1024 };
+
 /* start kernel on the stream of e; an error is reported and cleared */
 template <typename... P, typename... A>
 static inline textinv_status launch(ti_exec *e, const char *name, void (*kernel)(P...), dim3 grid,
@@ -38,10 +41,14 @@ static inline textinv_status launch(ti_exec *e, const char *name, void (*kernel)
 #else
   cudaError_t error = cudaSuccess;
 
-  /* 48 KiB need no leave, but static shared memory counts too */
+  /*
+   * 48 KiB need no leave, but static shared memory counts too. The limit is that of all threads of
+   * the host, so it never sinks.
+   */
   if (shared_bytes > 40 * 1024)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 (int)shared_bytes);
+    error = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+      (int)(shared_bytes > TI_SHARED_VARYING ? shared_bytes : TI_SHARED_VARYING));
   if (error == cudaSuccess)
     kernel<<<grid, threads, shared_bytes, (cudaStream_t)e->stream>>>(P(arguments)...);
   else

@@ -20,11 +20,13 @@ enum { TI_CUDA_BUCKETS = 1024 };
 
 struct ti_cuda {
   int device, multiprocessors;
-  int is_hopper, hopper_off; /* compute capability 9.0; its kernels are not wanted */
+  int is_hopper, hopper_off; /* compute capability 9.0, for which this was built; not wanted */
   void *driver_context; /* CUcontext */
   int retained;         /* it is the primary context, and released at the end */
   cudaStream_t stream;
   int own_stream;
+  cudaStream_t capture; /* of graphs: a caller's may be one that the default stream waits for */
+  int capturing;
   cudaEvent_t marks[TI_CUDA_MARKS];
   int lost;
   pid_t process;

@@ -57,10 +57,6 @@ template <bool BWD> struct conv_plain {
   {
     return BWD ? (2 - t) * 3 + 2 - column : t * 3 + column;
   }
-  static __device__ __forceinline__ conv_pixel target_of(int, int y, int x)
-  {
-    return { y, x };
-  }
 };
 
 /* TI_CUDA_MERGED; classes: parity of y's line, then of its column */
@@ -77,10 +73,6 @@ struct conv_up_fwd {
   {
     return (3 - of / 2 - 2 * t) * 4 + 3 - of % 2 - 2 * column;
   }
-  static __device__ __forceinline__ conv_pixel target_of(int of, int y, int x)
-  {
-    return { 2 * y + of / 2, 2 * x + of % 2 };
-  }
 };
 
 /* the same; columns: those of the taps, for every other line from 0, then from 1 */
@@ -96,10 +88,6 @@ struct conv_up_bwd {
   static __device__ __forceinline__ int tap_of(int, int column, int t)
   {
     return (column / 4 + 2 * t) * 4 + column % 4;
-  }
-  static __device__ __forceinline__ conv_pixel target_of(int, int y, int x)
-  {
-    return { y, x };
   }
 };
 
@@ -331,10 +319,11 @@ static __device__ __forceinline__ void consume(const conv_shared &s, const gemm_
   auto row_at = [&](int m, int i, int r) {
     const conv_patch patch = grid.patch_of(m, group * BLOCKS + i);
     const int y = patch.y + warp % 4 * 2 + r / PATCH, x = patch.x + r % PATCH;
-    const conv_pixel to = C::target_of(m / grid.of_class, y, x);
+    const int of = C::classes > 1 ? m / grid.of_class : 0, step = C::classes > 1 ? 2 : 1;
 
-    return patch.n >= 0 && y < grid.h && x < grid.w ? (patch.n * p.out_h + to.y) * p.out_w + to.x
-                                                    : -1;
+    return patch.n >= 0 && y < grid.h && x < grid.w
+             ? (patch.n * p.out_h + y * step + of / 2) * p.out_w + x * step + of % 2
+             : -1;
   };
 
   for (int t = blockIdx.x; t < grid.tiles; t += gridDim.x) {

@@ -106,7 +106,8 @@ void ti_cublas_close(ti_cuda *c)
 static bool choose(ti_cublas *b, prepared_product *p)
 {
   const uint64_t workspace = WORKSPACE;
-  const uint32_t alignment = ALIGNMENT;
+  /* splits of k are added as floats */
+  const uint32_t alignment = ALIGNMENT, reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   const cublasLtMatmulPreferenceAttributes_t aligned[] = {
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES
@@ -117,7 +118,9 @@ static bool choose(ti_cublas *b, prepared_product *p)
 
   if (b->preference_init(&preference, sizeof(preference)) != CUBLAS_STATUS_SUCCESS ||
       b->preference_set(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                        sizeof(workspace)) != CUBLAS_STATUS_SUCCESS)
+                        sizeof(workspace)) != CUBLAS_STATUS_SUCCESS ||
+      b->preference_set(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction,
+                        sizeof(reduction)) != CUBLAS_STATUS_SUCCESS)
     return false;
   for (cublasLtMatmulPreferenceAttributes_t a : aligned) {
     if (b->preference_set(&preference, a, &alignment, sizeof(alignment)) != CUBLAS_STATUS_SUCCESS)
@@ -258,9 +261,3 @@ textinv_status ti_cublas_run(ti_exec *e, const char *name, ti_dtype, const gemm_
 }
 
 #endif
-
-extern "C" int ti_cuda_use_cublas(ti_cuda *c, int on)
-{
-  c->cublas_off = !on;
-  return ti_cublas_is_on(c);
-}

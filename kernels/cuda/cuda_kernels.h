@@ -23,8 +23,6 @@ int ti_cuda_multiprocessors(const ti_exec *e);
 /* whether kernels of hopper.cuh run on it, and are wanted */
 int ti_cuda_hopper(const ti_exec *e);
 
-int ti_cuda_use_cublas(ti_cuda *c, int on);
-
 /*
  * The device's copy of w, made at first use and kept until ti_cuda_plugin.trim(): the values in
  * dtype, in the order of the file, or for 4-dimensional weights with the input channels last.
@@ -45,7 +43,7 @@ textinv_status ti_cuda_weight(ti_exec *e, const void **out, ti_weight *w, ti_dty
 /* ------ the table */
 void ti_kernels_init_cuda(ti_kernels *k);
 
-size_t ti_cuda_attention_scratch(ti_dtype dtype, const ti_attention_shape *s, int threads,
+size_t ti_cuda_attention_scratch(const ti_exec *e, ti_dtype dtype, const ti_attention_shape *s,
                                  int backward);
 size_t ti_cuda_groupnorm_scratch(const ti_groupnorm_shape *s);
 

@@ -67,6 +67,12 @@ static __device__ __forceinline__ float shuffle_xor(float v, int mask)
   return __shfl_xor_sync(0xffffffffu, v, mask);
 }
 
+/* v of another lane of the warp */
+static __device__ __forceinline__ float shuffle(float v, int lane)
+{
+  return __shfl_sync(0xffffffffu, v, lane);
+}
+
 /* 2^x, with a relative error of 2^-22; 0 for -infinity */
 static __device__ __forceinline__ float exp2_fast(float x)
 {

@@ -197,31 +197,35 @@ static const struct {
 
 /*
  * The tile and the split of k with the least estimated time, in cycles of a multiprocessor: 2048
- * pairs of values are multiplied a cycle, and 32 bytes of operands come. k is split at multiples of
- * unit; bytes of operands are those of a unit, blocks those of one split. p->parity: k is that of a
- * tap, of which a tile has 4, 2, 2 or 1.
+ * pairs of values are multiplied a cycle, and 32 bytes of operands come; at stride 2 forward, up to
+ * 64 where not all multiprocessors work. k is split at multiples of unit; bytes of operands are
+ * those of a unit, blocks those of one split. p->parity: k is that of a tap, of which a tile has 4,
+ * 2, 2 or 1.
  */
 static inline int hopper_plan(gemm_problem *p, int multiprocessors, int unit,
                               const size_t (&bytes)[HOPPER_TILES],
                               const size_t (&blocks)[HOPPER_TILES])
 {
   const size_t units = (size_t)p->k / unit;
+  const int is_down = p->stride > 1 && p->out_h < p->h; /* stride 2 forward */
   double least = INFINITY;
   size_t split = units;
   int tile = 0;
 
   for (int i = 0; i < HOPPER_TILES; i++) {
     const double multiply = hopper_tiles[i].m * hopper_tiles[i].n * (unit / 2048.0);
-    const double copy = (double)bytes[i] / 32.0, step = multiply > copy ? multiply : copy;
     /* what a tile takes beyond its steps grows with its size */
     const double rest = 2000.0 + hopper_tiles[i].m * hopper_tiles[i].n / 32.0;
 
     for (size_t splits = 1; splits <= HOPPER_MAX_SPLITS && splits <= units; splits++) {
       const size_t length = ti_ceil_div(units, splits), used = ti_ceil_div(units, length);
+      const double work = (double)(blocks[i] * used) / multiprocessors;
+      const double rate = !is_down || work > 1.0 ? 32.0 : work < 0.5 ? 64.0 : 32.0 / work;
+      const double copy = (double)bytes[i] / rate, step = multiply > copy ? multiply : copy;
       const double waves = (double)ti_ceil_div(blocks[i] * used, (size_t)multiprocessors);
       const double sum = 3000.0 + (double)used * p->m * p->n * 0.5 / multiprocessors;
       /* the busiest multiprocessor has about its even share, but a tile of 4 taps at least */
-      const double even = (double)(blocks[i] * used) * (9.0 / 4.0) / multiprocessors + 0.5;
+      const double even = work * (9.0 / 4.0) + 0.5;
       const double lengths = !p->parity ? waves : even > 4.0 ? even : 4.0;
       const double time = lengths * (double)length * step + waves * rest + (used > 1 ? sum : 0.0);
 

@@ -8,6 +8,7 @@ enum {
   WHOLE_THREADS = 512,
   WHOLE_VECTORS = 2560 /* of 16 bytes, of one tensor; two fit into 99 KiB, which all devices have */
 };
+static_assert(2 * WHOLE_VECTORS * 16 <= TI_SHARED_VARYING, "of the launch");
 
 // ------------------------------------------------------------------ kernels
 

@@ -6,8 +6,8 @@
  *
  * A context works on one device, in its primary context or in that of the caller's stream, and on
  * one stream. Every function makes that context current for its own duration and restores the
- * thread's afterwards. The legacy default stream is never used, nothing waits for the whole
- * device, and the device is never reset.
+ * thread's afterwards. The legacy default stream is never used, the device is never reset, and
+ * nothing waits for all of it but host_allocate(), host_free() and the driver as it loads kernels.
  *
  * Errors: TEXTINV_E_NOMEM leaves the context usable. After TEXTINV_E_BACKEND, lost() tells whether
  * the device was lost, that is, the process's CUDA context is poisoned: then every later call
@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 9u
+#define TI_CUDA_PLUGIN_VERSION 10u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 
@@ -139,7 +139,7 @@ typedef struct ti_cuda_plugin {
                          void *stream);
   void (*close)(ti_cuda *c); /* waits for its stream; NULL is allowed */
   void (*init_kernels)(ti_kernels *k); /* fills every entry */
-  void *(*stream)(const ti_cuda *c);
+  void *(*stream)(const ti_cuda *c);   /* of launches: another one between graph_begin and _end */
   int (*lost)(const ti_cuda *c);
 
   /* around calls of kernels: ti_exec.device = c, ti_exec.stream = stream(c) */
@@ -171,8 +171,8 @@ typedef struct ti_cuda_plugin {
   textinv_status (*wait)(ti_cuda *c, ti_error *error, int mark);
 
   /*
-   * Launches between begin and end are recorded instead of run; nothing but kernels may be called
-   * there. end gives the graph, or NULL and the error.
+   * Launches on stream() between begin and end are recorded instead of run; nothing but kernels may
+   * be called there. end gives the graph, or NULL and the error.
    */
   textinv_status (*graph_begin)(ti_cuda *c, ti_error *error);
   textinv_status (*graph_end)(ti_cuda *c, ti_error *error, ti_cuda_graph **out);

@@ -24,7 +24,7 @@ struct ti_run_device {
   ti_cuda_graph *graph;
   ti_cuda_training t;
   void *memory;           /* all that t points to, but the values of the plan */
-  void *pinned;           /* of the host: two of each of what follows, for step % 2 */
+  /* in the device's pinned memory, for step % 2 */
   ti_cuda_step *steps[2]; /* with the samples behind it */
   ti_cuda_result *results[2];
   size_t step_bytes;
@@ -98,10 +98,10 @@ static textinv_status allocate(ti_run_device *d, const ti_run *r)
                             take(&pinned, sizeof(ti_cuda_result)),
                             take(&pinned, sizeof(ti_cuda_result)) };
 
-  status = plugin->host_allocate(d->device->context, d->error, &d->pinned, pinned);
+  status = ti_device_pin(d->device, d->error, pinned);
   for (int i = 0; i < 2 && status >= 0; i++) {
-    d->steps[i] = (ti_cuda_step *)((char *)d->pinned + places[i]);
-    d->results[i] = (ti_cuda_result *)((char *)d->pinned + places[2 + i]);
+    d->steps[i] = (ti_cuda_step *)((char *)d->device->pinned + places[i]);
+    d->results[i] = (ti_cuda_result *)((char *)d->device->pinned + places[2 + i]);
   }
   return status;
 }
@@ -308,7 +308,6 @@ void ti_run_device_free(ti_run_device *d)
   if (!d)
     return;
   d->device->plugin->graph_free(d->device->context, d->graph);
-  d->device->plugin->host_free(d->device->context, d->pinned);
   d->device->plugin->free(d->device->context, d->memory);
   ti_free(d);
 }

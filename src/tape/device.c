@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "alloc.h"
 #include "format.h"
@@ -46,7 +47,8 @@ static textinv_status load(const ti_cuda_plugin **out, ti_error *error, const ch
     return ti_fail(error, TEXTINV_E_INVALID, "%s: backend_path must contain a '/'", path);
   library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    return ti_fail(error, TEXTINV_E_BACKEND, "the CUDA plug-in cannot be loaded: %s", dlerror());
+    return ti_fail(error, TEXTINV_E_BACKEND, "the CUDA plug-in cannot be loaded: %s%s", dlerror(),
+                   access(path, F_OK) ? "; `make cuda` builds it" : "");
   symbol = dlsym(library, TI_CUDA_PLUGIN_SYMBOL);
   if (!symbol)
     return ti_fail(error, TEXTINV_E_BACKEND, "%s: is not libtextinv's CUDA plug-in", path);
@@ -107,6 +109,7 @@ void ti_device_close(ti_device *device)
     return;
   if (device->context) {
     ti_device_drop_arena(device);
+    device->plugin->host_free(device->context, device->pinned);
     device->plugin->close(device->context);
   }
   /* the library stays: the CUDA runtime in it has thread state that does not survive unloading */
@@ -130,6 +133,20 @@ textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t byte
   status = device->plugin->allocate(device->context, error, &device->arena, bytes);
   if (status >= 0)
     device->arena_bytes = bytes;
+  return status;
+}
+
+textinv_status ti_device_pin(ti_device *device, ti_error *error, size_t bytes)
+{
+  textinv_status status;
+
+  if (bytes <= device->pinned_bytes)
+    return TEXTINV_OK;
+  device->plugin->host_free(device->context, device->pinned);
+  device->pinned_bytes = 0;
+  status = device->plugin->host_allocate(device->context, error, &device->pinned, bytes);
+  if (status >= 0)
+    device->pinned_bytes = bytes;
   return status;
 }
 
@@ -161,11 +178,20 @@ textinv_status ti_device_start(ti_device *device, ti_error *error, ti_cuda_graph
 
   if (status < 0)
     return status;
+  if (!device->no_graphs) {
+    if (!*graph)
+      status = capture(device, error, graph, launches, user);
+    if (status >= 0)
+      status = plugin->graph_launch(device->context, error, *graph);
+    if (status == TEXTINV_E_NOMEM) {
+      plugin->graph_free(device->context, *graph);
+      *graph = NULL;
+      device->no_graphs = 1;
+      error->text[0] = '\0';
+    }
+  }
   if (device->no_graphs)
     status = launches(user);
-  else if (!*graph)
-    status = capture(device, error, graph, launches, user);
   plugin->leave(device->context);
-  return status < 0 || device->no_graphs ? status
-                                         : plugin->graph_launch(device->context, error, *graph);
+  return status;
 }

@@ -14,7 +14,9 @@ typedef struct ti_device {
   ti_cuda *context;
   void *arena;
   size_t arena_bytes;
-  int no_graphs; /* kernels are launched one by one; for tests */
+  void *pinned; /* of the host; kept, as making and freeing it may wait for the whole device */
+  size_t pinned_bytes;
+  int no_graphs; /* kernels are launched one by one: a graph had no room, or a test wants it */
 } ti_device;
 
 /* devices there are, or the one of a number, without opening it; path as in ti_device_open(). *out
@@ -34,13 +36,16 @@ void ti_device_close(ti_device *device); /* NULL is allowed */
 /* room for bytes at device->arena, which moves when it grows */
 textinv_status ti_device_reserve(ti_device *device, ti_error *error, size_t bytes);
 void ti_device_drop_arena(ti_device *device);
+/* the same at device->pinned, until the device is closed */
+textinv_status ti_device_pin(ti_device *device, ti_error *error, size_t bytes);
 
 /* launches kernels on the device's stream, and does nothing else */
 typedef textinv_status (*ti_device_launches)(const void *user);
 
 /*
  * Start what `launches` launches, without waiting. The first call captures it as *graph, which the
- * next ones start again: user is read in the first call alone. The caller frees the graph.
+ * next ones start again: user is read in the first call alone. The caller frees the graph. Where
+ * there is no memory for it, kernels are launched one by one, with the same results.
  */
 textinv_status ti_device_start(ti_device *device, ti_error *error, ti_cuda_graph **graph,
                                ti_device_launches launches, const void *user);

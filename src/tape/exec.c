@@ -102,8 +102,7 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
   case TI_OP_ATTENTION:
   case TI_OP_ATTENTION_BWD:
     if (k->attention_scratch)
-      scratch = k->attention_scratch(dtype, &r->s.attention, plan->threads,
-                                     r->op == TI_OP_ATTENTION_BWD);
+      scratch = k->attention_scratch(e, dtype, &r->s.attention, r->op == TI_OP_ATTENTION_BWD);
     break;
   case TI_OP_GROUPNORM:
   case TI_OP_GROUPNORM_BWD:

@@ -142,7 +142,7 @@ static double seconds()
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-double time_of(int sets, const std::function<textinv_status(int)> &f)
+double time_of(ti_exec *e, int sets, const std::function<textinv_status(int)> &f)
 {
   const int runs = tiny ? sets : (RUNS + sets - 1) / sets * sets, launches = tiny ? 1 : LAUNCHES;
   const int warm = tiny ? 0 : 2, together = tiny ? 1 : TOGETHER;
@@ -152,9 +152,11 @@ double time_of(int sets, const std::function<textinv_status(int)> &f)
   must(plugin->enter(context, &error));
   must(f(0)); /* loads the kernel */
   must(plugin->graph_begin(context, &error));
+  e->stream = plugin->stream(context);
   for (int i = 0; i < runs; i++)
     must(f(i % sets));
   must(plugin->graph_end(context, &error, &graph));
+  e->stream = plugin->stream(context);
   plugin->leave(context);
   for (int i = 0; i < launches + warm; i++) {
     const double begin = seconds();
@@ -221,7 +223,7 @@ void operation::scratch(size_t size)
 
 void operation::run(const std::function<textinv_status(int)> &f, const char *how)
 {
-  const double t = time_of(sets, f), floor = std::max(flops / peak_flops, bytes / peak_bytes);
+  const double t = time_of(&e, sets, f), floor = std::max(flops / peak_flops, bytes / peak_bytes);
 
   printf("%-44s %-8s %9.1f %8.1f %8.0f %6.1f %6.1f %6.1f\n", name.c_str(), how, t * 1e6,
          flops / t * 1e-12, bytes / t * 1e-9, 100.0 * flops / t / peak_flops,

@@ -31,8 +31,8 @@ void *zeros(size_t bytes);
 void *values(ti_dtype dtype, size_t count);
 void drop_memory();
 
-/* median seconds of one run; f gets the number of its set of inputs */
-double time_of(int sets, const std::function<textinv_status(int)> &f);
+/* median seconds of one run; f launches through e, and gets the number of its set of inputs */
+double time_of(ti_exec *e, int sets, const std::function<textinv_status(int)> &f);
 
 /* ways to compute a product */
 enum variant { PORTABLE, HOPPER, CUBLAS, CUDNN, VARIANTS };

@@ -281,8 +281,8 @@ static void bench_attention(ti_dtype dtype)
     snprintf(text, sizeof(text), "%dx%d d%d h%d", c[0], c[1], c[2], heads);
     b.shape_text = text;
     if (k.attention_scratch) {
-      need_scratch(k.attention_scratch(dtype, &s, e.threads, 0));
-      need_scratch(k.attention_scratch(dtype, &s, e.threads, 1));
+      need_scratch(k.attention_scratch(&e, dtype, &s, 0));
+      need_scratch(k.attention_scratch(&e, dtype, &s, 1));
     }
     report(&b);
     b.op = "attention bwd";

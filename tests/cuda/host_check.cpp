@@ -101,7 +101,6 @@ static const char *check_graph()
   ti_cuda_graph *graph;
 
   e.device = context();
-  e.stream = plugin()->stream(context());
   e.error = &error;
   for (void *&p : d) {
     if (plugin()->allocate(context(), &error, &p, COUNT * 4) < 0)
@@ -110,6 +109,7 @@ static const char *check_graph()
   const auto work = [&]() {
     textinv_status status = plugin()->enter(context(), &error);
 
+    e.stream = plugin()->stream(context());
     if (status >= 0)
       status = cuda()->add(&e, TI_F32, d[2], d[0], d[1], COUNT);
     if (status >= 0)
@@ -222,6 +222,7 @@ static const char *check_limits()
   ti_cuda *c;
   ti_exec e = {};
   const void *p;
+  size_t before, available, total;
   const int allocations = emulate_allocations;
 
   w.name = "unet.conv_in.weight";
@@ -234,6 +235,12 @@ static const char *check_limits()
   e.device = c;
   e.stream = plugin()->stream(c);
   e.error = &error;
+  if (plugin()->free_bytes(c, &error, &before, &total) < 0)
+    return error.text;
+  emulate_kept = 1 << 20;
+  if (plugin()->free_bytes(c, &error, &available, &total) < 0 || available != before)
+    return "what the pool keeps is not free";
+  emulate_kept = 0;
   emulate_memory_limit = 100;
   plugin()->enter(c, &error);
   const textinv_status status = cuda()->weight_plain(&e, &p, &w, TI_F32);
@@ -256,8 +263,10 @@ static const char *check_limits()
   plugin()->close(c);
   if (plugin()->open(&error, &c, &host, 7, NULL) != TEXTINV_E_BACKEND || c)
     return "device 7 is opened";
-  if (plugin()->open(&error, &c, &host, 0, (void *)cudaStreamLegacy) != TEXTINV_E_INVALID || c)
-    return "the default stream is taken";
+  for (void *stream : { cudaStreamLegacy, cudaStreamPerThread }) {
+    if (plugin()->open(&error, &c, &host, 0, stream) != TEXTINV_E_INVALID || c)
+      return "a default stream is taken";
+  }
   return emulate_allocations != allocations ? "memory is lost" : NULL;
 }
 

@@ -104,7 +104,10 @@ static void check_attention(ti_dtype dtype, int n, int heads, int tq, int tk, in
   t.columns(dq, width, stride);
   t.columns(dk, width, stride);
   t.columns(dv, width, stride);
-  t.scratch(cuda()->attention_scratch(dtype, &s, 1, 1));
+  t.prepare([&](ti_exec *e, void **, size_t *bytes) {
+    *bytes = cuda()->attention_scratch(e, dtype, &s, 1);
+    return TEXTINV_OK;
+  });
   t.run([&](backend &b) {
     return b->attention_fwd(b.exec(), b.type(dtype), b(o), (float *)b(lse), b(q), b(k), b(v), &s);
   });

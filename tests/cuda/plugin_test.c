@@ -21,6 +21,7 @@ static void what_is_no_plugin_is_refused(void **state)
 {
   (void)state;
   refuses("/nowhere/libtextinv-cuda.so", 0, TEXTINV_E_BACKEND, "/nowhere");
+  refuses("/nowhere/libtextinv-cuda.so", 0, TEXTINV_E_BACKEND, "`make cuda` builds it");
   refuses("libtextinv-cuda.so", 0, TEXTINV_E_INVALID, "'/'");
   refuses("/lib/x86_64-linux-gnu/libm.so.6", 0, TEXTINV_E_BACKEND, "libm");
   refuses(plugin_path(), 99, TEXTINV_E_BACKEND, "99");
@@ -75,6 +76,15 @@ static void an_old_device_says_why(void **state)
   unsetenv("TEXTINV_EMULATED_CAPABILITY");
 }
 
+static void a_device_without_pools_is_refused(void **state)
+{
+  (void)state;
+  setenv("TEXTINV_EMULATED_POOLS", "0", 1);
+  if (is_emulated())
+    refuses(plugin_path(), 0, TEXTINV_E_UNSUPPORTED, "no memory pools");
+  unsetenv("TEXTINV_EMULATED_POOLS");
+}
+
 /* count, description and session fail with the same message */
 static void no_device_says_why(void **state)
 {
@@ -116,6 +126,7 @@ int main(void)
     cmocka_unit_test(what_is_no_plugin_is_refused),
     cmocka_unit_test(devices_are_listed),
     cmocka_unit_test(an_old_device_says_why),
+    cmocka_unit_test(a_device_without_pools_is_refused),
     cmocka_unit_test(no_device_says_why),
   };
 

@@ -95,6 +95,24 @@ static void networks_agree(void **state)
   textinv_session_free(cpu16);
 }
 
+/* without what 9.0 has: 99 KiB of shared memory and the kernels of all devices */
+static void networks_agree_on_an_older_device(void **state)
+{
+  textinv_session *cpu16 = open_session(TEXTINV_BACKEND_CPU, TEXTINV_BF16), *old;
+  static outputs truth, out, plain;
+
+  (void)state;
+  setenv("TEXTINV_EMULATED_CAPABILITY", "86", 1);
+  old = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_BF16);
+  run_networks(cpu, &truth);
+  run_networks(cpu16, &plain);
+  run_networks(old, &out);
+  unsetenv("TEXTINV_EMULATED_CAPABILITY");
+  check_networks(&out, &truth, &plain, 2.0);
+  textinv_session_free(old);
+  textinv_session_free(cpu16);
+}
+
 /* ------------------------------------------------------------------ inversion */
 
 static textinv_status try_invert(textinv_session *s, float *rows, const textinv_invert_params *p,
@@ -185,6 +203,25 @@ static void steps_do_not_depend_on_how_they_are_run(void **state)
   must(device, try_invert(device, resumed, &p, &report));
   assert_int_equal(report.first_step, 2);
   assert_memory_equal(whole, resumed, sizeof(whole));
+}
+
+static void graphs_need_not_fit(void **state)
+{
+  float whole[TINY_WIDTH], rows[TINY_WIDTH];
+  const textinv_invert_params p = params(2);
+  textinv_session *s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+
+  (void)state;
+  invert(s, whole, &p);
+  textinv_session_free(s);
+  s = open_session(TEXTINV_BACKEND_CUDA, TEXTINV_F32);
+  setenv("TEXTINV_EMULATED_GRAPHS", "0", 1);
+  invert(s, rows, &p);
+  unsetenv("TEXTINV_EMULATED_GRAPHS");
+  assert_memory_equal(rows, whole, sizeof(whole));
+  assert_string_equal(textinv_session_error(s), "");
+  assert_true(s->device->no_graphs || !is_emulated());
+  textinv_session_free(s);
 }
 
 static textinv_status lost_wait(ti_cuda *c, ti_error *error, int mark)
@@ -441,9 +478,11 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(networks_agree, open_devices, close_devices),
+    cmocka_unit_test(networks_agree_on_an_older_device),
     cmocka_unit_test_setup_teardown(inversions_agree, open_devices, close_devices),
     cmocka_unit_test_setup_teardown(steps_do_not_depend_on_how_they_are_run, open_devices,
                                     close_devices),
+    cmocka_unit_test(graphs_need_not_fit),
     cmocka_unit_test_setup_teardown(what_was_fetched_outlives_the_device, open_devices,
                                     close_devices),
     cmocka_unit_test_setup_teardown(infinite_losses_leave_the_rows, open_devices, close_devices),

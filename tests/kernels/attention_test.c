@@ -20,7 +20,7 @@ static textinv_status with_scratch(const ti_kernels *k, ti_exec *e, ti_dtype dty
 {
   textinv_status status;
 
-  scratch_new(e, k->attention_scratch ? k->attention_scratch(dtype, s, e->threads, backward) : 0);
+  scratch_new(e, k->attention_scratch ? k->attention_scratch(e, dtype, s, backward) : 0);
   if (backward)
     status = k->attention_bwd(e, dtype, out[0], out[1], out[2], in[DO], in[O], in[LSE], in[Q],
                               in[K], in[V], s);

@@ -35,13 +35,17 @@ enum {
 
 typedef enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 } cudaMemcpyKind;
 enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1, cudaEnableDefault = 0 };
+enum { cudaDevAttrMemoryPoolsSupported = 115 };
+enum { cudaMemPoolAttrReservedMemCurrent = 5, cudaMemPoolAttrUsedMemCurrent = 7 };
 enum { cudaHostAllocDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
 typedef struct emulate_stream *cudaStream_t;
 #define cudaStreamLegacy ((cudaStream_t)1)
+#define cudaStreamPerThread ((cudaStream_t)2)
 typedef struct emulate_graph *cudaGraph_t;
 typedef struct emulate_graph *cudaGraphExec_t;
 typedef struct emulate_event *cudaEvent_t;
+typedef struct emulate_pool *cudaMemPool_t;
 
 struct cudaDeviceProp {
   char name[256];
@@ -61,9 +65,18 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **f, unsigne
                                              unsigned long long flags, void *result);
 cudaError_t cudaMallocAsync(void **p, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void *p, cudaStream_t stream);
+cudaError_t cudaDeviceGetAttribute(int *value, int attribute, int device);
+cudaError_t cudaDeviceGetMemPool(cudaMemPool_t *pool, int device);
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, int attribute, void *value);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
+template <typename T>
+cudaError_t cudaMemcpyFromSymbolAsync(void *dst, const T &symbol, size_t bytes, size_t offset,
+                                      cudaMemcpyKind kind, cudaStream_t stream)
+{
+  return cudaMemcpyAsync(dst, (const char *)&symbol + offset, bytes, kind, stream);
+}
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
@@ -83,10 +96,11 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 /* ------ for tests */
 
-/* bytes that can be allocated in all (0 = no limit), multiprocessors and 10 x capability of the
- * device */
+/* bytes that can be allocated in all (0 = no limit), and multiprocessors of the device */
 extern size_t emulate_memory_limit;
-extern int emulate_multiprocessors, emulate_capability;
+/* bytes that the pool has of the device without using them */
+extern size_t emulate_kept;
+extern int emulate_multiprocessors;
 /* live allocations, depth of the context stack: both 0 when everything was given back */
 extern int emulate_allocations, emulate_contexts;
 

@@ -130,12 +130,17 @@ void __syncwarp()
   meet(SYNC, NULL, NULL, NULL, 0);
 }
 
-float shuffle_xor(float v, int mask)
+float shuffle(float v, int lane)
 {
   float out;
 
-  meet(SHUFFLE, &out, &v, NULL, mask);
+  meet(SHUFFLE, &out, &v, NULL, lane);
   return out;
+}
+
+float shuffle_xor(float v, int mask)
+{
+  return shuffle(v, self()->index % WARP ^ mask);
 }
 
 void load_matrix(uint32_t r[4], const void *row)
@@ -230,7 +235,7 @@ static void run_instruction(int first)
     float v[WARP];
 
     for (int i = 0; i < WARP; i++)
-      v[i] = *(const float *)w[i ^ w[i].flag].in;
+      v[i] = *(const float *)w[w[i].flag].in;
     for (int i = 0; i < WARP; i++)
       *(float *)w[i].out = v[i];
     break;
@@ -444,7 +449,7 @@ void emulate_launch(void *stream, dim3 blocks, unsigned threads, size_t shared_b
                     const std::function<void()> &body)
 {
   if (!blocks.x || !blocks.y || !blocks.z || blocks.y > 65535 || blocks.z > 65535 ||
-      shared_bytes > (emulate_capability < 90 ? 99 : 227) * 1024u) {
+      shared_bytes > (emulate_capability() < 90 ? 99 : 227) * 1024u) {
     emulate_set_error(9); /* cudaErrorInvalidConfiguration */
     return;
   }

@@ -106,6 +106,7 @@ extern emulate_thread *emulate_self;
 unsigned char *shared_memory();
 void __syncthreads();
 void __syncwarp();
+float shuffle(float v, int lane);
 float shuffle_xor(float v, int mask);
 void copy_async(void *shared, const void *global, bool valid);
 void copy_commit();

@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,8 +27,8 @@ struct emulate_graph {
   std::vector<std::function<void()>> work;
 };
 
-size_t emulate_memory_limit;
-int emulate_multiprocessors = 4, emulate_capability = 90, emulate_allocations, emulate_contexts;
+size_t emulate_memory_limit, emulate_kept;
+int emulate_multiprocessors = 4, emulate_allocations, emulate_contexts;
 
 static int last_error;
 static size_t allocated;
@@ -123,6 +124,11 @@ static int number_of(const char *name, int otherwise)
   return text ? atoi(text) : otherwise;
 }
 
+int emulate_capability()
+{
+  return number_of("TEXTINV_EMULATED_CAPABILITY", 90);
+}
+
 cudaError_t cudaDriverGetVersion(int *version)
 {
   *version = number_of("TEXTINV_EMULATED_DRIVER", 12050);
@@ -158,11 +164,17 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
   memset(p, 0, sizeof(*p));
   strcpy(p->name, "emulated");
-  p->major = number_of("TEXTINV_EMULATED_CAPABILITY", emulate_capability) / 10;
-  p->minor = number_of("TEXTINV_EMULATED_CAPABILITY", emulate_capability) % 10;
+  p->major = emulate_capability() / 10;
+  p->minor = emulate_capability() % 10;
   p->multiProcessorCount = emulate_multiprocessors;
   p->totalGlobalMem = device_bytes();
   return device >= number_of("TEXTINV_EMULATED_DEVICES", 1) ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, int, int)
+{
+  *value = number_of("TEXTINV_EMULATED_POOLS", 1);
+  return cudaSuccess;
 }
 
 static int context_push(void *context)
@@ -252,7 +264,19 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream)
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
   *total = device_bytes();
-  *available = *total > allocated ? *total - allocated : 0;
+  *available = *total > allocated + emulate_kept ? *total - allocated - emulate_kept : 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetMemPool(cudaMemPool_t *pool, int)
+{
+  *pool = NULL;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, int attribute, void *value)
+{
+  *(uint64_t *)value = allocated + (attribute == cudaMemPoolAttrUsedMemCurrent ? 0 : emulate_kept);
   return cudaSuccess;
 }
 
@@ -365,6 +389,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
 {
+  if (!number_of("TEXTINV_EMULATED_GRAPHS", 1))
+    return last_error = cudaErrorMemoryAllocation;
   *exec = new emulate_graph{ graph->work };
   return cudaSuccess;
 }
