@@ -507,7 +507,8 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  *
  * @param model       gives the widths and the embedding tables
  * @param word        1..255 bytes of UTF-8 without white space or control characters, in no
- *                    vocabulary, not yet added, and no key of embedding files such as "clip_l"
+ *                    vocabulary in any case or Unicode form, not yet added, and no key of embedding
+ *                    files such as "clip_l"
  * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
  * @param initializer words whose vectors are copied, repeated in turn when there are fewer, the
  *                    first of them (with a warning in the log) when there are more; NULL or "" =

@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "clip_normal.h"
 #include "embedding_file.h"
 #include "format.h"
 #include "utf8.h"
@@ -296,23 +297,30 @@ static void fill_rows(float *rows, const ti_weight *table, int vectors, const ui
   }
 }
 
+/* as it is written, or in the form in which prompts are searched for it */
 static textinv_status check_vocabulary(ti_error *error, const textinv_model *model,
                                        const char *word)
 {
-  char whole[TI_ERROR_SIZE];
+  char whole[2 * TI_ERROR_SIZE], *normal;
+  size_t length;
   uint32_t id;
+  textinv_status status = ti_clip_normalize(&normal, &length, error, word, strlen(word));
 
-  ti_format(whole, sizeof(whole), "%s</w>", word);
-  for (int i = 0; i < model->num_encoders; i++) {
-    const ti_clip_bpe *bpe = model->encoders[i].tokenizer->bpe;
+  if (status < 0)
+    return status;
+  for (int i = 0; i < 2 * model->num_encoders && status >= 0; i++) {
+    const ti_clip_bpe *bpe = model->encoders[i / 2].tokenizer->bpe;
+    const char *form = i % 2 ? normal : word;
 
-    if (ti_clip_bpe_find(bpe, word, &id) || ti_clip_bpe_find(bpe, whole, &id))
-      return ti_fail(
+    ti_format(whole, sizeof(whole), "%s</w>", form);
+    if (ti_clip_bpe_find(bpe, form, &id) || ti_clip_bpe_find(bpe, whole, &id))
+      status = ti_fail(
         error, TEXTINV_E_CONFLICT,
-        "word \"%s\" is in the vocabulary already (id %u); take a new one such as \"<%s>\"", word,
-        id, word);
+        "word \"%s\" is in the vocabulary already (\"%s\", id %u); take a new one such as \"<%s>\"",
+        word, form, id, word);
   }
-  return TEXTINV_OK;
+  ti_free(normal);
+  return status;
 }
 
 textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddings *embeddings,
@@ -583,7 +591,7 @@ static void log_loaded(const textinv_session *session, const char *path, const t
   if (spaced)
     ti_log(session, TEXTINV_LOG_WARNING,
            "%s: word \"%s\" has '-' in place of white space, which no word can have", path, spaced);
-  if (chosen && model && check_vocabulary(&met, model, chosen) < 0)
+  if (chosen && model && check_vocabulary(&met, model, chosen) == TEXTINV_E_CONFLICT)
     ti_log(session, TEXTINV_LOG_WARNING,
            "%s: word \"%s\" is in the vocabulary: in prompts it now stands for these vectors", path,
            chosen);

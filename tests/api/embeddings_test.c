@@ -505,13 +505,21 @@ static void ordinary_words_are_kept(void **state)
   refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_CONFLICT, "WORD=FILE");
   refused(textinv_embeddings_load(session, e, model, write_kohya("x", "toy"), NULL),
           TEXTINV_E_CONFLICT, "x: word \"toy\" is in the vocabulary already");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "Toy"), NULL),
+          TEXTINV_E_CONFLICT, "x: word \"Toy\" is in the vocabulary already (\"toy\", id ");
+  refused(textinv_embeddings_add(session, e, model, "TOY", 1, NULL, 0), TEXTINV_E_CONFLICT,
+          "word \"TOY\" is in the vocabulary already (\"toy\", id ");
+  refused(textinv_embeddings_add(session, e, model, "\xe2\x84\xaa", 1, NULL, 0), TEXTINV_E_CONFLICT,
+          "(\"k\", id "); /* the Kelvin sign */
   assert_int_equal(textinv_embeddings_count(e), 0);
   assert_string_equal(heard.last, "");
   must(textinv_embeddings_load(session, e, model, path, "photo"));
   assert_non_null(
     strstr(heard.last, "word \"photo\" is in the vocabulary: in prompts it now stands for"));
+  must(textinv_embeddings_load(session, e, model, path, "Photo"));
+  assert_non_null(strstr(heard.last, "word \"Photo\" is in the vocabulary"));
   must(textinv_embeddings_load(session, e, NULL, write_kohya("x", "toy"), NULL));
-  assert_string_equal(textinv_embeddings_word(e, 1), "toy");
+  assert_string_equal(textinv_embeddings_word(e, 2), "toy");
   textinv_embeddings_free(e);
   hush(quiet);
 }
