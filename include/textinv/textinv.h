@@ -923,12 +923,13 @@ TEXTINV_API size_t textinv_embeddings_num_values(const textinv_embeddings *embed
 
 /* Options of textinv_optimizer_new(). Fill with textinv_optimizer_params_init(). */
 typedef struct textinv_optimizer_params {
-  size_t struct_size;
-  float  learning_rate; /* above 0 to 1000 (default 5e-3) */
-  float  beta1;         /* 0 to below 1 (default 0.9) */
-  float  beta2;         /* 0 to below 1 (default 0.999) */
-  float  epsilon;       /* above 0 to 1 (default 1e-8) */
-  float  weight_decay;  /* decoupled, 0..1000 (default 0) */
+  size_t   struct_size;
+  float    learning_rate; /* above 0 to 1000 (default 5e-3) */
+  float    beta1;         /* 0 to below 1 (default 0.9) */
+  float    beta2;         /* 0 to below 1 (default 0.999) */
+  float    epsilon;       /* above 0 to 1 (default 1e-8) */
+  float    weight_decay;  /* decoupled, 0..1000 (default 0) */
+  uint32_t reserved;      /* must be 0 (default) */
 } textinv_optimizer_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */
@@ -1027,6 +1028,7 @@ typedef struct textinv_generate_params {
                                              each picture (Lin et al. 2023, "Common Diffusion Noise
                                              Schedules and Sample Steps are Flawed", equations 15
                                              and 16; they take 0.7); 0 = not at all (default) */
+  uint32_t              reserved;         /* must be 0 (default) */
 } textinv_generate_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */

@@ -39,6 +39,8 @@ textinv_status ti_struct_check(ti_error *error, const void *p, size_t min, const
  */
 textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t min, const void *src,
                               const char *what);
+/* a member that a later release may use */
+textinv_status ti_check_reserved(ti_error *error, uint32_t reserved, const char *what);
 /* copy defaults into the caller's struct */
 textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full,
                               size_t min);

@@ -501,6 +501,7 @@ textinv_status textinv_generate(textinv_images **out, textinv_session *session,
       (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params,
                                "generate_params")) < 0 ||
+      (status = ti_check_reserved(error, j.p.reserved, "generate_params")) < 0 ||
       (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 ||
       (status = reserve(&j)) < 0 || (status = allocate(&j)) < 0)
     goto out;

@@ -103,8 +103,9 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
                    !out       ? "out"
                    : !session ? "session"
                               : "embeddings");
-  if (params && (status = ti_params_read(error, &p, sizeof(p), OPTIMIZER_PARAMS_MIN, params,
-                                         "optimizer_params")) < 0)
+  if (params && ((status = ti_params_read(error, &p, sizeof(p), OPTIMIZER_PARAMS_MIN, params,
+                                          "optimizer_params")) < 0 ||
+                 (status = ti_check_reserved(error, p.reserved, "optimizer_params")) < 0))
     return status;
   const ti_adamw adamw = { p.learning_rate, p.beta1, p.beta2, p.epsilon, p.weight_decay };
 
