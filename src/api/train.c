@@ -27,6 +27,23 @@ enum { MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
 
 static textinv_status fetch(ti_run *r);
 
+/* copy the rows of all words out to, or in from, a flat array */
+static void copy_rows(const textinv_embeddings *e, float *flat, int out)
+{
+  for (size_t i = 0; i < e->count; i++) {
+    const ti_word *w = &e->words[i];
+
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+
+      if (!count)
+        continue;
+      memcpy(out ? flat : w->rows[k], out ? w->rows[k] : flat, count * sizeof(float));
+      flat += count;
+    }
+  }
+}
+
 /* goes on from a named file: older ones in output_dir may be of another run */
 static int is_from_named(const ti_run *r)
 {
@@ -101,11 +118,10 @@ static textinv_status load(ti_run *r, const char *path)
                          "%s: word \"%s\" has another shape than in this run", path, from->name);
         goto out;
       }
-      if (to->dim[k])
-        memcpy(to->rows[k], from->rows[k],
-               (size_t)to->vectors * (size_t)to->dim[k] * sizeof(float));
     }
   }
+  copy_rows(saved, r->next, 1);
+  copy_rows(&r->learnt, r->next, 0);
   memcpy(r->m, m, r->num_values * sizeof(*m));
   memcpy(r->v, v, r->num_values * sizeof(*v));
   r->step = r->saved_step = (uint32_t)info.step;
@@ -261,23 +277,6 @@ static float learning_rate(const ti_run *r, uint32_t step)
   return (float)base;
 }
 
-/* copy the learnt rows out to, or in from, a flat array */
-static void copy_rows(ti_run *r, float *flat, int out)
-{
-  for (size_t i = 0; i < r->learnt.count; i++) {
-    const ti_word *w = &r->learnt.words[i];
-
-    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
-
-      if (!count)
-        continue;
-      memcpy(out ? flat : w->rows[k], out ? w->rows[k] : flat, count * sizeof(float));
-      flat += count;
-    }
-  }
-}
-
 static int all_finite(const float *values, size_t count)
 {
   for (size_t i = 0; i < count; i++) {
@@ -292,7 +291,7 @@ static void take_next(ti_run *r)
 {
   const size_t bytes = r->num_values * sizeof(float);
 
-  copy_rows(r, r->next, 0);
+  copy_rows(&r->learnt, r->next, 0);
   memcpy(r->m, r->next + r->num_values, bytes);
   memcpy(r->v, r->next + 2 * r->num_values, bytes);
   for (int k = 0; k < r->model->num_encoders; k++)
@@ -307,7 +306,7 @@ static int update(ti_run *r, float rate)
   ti_adamw adamw = r->adamw;
 
   adamw.learning_rate = rate;
-  copy_rows(r, rows, 1);
+  copy_rows(&r->learnt, rows, 1);
   memcpy(m, r->m, bytes);
   memcpy(v, r->v, bytes);
   ti_adamw_step(&adamw, (uint64_t)r->step + 1, rows, m, v, r->gradient, r->num_values);
@@ -525,7 +524,7 @@ textinv_status ti_run_train(ti_run *r)
   r->began = ti_seconds();
   r->fetched_step = r->step;
   r->fetched_average = r->loss_average;
-  copy_rows(r, r->next, 1);
+  copy_rows(&r->learnt, r->next, 1);
   if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
     return status;
   status = run_steps(r);

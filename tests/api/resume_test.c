@@ -131,6 +131,35 @@ static void a_finished_run_goes_on(void **state)
   }
 }
 
+/* the last of three words has another shape: the rows of those before it stay */
+static void a_refused_resume_changes_nothing(void **state)
+{
+  textinv_concept c[3] = { concept("<toy>"), concept("<two>"), concept("<three>") };
+  textinv_invert_params p = params(c, 3);
+  textinv_embeddings *e = new_words();
+  float rows[2 * TINY_WIDTH];
+
+  (void)state;
+  p.steps = 2;
+  p.output_dir = fresh_folder("shapes");
+  p.checkpoint_every = 2;
+  c[1].num_vectors = 2;
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+
+  e = new_words();
+  for (int i = 0; i < 2 * TINY_WIDTH; i++)
+    rows[i] = 0.5f;
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+  must(textinv_embeddings_set(session, e, "<two>", 0, 1, TINY_WIDTH, rows));
+  must(textinv_embeddings_set(session, e, "<three>", 0, 2, TINY_WIDTH, rows));
+  p.resume = "latest";
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "word \"<two>\" has another shape");
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0), rows, TINY_WIDTH * sizeof(float));
+  textinv_embeddings_free(e);
+}
+
 static int is_there(const char *folder, const char *name)
 {
   char path[700];
@@ -332,6 +361,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_finished_run_goes_on),
+    cmocka_unit_test(a_refused_resume_changes_nothing),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_set_aside_is_named),
