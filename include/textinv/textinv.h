@@ -863,8 +863,8 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * and a checkpoint is written when output_dir is set; where that fails the call returns
  * TEXTINV_E_IO, and the rows are there all the same. On any other failure after the first step the
  * rows are those of step report->steps, and a checkpoint is written if it can be, but for
- * TEXTINV_E_NONFINITE. A checkpoint on the way or a preview that fails is left out with a warning
- * in the log.
+ * TEXTINV_E_NONFINITE; before it, the words that the call has added are taken out again. A
+ * checkpoint on the way or a preview that fails is left out with a warning in the log.
  *
  * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
  * another run. When the first checkpoint of this one is written they are renamed, as

@@ -354,7 +354,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   const double began = ti_seconds();
   ti_run r;
   textinv_status status;
-  int training = 0;
+  int kept = 0; /* what was learnt */
 
   memset(&r, 0, sizeof(r));
   if (!session || !model || !embeddings)
@@ -391,11 +391,11 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   for (int k = 0; k < model->num_encoders; k++)
     ti_row_table_update(&r.tables[k], embeddings, k);
   r.first_step = r.step;
-  training = 1;
   status = ti_run_train(&r);
+  kept = status == TEXTINV_E_CANCELLED || r.step > r.first_step;
   note_step(&r);
 out:
-  if (status < 0 && !training) {
+  if (status < 0 && !kept) {
     const ti_error first = *error;
 
     remove_added(&r, words_before);

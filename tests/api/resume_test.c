@@ -318,6 +318,31 @@ static int32_t no_memory_at_7(void *user, const textinv_progress *progress)
   return 0;
 }
 
+static int32_t no_memory_to_train(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  if (!strcmp(progress->phase, "encode") && progress->step == progress->steps) {
+    ti_session_drop_plans(session);
+    session->budget = 1;
+  }
+  return 0;
+}
+
+/* a word that did not take a step is not in the way of another initializer */
+static void what_was_not_learnt_is_taken_out(void **state)
+{
+  textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  p.progress = no_memory_to_train;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOMEM, "memory budget");
+  session->budget = 0;
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_embeddings_free(e);
+}
+
 static void what_was_learnt_outlives_a_failure(void **state)
 {
   const textinv_concept c = concept("<toy>");
@@ -365,6 +390,7 @@ int main(void)
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_set_aside_is_named),
+    cmocka_unit_test(what_was_not_learnt_is_taken_out),
     cmocka_unit_test(what_was_learnt_outlives_a_failure),
   };
 
