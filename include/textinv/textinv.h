@@ -961,10 +961,12 @@ TEXTINV_API textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer
 /**
  * One step on the rows of embeddings, for hosts with their own loop.
  *
+ * @param embeddings the words of the optimiser, in its order and of the same sizes
  * @param gradient   [num_values] as textinv_loss() lays it out
  * @param num_values textinv_embeddings_num_values() as it was in textinv_optimizer_new()
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE (the gradient, or
- *         what it would make of rows and moments); on failure nothing was changed.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_SHAPE (num_values, or the embeddings are not
+ *         those of the optimiser) or TEXTINV_E_NONFINITE (the gradient, or what it would make of
+ *         rows and moments); on failure nothing was changed.
  */
 TEXTINV_API textinv_status textinv_optimizer_step(textinv_session *session,
                                                   textinv_optimizer *optimizer,

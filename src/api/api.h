@@ -294,7 +294,8 @@ textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a, int zero_rate)
 struct textinv_optimizer {
   ti_adamw adamw;
   uint64_t steps;
-  size_t count; /* values of all words */
+  size_t count;    /* values of all words */
+  uint64_t layout; /* a hash of names and sizes of the words, in their order */
   float *m, *v;
 };
 

@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "hash.h"
 
 /*
  * Loshchilov and Hutter 2019, in the order of torch.optim.AdamW:
@@ -71,6 +72,36 @@ textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a, int zero_rate)
   return TEXTINV_OK;
 }
 
+/* names, vectors and widths of the words of e that are in among, in the order of e */
+static uint64_t layout_of(const textinv_embeddings *e, const textinv_embeddings *among)
+{
+  uint64_t hash = TI_HASH_START;
+
+  for (size_t i = 0; i < e->count; i++) {
+    const ti_word *w = &e->words[i];
+
+    if (!ti_embeddings_find(among, w->name))
+      continue;
+    hash = ti_hash(hash, w->name, strlen(w->name) + 1);
+    hash = ti_hash(hash, &w->vectors, sizeof(w->vectors));
+    hash = ti_hash(hash, w->dim, sizeof(w->dim));
+  }
+  return hash;
+}
+
+static textinv_status check_words(const textinv_optimizer *o, ti_error *error,
+                                  const textinv_embeddings *e)
+{
+  if (o->count != textinv_embeddings_num_values(e))
+    return ti_fail(error, TEXTINV_E_SHAPE, "the optimizer has %zu values, the embeddings %zu",
+                   o->count, textinv_embeddings_num_values(e));
+  if (o->layout != layout_of(e, e))
+    return ti_fail(error, TEXTINV_E_SHAPE,
+                   "the words are not those of the optimizer: it needs the same names and sizes in "
+                   "the same order");
+  return TEXTINV_OK;
+}
+
 static textinv_status allocate(textinv_optimizer **out, ti_error *error, size_t count)
 {
   textinv_optimizer *o = ti_calloc(1, sizeof(*o));
@@ -116,6 +147,7 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
   if ((status = allocate(out, error, textinv_embeddings_num_values(embeddings))) < 0)
     return status;
   (*out)->adamw = adamw;
+  (*out)->layout = layout_of(embeddings, embeddings);
   return TEXTINV_OK;
 }
 
@@ -188,11 +220,11 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
                    : !optimizer  ? "optimizer"
                    : !embeddings ? "embeddings"
                                  : "gradient");
-  if (num_values != optimizer->count || num_values != textinv_embeddings_num_values(embeddings))
-    return ti_fail(error, TEXTINV_E_SHAPE,
-                   "the gradient has %zu values, the optimizer %zu, the embeddings %zu", num_values,
-                   optimizer->count, textinv_embeddings_num_values(embeddings));
-  if ((status = check_step(optimizer, error, embeddings, gradient)) < 0)
+  if (num_values != optimizer->count)
+    return ti_fail(error, TEXTINV_E_SHAPE, "the gradient has %zu values, the optimizer %zu",
+                   num_values, optimizer->count);
+  if ((status = check_words(optimizer, error, embeddings)) < 0 ||
+      (status = check_step(optimizer, error, embeddings, gradient)) < 0)
     return status;
   optimizer->steps++;
   for (size_t i = 0; i < embeddings->count; i++) {
@@ -213,6 +245,7 @@ textinv_status textinv_optimizer_save(textinv_session *session, const textinv_op
                                       const textinv_embeddings *embeddings, const char *path)
 {
   ti_error *error = ti_begin(session);
+  textinv_status status;
 
   if (!session || !optimizer || !embeddings || !path)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
@@ -220,9 +253,8 @@ textinv_status textinv_optimizer_save(textinv_session *session, const textinv_op
                    : !optimizer  ? "optimizer"
                    : !embeddings ? "embeddings"
                                  : "path");
-  if (optimizer->count != textinv_embeddings_num_values(embeddings))
-    return ti_fail(error, TEXTINV_E_SHAPE, "the optimizer has %zu values, the embeddings %zu",
-                   optimizer->count, textinv_embeddings_num_values(embeddings));
+  if ((status = check_words(optimizer, error, embeddings)) < 0)
+    return status;
   const ti_checkpoint_info info = { .step = optimizer->steps };
 
   return ti_checkpoint_write(error, path, embeddings, optimizer->m, optimizer->v, &optimizer->adamw,
@@ -281,6 +313,7 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
     goto out;
   o->adamw = adamw;
   o->steps = info.step;
+  o->layout = layout_of(embeddings, loaded);
   reorder(o->m, embeddings, m, loaded);
   reorder(o->v, embeddings, v, loaded);
   *out = o;
