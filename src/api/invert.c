@@ -306,8 +306,8 @@ static void describe(ti_run *r)
     (double)r->p.flip);
   if (r->p.lr_schedule != TEXTINV_LR_CONSTANT)
     end += ti_format(end, (size_t)(limit - end), "steps=%u; ", r->p.steps);
-  ti_format(end, (size_t)(limit - end), "pictures and prompts=%016llx",
-            (unsigned long long)r->data.hash);
+  ti_format(end, (size_t)(limit - end), "pictures and prompts=%016llx; pictures of words=%016llx",
+            (unsigned long long)r->data.hash, (unsigned long long)r->data.owners);
 }
 
 static textinv_status report_encode(void *user, int done, int all)

@@ -219,14 +219,16 @@ static size_t entry_length(const char *p)
 textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved,
                                  const char *ours)
 {
-  while (*saved || *ours) {
+  int count = 0;
+
+  for (; *saved || (*ours && !count); count++) {
     const size_t a = entry_length(saved), b = entry_length(ours);
 
     if (a != b || strncmp(saved, ours, a))
       return ti_fail(
         error, TEXTINV_E_CONFLICT,
         "%s was made with %.*s; this run has %.*s: use the same options, or another output folder",
-        path, (int)a, a ? saved : "nothing", (int)b, b ? ours : "nothing");
+        path, a ? (int)a : 7, a ? saved : "nothing", b ? (int)b : 7, b ? ours : "nothing");
     saved += a + (saved[a] == ';');
     ours += b + (ours[b] == ';');
     saved += *saved == ' ';

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "api.h"
 
 static int files_in(const char *folder)
@@ -157,6 +158,85 @@ static void a_refused_resume_changes_nothing(void **state)
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
           "word \"<two>\" has another shape");
   assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0), rows, TINY_WIDTH * sizeof(float));
+  textinv_embeddings_free(e);
+}
+
+/* the newest checkpoint as an earlier release wrote it: without what its settings have behind key */
+static void age(const char *path, const char *key)
+{
+  textinv_embeddings *e = new_words();
+  float *m, *v;
+  ti_adamw adamw;
+  ti_checkpoint_info info;
+
+  must(ti_checkpoint_read(&session->error, path, e, &m, &v, &adamw, &info));
+  assert_non_null(strstr(info.settings, key));
+  *strstr(info.settings, key) = '\0';
+  must(ti_checkpoint_write(&session->error, path, e, m, v, &adamw, &info));
+  ti_free(m);
+  ti_free(v);
+  textinv_embeddings_free(e);
+}
+
+/* the same pictures in the same order, but one is of another word */
+static void pictures_belong_to_their_words(void **state)
+{
+  textinv_images *held[3];
+  textinv_concept c[2] = { concept("<toy>"), concept("<red>") };
+  textinv_invert_params p = params(c, 2);
+  textinv_embeddings *e;
+  char path[700];
+
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    snprintf(path, sizeof(path), "%s/%d.png", pictures, i);
+    must(textinv_image_read(&held[i], session, path));
+  }
+  for (size_t i = 0; i < 2; i++) {
+    c[i].images_path = NULL;
+    c[i].pictures = (const textinv_images *const *)held + 2 * i;
+    c[i].num_pictures = 2 - i;
+  }
+  p.steps = 2;
+  p.output_dir = fresh_folder("owners");
+  p.checkpoint_every = 2;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+
+  c[0].num_pictures = 1;
+  c[1].pictures--;
+  c[1].num_pictures = 2;
+  p.resume = "latest";
+  e = new_words();
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "made with pictures of words=");
+  snprintf(path, sizeof(path), "%s/checkpoint-00000002.safetensors", p.output_dir);
+  age(path, "; pictures of words=");
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+  for (int i = 0; i < 3; i++)
+    textinv_images_free(held[i]);
+}
+
+/* a host's own loop says nothing of a run */
+static void an_optimizers_checkpoint_is_no_runs(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_optimizer *o;
+  char path[600];
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s", test_path("own.safetensors"));
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_save(session, o, e, path));
+  p.resume = path;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "was made with nothing; this run has model=");
+  textinv_optimizer_free(o);
   textinv_embeddings_free(e);
 }
 
@@ -387,6 +467,8 @@ int main(void)
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_finished_run_goes_on),
     cmocka_unit_test(a_refused_resume_changes_nothing),
+    cmocka_unit_test(pictures_belong_to_their_words),
+    cmocka_unit_test(an_optimizers_checkpoint_is_no_runs),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_set_aside_is_named),
