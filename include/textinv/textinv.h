@@ -858,6 +858,10 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * already holds is trained on from its vectors; others are added with their initializer.
  *
  * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
+ * To be resumed, a run needs the options, pictures and prompts that it had, and words that begin as
+ * they did, from the same initializer or vectors, or hold what the checkpoint holds. What an older
+ * release did not write into its checkpoint is not compared.
+ *
  * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
  * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
  * and a checkpoint is written when output_dir is set; where that fails the call returns

@@ -284,6 +284,24 @@ static void release(ti_run *r)
   ti_dataset_free(&r->data);
 }
 
+/* what the rows began with: of the words that were held before they themselves, of others their
+ * initializer, whose rows may differ in the last bit from machine to machine */
+static void describe_start(ti_run *r, size_t num_held)
+{
+  uint64_t hash = TI_HASH_START;
+
+  for (size_t i = 0; i < r->p.num_concepts; i++) {
+    const char *initializer = r->concepts[i].initializer ? r->concepts[i].initializer : "";
+    const ti_word *w = ti_embeddings_find(r->embeddings, r->concepts[i].placeholder);
+
+    if (w >= r->embeddings->words + num_held)
+      hash = ti_hash(hash, initializer, strlen(initializer) + 1);
+    for (int k = 0; k < TI_MAX_ENCODERS && w < r->embeddings->words + num_held; k++)
+      hash = ti_hash(hash, w->rows[k], (size_t)w->vectors * (size_t)w->dim[k] * sizeof(float));
+  }
+  ti_format(r->start, sizeof(r->start), "%016llx", (unsigned long long)hash);
+}
+
 /* what a checkpoint must agree with to be gone on from */
 static void describe(ti_run *r)
 {
@@ -386,6 +404,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
       (status = allocate(&r)) < 0)
     goto out;
   describe(&r);
+  describe_start(&r, words_before);
   if ((status = ti_run_resume(&r)) < 0)
     goto out;
   for (int k = 0; k < model->num_encoders; k++)

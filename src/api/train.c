@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "format.h"
 #include "resume.h"
 #include "run.h"
 
@@ -50,6 +51,9 @@ static int is_from_named(const ti_run *r)
   return r->p.resume && strcmp(r->p.resume, "latest");
 }
 
+/* behind the settings of a checkpoint; those of earlier releases do not have it */
+static const char START[] = "; start=";
+
 static textinv_status save(ti_run *r)
 {
   const ti_checkpoint_info info = { .step = r->step, .loss_average = r->loss_average };
@@ -61,7 +65,7 @@ static textinv_status save(ti_run *r)
     return TEXTINV_OK;
   if ((status = fetch(r)) < 0)
     return status;
-  strcpy(full.settings, r->settings);
+  ti_format(full.settings, sizeof(full.settings), "%s%s%s", r->settings, START, r->start);
   if (r->saved_step == r->first_step)
     ti_checkpoint_set_aside(r->s, r->p.output_dir, r->first_step);
   ti_checkpoint_path(path, sizeof(path), r->p.output_dir, r->step);
@@ -79,15 +83,20 @@ static textinv_status load(ti_run *r, const char *path)
 {
   ti_error *error = &r->s->error;
   textinv_embeddings *saved = ti_calloc(1, sizeof(*saved));
-  float *m = NULL, *v = NULL;
+  float *rows = r->next, *held = rows + r->num_values, *m = NULL, *v = NULL;
   ti_adamw adamw;
   ti_checkpoint_info info;
+  char *start;
   textinv_status status;
 
   if (!saved)
     return ti_fail_nomem(error, sizeof(*saved), "a checkpoint");
   if ((status = ti_checkpoint_read(error, path, saved, &m, &v, &adamw, &info)) < 0)
     goto out;
+  if ((start = strstr(info.settings, START))) {
+    *start = '\0';
+    start += sizeof(START) - 1;
+  }
   if ((status = ti_settings_match(error, path, info.settings, r->settings)) < 0)
     goto out;
   if (adamw.beta1 != r->adamw.beta1 || adamw.beta2 != r->adamw.beta2 ||
@@ -120,8 +129,19 @@ static textinv_status load(ti_run *r, const char *path)
       }
     }
   }
-  copy_rows(saved, r->next, 1);
-  copy_rows(&r->learnt, r->next, 0);
+  copy_rows(saved, rows, 1);
+  copy_rows(&r->learnt, held, 1);
+  /* where a run goes on with the set of words that it left, they hold what it learnt */
+  if (start && strcmp(start, r->start) && memcmp(held, rows, r->num_values * sizeof(*rows))) {
+    status = ti_fail(error, TEXTINV_E_CONFLICT,
+                     "%s was begun with other vectors of the words: use the same initializers and "
+                     "the same words to start from, or another output folder",
+                     path);
+    goto out;
+  }
+  if (start)
+    ti_format(r->start, sizeof(r->start), "%s", start);
+  copy_rows(&r->learnt, rows, 0);
   memcpy(r->m, m, r->num_values * sizeof(*m));
   memcpy(r->v, v, r->num_values * sizeof(*v));
   r->step = r->saved_step = (uint32_t)info.step;

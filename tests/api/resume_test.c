@@ -219,6 +219,49 @@ static void pictures_belong_to_their_words(void **state)
     textinv_images_free(held[i]);
 }
 
+/* a resume that would give another result than the run it goes on from */
+static void words_begin_as_they_did(void **state)
+{
+  textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words(), *other = new_words();
+  textinv_invert_report report;
+  const float rows[TINY_WIDTH] = { 0.5f };
+  char path[700];
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.steps = 2;
+  p.output_dir = fresh_folder("begin");
+  p.checkpoint_every = 2;
+  p.resume = "latest";
+  must(textinv_invert(session, model, e, &p, NULL));
+
+  c.initializer = "red";
+  refused(textinv_invert(session, model, other, &p, NULL), TEXTINV_E_CONFLICT,
+          "begun with other vectors of the words");
+  must(textinv_embeddings_set(session, other, "<toy>", 0, 1, TINY_WIDTH, rows));
+  refused(textinv_invert(session, model, other, &p, NULL), TEXTINV_E_CONFLICT,
+          "begun with other vectors of the words");
+  assert_memory_equal(textinv_embeddings_rows(other, "<toy>", 0), rows, sizeof(rows));
+
+  p.steps = 4; /* the words that the run left; its checkpoint says how it began, too */
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 2);
+  textinv_embeddings_free(e);
+  c.initializer = "toy";
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 4);
+  textinv_embeddings_free(e);
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000004.safetensors", p.output_dir);
+  age(path, "; start=");
+  must(textinv_invert(session, model, other, &p, &report));
+  assert_int_equal(report.first_step, 4);
+  textinv_embeddings_free(other);
+}
+
 /* a host's own loop says nothing of a run */
 static void an_optimizers_checkpoint_is_no_runs(void **state)
 {
@@ -468,6 +511,7 @@ int main(void)
     cmocka_unit_test(a_finished_run_goes_on),
     cmocka_unit_test(a_refused_resume_changes_nothing),
     cmocka_unit_test(pictures_belong_to_their_words),
+    cmocka_unit_test(words_begin_as_they_did),
     cmocka_unit_test(an_optimizers_checkpoint_is_no_runs),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
