@@ -343,7 +343,7 @@ static void fill_report(const ti_run *r, textinv_invert_report *report_, double 
                                        .loss = r->loss,
                                        .loss_average = r->loss_average,
                                        .seconds = ti_seconds() - began,
-                                       .peak_bytes = r->s->peak_bytes };
+                                       .peak_bytes = r->peak_bytes };
 
   if (report_)
     ti_struct_write(report_, &full, sizeof(full));

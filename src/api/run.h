@@ -25,6 +25,7 @@ typedef struct ti_run {
   int32_t *ids[TI_MAX_ENCODERS], *eos;
   float *noisy, *target, *timesteps, *size_ids, *latents, *noise;
   uint32_t samples, passes; /* samples of a pass, passes of a step */
+  uint64_t peak_bytes;      /* of the plan of a pass */
   ti_run_device *device;    /* the steps run on it; NULL = from the host */
   char settings[480];
   char start[17]; /* a hash of what the rows of the words began with */

@@ -493,6 +493,7 @@ static textinv_status fit(ti_run *r)
     } while (batch % r->samples);
   }
   r->passes = r->p.accumulate * (batch / r->samples);
+  r->peak_bytes = status < 0 ? 0 : ti_plan_bytes(&plan->plan);
   if (status >= 0 && r->samples < batch) {
     ti_log(r->s, TEXTINV_LOG_INFO, "memory is short: a step takes %u passes of %u samples",
            r->passes, r->samples);

@@ -45,7 +45,17 @@ static void it_learns_and_the_model_stays(void **state)
   memcpy(kept, textinv_embeddings_rows(e, "<other>", 0), sizeof(kept));
   p.steps = 60;
   p.learning_rate = 0.02f;
+  textinv_generate_params large; /* than the training */
+  textinv_images *drawn;
+
+  must(textinv_generate_params_init(&large, sizeof(large)));
+  large.prompt = "a";
+  large.steps = 1;
+  large.width = large.height = 16 * TINY_SIZE;
+  must(textinv_generate(&drawn, session, model, NULL, &large));
+  textinv_images_free(drawn);
   must(textinv_invert(session, model, e, &p, &report));
+  assert_true(report.peak_bytes < textinv_session_peak_bytes(session));
   assert_true(fixed_loss(e) < loss);
   assert_int_equal(report.steps, 60);
   assert_int_equal(report.num_pictures, 3);
