@@ -133,7 +133,7 @@ textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char
       s->error = error;
       break;
     } else {
-      ti_log(s, TEXTINV_LOG_WARNING, "%s; the one before it is used", error.text);
+      ti_log(s, TEXTINV_LOG_WARNING, "%s; it is passed over", error.text);
       status = TEXTINV_OK;
     }
   }

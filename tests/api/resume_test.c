@@ -422,6 +422,30 @@ static void what_was_set_aside_is_named(void **state)
   hush(quiet);
 }
 
+/* not by a promise of another one */
+static void a_damaged_checkpoint_is_told(void **state)
+{
+  textinv_session *const quiet = listen();
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  char path[700];
+  FILE *f;
+
+  (void)state;
+  p.steps = 1;
+  p.output_dir = fresh_folder("damaged");
+  p.resume = "latest";
+  snprintf(path, sizeof(path), "%s/checkpoint-00000100.safetensors", p.output_dir);
+  f = fopen(path, "w");
+  assert_non_null(f);
+  fclose(f);
+  must(textinv_invert(session, model, e, &p, NULL));
+  assert_non_null(strstr(heard.last, "; it is passed over"));
+  textinv_embeddings_free(e);
+  hush(quiet);
+}
+
 static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
 {
   if (!strcmp(progress->phase, "train") && progress->step == 7) {
@@ -516,6 +540,7 @@ int main(void)
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_set_aside_is_named),
+    cmocka_unit_test(a_damaged_checkpoint_is_told),
     cmocka_unit_test(what_was_not_learnt_is_taken_out),
     cmocka_unit_test(what_was_learnt_outlives_a_failure),
   };
