@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 static void initializers_give_rows(void **state)
 {
   textinv_embeddings *e = new_words();
@@ -62,6 +64,16 @@ static void a_phrase_that_is_cut_is_told(void **state)
   must(textinv_embeddings_add(session, e, model, "<y>", 1, "photo toy", 0));
   assert_string_equal(
     heard.last, "initializer \"photo toy\" has 2 tokens: word \"<y>\" starts from the first 1");
+  for (int shift = 0; shift < 3; shift++) { /* a long line ends with a whole character */
+    char phrase[3 + 3 * 200 + 1] = "xx", word[] = "<0>";
+
+    for (int i = 0; i < 200; i++)
+      strcpy(phrase + shift + 3 * i, "\xe2\x82\xac");
+    word[1] = (char)('0' + shift);
+    must(textinv_embeddings_add(session, e, model, word, 1, phrase, 0));
+    assert_in_range(strlen(heard.last), 500, 511);
+    assert_true(ti_utf8_valid(heard.last, strlen(heard.last)));
+  }
   textinv_embeddings_free(e);
   hush(quiet);
 }
