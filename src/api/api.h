@@ -135,7 +135,7 @@ struct textinv_session {
 
 /* clear and return the session's error, the thread's when s is NULL; every call begins with it */
 ti_error *ti_begin(textinv_session *s);
-/* after TEXTINV_E_CANCELLED: clear the flag */
+/* after TEXTINV_E_CANCELLED: clear the flag; after success: clear the error */
 textinv_status ti_session_end(textinv_session *s, textinv_status status);
 void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, ...);
 /* once: what TEXTINV_SAMPLER_* kind draws is not all that the model's scheduler config asks for */

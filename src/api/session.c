@@ -163,6 +163,8 @@ textinv_status ti_session_end(textinv_session *s, textinv_status status)
 {
   if (status == TEXTINV_E_CANCELLED)
     atomic_store(&s->cancel, 0);
+  if (status >= 0)
+    s->error.text[0] = '\0'; /* of what was done another way, or of a callback's own call */
   return status;
 }
 

@@ -204,6 +204,8 @@ static int32_t count_previews(void *user, uint32_t step, textinv_images *images)
 
   assert_int_equal(step % 4, 0);
   assert_int_equal(textinv_images_width(images), TINY_SIZE);
+  refused(textinv_images_save(session, images, 0, "/nowhere/x.png", NULL), TEXTINV_E_NOT_FOUND,
+          "/nowhere");
   ++*count;
   return 0;
 }
@@ -367,6 +369,7 @@ static void previews_do_not_disturb(void **state)
   p.preview_user = &count;
   run(with, &p);
   assert_int_equal(count, 3);
+  assert_string_equal(textinv_session_error(session), "");
   assert_memory_equal(plain, with, sizeof(plain));
 }
 
