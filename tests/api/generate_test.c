@@ -276,8 +276,8 @@ static void nonsense_is_refused(void **state)
   REFUSED(p.steps = 0, "steps is 0");
   REFUSED(p.steps = 1001, "steps is 1001");
   REFUSED(p.steps = 1000, "1000 timesteps are left");
-  REFUSED(p.width = 13, "multiples of 2");
-  REFUSED(p.height = 8192, "latents of 8 x 4096");
+  REFUSED(p.width = 13, "width is 13, height 0; multiples of 2 up to 4096 are possible");
+  REFUSED(p.height = 8192, "width is 0, height 8192; multiples of 2 up to 4096 are possible");
   REFUSED(p.guidance_scale = NAN, "guidance_scale is nan");
   REFUSED(p.guidance_rescale = NAN, "guidance_rescale is nan; 0 to 1 are possible");
   REFUSED(p.guidance_rescale = -0.1f, "guidance_rescale is -0.1");
