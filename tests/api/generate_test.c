@@ -240,6 +240,20 @@ static void sizes_and_parameters(void **state)
   assert_non_null(strstr(text, "RNG: CPU"));
   textinv_images_free(images);
 
+  /* of the model's path its name alone */
+  textinv_model *const same = model;
+  char path[512];
+
+  snprintf(path, sizeof(path), "%s//", tiny_model());
+  must(textinv_model_open(&model, session, path));
+  p.steps = 1;
+  images = draw(&p);
+  snprintf(path, sizeof(path), ", Model: %s, ", strrchr(tiny_model(), '/') + 1);
+  assert_non_null(strstr(textinv_images_parameters(images, 0), path));
+  textinv_images_free(images);
+  textinv_model_free(model);
+  model = same;
+
   /* what is not UTF-8 is told as it was read, and can be written */
   p.negative_prompt = "caf\xe9";
   images = draw(&p);
