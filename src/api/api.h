@@ -18,6 +18,7 @@
 #include "vae.h"
 
 enum {
+  TI_PATH_SIZE = 4352, /* more than the system opens */
   TI_MAX_ENCODERS = 2,
   TI_MAX_NEW_VECTORS = 32, /* of a word that is added to be learnt */
   TI_MAX_WORDS = 4096,

@@ -129,7 +129,7 @@ static textinv_status add_caption(loader *l, const textinv_concept *c, const cha
 {
   const char *dot = strrchr(picture, '.'), *slash = strrchr(picture, '/');
   const int len = dot && (!slash || dot > slash) ? (int)(dot - picture) : (int)strlen(picture);
-  char path[TI_ERROR_SIZE * 8];
+  char path[TI_PATH_SIZE];
   void *bytes;
   size_t size;
   textinv_status status;

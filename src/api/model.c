@@ -47,7 +47,7 @@ uint64_t ti_model_bytes(const textinv_model *model)
 
 static int is_model(const char *folder)
 {
-  char file[TI_ERROR_SIZE];
+  char file[TI_PATH_SIZE];
   struct stat st;
 
   ti_format(file, sizeof(file), "%s/model_index.json", folder);
@@ -343,7 +343,7 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
 {
   static atomic_uint_least64_t next_id = 1;
   ti_error *error = ti_begin(session);
-  char default_path[TI_ERROR_SIZE];
+  char default_path[TI_PATH_SIZE];
   textinv_model *m;
   textinv_status status;
 

@@ -4,8 +4,6 @@
 
 #include "api.h"
 
-enum { TI_PATH_SIZE = 4352 };
-
 /* FOLDER/checkpoint-00000100.safetensors */
 void ti_checkpoint_path(char *out, size_t size, const char *folder, uint64_t step);
 

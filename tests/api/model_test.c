@@ -54,6 +54,26 @@ static void a_model_describes_itself(void **state)
   textinv_model_free(model);
 }
 
+/* a path that just fits is a path like others */
+static void models_lie_deep(void **state)
+{
+  enum { LENGTH = 505 };
+  char path[LENGTH + 1];
+  size_t at = (size_t)snprintf(path, sizeof(path), "%s", test_path("deep"));
+
+  (void)state;
+  assert_int_equal(mkdir(path, 0755), 0);
+  while (at < LENGTH) {
+    const size_t more = LENGTH - at > 250 ? 100 : LENGTH - at;
+
+    path[at++] = '/';
+    memset(path + at, 'm', more - 1);
+    path[at += more - 1] = '\0';
+    assert_int_equal(at < LENGTH ? mkdir(path, 0755) : symlink(tiny_model(), path), 0);
+  }
+  textinv_model_free(open_it(path));
+}
+
 static void kinds_are_told_by_content(void **state)
 {
   textinv_kind kind;
@@ -636,6 +656,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_model_describes_itself),
+    cmocka_unit_test(models_lie_deep),
     cmocka_unit_test(kinds_are_told_by_content),
     cmocka_unit_test(kinds_of_embeddings),
     cmocka_unit_test(broken_models_are_refused),
