@@ -876,6 +876,9 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * params->resume names a file, those of earlier steps may be another run's, too: checkpoint_keep
  * counts only what this call writes.
  *
+ * The callbacks may read embeddings, but not change them: calls that would, with another session,
+ * return TEXTINV_E_INVALID, and textinv_embeddings_free() does nothing.
+ *
  * @param      session    the session
  * @param      model      the model; not changed
  * @param      embeddings in: words to go on with; out: the learnt words

@@ -194,7 +194,11 @@ struct textinv_embeddings {
   size_t count, room;
   ti_key_value *metadata; /* of the file that was loaded last */
   size_t num_metadata;
+  int busy; /* a call that trains them holds pointers into them */
 };
+
+/* that embeddings are there and may be changed */
+textinv_status ti_check_changeable(ti_error *error, const textinv_embeddings *e);
 
 /* 1 to 255 bytes of UTF-8, no white space, no control character */
 textinv_status ti_check_word(ti_error *error, const char *word);

@@ -23,6 +23,16 @@ textinv_status textinv_embeddings_new(textinv_embeddings **out, textinv_session 
   return *out ? TEXTINV_OK : ti_fail_nomem(error, sizeof(**out), "embeddings");
 }
 
+textinv_status ti_check_changeable(ti_error *error, const textinv_embeddings *e)
+{
+  const textinv_status status = ti_check_null(error, e, "embeddings");
+
+  if (status >= 0 && e->busy)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "the words are being trained: they can be changed when textinv_invert() is back");
+  return status;
+}
+
 static void free_word(ti_word *w)
 {
   ti_free(w->name);
@@ -39,7 +49,7 @@ static void free_words(textinv_embeddings *e)
 
 void textinv_embeddings_free(textinv_embeddings *embeddings)
 {
-  if (!embeddings)
+  if (!embeddings || embeddings->busy)
     return;
   free_words(embeddings);
   ti_embedding_metadata_free(embeddings->metadata, embeddings->num_metadata);
@@ -217,7 +227,7 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, rows, "rows")) < 0 ||
       (status = ti_check_new_word(error, word)) < 0)
     return status;
@@ -334,7 +344,7 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_check_new_word(error, word)) < 0)
     return status;
@@ -399,7 +409,7 @@ textinv_status textinv_embeddings_remove(textinv_session *session, textinv_embed
   ti_word *w;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, word, "word")) < 0)
     return status;
   w = ti_embeddings_find(embeddings, word);
@@ -672,7 +682,7 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
   if (word && (status = ti_check_new_word(error, word)) < 0)
@@ -694,7 +704,7 @@ textinv_status textinv_embeddings_load_memory(textinv_session *session,
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, bytes, "bytes")) < 0 ||
       (status = ti_check_null(error, name, "name")) < 0)
     return status;

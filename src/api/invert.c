@@ -380,6 +380,8 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
                    !session ? "session"
                    : !model ? "model"
                             : "embeddings");
+  if ((status = ti_check_changeable(error, embeddings)) < 0)
+    return status;
   if (report_ && (status = ti_struct_check(error, report_, INVERT_REPORT_MIN, "invert_report")) < 0)
     return status;
   const size_t words_before = embeddings->count;
@@ -392,8 +394,10 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   if ((status = ti_params_read(error, &r.p, sizeof(r.p), INVERT_PARAMS_MIN, params,
                                "invert_params")) < 0 ||
       (status = check_params(&r)) < 0 || (status = check_output(&r)) < 0 ||
-      (status = read_concepts(&r)) < 0 || (status = add_words(&r)) < 0 ||
-      (status = select_words(&r)) < 0)
+      (status = read_concepts(&r)) < 0 || (status = add_words(&r)) < 0)
+    goto out;
+  embeddings->busy = 1;
+  if ((status = select_words(&r)) < 0)
     goto out;
   warn_of_model(&r);
   for (int k = 0; k < model->num_encoders && status >= 0; k++)
@@ -414,6 +418,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   kept = status == TEXTINV_E_CANCELLED || r.step > r.first_step;
   note_step(&r);
 out:
+  embeddings->busy = 0;
   if (status < 0 && !kept) {
     const ti_error first = *error;
 

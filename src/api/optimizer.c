@@ -223,7 +223,8 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
   if (num_values != optimizer->count)
     return ti_fail(error, TEXTINV_E_SHAPE, "the gradient has %zu values, the optimizer %zu",
                    num_values, optimizer->count);
-  if ((status = check_words(optimizer, error, embeddings)) < 0 ||
+  if ((status = ti_check_changeable(error, embeddings)) < 0 ||
+      (status = check_words(optimizer, error, embeddings)) < 0 ||
       (status = check_step(optimizer, error, embeddings, gradient)) < 0)
     return status;
   optimizer->steps++;
@@ -299,6 +300,8 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
                    : !session   ? "session"
                    : embeddings ? "path"
                                 : "embeddings");
+  if ((status = ti_check_changeable(error, embeddings)) < 0)
+    return status;
   loaded = ti_calloc(1, sizeof(*loaded));
   if (!loaded) {
     status = ti_fail_nomem(error, sizeof(*loaded), "an optimizer");
