@@ -342,6 +342,9 @@ textinv_status ti_checkpoint_write(ti_error *error, const char *path,
 /* embeddings: an empty set, filled; m, v: ti_free() */
 textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *embeddings,
                                   float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info);
+/* whether it can be read whole: a file, or its bytes where they are not NULL */
+textinv_status ti_checkpoint_check(ti_error *error, const char *path, const void *bytes,
+                                   size_t size);
 /* the same of a file that is open; path is for messages */
 textinv_status ti_checkpoint_decode(ti_error *error, const char *path, const ti_safetensors *file,
                                     textinv_embeddings *embeddings, float **m, float **v,

@@ -689,7 +689,10 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
     return status;
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)
     return status;
-  status = add_words(session, embeddings, model, path, &file, word);
+  if (!strcmp(file.layout, "checkpoint") && !ti_embedding_folder_check(path))
+    status = ti_checkpoint_check(error, path, NULL, 0);
+  if (status >= 0)
+    status = add_words(session, embeddings, model, path, &file, word);
   ti_embedding_file_free(&file);
   return status;
 }
@@ -712,7 +715,10 @@ textinv_status textinv_embeddings_load_memory(textinv_session *session,
     return status;
   if ((status = ti_embedding_file_decode(&file, error, name, bytes, size)) < 0)
     return status;
-  status = add_words(session, embeddings, model, name, &file, word);
+  if (!strcmp(file.layout, "checkpoint"))
+    status = ti_checkpoint_check(error, name, bytes, size);
+  if (status >= 0)
+    status = add_words(session, embeddings, model, name, &file, word);
   ti_embedding_file_free(&file);
   return status;
 }

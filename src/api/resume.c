@@ -94,24 +94,6 @@ static textinv_status list(ti_error *error, const char *folder, uint64_t **steps
   return TEXTINV_OK;
 }
 
-/* whether a checkpoint can be read whole */
-static textinv_status probe(ti_error *error, const char *path)
-{
-  textinv_embeddings *e = ti_calloc(1, sizeof(*e));
-  float *m = NULL, *v = NULL;
-  ti_adamw adamw;
-  ti_checkpoint_info info;
-  textinv_status status;
-
-  if (!e)
-    return ti_fail_nomem(error, sizeof(*e), "a checkpoint");
-  status = ti_checkpoint_read(error, path, e, &m, &v, &adamw, &info);
-  ti_free(m);
-  ti_free(v);
-  textinv_embeddings_free(e);
-  return status;
-}
-
 textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size,
                                     int *found)
 {
@@ -126,7 +108,7 @@ textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char
     ti_error error = { "" };
 
     ti_checkpoint_path(path, size, folder, steps[i]);
-    status = probe(&error, path);
+    status = ti_checkpoint_check(&error, path, NULL, 0);
     if (status >= 0) {
       *found = 1;
     } else if (status == TEXTINV_E_NOMEM) {
