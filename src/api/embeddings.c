@@ -28,8 +28,9 @@ textinv_status ti_check_changeable(ti_error *error, const textinv_embeddings *e)
   const textinv_status status = ti_check_null(error, e, "embeddings");
 
   if (status >= 0 && e->busy)
-    return ti_fail(error, TEXTINV_E_INVALID,
-                   "the words are being trained: they can be changed when textinv_invert() is back");
+    return ti_fail(
+      error, TEXTINV_E_INVALID,
+      "the words are being trained: they can be changed when textinv_invert() is back");
   return status;
 }
 

@@ -129,8 +129,7 @@ static textinv_status check(job *j, ti_error *error)
                    (double)p->strength);
   if (p->init_image && (status = take_init_size(j, error, scale)) < 0)
     return status;
-  if (p->width % scale || p->height % scale || p->width > 2048 * scale ||
-      p->height > 2048 * scale)
+  if (p->width % scale || p->height % scale || p->width > 2048 * scale || p->height > 2048 * scale)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "width is %u, height %u; multiples of %u up to %u are possible", p->width,
                    p->height, scale, 2048 * scale);

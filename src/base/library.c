@@ -1,4 +1,4 @@
-/* Where this library lies: asked when it is loaded, as a relative path is true until chdir() only. */
+/* Where this library lies: asked when it is loaded, as chdir() makes a relative path untrue. */
 #include "library.h"
 
 #include <dlfcn.h>

@@ -243,8 +243,8 @@ OFFSET(textinv_predict_params, pooled, 48);
 OFFSET(textinv_predict_params, size_ids, 56);
 SIZE(textinv_predict_params, 64);
 
-/* no padding at the end: an option added there would not change the size, and an older library would
- * ignore it in silence */
+/* no padding at the end: an option added there would not change the size, and an older library
+ * would ignore it in silence */
 LAST(textinv_progress, eta);
 LAST(textinv_session_params, backend_path);
 LAST(textinv_device_info, reason);

@@ -74,7 +74,7 @@ static void models_lie_deep(void **state)
   textinv_model_free(open_it(path));
 }
 
-/* where it was looked for: beside the library, here the program, by a path that chdir() leaves true */
+/* where it was looked for: beside the library, here the program, by an absolute path */
 static void a_default_model_that_is_missing_is_told(void **state)
 {
   char folder[4096];

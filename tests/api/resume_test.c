@@ -161,7 +161,7 @@ static void a_refused_resume_changes_nothing(void **state)
   textinv_embeddings_free(e);
 }
 
-/* the newest checkpoint as an earlier release wrote it: without what its settings have behind key */
+/* a checkpoint as an earlier release wrote it: without what its settings have from key on */
 static void age(const char *path, const char *key)
 {
   textinv_embeddings *e = new_words();
