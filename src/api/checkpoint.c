@@ -301,9 +301,9 @@ textinv_status ti_checkpoint_decode(ti_error *error, const char *path, const ti_
   return status;
 }
 
-static textinv_status read(ti_error *error, const char *path, const void *bytes, size_t size,
-                           textinv_embeddings *e, float **m, float **v, ti_adamw *adamw,
-                           ti_checkpoint_info *info)
+static textinv_status read_from(ti_error *error, const char *path, const void *bytes, size_t size,
+                                textinv_embeddings *e, float **m, float **v, ti_adamw *adamw,
+                                ti_checkpoint_info *info)
 {
   ti_safetensors *file;
   textinv_status status = bytes ? ti_safetensors_parse(&file, error, path, bytes, size)
@@ -320,7 +320,7 @@ static textinv_status read(ti_error *error, const char *path, const void *bytes,
 textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e,
                                   float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info)
 {
-  return read(error, path, NULL, 0, e, m, v, adamw, info);
+  return read_from(error, path, NULL, 0, e, m, v, adamw, info);
 }
 
 textinv_status ti_checkpoint_check(ti_error *error, const char *path, const void *bytes,
@@ -334,7 +334,7 @@ textinv_status ti_checkpoint_check(ti_error *error, const char *path, const void
 
   if (!e)
     return ti_fail_nomem(error, sizeof(*e), "a checkpoint");
-  status = read(error, path, bytes, size, e, &m, &v, &adamw, &info);
+  status = read_from(error, path, bytes, size, e, &m, &v, &adamw, &info);
   ti_free(m);
   ti_free(v);
   textinv_embeddings_free(e);

@@ -72,7 +72,7 @@ textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a, int zero_rate)
   return TEXTINV_OK;
 }
 
-/* names, vectors and widths of the words of e that are in among, in the order of e */
+/* names, vectors and widths of the words of e, of those that are in among where it is not NULL */
 static uint64_t layout_of(const textinv_embeddings *e, const textinv_embeddings *among)
 {
   uint64_t hash = TI_HASH_START;
@@ -80,7 +80,7 @@ static uint64_t layout_of(const textinv_embeddings *e, const textinv_embeddings 
   for (size_t i = 0; i < e->count; i++) {
     const ti_word *w = &e->words[i];
 
-    if (!ti_embeddings_find(among, w->name))
+    if (among && !ti_embeddings_find(among, w->name))
       continue;
     hash = ti_hash(hash, w->name, strlen(w->name) + 1);
     hash = ti_hash(hash, &w->vectors, sizeof(w->vectors));
@@ -95,7 +95,7 @@ static textinv_status check_words(const textinv_optimizer *o, ti_error *error,
   if (o->count != textinv_embeddings_num_values(e))
     return ti_fail(error, TEXTINV_E_SHAPE, "the optimizer has %zu values, the embeddings %zu",
                    o->count, textinv_embeddings_num_values(e));
-  if (o->layout != layout_of(e, e))
+  if (o->layout != layout_of(e, NULL))
     return ti_fail(error, TEXTINV_E_SHAPE,
                    "the words are not those of the optimizer: it needs the same names and sizes in "
                    "the same order");
@@ -147,7 +147,7 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
   if ((status = allocate(out, error, textinv_embeddings_num_values(embeddings))) < 0)
     return status;
   (*out)->adamw = adamw;
-  (*out)->layout = layout_of(embeddings, embeddings);
+  (*out)->layout = layout_of(embeddings, NULL);
   return TEXTINV_OK;
 }
 
