@@ -507,7 +507,8 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  *
  * @param model       gives the widths and the embedding tables
  * @param word        1..255 bytes of UTF-8 without white space or control characters, in no
- *                    vocabulary, not yet added, and no key of embedding files such as "clip_l"
+ *                    vocabulary in any case or Unicode form, not yet added, and no key of embedding
+ *                    files such as "clip_l"
  * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
  * @param initializer words whose vectors are copied, repeated in turn when there are fewer, the
  *                    first of them (with a warning in the log) when there are more; NULL or "" =
@@ -858,19 +859,26 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * already holds is trained on from its vectors; others are added with their initializer.
  *
  * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
+ * To be resumed, a run needs the options, pictures and prompts that it had, and words that begin as
+ * they did, from the same initializer or vectors, or hold what the checkpoint holds. What an older
+ * release did not write into its checkpoint is not compared.
+ *
  * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
  * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
  * and a checkpoint is written when output_dir is set; where that fails the call returns
  * TEXTINV_E_IO, and the rows are there all the same. On any other failure after the first step the
  * rows are those of step report->steps, and a checkpoint is written if it can be, but for
- * TEXTINV_E_NONFINITE. A checkpoint on the way or a preview that fails is left out with a warning
- * in the log.
+ * TEXTINV_E_NONFINITE; before it, the words that the call has added are taken out again. A
+ * checkpoint on the way or a preview that fails is left out with a warning in the log.
  *
  * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
  * another run. When the first checkpoint of this one is written they are renamed, as
  * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept. When
  * params->resume names a file, those of earlier steps may be another run's, too: checkpoint_keep
  * counts only what this call writes.
+ *
+ * The callbacks may read embeddings, but not change them: calls that would, with another session,
+ * return TEXTINV_E_INVALID, and textinv_embeddings_free() does nothing.
  *
  * @param      session    the session
  * @param      model      the model; not changed
@@ -923,12 +931,13 @@ TEXTINV_API size_t textinv_embeddings_num_values(const textinv_embeddings *embed
 
 /* Options of textinv_optimizer_new(). Fill with textinv_optimizer_params_init(). */
 typedef struct textinv_optimizer_params {
-  size_t struct_size;
-  float  learning_rate; /* above 0 to 1000 (default 5e-3) */
-  float  beta1;         /* 0 to below 1 (default 0.9) */
-  float  beta2;         /* 0 to below 1 (default 0.999) */
-  float  epsilon;       /* above 0 to 1 (default 1e-8) */
-  float  weight_decay;  /* decoupled, 0..1000 (default 0) */
+  size_t   struct_size;
+  float    learning_rate; /* above 0 to 1000 (default 5e-3) */
+  float    beta1;         /* 0 to below 1 (default 0.9) */
+  float    beta2;         /* 0 to below 1 (default 0.999) */
+  float    epsilon;       /* above 0 to 1 (default 1e-8) */
+  float    weight_decay;  /* decoupled, 0..1000 (default 0) */
+  uint32_t reserved;      /* must be 0 (default) */
 } textinv_optimizer_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */
@@ -960,10 +969,12 @@ TEXTINV_API textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer
 /**
  * One step on the rows of embeddings, for hosts with their own loop.
  *
+ * @param embeddings the words of the optimiser, in its order and of the same sizes
  * @param gradient   [num_values] as textinv_loss() lays it out
  * @param num_values textinv_embeddings_num_values() as it was in textinv_optimizer_new()
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_SHAPE or TEXTINV_E_NONFINITE (the gradient, or
- *         what it would make of rows and moments); on failure nothing was changed.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_SHAPE (num_values, or the embeddings are not
+ *         those of the optimiser) or TEXTINV_E_NONFINITE (the gradient, or what it would make of
+ *         rows and moments); on failure nothing was changed.
  */
 TEXTINV_API textinv_status textinv_optimizer_step(textinv_session *session,
                                                   textinv_optimizer *optimizer,
@@ -1027,6 +1038,7 @@ typedef struct textinv_generate_params {
                                              each picture (Lin et al. 2023, "Common Diffusion Noise
                                              Schedules and Sample Steps are Flawed", equations 15
                                              and 16; they take 0.7); 0 = not at all (default) */
+  uint32_t              reserved;         /* must be 0 (default) */
 } textinv_generate_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */

@@ -18,6 +18,7 @@
 #include "vae.h"
 
 enum {
+  TI_PATH_SIZE = 4352, /* more than the system opens */
   TI_MAX_ENCODERS = 2,
   TI_MAX_NEW_VECTORS = 32, /* of a word that is added to be learnt */
   TI_MAX_WORDS = 4096,
@@ -39,6 +40,8 @@ textinv_status ti_struct_check(ti_error *error, const void *p, size_t min, const
  */
 textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t min, const void *src,
                               const char *what);
+/* a member that a later release may use */
+textinv_status ti_check_reserved(ti_error *error, uint32_t reserved, const char *what);
 /* copy defaults into the caller's struct */
 textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full,
                               size_t min);
@@ -133,7 +136,7 @@ struct textinv_session {
 
 /* clear and return the session's error, the thread's when s is NULL; every call begins with it */
 ti_error *ti_begin(textinv_session *s);
-/* after TEXTINV_E_CANCELLED: clear the flag */
+/* after TEXTINV_E_CANCELLED: clear the flag; after success: clear the error */
 textinv_status ti_session_end(textinv_session *s, textinv_status status);
 void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, ...);
 /* once: what TEXTINV_SAMPLER_* kind draws is not all that the model's scheduler config asks for */
@@ -191,7 +194,11 @@ struct textinv_embeddings {
   size_t count, room;
   ti_key_value *metadata; /* of the file that was loaded last */
   size_t num_metadata;
+  int busy; /* a call that trains them holds pointers into them */
 };
+
+/* that embeddings are there and may be changed */
+textinv_status ti_check_changeable(ti_error *error, const textinv_embeddings *e);
 
 /* 1 to 255 bytes of UTF-8, no white space, no control character */
 textinv_status ti_check_word(ti_error *error, const char *word);
@@ -292,7 +299,8 @@ textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a, int zero_rate)
 struct textinv_optimizer {
   ti_adamw adamw;
   uint64_t steps;
-  size_t count; /* values of all words */
+  size_t count;    /* values of all words */
+  uint64_t layout; /* a hash of names and sizes of the words, in their order */
   float *m, *v;
 };
 
@@ -334,6 +342,9 @@ textinv_status ti_checkpoint_write(ti_error *error, const char *path,
 /* embeddings: an empty set, filled; m, v: ti_free() */
 textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *embeddings,
                                   float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info);
+/* whether it can be read whole: a file, or its bytes where they are not NULL */
+textinv_status ti_checkpoint_check(ti_error *error, const char *path, const void *bytes,
+                                   size_t size);
 /* the same of a file that is open; path is for messages */
 textinv_status ti_checkpoint_decode(ti_error *error, const char *path, const ti_safetensors *file,
                                     textinv_embeddings *embeddings, float **m, float **v,

@@ -301,16 +301,42 @@ textinv_status ti_checkpoint_decode(ti_error *error, const char *path, const ti_
   return status;
 }
 
-textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e,
-                                  float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info)
+static textinv_status read_from(ti_error *error, const char *path, const void *bytes, size_t size,
+                                textinv_embeddings *e, float **m, float **v, ti_adamw *adamw,
+                                ti_checkpoint_info *info)
 {
   ti_safetensors *file;
-  textinv_status status;
+  textinv_status status = bytes ? ti_safetensors_parse(&file, error, path, bytes, size)
+                                : ti_safetensors_open(&file, error, path);
 
   *m = *v = NULL;
-  if ((status = ti_safetensors_open(&file, error, path)) < 0)
+  if (status < 0)
     return status;
   status = ti_checkpoint_decode(error, path, file, e, m, v, adamw, info);
   ti_safetensors_close(file);
+  return status;
+}
+
+textinv_status ti_checkpoint_read(ti_error *error, const char *path, textinv_embeddings *e,
+                                  float **m, float **v, ti_adamw *adamw, ti_checkpoint_info *info)
+{
+  return read_from(error, path, NULL, 0, e, m, v, adamw, info);
+}
+
+textinv_status ti_checkpoint_check(ti_error *error, const char *path, const void *bytes,
+                                   size_t size)
+{
+  textinv_embeddings *e = ti_calloc(1, sizeof(*e));
+  float *m, *v;
+  ti_adamw adamw;
+  ti_checkpoint_info info;
+  textinv_status status;
+
+  if (!e)
+    return ti_fail_nomem(error, sizeof(*e), "a checkpoint");
+  status = read_from(error, path, bytes, size, e, &m, &v, &adamw, &info);
+  ti_free(m);
+  ti_free(v);
+  textinv_embeddings_free(e);
   return status;
 }

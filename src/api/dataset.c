@@ -129,7 +129,7 @@ static textinv_status add_caption(loader *l, const textinv_concept *c, const cha
 {
   const char *dot = strrchr(picture, '.'), *slash = strrchr(picture, '/');
   const int len = dot && (!slash || dot > slash) ? (int)(dot - picture) : (int)strlen(picture);
-  char path[TI_ERROR_SIZE * 8];
+  char path[TI_PATH_SIZE];
   void *bytes;
   size_t size;
   textinv_status status;
@@ -364,7 +364,7 @@ textinv_status ti_dataset_load(ti_dataset *out, textinv_session *s, const textin
   out->chw = (size_t)model->vae.latent_channels * (size_t)out->h * (size_t)out->w;
   out->crops = p->crop_scale < 1.0f ? CROPS : 1;
   out->flips = p->flip > 0.0f;
-  out->hash = TI_HASH_START;
+  out->hash = out->owners = TI_HASH_START;
   out->num_concepts = num_concepts;
   out->first_prompt = ti_calloc(num_concepts, sizeof(*out->first_prompt));
   out->prompts_of = ti_calloc(num_concepts, sizeof(*out->prompts_of));
@@ -378,6 +378,11 @@ textinv_status ti_dataset_load(ti_dataset *out, textinv_session *s, const textin
     status = check_pictures(&l);
   if (status >= 0)
     status = encode_pictures(&l);
+  for (size_t i = 0; i < out->num_pictures; i++) {
+    const int owners[] = { out->pictures[i].concept, out->pictures[i].caption };
+
+    out->owners = ti_hash(out->owners, owners, sizeof(owners));
+  }
   for (size_t i = 0; i < out->num_pictures && l.paths; i++)
     ti_free(l.paths[i]);
   ti_free(l.paths);

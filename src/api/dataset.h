@@ -27,7 +27,8 @@ typedef struct ti_dataset {
   int crops, flips; /* views = crops * (1 + flips) */
   int h, w;         /* of the latents */
   size_t chw;
-  uint64_t hash; /* of pixels and prompts */
+  uint64_t hash;   /* of pixels and prompts */
+  uint64_t owners; /* of the concept and the caption of each picture */
 } ti_dataset;
 
 /* a report of pictures encoded; non-zero stops */

@@ -23,6 +23,17 @@ textinv_status textinv_embeddings_new(textinv_embeddings **out, textinv_session 
   return *out ? TEXTINV_OK : ti_fail_nomem(error, sizeof(**out), "embeddings");
 }
 
+textinv_status ti_check_changeable(ti_error *error, const textinv_embeddings *e)
+{
+  const textinv_status status = ti_check_null(error, e, "embeddings");
+
+  if (status >= 0 && e->busy)
+    return ti_fail(
+      error, TEXTINV_E_INVALID,
+      "the words are being trained: they can be changed when textinv_invert() is back");
+  return status;
+}
+
 static void free_word(ti_word *w)
 {
   ti_free(w->name);
@@ -39,7 +50,7 @@ static void free_words(textinv_embeddings *e)
 
 void textinv_embeddings_free(textinv_embeddings *embeddings)
 {
-  if (!embeddings)
+  if (!embeddings || embeddings->busy)
     return;
   free_words(embeddings);
   ti_embedding_metadata_free(embeddings->metadata, embeddings->num_metadata);
@@ -215,7 +226,7 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, rows, "rows")) < 0 ||
       (status = ti_check_new_word(error, word)) < 0)
     return status;
@@ -295,23 +306,30 @@ static void fill_rows(float *rows, const ti_weight *table, int vectors, const ui
   }
 }
 
+/* as it is written, or in the form in which prompts are searched for it */
 static textinv_status check_vocabulary(ti_error *error, const textinv_model *model,
                                        const char *word)
 {
-  char whole[TI_ERROR_SIZE];
+  char whole[2 * TI_ERROR_SIZE], *normal;
+  size_t length;
   uint32_t id;
+  textinv_status status = ti_clip_normalize(&normal, &length, error, word, strlen(word));
 
-  ti_format(whole, sizeof(whole), "%s</w>", word);
-  for (int i = 0; i < model->num_encoders; i++) {
-    const ti_clip_bpe *bpe = model->encoders[i].tokenizer->bpe;
+  if (status < 0)
+    return status;
+  for (int i = 0; i < 2 * model->num_encoders && status >= 0; i++) {
+    const ti_clip_bpe *bpe = model->encoders[i / 2].tokenizer->bpe;
+    const char *form = i % 2 ? normal : word;
 
-    if (ti_clip_bpe_find(bpe, word, &id) || ti_clip_bpe_find(bpe, whole, &id))
-      return ti_fail(
+    ti_format(whole, sizeof(whole), "%s</w>", form);
+    if (ti_clip_bpe_find(bpe, form, &id) || ti_clip_bpe_find(bpe, whole, &id))
+      status = ti_fail(
         error, TEXTINV_E_CONFLICT,
-        "word \"%s\" is in the vocabulary already (id %u); take a new one such as \"<%s>\"", word,
-        id, word);
+        "word \"%s\" is in the vocabulary already (\"%s\", id %u); take a new one such as \"<%s>\"",
+        word, form, id, word);
   }
-  return TEXTINV_OK;
+  ti_free(normal);
+  return status;
 }
 
 textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddings *embeddings,
@@ -325,7 +343,7 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_check_new_word(error, word)) < 0)
     return status;
@@ -390,7 +408,7 @@ textinv_status textinv_embeddings_remove(textinv_session *session, textinv_embed
   ti_word *w;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, word, "word")) < 0)
     return status;
   w = ti_embeddings_find(embeddings, word);
@@ -592,7 +610,7 @@ static void log_loaded(const textinv_session *session, const char *path, const t
   if (spaced)
     ti_log(session, TEXTINV_LOG_WARNING,
            "%s: word \"%s\" has '-' in place of white space, which no word can have", path, spaced);
-  if (chosen && model && check_vocabulary(&met, model, chosen) < 0)
+  if (chosen && model && check_vocabulary(&met, model, chosen) == TEXTINV_E_CONFLICT)
     ti_log(session, TEXTINV_LOG_WARNING,
            "%s: word \"%s\" is in the vocabulary: in prompts it now stands for these vectors", path,
            chosen);
@@ -673,14 +691,17 @@ textinv_status textinv_embeddings_load(textinv_session *session, textinv_embeddi
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0)
     return status;
   if (word && (status = ti_check_new_word(error, word)) < 0)
     return status;
   if ((status = ti_embedding_file_read(&file, error, path)) < 0)
     return status;
-  status = add_words(session, embeddings, model, path, &file, word);
+  if (!strcmp(file.layout, "checkpoint") && !ti_embedding_folder_check(path))
+    status = ti_checkpoint_check(error, path, NULL, 0);
+  if (status >= 0)
+    status = add_words(session, embeddings, model, path, &file, word);
   ti_embedding_file_free(&file);
   return status;
 }
@@ -695,7 +716,7 @@ textinv_status textinv_embeddings_load_memory(textinv_session *session,
   textinv_status status;
 
   if ((status = ti_check_null(error, session, "session")) < 0 ||
-      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
       (status = ti_check_null(error, bytes, "bytes")) < 0 ||
       (status = ti_check_null(error, name, "name")) < 0)
     return status;
@@ -703,7 +724,10 @@ textinv_status textinv_embeddings_load_memory(textinv_session *session,
     return status;
   if ((status = ti_embedding_file_decode(&file, error, name, bytes, size)) < 0)
     return status;
-  status = add_words(session, embeddings, model, name, &file, word);
+  if (!strcmp(file.layout, "checkpoint"))
+    status = ti_checkpoint_check(error, name, bytes, size);
+  if (status >= 0)
+    status = add_words(session, embeddings, model, name, &file, word);
   ti_embedding_file_free(&file);
   return status;
 }

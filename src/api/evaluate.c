@@ -333,10 +333,12 @@ textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uin
     return ti_fail(error, TEXTINV_E_INVALID, "batch is %u; 1 to %d are possible", batch,
                    TI_MAX_BATCH);
   if (*width % multiple || *height % multiple || *width > 2048 || *height > 2048)
-    return ti_fail(error, TEXTINV_E_INVALID,
-                   "latents of %u x %u; sides must be multiples of %u, up to 2048 "
-                   "(pictures: multiples of %u)",
-                   *width, *height, multiple, multiple * (uint32_t)ti_vae_scale(&model->vae));
+    return multiple == 1
+             ? ti_fail(error, TEXTINV_E_INVALID,
+                       "latents of %u x %u; 1 to 2048 a side are possible", *width, *height)
+             : ti_fail(error, TEXTINV_E_INVALID,
+                       "latents of %u x %u; sides must be multiples of %u, up to 2048", *width,
+                       *height, multiple);
   return TEXTINV_OK;
 }
 

@@ -118,7 +118,7 @@ static textinv_kind kind_of_bytes(const unsigned char *bytes, size_t size, const
 textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, const char *path)
 {
   ti_error *error = ti_begin(session);
-  char index[TI_ERROR_SIZE * 8];
+  char index[TI_PATH_SIZE];
   const void *bytes;
   struct stat st;
   size_t size;

@@ -129,10 +129,10 @@ static textinv_status check(job *j, ti_error *error)
                    (double)p->strength);
   if (p->init_image && (status = take_init_size(j, error, scale)) < 0)
     return status;
-  if (p->width % scale || p->height % scale)
+  if (p->width % scale || p->height % scale || p->width > 2048 * scale || p->height > 2048 * scale)
     return ti_fail(error, TEXTINV_E_INVALID,
-                   "a picture of %u x %u; its sides must be multiples of %u", p->width, p->height,
-                   scale);
+                   "width is %u, height %u; multiples of %u up to %u are possible", p->width,
+                   p->height, scale, 2048 * scale);
   w = p->width / scale;
   h = p->height / scale;
   if ((status = ti_check_clip_skip(error, j->model, p->clip_skip)) < 0 ||
@@ -391,14 +391,29 @@ static const char *rng_name(textinv_rng rng)
   return rng == TEXTINV_RNG_NATIVE ? "native" : rng == TEXTINV_RNG_TORCH_CPU ? "CPU" : "CPU scalar";
 }
 
+/* the name of the model's folder, and its length: without the slashes that may stand behind it */
+static const char *model_name(const textinv_model *model, int *len)
+{
+  const char *path = model->dir.path, *end = path + strlen(path), *name;
+
+  while (end > path + 1 && end[-1] == '/')
+    end--;
+  for (name = end; name > path && name[-1] != '/'; name--)
+    ;
+  name = name < end ? name : path;
+  *len = (int)(end - name);
+  return name;
+}
+
 /* the text that A1111 and its relatives read back */
 static textinv_status describe(job *j, int i)
 {
   const char *negative = j->p.negative_prompt ? j->p.negative_prompt : "";
   const textinv_sampler kind = j->p.sampler ? j->p.sampler : j->model->schedule.sampler;
-  const char *folder = strrchr(j->model->dir.path, '/');
   const size_t size = strlen(j->p.prompt) + strlen(negative) + strlen(j->model->dir.path) + 512;
   char *text = ti_calloc(size, 1), *end;
+  int name_len;
+  const char *name = model_name(j->model, &name_len);
   size_t length;
   textinv_status status;
 
@@ -410,10 +425,10 @@ static textinv_status describe(job *j, int i)
   end += ti_format(
     end, size - (size_t)(end - text),
     "Steps: %u, Sampler: %s, CFG scale: %g, Seed: %llu, Size: %dx%d, Model hash: %.10s, "
-    "Model: %s, ",
+    "Model: %.*s, ",
     j->p.steps, ti_sampler_a1111_name(kind), (double)j->p.guidance_scale,
     (unsigned long long)(j->p.seed + (uint64_t)i), j->images->width, j->images->height,
-    j->model->fingerprint, folder && folder[1] ? folder + 1 : j->model->dir.path);
+    j->model->fingerprint, name_len, name);
   if (j->p.guidance_rescale > 0.0f)
     end += ti_format(end, size - (size_t)(end - text), "CFG Rescale: %g, ",
                      (double)j->p.guidance_rescale);
@@ -501,6 +516,7 @@ textinv_status textinv_generate(textinv_images **out, textinv_session *session,
       (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params,
                                "generate_params")) < 0 ||
+      (status = ti_check_reserved(error, j.p.reserved, "generate_params")) < 0 ||
       (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 ||
       (status = reserve(&j)) < 0 || (status = allocate(&j)) < 0)
     goto out;

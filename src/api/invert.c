@@ -284,6 +284,24 @@ static void release(ti_run *r)
   ti_dataset_free(&r->data);
 }
 
+/* what the rows began with: of the words that were held before they themselves, of others their
+ * initializer, whose rows may differ in the last bit from machine to machine */
+static void describe_start(ti_run *r, size_t num_held)
+{
+  uint64_t hash = TI_HASH_START;
+
+  for (size_t i = 0; i < r->p.num_concepts; i++) {
+    const char *initializer = r->concepts[i].initializer ? r->concepts[i].initializer : "";
+    const ti_word *w = ti_embeddings_find(r->embeddings, r->concepts[i].placeholder);
+
+    if (w >= r->embeddings->words + num_held)
+      hash = ti_hash(hash, initializer, strlen(initializer) + 1);
+    for (int k = 0; k < TI_MAX_ENCODERS && w < r->embeddings->words + num_held; k++)
+      hash = ti_hash(hash, w->rows[k], (size_t)w->vectors * (size_t)w->dim[k] * sizeof(float));
+  }
+  ti_format(r->start, sizeof(r->start), "%016llx", (unsigned long long)hash);
+}
+
 /* what a checkpoint must agree with to be gone on from */
 static void describe(ti_run *r)
 {
@@ -306,8 +324,8 @@ static void describe(ti_run *r)
     (double)r->p.flip);
   if (r->p.lr_schedule != TEXTINV_LR_CONSTANT)
     end += ti_format(end, (size_t)(limit - end), "steps=%u; ", r->p.steps);
-  ti_format(end, (size_t)(limit - end), "pictures and prompts=%016llx",
-            (unsigned long long)r->data.hash);
+  ti_format(end, (size_t)(limit - end), "pictures and prompts=%016llx; pictures of words=%016llx",
+            (unsigned long long)r->data.hash, (unsigned long long)r->data.owners);
 }
 
 static textinv_status report_encode(void *user, int done, int all)
@@ -325,7 +343,7 @@ static void fill_report(const ti_run *r, textinv_invert_report *report_, double 
                                        .loss = r->loss,
                                        .loss_average = r->loss_average,
                                        .seconds = ti_seconds() - began,
-                                       .peak_bytes = r->s->peak_bytes };
+                                       .peak_bytes = r->peak_bytes };
 
   if (report_)
     ti_struct_write(report_, &full, sizeof(full));
@@ -354,7 +372,7 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   const double began = ti_seconds();
   ti_run r;
   textinv_status status;
-  int training = 0;
+  int kept = 0; /* what was learnt */
 
   memset(&r, 0, sizeof(r));
   if (!session || !model || !embeddings)
@@ -362,6 +380,8 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
                    !session ? "session"
                    : !model ? "model"
                             : "embeddings");
+  if ((status = ti_check_changeable(error, embeddings)) < 0)
+    return status;
   if (report_ && (status = ti_struct_check(error, report_, INVERT_REPORT_MIN, "invert_report")) < 0)
     return status;
   const size_t words_before = embeddings->count;
@@ -374,8 +394,10 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   if ((status = ti_params_read(error, &r.p, sizeof(r.p), INVERT_PARAMS_MIN, params,
                                "invert_params")) < 0 ||
       (status = check_params(&r)) < 0 || (status = check_output(&r)) < 0 ||
-      (status = read_concepts(&r)) < 0 || (status = add_words(&r)) < 0 ||
-      (status = select_words(&r)) < 0)
+      (status = read_concepts(&r)) < 0 || (status = add_words(&r)) < 0)
+    goto out;
+  embeddings->busy = 1;
+  if ((status = select_words(&r)) < 0)
     goto out;
   warn_of_model(&r);
   for (int k = 0; k < model->num_encoders && status >= 0; k++)
@@ -386,16 +408,18 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
       (status = allocate(&r)) < 0)
     goto out;
   describe(&r);
+  describe_start(&r, words_before);
   if ((status = ti_run_resume(&r)) < 0)
     goto out;
   for (int k = 0; k < model->num_encoders; k++)
     ti_row_table_update(&r.tables[k], embeddings, k);
   r.first_step = r.step;
-  training = 1;
   status = ti_run_train(&r);
+  kept = status == TEXTINV_E_CANCELLED || r.step > r.first_step;
   note_step(&r);
 out:
-  if (status < 0 && !training) {
+  embeddings->busy = 0;
+  if (status < 0 && !kept) {
     const ti_error first = *error;
 
     remove_added(&r, words_before);

@@ -1,6 +1,5 @@
 /* Models: the networks, tokenizers and schedule of one folder, checked whole before anything runs.
  */
-#include <dlfcn.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 #include "api.h"
 #include "format.h"
 #include "hash.h"
+#include "library.h"
 
 #ifndef TI_DATADIR
 #define TI_DATADIR "/usr/local/share/textinv"
@@ -47,7 +47,7 @@ uint64_t ti_model_bytes(const textinv_model *model)
 
 static int is_model(const char *folder)
 {
-  char file[TI_ERROR_SIZE];
+  char file[TI_PATH_SIZE];
   struct stat st;
 
   ti_format(file, sizeof(file), "%s/model_index.json", folder);
@@ -60,27 +60,23 @@ static int is_model(const char *folder)
  */
 static textinv_status find_default(char *out, size_t size, ti_error *error)
 {
-  static const char *const beside[] = { "../share/textinv/toybox", "../../share/textinv/toybox",
-                                        "../models/toybox", "../../models/toybox" };
-  Dl_info info;
+  static const char *const beside[] = { "../share/textinv", "../../share/textinv", "../models",
+                                        "../../models" };
+  const char *folder = ti_library_folder();
 
-  if (dladdr((void *)(uintptr_t)&textinv_model_open, &info) && info.dli_fname) {
-    const char *slash = strrchr(info.dli_fname, '/');
-    const int len = slash ? (int)(slash - info.dli_fname) : 0;
-
-    for (size_t i = 0; slash && i < sizeof(beside) / sizeof(*beside); i++) {
-      ti_format(out, size, "%.*s/%s", len, info.dli_fname, beside[i]);
-      if (is_model(out))
-        return TEXTINV_OK;
-    }
+  for (size_t i = 0; *folder && i < sizeof(beside) / sizeof(*beside); i++) {
+    ti_format(out, size, "%s/%s/toybox", folder, beside[i]);
+    if (is_model(out))
+      return TEXTINV_OK;
   }
   ti_format(out, size, "%s/toybox", TI_DATADIR);
   if (is_model(out))
     return TEXTINV_OK;
   return ti_fail(error, TEXTINV_E_NOT_FOUND,
-                 "the default model is not installed: neither beside the library nor at %s; "
-                 "name the folder of a model",
-                 out);
+                 "the default model is not installed: toybox is neither in %s, %s, %s or %s of %s "
+                 "nor in %s; name the folder of a model",
+                 beside[0], beside[1], beside[2], beside[3],
+                 *folder ? folder : "the library's folder, which is not known", TI_DATADIR);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -122,7 +118,7 @@ static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
 {
   ti_text_encoder *e = &m->encoders[i];
   const char *class_name = NULL;
-  char folder[TI_ERROR_SIZE];
+  char folder[TI_PATH_SIZE];
   ti_json json = { NULL, NULL };
   textinv_status status;
 
@@ -343,7 +339,7 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
 {
   static atomic_uint_least64_t next_id = 1;
   ti_error *error = ti_begin(session);
-  char default_path[TI_ERROR_SIZE];
+  char default_path[TI_PATH_SIZE];
   textinv_model *m;
   textinv_status status;
 

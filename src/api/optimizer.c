@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "hash.h"
 
 /*
  * Loshchilov and Hutter 2019, in the order of torch.optim.AdamW:
@@ -71,6 +72,36 @@ textinv_status ti_check_adamw(ti_error *error, const ti_adamw *a, int zero_rate)
   return TEXTINV_OK;
 }
 
+/* names, vectors and widths of the words of e, of those that are in among where it is not NULL */
+static uint64_t layout_of(const textinv_embeddings *e, const textinv_embeddings *among)
+{
+  uint64_t hash = TI_HASH_START;
+
+  for (size_t i = 0; i < e->count; i++) {
+    const ti_word *w = &e->words[i];
+
+    if (among && !ti_embeddings_find(among, w->name))
+      continue;
+    hash = ti_hash(hash, w->name, strlen(w->name) + 1);
+    hash = ti_hash(hash, &w->vectors, sizeof(w->vectors));
+    hash = ti_hash(hash, w->dim, sizeof(w->dim));
+  }
+  return hash;
+}
+
+static textinv_status check_words(const textinv_optimizer *o, ti_error *error,
+                                  const textinv_embeddings *e)
+{
+  if (o->count != textinv_embeddings_num_values(e))
+    return ti_fail(error, TEXTINV_E_SHAPE, "the optimizer has %zu values, the embeddings %zu",
+                   o->count, textinv_embeddings_num_values(e));
+  if (o->layout != layout_of(e, NULL))
+    return ti_fail(error, TEXTINV_E_SHAPE,
+                   "the words are not those of the optimizer: it needs the same names and sizes in "
+                   "the same order");
+  return TEXTINV_OK;
+}
+
 static textinv_status allocate(textinv_optimizer **out, ti_error *error, size_t count)
 {
   textinv_optimizer *o = ti_calloc(1, sizeof(*o));
@@ -103,8 +134,9 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
                    !out       ? "out"
                    : !session ? "session"
                               : "embeddings");
-  if (params && (status = ti_params_read(error, &p, sizeof(p), OPTIMIZER_PARAMS_MIN, params,
-                                         "optimizer_params")) < 0)
+  if (params && ((status = ti_params_read(error, &p, sizeof(p), OPTIMIZER_PARAMS_MIN, params,
+                                          "optimizer_params")) < 0 ||
+                 (status = ti_check_reserved(error, p.reserved, "optimizer_params")) < 0))
     return status;
   const ti_adamw adamw = { p.learning_rate, p.beta1, p.beta2, p.epsilon, p.weight_decay };
 
@@ -115,6 +147,7 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
   if ((status = allocate(out, error, textinv_embeddings_num_values(embeddings))) < 0)
     return status;
   (*out)->adamw = adamw;
+  (*out)->layout = layout_of(embeddings, NULL);
   return TEXTINV_OK;
 }
 
@@ -187,11 +220,12 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
                    : !optimizer  ? "optimizer"
                    : !embeddings ? "embeddings"
                                  : "gradient");
-  if (num_values != optimizer->count || num_values != textinv_embeddings_num_values(embeddings))
-    return ti_fail(error, TEXTINV_E_SHAPE,
-                   "the gradient has %zu values, the optimizer %zu, the embeddings %zu", num_values,
-                   optimizer->count, textinv_embeddings_num_values(embeddings));
-  if ((status = check_step(optimizer, error, embeddings, gradient)) < 0)
+  if (num_values != optimizer->count)
+    return ti_fail(error, TEXTINV_E_SHAPE, "the gradient has %zu values, the optimizer %zu",
+                   num_values, optimizer->count);
+  if ((status = ti_check_changeable(error, embeddings)) < 0 ||
+      (status = check_words(optimizer, error, embeddings)) < 0 ||
+      (status = check_step(optimizer, error, embeddings, gradient)) < 0)
     return status;
   optimizer->steps++;
   for (size_t i = 0; i < embeddings->count; i++) {
@@ -212,6 +246,7 @@ textinv_status textinv_optimizer_save(textinv_session *session, const textinv_op
                                       const textinv_embeddings *embeddings, const char *path)
 {
   ti_error *error = ti_begin(session);
+  textinv_status status;
 
   if (!session || !optimizer || !embeddings || !path)
     return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
@@ -219,9 +254,8 @@ textinv_status textinv_optimizer_save(textinv_session *session, const textinv_op
                    : !optimizer  ? "optimizer"
                    : !embeddings ? "embeddings"
                                  : "path");
-  if (optimizer->count != textinv_embeddings_num_values(embeddings))
-    return ti_fail(error, TEXTINV_E_SHAPE, "the optimizer has %zu values, the embeddings %zu",
-                   optimizer->count, textinv_embeddings_num_values(embeddings));
+  if ((status = check_words(optimizer, error, embeddings)) < 0)
+    return status;
   const ti_checkpoint_info info = { .step = optimizer->steps };
 
   return ti_checkpoint_write(error, path, embeddings, optimizer->m, optimizer->v, &optimizer->adamw,
@@ -266,6 +300,8 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
                    : !session   ? "session"
                    : embeddings ? "path"
                                 : "embeddings");
+  if ((status = ti_check_changeable(error, embeddings)) < 0)
+    return status;
   loaded = ti_calloc(1, sizeof(*loaded));
   if (!loaded) {
     status = ti_fail_nomem(error, sizeof(*loaded), "an optimizer");
@@ -280,6 +316,7 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
     goto out;
   o->adamw = adamw;
   o->steps = info.step;
+  o->layout = layout_of(embeddings, loaded);
   reorder(o->m, embeddings, m, loaded);
   reorder(o->v, embeddings, v, loaded);
   *out = o;

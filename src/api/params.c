@@ -57,6 +57,13 @@ textinv_status ti_params_read(ti_error *error, void *dst, size_t size, size_t mi
   return TEXTINV_OK;
 }
 
+textinv_status ti_check_reserved(ti_error *error, uint32_t reserved, const char *what)
+{
+  return reserved
+           ? ti_fail(error, TEXTINV_E_VERSION, "%s uses an option newer than this library", what)
+           : TEXTINV_OK;
+}
+
 textinv_status ti_params_init(void *params, size_t size, const void *defaults, size_t full,
                               size_t min)
 {

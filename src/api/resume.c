@@ -94,24 +94,6 @@ static textinv_status list(ti_error *error, const char *folder, uint64_t **steps
   return TEXTINV_OK;
 }
 
-/* whether a checkpoint can be read whole */
-static textinv_status probe(ti_error *error, const char *path)
-{
-  textinv_embeddings *e = ti_calloc(1, sizeof(*e));
-  float *m = NULL, *v = NULL;
-  ti_adamw adamw;
-  ti_checkpoint_info info;
-  textinv_status status;
-
-  if (!e)
-    return ti_fail_nomem(error, sizeof(*e), "a checkpoint");
-  status = ti_checkpoint_read(error, path, e, &m, &v, &adamw, &info);
-  ti_free(m);
-  ti_free(v);
-  textinv_embeddings_free(e);
-  return status;
-}
-
 textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size,
                                     int *found)
 {
@@ -126,14 +108,14 @@ textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char
     ti_error error = { "" };
 
     ti_checkpoint_path(path, size, folder, steps[i]);
-    status = probe(&error, path);
+    status = ti_checkpoint_check(&error, path, NULL, 0);
     if (status >= 0) {
       *found = 1;
     } else if (status == TEXTINV_E_NOMEM) {
       s->error = error;
       break;
     } else {
-      ti_log(s, TEXTINV_LOG_WARNING, "%s; the one before it is used", error.text);
+      ti_log(s, TEXTINV_LOG_WARNING, "%s; it is passed over", error.text);
       status = TEXTINV_OK;
     }
   }
@@ -219,14 +201,16 @@ static size_t entry_length(const char *p)
 textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved,
                                  const char *ours)
 {
-  while (*saved || *ours) {
+  int count = 0;
+
+  for (; *saved || (*ours && !count); count++) {
     const size_t a = entry_length(saved), b = entry_length(ours);
 
     if (a != b || strncmp(saved, ours, a))
       return ti_fail(
         error, TEXTINV_E_CONFLICT,
         "%s was made with %.*s; this run has %.*s: use the same options, or another output folder",
-        path, (int)a, a ? saved : "nothing", (int)b, b ? ours : "nothing");
+        path, a ? (int)a : 7, a ? saved : "nothing", b ? (int)b : 7, b ? ours : "nothing");
     saved += a + (saved[a] == ';');
     ours += b + (ours[b] == ';');
     saved += *saved == ' ';

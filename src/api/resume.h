@@ -4,8 +4,6 @@
 
 #include "api.h"
 
-enum { TI_PATH_SIZE = 4352 };
-
 /* FOLDER/checkpoint-00000100.safetensors */
 void ti_checkpoint_path(char *out, size_t size, const char *folder, uint64_t step);
 
@@ -29,7 +27,10 @@ void ti_checkpoint_set_aside(textinv_session *s, const char *folder, uint64_t st
 void ti_checkpoint_prune(textinv_session *s, const char *folder, uint64_t after, uint64_t step,
                          uint32_t keep);
 
-/* settings are "key=value; key=value"; fails with the first that differs */
+/*
+ * settings are "key=value; key=value"; fails with the first that differs. What an earlier release
+ * did not write, at the end, is not compared.
+ */
 textinv_status ti_settings_match(ti_error *error, const char *path, const char *saved,
                                  const char *ours);
 

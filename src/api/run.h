@@ -25,8 +25,10 @@ typedef struct ti_run {
   int32_t *ids[TI_MAX_ENCODERS], *eos;
   float *noisy, *target, *timesteps, *size_ids, *latents, *noise;
   uint32_t samples, passes; /* samples of a pass, passes of a step */
+  uint64_t peak_bytes;      /* of the plan of a pass */
   ti_run_device *device;    /* the steps run on it; NULL = from the host */
-  char settings[512];
+  char settings[480];
+  char start[17]; /* a hash of what the rows of the words began with */
   uint32_t step, saved_step, skips, skips_in_row;
   uint32_t fetched_step; /* on a device: that of the rows here */
   float fetched_average; /* loss_average then */

@@ -6,7 +6,6 @@
 
 #include "alloc.h"
 #include "api.h"
-#include "format.h"
 #include "host.h"
 
 /* of the thread's last failed call without a session */
@@ -164,6 +163,8 @@ textinv_status ti_session_end(textinv_session *s, textinv_status status)
 {
   if (status == TEXTINV_E_CANCELLED)
     atomic_store(&s->cancel, 0);
+  if (status >= 0)
+    s->error.text[0] = '\0'; /* of what was done another way, or of a callback's own call */
   return status;
 }
 
@@ -175,9 +176,8 @@ void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, 
   if (!s->log)
     return;
   va_start(ap, fmt);
-  ti_vformat(line, sizeof(line), fmt, ap);
+  ti_format_line(line, fmt, ap);
   va_end(ap);
-  ti_one_line(line);
   s->log(s->log_user, level, line);
 }
 

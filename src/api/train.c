@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "format.h"
 #include "resume.h"
 #include "run.h"
 
@@ -27,11 +28,31 @@ enum { MAX_SKIPS = 8, AVERAGE_WINDOW = 50 };
 
 static textinv_status fetch(ti_run *r);
 
+/* copy the rows of all words out to, or in from, a flat array */
+static void copy_rows(const textinv_embeddings *e, float *flat, int out)
+{
+  for (size_t i = 0; i < e->count; i++) {
+    const ti_word *w = &e->words[i];
+
+    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
+      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+
+      if (!count)
+        continue;
+      memcpy(out ? flat : w->rows[k], out ? w->rows[k] : flat, count * sizeof(float));
+      flat += count;
+    }
+  }
+}
+
 /* goes on from a named file: older ones in output_dir may be of another run */
 static int is_from_named(const ti_run *r)
 {
   return r->p.resume && strcmp(r->p.resume, "latest");
 }
+
+/* behind the settings of a checkpoint; those of earlier releases do not have it */
+static const char START[] = "; start=";
 
 static textinv_status save(ti_run *r)
 {
@@ -44,7 +65,7 @@ static textinv_status save(ti_run *r)
     return TEXTINV_OK;
   if ((status = fetch(r)) < 0)
     return status;
-  strcpy(full.settings, r->settings);
+  ti_format(full.settings, sizeof(full.settings), "%s%s%s", r->settings, START, r->start);
   if (r->saved_step == r->first_step)
     ti_checkpoint_set_aside(r->s, r->p.output_dir, r->first_step);
   ti_checkpoint_path(path, sizeof(path), r->p.output_dir, r->step);
@@ -62,15 +83,20 @@ static textinv_status load(ti_run *r, const char *path)
 {
   ti_error *error = &r->s->error;
   textinv_embeddings *saved = ti_calloc(1, sizeof(*saved));
-  float *m = NULL, *v = NULL;
+  float *rows = r->next, *held = rows + r->num_values, *m = NULL, *v = NULL;
   ti_adamw adamw;
   ti_checkpoint_info info;
+  char *start;
   textinv_status status;
 
   if (!saved)
     return ti_fail_nomem(error, sizeof(*saved), "a checkpoint");
   if ((status = ti_checkpoint_read(error, path, saved, &m, &v, &adamw, &info)) < 0)
     goto out;
+  if ((start = strstr(info.settings, START))) {
+    *start = '\0';
+    start += sizeof(START) - 1;
+  }
   if ((status = ti_settings_match(error, path, info.settings, r->settings)) < 0)
     goto out;
   if (adamw.beta1 != r->adamw.beta1 || adamw.beta2 != r->adamw.beta2 ||
@@ -101,11 +127,21 @@ static textinv_status load(ti_run *r, const char *path)
                          "%s: word \"%s\" has another shape than in this run", path, from->name);
         goto out;
       }
-      if (to->dim[k])
-        memcpy(to->rows[k], from->rows[k],
-               (size_t)to->vectors * (size_t)to->dim[k] * sizeof(float));
     }
   }
+  copy_rows(saved, rows, 1);
+  copy_rows(&r->learnt, held, 1);
+  /* where a run goes on with the set of words that it left, they hold what it learnt */
+  if (start && strcmp(start, r->start) && memcmp(held, rows, r->num_values * sizeof(*rows))) {
+    status = ti_fail(error, TEXTINV_E_CONFLICT,
+                     "%s was begun with other vectors of the words: use the same initializers and "
+                     "the same words to start from, or another output folder",
+                     path);
+    goto out;
+  }
+  if (start)
+    ti_format(r->start, sizeof(r->start), "%s", start);
+  copy_rows(&r->learnt, rows, 0);
   memcpy(r->m, m, r->num_values * sizeof(*m));
   memcpy(r->v, v, r->num_values * sizeof(*v));
   r->step = r->saved_step = (uint32_t)info.step;
@@ -261,23 +297,6 @@ static float learning_rate(const ti_run *r, uint32_t step)
   return (float)base;
 }
 
-/* copy the learnt rows out to, or in from, a flat array */
-static void copy_rows(ti_run *r, float *flat, int out)
-{
-  for (size_t i = 0; i < r->learnt.count; i++) {
-    const ti_word *w = &r->learnt.words[i];
-
-    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
-
-      if (!count)
-        continue;
-      memcpy(out ? flat : w->rows[k], out ? w->rows[k] : flat, count * sizeof(float));
-      flat += count;
-    }
-  }
-}
-
 static int all_finite(const float *values, size_t count)
 {
   for (size_t i = 0; i < count; i++) {
@@ -292,7 +311,7 @@ static void take_next(ti_run *r)
 {
   const size_t bytes = r->num_values * sizeof(float);
 
-  copy_rows(r, r->next, 0);
+  copy_rows(&r->learnt, r->next, 0);
   memcpy(r->m, r->next + r->num_values, bytes);
   memcpy(r->v, r->next + 2 * r->num_values, bytes);
   for (int k = 0; k < r->model->num_encoders; k++)
@@ -307,7 +326,7 @@ static int update(ti_run *r, float rate)
   ti_adamw adamw = r->adamw;
 
   adamw.learning_rate = rate;
-  copy_rows(r, rows, 1);
+  copy_rows(&r->learnt, rows, 1);
   memcpy(m, r->m, bytes);
   memcpy(v, r->v, bytes);
   ti_adamw_step(&adamw, (uint64_t)r->step + 1, rows, m, v, r->gradient, r->num_values);
@@ -474,6 +493,7 @@ static textinv_status fit(ti_run *r)
     } while (batch % r->samples);
   }
   r->passes = r->p.accumulate * (batch / r->samples);
+  r->peak_bytes = status < 0 ? 0 : ti_plan_bytes(&plan->plan);
   if (status >= 0 && r->samples < batch) {
     ti_log(r->s, TEXTINV_LOG_INFO, "memory is short: a step takes %u passes of %u samples",
            r->passes, r->samples);
@@ -525,7 +545,7 @@ textinv_status ti_run_train(ti_run *r)
   r->began = ti_seconds();
   r->fetched_step = r->step;
   r->fetched_average = r->loss_average;
-  copy_rows(r, r->next, 1);
+  copy_rows(&r->learnt, r->next, 1);
   if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
     return status;
   status = run_steps(r);

@@ -1,7 +1,6 @@
 /* Errors: the message is set once, where it arises. */
 #include "error.h"
 
-#include <stdarg.h>
 #include <string.h>
 
 #include "format.h"
@@ -18,6 +17,23 @@ void ti_one_line(char *text)
   }
 }
 
+void ti_format_line(char line[TI_ERROR_SIZE], const char *fmt, va_list ap)
+{
+  /* a cut line ends before the character that did not fit */
+  if (ti_vformat(line, TI_ERROR_SIZE, fmt, ap) >= TI_ERROR_SIZE) {
+    size_t end = TI_ERROR_SIZE - 1;
+
+    while (end > 0 && ((unsigned char)line[end - 1] & 0xc0) == 0x80)
+      end--;
+    if (end > 0 && (unsigned char)line[end - 1] >= 0xc0)
+      end--;
+    else
+      end = TI_ERROR_SIZE - 1;
+    line[end] = '\0';
+  }
+  ti_one_line(line);
+}
+
 textinv_status ti_fail(ti_error *e, textinv_status status, const char *fmt, ...)
 {
   va_list ap;
@@ -25,22 +41,8 @@ textinv_status ti_fail(ti_error *e, textinv_status status, const char *fmt, ...)
   if (!e)
     return status;
   va_start(ap, fmt);
-  const size_t len = ti_vformat(e->text, sizeof(e->text), fmt, ap);
+  ti_format_line(e->text, fmt, ap);
   va_end(ap);
-
-  /* a cut message ends before the character that did not fit */
-  if (len >= sizeof(e->text)) {
-    size_t end = sizeof(e->text) - 1;
-
-    while (end > 0 && ((unsigned char)e->text[end - 1] & 0xc0) == 0x80)
-      end--;
-    if (end > 0 && (unsigned char)e->text[end - 1] >= 0xc0)
-      end--;
-    else
-      end = sizeof(e->text) - 1;
-    e->text[end] = '\0';
-  }
-  ti_one_line(e->text);
   return status;
 }
 

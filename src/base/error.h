@@ -2,6 +2,8 @@
 #ifndef TI_ERROR_H
 #define TI_ERROR_H
 
+#include <stdarg.h>
+
 #include "textinv/textinv.h"
 
 #ifdef __cplusplus
@@ -26,6 +28,9 @@ textinv_status ti_fail_nomem(ti_error *e, size_t bytes, const char *what);
 
 /* control characters, which a path may hold, become '?' */
 void ti_one_line(char *text);
+
+/* one line of at most TI_ERROR_SIZE bytes, cut and cleaned as ti_fail() does */
+void ti_format_line(char line[TI_ERROR_SIZE], const char *fmt, va_list ap);
 
 /* "PATH: WHAT: text of errno", TEXTINV_E_NOT_FOUND for ENOENT, else TEXTINV_E_IO */
 textinv_status ti_fail_errno(ti_error *e, int error_number, const char *path, const char *what);

@@ -13,6 +13,8 @@
 /* of the 64-bit ABIs, whose pointers have eight bytes */
 #define OFFSET(type, member, bytes) FREEZE(sizeof(void *) != 8 || offsetof(type, member) == (bytes))
 #define SIZE(type, bytes) FREEZE(sizeof(void *) != 8 || sizeof(type) >= (bytes))
+#define LAST(type, member)                                                                         \
+  FREEZE(sizeof(type) == offsetof(type, member) + sizeof(((type *)NULL)->member))
 
 /* ------------------------------------------------------------------ values */
 
@@ -206,6 +208,7 @@ OFFSET(textinv_optimizer_params, beta1, 12);
 OFFSET(textinv_optimizer_params, beta2, 16);
 OFFSET(textinv_optimizer_params, epsilon, 20);
 OFFSET(textinv_optimizer_params, weight_decay, 24);
+OFFSET(textinv_optimizer_params, reserved, 28);
 SIZE(textinv_optimizer_params, 32);
 
 OFFSET(textinv_generate_params, struct_size, 0);
@@ -226,6 +229,7 @@ OFFSET(textinv_generate_params, clip_skip, 76);
 OFFSET(textinv_generate_params, progress, 80);
 OFFSET(textinv_generate_params, progress_user, 88);
 OFFSET(textinv_generate_params, guidance_rescale, 96);
+OFFSET(textinv_generate_params, reserved, 100);
 SIZE(textinv_generate_params, 104);
 
 OFFSET(textinv_predict_params, struct_size, 0);
@@ -238,6 +242,20 @@ OFFSET(textinv_predict_params, context, 40);
 OFFSET(textinv_predict_params, pooled, 48);
 OFFSET(textinv_predict_params, size_ids, 56);
 SIZE(textinv_predict_params, 64);
+
+/* no padding at the end: an option added there would not change the size, and an older library
+ * would ignore it in silence */
+LAST(textinv_progress, eta);
+LAST(textinv_session_params, backend_path);
+LAST(textinv_device_info, reason);
+LAST(textinv_model_info, parameters);
+LAST(textinv_concept, num_prompts);
+LAST(textinv_invert_params, progress_user);
+LAST(textinv_invert_report, peak_bytes);
+LAST(textinv_loss_params, prompts);
+LAST(textinv_optimizer_params, reserved);
+LAST(textinv_generate_params, reserved);
+LAST(textinv_predict_params, size_ids);
 #endif
 
 /* ------------------------------------------------------------------ sized structs */

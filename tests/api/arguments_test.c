@@ -341,6 +341,20 @@ static void structs_of_other_versions(void **state)
   }
 }
 
+static void reserved_members_are_zero(void **state)
+{
+  textinv_generate_params g;
+  textinv_optimizer_params o;
+
+  (void)state;
+  must(textinv_generate_params_init(&g, sizeof(g)));
+  must(textinv_optimizer_params_init(&o, sizeof(o)));
+  g.prompt = "";
+  g.reserved = o.reserved = 1;
+  refused(call_generate(&g), TEXTINV_E_VERSION, "generate_params uses an option newer");
+  refused(call_optimizer(&o), TEXTINV_E_VERSION, "optimizer_params uses an option newer");
+}
+
 /* ------------------------------------------------------------------ runs */
 
 static textinv_invert_params run_params(const textinv_concept *c)
@@ -539,6 +553,7 @@ int main(void)
     cmocka_unit_test(no_argument_may_be_missing),
     cmocka_unit_test(nothing_of_nothing),
     cmocka_unit_test(structs_of_other_versions),
+    cmocka_unit_test(reserved_members_are_zero),
     cmocka_unit_test(what_is_written_has_the_callers_size),
     cmocka_unit_test(what_cannot_be_written_is_refused_first),
     cmocka_unit_test(the_learning_rate_can_be_set),

@@ -356,6 +356,25 @@ static void what_no_run_writes_is_refused(void **state)
   textinv_embeddings_free(loaded);
 }
 
+/* where its words alone are wanted, too */
+static void words_of_a_damaged_one_are_not_loaded(void **state)
+{
+  textinv_embeddings *e;
+  uint8_t bytes[MAX_BYTES];
+
+  (void)state;
+  must(textinv_embeddings_new(&e, session));
+  memcpy(bytes, good, good_size);
+  bytes[header_size() + 4] ^= 1;
+  put(bytes, good_size);
+  refused(textinv_embeddings_load(session, e, NULL, path, NULL), TEXTINV_E_FORMAT,
+          "is damaged: checksum");
+  refused(textinv_embeddings_load_memory(session, e, NULL, bytes, good_size, "x", NULL),
+          TEXTINV_E_FORMAT, "x is damaged: checksum");
+  must(textinv_embeddings_load_memory(session, e, NULL, good, good_size, "x", NULL));
+  textinv_embeddings_free(e);
+}
+
 static void the_good_one_is_read(void **state)
 {
   (void)state;
@@ -382,6 +401,7 @@ int main(void)
     cmocka_unit_test(a_cut_file_is_noticed),
     cmocka_unit_test(forged_checkpoints_are_refused),
     cmocka_unit_test(what_no_run_writes_is_refused),
+    cmocka_unit_test(words_of_a_damaged_one_are_not_loaded),
     cmocka_unit_test(the_good_one_is_read),
   };
 

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 static void initializers_give_rows(void **state)
 {
   textinv_embeddings *e = new_words();
@@ -62,6 +64,16 @@ static void a_phrase_that_is_cut_is_told(void **state)
   must(textinv_embeddings_add(session, e, model, "<y>", 1, "photo toy", 0));
   assert_string_equal(
     heard.last, "initializer \"photo toy\" has 2 tokens: word \"<y>\" starts from the first 1");
+  for (int shift = 0; shift < 3; shift++) { /* a long line ends with a whole character */
+    char phrase[3 + 3 * 200 + 1] = "xx", word[] = "<0>";
+
+    for (int i = 0; i < 200; i++)
+      strcpy(phrase + shift + 3 * i, "\xe2\x82\xac");
+    word[1] = (char)('0' + shift);
+    must(textinv_embeddings_add(session, e, model, word, 1, phrase, 0));
+    assert_in_range(strlen(heard.last), 500, 511);
+    assert_true(ti_utf8_valid(heard.last, strlen(heard.last)));
+  }
   textinv_embeddings_free(e);
   hush(quiet);
 }
@@ -513,13 +525,21 @@ static void ordinary_words_are_kept(void **state)
   refused(textinv_embeddings_load(session, e, model, path, NULL), TEXTINV_E_CONFLICT, "WORD=FILE");
   refused(textinv_embeddings_load(session, e, model, write_kohya("x", "toy"), NULL),
           TEXTINV_E_CONFLICT, "x: word \"toy\" is in the vocabulary already");
+  refused(textinv_embeddings_load(session, e, model, write_kohya("x", "Toy"), NULL),
+          TEXTINV_E_CONFLICT, "x: word \"Toy\" is in the vocabulary already (\"toy\", id ");
+  refused(textinv_embeddings_add(session, e, model, "TOY", 1, NULL, 0), TEXTINV_E_CONFLICT,
+          "word \"TOY\" is in the vocabulary already (\"toy\", id ");
+  refused(textinv_embeddings_add(session, e, model, "\xe2\x84\xaa", 1, NULL, 0), TEXTINV_E_CONFLICT,
+          "(\"k\", id "); /* the Kelvin sign */
   assert_int_equal(textinv_embeddings_count(e), 0);
   assert_string_equal(heard.last, "");
   must(textinv_embeddings_load(session, e, model, path, "photo"));
   assert_non_null(
     strstr(heard.last, "word \"photo\" is in the vocabulary: in prompts it now stands for"));
+  must(textinv_embeddings_load(session, e, model, path, "Photo"));
+  assert_non_null(strstr(heard.last, "word \"Photo\" is in the vocabulary"));
   must(textinv_embeddings_load(session, e, NULL, write_kohya("x", "toy"), NULL));
-  assert_string_equal(textinv_embeddings_word(e, 1), "toy");
+  assert_string_equal(textinv_embeddings_word(e, 2), "toy");
   textinv_embeddings_free(e);
   hush(quiet);
 }

@@ -240,6 +240,20 @@ static void sizes_and_parameters(void **state)
   assert_non_null(strstr(text, "RNG: CPU"));
   textinv_images_free(images);
 
+  /* of the model's path its name alone */
+  textinv_model *const same = model;
+  char path[512];
+
+  snprintf(path, sizeof(path), "%s//", tiny_model());
+  must(textinv_model_open(&model, session, path));
+  p.steps = 1;
+  images = draw(&p);
+  snprintf(path, sizeof(path), ", Model: %s, ", strrchr(tiny_model(), '/') + 1);
+  assert_non_null(strstr(textinv_images_parameters(images, 0), path));
+  textinv_images_free(images);
+  textinv_model_free(model);
+  model = same;
+
   /* what is not UTF-8 is told as it was read, and can be written */
   p.negative_prompt = "caf\xe9";
   images = draw(&p);
@@ -276,8 +290,8 @@ static void nonsense_is_refused(void **state)
   REFUSED(p.steps = 0, "steps is 0");
   REFUSED(p.steps = 1001, "steps is 1001");
   REFUSED(p.steps = 1000, "1000 timesteps are left");
-  REFUSED(p.width = 13, "multiples of 2");
-  REFUSED(p.height = 8192, "latents of 8 x 4096");
+  REFUSED(p.width = 13, "width is 13, height 0; multiples of 2 up to 4096 are possible");
+  REFUSED(p.height = 8192, "width is 0, height 8192; multiples of 2 up to 4096 are possible");
   REFUSED(p.guidance_scale = NAN, "guidance_scale is nan");
   REFUSED(p.guidance_rescale = NAN, "guidance_rescale is nan; 0 to 1 are possible");
   REFUSED(p.guidance_rescale = -0.1f, "guidance_rescale is -0.1");

@@ -45,7 +45,17 @@ static void it_learns_and_the_model_stays(void **state)
   memcpy(kept, textinv_embeddings_rows(e, "<other>", 0), sizeof(kept));
   p.steps = 60;
   p.learning_rate = 0.02f;
+  textinv_generate_params large; /* than the training */
+  textinv_images *drawn;
+
+  must(textinv_generate_params_init(&large, sizeof(large)));
+  large.prompt = "a";
+  large.steps = 1;
+  large.width = large.height = 16 * TINY_SIZE;
+  must(textinv_generate(&drawn, session, model, NULL, &large));
+  textinv_images_free(drawn);
   must(textinv_invert(session, model, e, &p, &report));
+  assert_true(report.peak_bytes < textinv_session_peak_bytes(session));
   assert_true(fixed_loss(e) < loss);
   assert_int_equal(report.steps, 60);
   assert_int_equal(report.num_pictures, 3);
@@ -194,6 +204,8 @@ static int32_t count_previews(void *user, uint32_t step, textinv_images *images)
 
   assert_int_equal(step % 4, 0);
   assert_int_equal(textinv_images_width(images), TINY_SIZE);
+  refused(textinv_images_save(session, images, 0, "/nowhere/x.png", NULL), TEXTINV_E_NOT_FOUND,
+          "/nowhere");
   ++*count;
   return 0;
 }
@@ -357,6 +369,7 @@ static void previews_do_not_disturb(void **state)
   p.preview_user = &count;
   run(with, &p);
   assert_int_equal(count, 3);
+  assert_string_equal(textinv_session_error(session), "");
   assert_memory_equal(plain, with, sizeof(plain));
 }
 
@@ -383,6 +396,68 @@ static void previews_that_fail_are_left_out(void **state)
   textinv_embeddings_free(e);
 }
 
+typedef struct intruder {
+  textinv_session *other; /* as a callback may not use the run's */
+  textinv_embeddings *words;
+  textinv_optimizer *optimizer; /* of the words */
+  char file[512];
+} intruder;
+
+static int32_t change_words(void *user, const textinv_progress *progress)
+{
+  static const float rows[2 * TINY_WIDTH];
+  static const char being[] = "the words are being trained";
+  const intruder *i = user;
+  textinv_session *const running = session;
+  const textinv_concept c = concept("<toy>");
+  const textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = i->words;
+  textinv_optimizer *o;
+
+  (void)progress;
+  session = i->other;
+  refused(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows), TEXTINV_E_INVALID,
+          being);
+  refused(textinv_embeddings_add(session, e, model, "<new>", 1, NULL, 0), TEXTINV_E_INVALID, being);
+  refused(textinv_embeddings_remove(session, e, "<toy>"), TEXTINV_E_INVALID, being);
+  refused(textinv_embeddings_load(session, e, model, i->file, NULL), TEXTINV_E_INVALID, being);
+  refused(textinv_embeddings_load_memory(session, e, model, rows, 8, "x", NULL), TEXTINV_E_INVALID,
+          being);
+  refused(textinv_optimizer_step(session, i->optimizer, e, rows, TINY_WIDTH), TEXTINV_E_INVALID,
+          being);
+  refused(textinv_optimizer_load(&o, session, e, i->file), TEXTINV_E_INVALID, being);
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_INVALID, being);
+  textinv_embeddings_free(e);
+  session = running;
+  return 0;
+}
+
+/* the run holds pointers into them */
+static void callbacks_leave_the_words_alone(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  float plain[TINY_WIDTH];
+  intruder i = { .words = new_words() };
+
+  (void)state;
+  p.steps = 3;
+  run(plain, &p);
+  must(textinv_session_new(&i.other, NULL));
+  must(textinv_embeddings_add(session, i.words, model, "<toy>", 1, "toy", 0));
+  must(textinv_optimizer_new(&i.optimizer, session, i.words, NULL));
+  snprintf(i.file, sizeof(i.file), "%s", test_path("words.safetensors"));
+  must(textinv_optimizer_save(session, i.optimizer, i.words, i.file));
+  p.progress = change_words;
+  p.progress_user = &i;
+  must(textinv_invert(session, model, i.words, &p, NULL));
+  assert_memory_equal(plain, textinv_embeddings_rows(i.words, "<toy>", 0), sizeof(plain));
+  must(textinv_embeddings_remove(session, i.words, "<toy>"));
+  textinv_optimizer_free(i.optimizer);
+  textinv_embeddings_free(i.words);
+  textinv_session_free(i.other);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -396,6 +471,7 @@ int main(void)
     cmocka_unit_test(infinite_losses_stop_with_finite_rows),
     cmocka_unit_test(previews_do_not_disturb),
     cmocka_unit_test(previews_that_fail_are_left_out),
+    cmocka_unit_test(callbacks_leave_the_words_alone),
   };
 
   return cmocka_run_group_tests_name("invert", tests, open_invert, close_tiny);

@@ -54,6 +54,44 @@ static void a_model_describes_itself(void **state)
   textinv_model_free(model);
 }
 
+/* a path that just fits is a path like others */
+static void models_lie_deep(void **state)
+{
+  enum { LENGTH = 505 };
+  char path[LENGTH + 1];
+  size_t at = (size_t)snprintf(path, sizeof(path), "%s", test_path("deep"));
+
+  (void)state;
+  assert_int_equal(mkdir(path, 0755), 0);
+  while (at < LENGTH) {
+    const size_t more = LENGTH - at > 250 ? 100 : LENGTH - at;
+
+    path[at++] = '/';
+    memset(path + at, 'm', more - 1);
+    path[at += more - 1] = '\0';
+    assert_int_equal(at < LENGTH ? mkdir(path, 0755) : symlink(tiny_model(), path), 0);
+  }
+  textinv_model_free(open_it(path));
+}
+
+/* where it was looked for: beside the library, here the program, by an absolute path */
+static void a_default_model_that_is_missing_is_told(void **state)
+{
+  char folder[4096];
+  const ssize_t length = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
+  textinv_model *model;
+
+  (void)state;
+  assert_in_range(length, 1, sizeof(folder) - 1);
+  folder[length] = '\0';
+  *strrchr(folder, '/') = '\0';
+  if (textinv_model_open(&model, session, NULL) >= 0) { /* that of an installation */
+    textinv_model_free(model);
+    skip();
+  }
+  refused(textinv_model_open(&model, session, NULL), TEXTINV_E_NOT_FOUND, folder);
+}
+
 static void kinds_are_told_by_content(void **state)
 {
   textinv_kind kind;
@@ -636,6 +674,8 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_model_describes_itself),
+    cmocka_unit_test(models_lie_deep),
+    cmocka_unit_test(a_default_model_that_is_missing_is_told),
     cmocka_unit_test(kinds_are_told_by_content),
     cmocka_unit_test(kinds_of_embeddings),
     cmocka_unit_test(broken_models_are_refused),

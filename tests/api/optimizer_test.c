@@ -105,11 +105,45 @@ static void every_word_gets_its_own_moments_back(void **state)
   textinv_embeddings_free(other);
 }
 
+/* the same number of values, but the moments are of others */
+static void words_are_those_of_the_optimizer(void **state)
+{
+  enum { COUNT = 2 * TINY_WIDTH };
+  textinv_embeddings *e = new_words();
+  textinv_optimizer *o;
+  float gradient[COUNT] = { 1.0f }, rows[COUNT];
+  char path[512];
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s", test_path("others.safetensors"));
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_embeddings_add(session, e, model, "<red>", 1, "red", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_step(session, o, e, gradient, COUNT));
+  memcpy(rows, textinv_embeddings_rows(e, "<toy>", 0), TINY_WIDTH * sizeof(*rows));
+  must(textinv_embeddings_remove(session, e, "<toy>"));
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+  for (int other = 0; other < 2; other++) { /* another order, then another shape */
+    refused(textinv_optimizer_step(session, o, e, gradient, COUNT), TEXTINV_E_SHAPE,
+            "not those of the optimizer");
+    refused(textinv_optimizer_save(session, o, e, path), TEXTINV_E_SHAPE,
+            "not those of the optimizer");
+    if (!other) {
+      must(textinv_embeddings_remove(session, e, "<red>"));
+      must(textinv_embeddings_set(session, e, "<toy>", 0, 2, TINY_WIDTH, gradient));
+    }
+  }
+  assert_true(textinv_optimizer_steps(o) == 1);
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(e);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_loop_of_ones_own),
     cmocka_unit_test(every_word_gets_its_own_moments_back),
+    cmocka_unit_test(words_are_those_of_the_optimizer),
   };
 
   return cmocka_run_group_tests_name("optimizer", tests, open_tiny, close_tiny);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "api.h"
 
 static int files_in(const char *folder)
@@ -129,6 +130,157 @@ static void a_finished_run_goes_on(void **state)
     textinv_embeddings_free(e);
     assert_int_equal(files_in(folder), 2); /* checkpoint_keep */
   }
+}
+
+/* the last of three words has another shape: the rows of those before it stay */
+static void a_refused_resume_changes_nothing(void **state)
+{
+  textinv_concept c[3] = { concept("<toy>"), concept("<two>"), concept("<three>") };
+  textinv_invert_params p = params(c, 3);
+  textinv_embeddings *e = new_words();
+  float rows[2 * TINY_WIDTH];
+
+  (void)state;
+  p.steps = 2;
+  p.output_dir = fresh_folder("shapes");
+  p.checkpoint_every = 2;
+  c[1].num_vectors = 2;
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+
+  e = new_words();
+  for (int i = 0; i < 2 * TINY_WIDTH; i++)
+    rows[i] = 0.5f;
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+  must(textinv_embeddings_set(session, e, "<two>", 0, 1, TINY_WIDTH, rows));
+  must(textinv_embeddings_set(session, e, "<three>", 0, 2, TINY_WIDTH, rows));
+  p.resume = "latest";
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "word \"<two>\" has another shape");
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0), rows, TINY_WIDTH * sizeof(float));
+  textinv_embeddings_free(e);
+}
+
+/* a checkpoint as an earlier release wrote it: without what its settings have from key on */
+static void age(const char *path, const char *key)
+{
+  textinv_embeddings *e = new_words();
+  float *m, *v;
+  ti_adamw adamw;
+  ti_checkpoint_info info;
+
+  must(ti_checkpoint_read(&session->error, path, e, &m, &v, &adamw, &info));
+  assert_non_null(strstr(info.settings, key));
+  *strstr(info.settings, key) = '\0';
+  must(ti_checkpoint_write(&session->error, path, e, m, v, &adamw, &info));
+  ti_free(m);
+  ti_free(v);
+  textinv_embeddings_free(e);
+}
+
+/* the same pictures in the same order, but one is of another word */
+static void pictures_belong_to_their_words(void **state)
+{
+  textinv_images *held[3];
+  textinv_concept c[2] = { concept("<toy>"), concept("<red>") };
+  textinv_invert_params p = params(c, 2);
+  textinv_embeddings *e;
+  char path[700];
+
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    snprintf(path, sizeof(path), "%s/%d.png", pictures, i);
+    must(textinv_image_read(&held[i], session, path));
+  }
+  for (size_t i = 0; i < 2; i++) {
+    c[i].images_path = NULL;
+    c[i].pictures = (const textinv_images *const *)held + 2 * i;
+    c[i].num_pictures = 2 - i;
+  }
+  p.steps = 2;
+  p.output_dir = fresh_folder("owners");
+  p.checkpoint_every = 2;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+
+  c[0].num_pictures = 1;
+  c[1].pictures--;
+  c[1].num_pictures = 2;
+  p.resume = "latest";
+  e = new_words();
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "made with pictures of words=");
+  snprintf(path, sizeof(path), "%s/checkpoint-00000002.safetensors", p.output_dir);
+  age(path, "; pictures of words=");
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+  for (int i = 0; i < 3; i++)
+    textinv_images_free(held[i]);
+}
+
+/* a resume that would give another result than the run it goes on from */
+static void words_begin_as_they_did(void **state)
+{
+  textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words(), *other = new_words();
+  textinv_invert_report report;
+  const float rows[TINY_WIDTH] = { 0.5f };
+  char path[700];
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.steps = 2;
+  p.output_dir = fresh_folder("begin");
+  p.checkpoint_every = 2;
+  p.resume = "latest";
+  must(textinv_invert(session, model, e, &p, NULL));
+
+  c.initializer = "red";
+  refused(textinv_invert(session, model, other, &p, NULL), TEXTINV_E_CONFLICT,
+          "begun with other vectors of the words");
+  must(textinv_embeddings_set(session, other, "<toy>", 0, 1, TINY_WIDTH, rows));
+  refused(textinv_invert(session, model, other, &p, NULL), TEXTINV_E_CONFLICT,
+          "begun with other vectors of the words");
+  assert_memory_equal(textinv_embeddings_rows(other, "<toy>", 0), rows, sizeof(rows));
+
+  p.steps = 4; /* the words that the run left; its checkpoint says how it began, too */
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 2);
+  textinv_embeddings_free(e);
+  c.initializer = "toy";
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  assert_int_equal(report.first_step, 4);
+  textinv_embeddings_free(e);
+
+  snprintf(path, sizeof(path), "%s/checkpoint-00000004.safetensors", p.output_dir);
+  age(path, "; start=");
+  must(textinv_invert(session, model, other, &p, &report));
+  assert_int_equal(report.first_step, 4);
+  textinv_embeddings_free(other);
+}
+
+/* a host's own loop says nothing of a run */
+static void an_optimizers_checkpoint_is_no_runs(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_optimizer *o;
+  char path[600];
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s", test_path("own.safetensors"));
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_save(session, o, e, path));
+  p.resume = path;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "was made with nothing; this run has model=");
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(e);
 }
 
 static int is_there(const char *folder, const char *name)
@@ -270,6 +422,30 @@ static void what_was_set_aside_is_named(void **state)
   hush(quiet);
 }
 
+/* not by a promise of another one */
+static void a_damaged_checkpoint_is_told(void **state)
+{
+  textinv_session *const quiet = listen();
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  char path[700];
+  FILE *f;
+
+  (void)state;
+  p.steps = 1;
+  p.output_dir = fresh_folder("damaged");
+  p.resume = "latest";
+  snprintf(path, sizeof(path), "%s/checkpoint-00000100.safetensors", p.output_dir);
+  f = fopen(path, "w");
+  assert_non_null(f);
+  fclose(f);
+  must(textinv_invert(session, model, e, &p, NULL));
+  assert_non_null(strstr(heard.last, "; it is passed over"));
+  textinv_embeddings_free(e);
+  hush(quiet);
+}
+
 static int32_t cancel_without_folder(void *user, const textinv_progress *progress)
 {
   if (!strcmp(progress->phase, "train") && progress->step == 7) {
@@ -287,6 +463,31 @@ static int32_t no_memory_at_7(void *user, const textinv_progress *progress)
     session->budget = 1;
   }
   return 0;
+}
+
+static int32_t no_memory_to_train(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  if (!strcmp(progress->phase, "encode") && progress->step == progress->steps) {
+    ti_session_drop_plans(session);
+    session->budget = 1;
+  }
+  return 0;
+}
+
+/* a word that did not take a step is not in the way of another initializer */
+static void what_was_not_learnt_is_taken_out(void **state)
+{
+  textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  p.progress = no_memory_to_train;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOMEM, "memory budget");
+  session->budget = 0;
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_embeddings_free(e);
 }
 
 static void what_was_learnt_outlives_a_failure(void **state)
@@ -332,9 +533,15 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_finished_run_goes_on),
+    cmocka_unit_test(a_refused_resume_changes_nothing),
+    cmocka_unit_test(pictures_belong_to_their_words),
+    cmocka_unit_test(words_begin_as_they_did),
+    cmocka_unit_test(an_optimizers_checkpoint_is_no_runs),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
     cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_set_aside_is_named),
+    cmocka_unit_test(a_damaged_checkpoint_is_told),
+    cmocka_unit_test(what_was_not_learnt_is_taken_out),
     cmocka_unit_test(what_was_learnt_outlives_a_failure),
   };
 
