@@ -313,7 +313,7 @@ static textinv_status check_vocabulary(ti_error *error, const textinv_model *mod
   char whole[2 * TI_ERROR_SIZE], *normal;
   size_t length;
   uint32_t id;
-  textinv_status status = ti_clip_normalize(&normal, &length, error, word, strlen(word));
+  textinv_status status = ti_clip_normalize(&normal, &length, NULL, error, word, strlen(word));
 
   if (status < 0)
     return status;

@@ -7,22 +7,20 @@
 
 #include "alloc.h"
 #include "format.h"
+#include "library.h"
 
 enum { PATH_SIZE = 4096 };
 
 /* the plug-in's file beside this library */
 static textinv_status default_path(char path[PATH_SIZE], ti_error *error)
 {
-  Dl_info info;
-  const char *slash;
+  const char *folder = ti_library_folder();
 
-  if (!dladdr((const void *)&ti_device_open, &info) || !info.dli_fname ||
-      !(slash = strrchr(info.dli_fname, '/')))
+  if (!*folder)
     return ti_fail(error, TEXTINV_E_BACKEND,
                    "the folder of libtextinv is not known; name " TI_CUDA_PLUGIN_FILE
                    " in backend_path");
-  if (ti_format(path, PATH_SIZE, "%.*s/%s", (int)(slash - info.dli_fname), info.dli_fname,
-                TI_CUDA_PLUGIN_FILE) >= PATH_SIZE)
+  if (ti_format(path, PATH_SIZE, "%s/%s", folder, TI_CUDA_PLUGIN_FILE) >= PATH_SIZE)
     return ti_fail(error, TEXTINV_E_LIMIT, "the path of libtextinv is too long");
   return TEXTINV_OK;
 }
