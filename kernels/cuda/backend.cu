@@ -177,6 +177,7 @@ static textinv_status device_info(ti_error *error, ti_cuda_device *out, int devi
   out->major = p.major;
   out->minor = p.minor;
   out->multiprocessors = p.multiProcessorCount;
+  out->pools = p.memoryPoolsSupported;
   out->total_bytes = p.totalGlobalMem;
   return TEXTINV_OK;
 }
@@ -283,7 +284,6 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
   ti_cuda_device info;
   ti_cuda *c;
   cudaError_t code;
-  int pools;
   textinv_status status = device_info(error, &info, device);
 
   *out = NULL;
@@ -293,10 +293,7 @@ static textinv_status open_context(ti_error *error, ti_cuda **out, const ti_cuda
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "device %d (%s) has compute capability %d.%d; %d.0 or newer is needed", device,
                    info.name, info.major, info.minor, TI_CUDA_MIN_MAJOR);
-  code = cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, device);
-  if (code != cudaSuccess)
-    return ti_cuda_context_failed(NULL, error, code, "device properties");
-  if (!pools)
+  if (!info.pools)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "device %d (%s) has no memory pools (cudaMallocAsync), which are needed", device,
                    info.name);

@@ -45,6 +45,7 @@ typedef struct ti_cuda_device {
   char name[64];
   int major, minor; /* compute capability */
   int multiprocessors;
+  int pools; /* it has memory pools, which are needed */
   size_t total_bytes;
 } ti_cuda_device;
 

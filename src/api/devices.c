@@ -92,13 +92,16 @@ static void describe_cpu(textinv_device_info *info)
 
 static void describe_cuda(textinv_device_info *info, const ti_cuda_device *d)
 {
-  info->usable = d->major >= TI_CUDA_MIN_MAJOR;
+  info->usable = d->major >= TI_CUDA_MIN_MAJOR && d->pools;
   info->units = (uint32_t)d->multiprocessors;
   info->capability_major = (uint32_t)d->major;
   info->capability_minor = (uint32_t)d->minor;
   info->memory = d->total_bytes;
   ti_format(info->name, sizeof(info->name), "%s", d->name);
-  if (!info->usable)
+  if (!d->pools)
+    ti_format(info->reason, sizeof(info->reason),
+              "it has no memory pools (cudaMallocAsync), which are needed");
+  if (d->major < TI_CUDA_MIN_MAJOR)
     ti_format(info->reason, sizeof(info->reason),
               "its compute capability is %d.%d; %d.0 or newer is needed", d->major, d->minor,
               TI_CUDA_MIN_MAJOR);

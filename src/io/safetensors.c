@@ -148,9 +148,10 @@ textinv_status ti_safetensors_parse(ti_safetensors **out, ti_error *error, const
   for (int i = 7; i >= 0; i--)
     header_size = header_size << 8 | p[i];
   if (header_size > TI_SAFETENSORS_MAX_HEADER)
-    return ti_fail(error, TEXTINV_E_LIMIT,
-                   "%s: claims a header of %llu bytes, at most %d are read: no safetensors file?",
-                   name, (unsigned long long)header_size, TI_SAFETENSORS_MAX_HEADER);
+    return ti_fail(
+      error, TEXTINV_E_LIMIT,
+      "%s: is no safetensors file: its header would have %llu bytes, at most %d are read", name,
+      (unsigned long long)header_size, TI_SAFETENSORS_MAX_HEADER);
   if (header_size > size - 8)
     return ti_fail(error, TEXTINV_E_FORMAT,
                    "%s: claims a header of %llu bytes, the file has %zu in all", name,

@@ -417,7 +417,7 @@ static void what_is_no_embedding(void **state)
   write_file(path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", 64);
   assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "git lfs pull");
   write_file(path, "just some text, long enough", 27);
-  assert_fails(read_path(), TEXTINV_E_LIMIT, "other", "no safetensors file?");
+  assert_fails(read_path(), TEXTINV_E_LIMIT, "other", "no safetensors file");
   assert_fails(ti_embedding_file_read(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND,
                "absent");
   assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_NOT_FOUND,

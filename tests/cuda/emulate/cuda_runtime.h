@@ -35,7 +35,6 @@ enum {
 
 typedef enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 } cudaMemcpyKind;
 enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1, cudaEnableDefault = 0 };
-enum { cudaDevAttrMemoryPoolsSupported = 115 };
 enum { cudaMemPoolAttrReservedMemCurrent = 5, cudaMemPoolAttrUsedMemCurrent = 7 };
 enum { cudaHostAllocDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
@@ -49,7 +48,7 @@ typedef struct emulate_pool *cudaMemPool_t;
 
 struct cudaDeviceProp {
   char name[256];
-  int major, minor, multiProcessorCount;
+  int major, minor, multiProcessorCount, memoryPoolsSupported;
   size_t totalGlobalMem;
 };
 
@@ -65,7 +64,6 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **f, unsigne
                                              unsigned long long flags, void *result);
 cudaError_t cudaMallocAsync(void **p, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void *p, cudaStream_t stream);
-cudaError_t cudaDeviceGetAttribute(int *value, int attribute, int device);
 cudaError_t cudaDeviceGetMemPool(cudaMemPool_t *pool, int device);
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, int attribute, void *value);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);

@@ -167,14 +167,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
   p->major = emulate_capability() / 10;
   p->minor = emulate_capability() % 10;
   p->multiProcessorCount = emulate_multiprocessors;
+  p->memoryPoolsSupported = number_of("TEXTINV_EMULATED_POOLS", 1);
   p->totalGlobalMem = device_bytes();
   return device >= number_of("TEXTINV_EMULATED_DEVICES", 1) ? cudaErrorInvalidValue : cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetAttribute(int *value, int, int)
-{
-  *value = number_of("TEXTINV_EMULATED_POOLS", 1);
-  return cudaSuccess;
 }
 
 static int context_push(void *context)
