@@ -204,7 +204,12 @@ textinv_status ti_check_changeable(ti_error *error, const textinv_embeddings *e)
 textinv_status ti_check_word(ti_error *error, const char *word);
 /* the same of a word that is to be learnt or set, and that every format can hold */
 textinv_status ti_check_new_word(ti_error *error, const char *word);
+/* that no vocabulary has it, as it is written or in the form in which prompts are searched for it
+ */
+textinv_status ti_check_vocabulary(ti_error *error, const textinv_model *model, const char *word);
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
+/* of a set that is not used again */
+void ti_embeddings_free_words(textinv_embeddings *e);
 /* words of from take the place of those of the same name in e, or are added; all or none */
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
                                      const textinv_embeddings *from);
