@@ -57,23 +57,32 @@ static void devices_are_listed(void **state)
   assert_int_equal(d.capability_minor, 0);
 }
 
-/* listed, and refused with the same reason when a session is to be opened on it */
+/* the device that variable = value makes: listed, and refused with the same reason when a session is
+ * to be opened on it */
+static void is_unusable(textinv_device_info *d, const char *variable, const char *value,
+                        const char *reason, const char *word)
+{
+  if (!is_emulated())
+    skip();
+  setenv(variable, value, 1);
+  must(NULL, textinv_device_info_init(d, sizeof(*d)));
+  must(NULL, textinv_device_get_info(d, TEXTINV_BACKEND_CUDA, 0, plugin_path()));
+  assert_int_equal(d->usable, 0);
+  assert_string_equal(d->reason, reason);
+  refuses(plugin_path(), 0, TEXTINV_E_UNSUPPORTED, word);
+  unsetenv(variable);
+}
+
 static void an_old_device_says_why(void **state)
 {
   textinv_device_info d;
 
   (void)state;
-  if (!is_emulated())
-    skip();
-  setenv("TEXTINV_EMULATED_CAPABILITY", "75", 1);
-  must(NULL, textinv_device_info_init(&d, sizeof(d)));
-  must(NULL, textinv_device_get_info(&d, TEXTINV_BACKEND_CUDA, 0, plugin_path()));
-  assert_int_equal(d.usable, 0);
+  is_unusable(&d, "TEXTINV_EMULATED_CAPABILITY", "75",
+              "its compute capability is 7.5; 8.0 or newer is needed",
+              "7.5; 8.0 or newer is needed");
   assert_int_equal(d.capability_major, 7);
   assert_int_equal(d.capability_minor, 5);
-  assert_string_equal(d.reason, "its compute capability is 7.5; 8.0 or newer is needed");
-  refuses(plugin_path(), 0, TEXTINV_E_UNSUPPORTED, "7.5; 8.0 or newer is needed");
-  unsetenv("TEXTINV_EMULATED_CAPABILITY");
 }
 
 static void a_device_without_pools_says_why(void **state)
@@ -81,15 +90,8 @@ static void a_device_without_pools_says_why(void **state)
   textinv_device_info d;
 
   (void)state;
-  if (!is_emulated())
-    skip();
-  setenv("TEXTINV_EMULATED_POOLS", "0", 1);
-  must(NULL, textinv_device_info_init(&d, sizeof(d)));
-  must(NULL, textinv_device_get_info(&d, TEXTINV_BACKEND_CUDA, 0, plugin_path()));
-  assert_int_equal(d.usable, 0);
-  assert_string_equal(d.reason, "it has no memory pools (cudaMallocAsync), which are needed");
-  refuses(plugin_path(), 0, TEXTINV_E_UNSUPPORTED, "no memory pools");
-  unsetenv("TEXTINV_EMULATED_POOLS");
+  is_unusable(&d, "TEXTINV_EMULATED_POOLS", "0",
+              "it has no memory pools (cudaMallocAsync), which are needed", "no memory pools");
 }
 
 /* count, description and session fail with the same message */

@@ -203,19 +203,7 @@ static textinv_status run_write_checkpoint(ti_error *error)
 
 static textinv_status run_read_checkpoint(ti_error *error)
 {
-  textinv_embeddings *e = ti_calloc(1, sizeof(*e));
-  float *m, *v;
-  ti_adamw adamw;
-  ti_checkpoint_info info;
-  textinv_status status;
-
-  if (!e)
-    return ti_fail_nomem(error, sizeof(*e), "a checkpoint");
-  status = ti_checkpoint_read(error, target, e, &m, &v, &adamw, &info);
-  ti_free(m);
-  ti_free(v);
-  textinv_embeddings_free(e);
-  return status;
+  return ti_checkpoint_check(error, target, NULL, 0);
 }
 
 /* a session, and in it what open opens */
