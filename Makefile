@@ -136,17 +136,22 @@ $(BUILD)/libtextinv.a: $(OBJECTS)
 $(BUILD)/examples/%.o: examples/%.c $(BUILD)/flags
 	$(call compile,$(COMMON_CFLAGS) -Iinclude)
 
+# textinv.pc of a prefix, a folder of libraries, one of headers
+pc_file = sed -e 's|@PREFIX@|$(1)|' -e 's|@LIBDIR@|$(2)|' -e 's|@INCLUDEDIR@|$(3)|' -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in
+
 # beside the program while it is built, in LIBDIR once it is installed
 RPATH = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/$(shell realpath -m --relative-to=$(BINDIR) $(LIBDIR))'
 $(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME) $(BUILD)/folders
 	$(if $(Q),@echo "LD $@")
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -L$(BUILD) -ltextinv $(RPATH) -lm
 
-# those in C++ where there is a compiler for it
-CXX_EXAMPLES := $(if $(shell command -v $(CXX) 2>/dev/null),$(wildcard examples/cpp/*.cpp))
+# those in C++, Go and Rust where there is a compiler for it
+found = $(shell command -v $(1) 2>/dev/null)
+CXX_EXAMPLES := $(if $(call found,$(CXX)),$(wildcard examples/cpp/*.cpp))
+OTHER_EXAMPLES := $(if $(SANITIZE),,$(if $(call found,go),examples/go/learn) $(if $(call found,rustc),examples/rust/learn))
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/c/*.c)) \
-  $(CXX_EXAMPLES:%.cpp=$(BUILD)/%)
-examples: $(EXAMPLES) # the programs of examples/c and examples/cpp
+  $(CXX_EXAMPLES:%.cpp=$(BUILD)/%) $(OTHER_EXAMPLES:%=$(BUILD)/%)
+examples: $(EXAMPLES) # the programs of examples/c, cpp, go and rust
 $(BUILD)/examples/c/%: $(BUILD)/examples/c/%.o $(BUILD)/$(LIBNAME)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -ltextinv -Wl,-rpath,'$$ORIGIN/../..'
 CXX_WARN := -Wall -Wextra -Wshadow -pedantic $(if $(filter 1,$(WERROR)),-Werror)
@@ -154,6 +159,15 @@ $(BUILD)/examples/cpp/%: examples/cpp/%.cpp include/textinv/textinv.h $(BUILD)/$
 	@mkdir -p $(@D)$(if $(Q), && echo "CXX $<")
 	$(Q)$(CXX) -std=c++17 $(CXX_WARN) $(CPPFLAGS) -O2 -g $(SAN_FLAGS) $(LDFLAGS) -Iinclude -o $@ $< -L$(BUILD) -ltextinv \
 	  -Wl,-rpath,'$$ORIGIN/../..'
+
+$(BUILD)/examples/go/%: examples/go/%.go include/textinv/textinv.h $(BUILD)/$(LIBNAME)
+	@mkdir -p $(@D)$(if $(Q), && echo "GO $<")
+	$(Q)$(call pc_file,$(CURDIR),$(CURDIR)/$(BUILD),$(CURDIR)/include) >$(@D)/textinv.pc
+	$(Q)PKG_CONFIG_PATH='$(CURDIR)/$(@D)' GOCACHE='$(CURDIR)/$(BUILD)/go' CGO_LDFLAGS='-Wl,-rpath,$$ORIGIN/../..' \
+	  go build -o $@ $<
+$(BUILD)/examples/rust/%: examples/rust/%.rs $(BUILD)/$(LIBNAME)
+	@mkdir -p $(@D)$(if $(Q), && echo "RUSTC $<")
+	$(Q)env -u MAKEFLAGS -u MFLAGS rustc --edition 2021 -O -o $@ $< -L $(BUILD) -C link-arg=-Wl,-rpath,'$$ORIGIN/../..'
 
 # --- tests: every tests/*/NAME_test.c is one cmocka program
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(TESTLIB) $(BUILD)/libtextinv.a
@@ -213,8 +227,7 @@ install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libtextinv.so'
 	$(if $(wildcard lib/libtextinv-cuda.so),install -m 755 lib/libtextinv-cuda.so '$(DESTDIR)$(LIBDIR)/libtextinv-cuda.so')
 	install -m 644 include/textinv/*.h '$(DESTDIR)$(INCLUDEDIR)/textinv'
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	  -e 's|@VERSION@|$(VERSION)|' pkgconfig/textinv.pc.in >'$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
+	$(call pc_file,$(PREFIX),$(LIBDIR),$(INCLUDEDIR)) >'$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
 	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} '$(DESTDIR)$(DATADIR)/textinv/toybox/{}' \;)
 	install -m 644 examples/cli/completion.bash '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv'
 	install -m 644 LICENSE examples/toybox/world/ATTRIBUTION '$(DESTDIR)$(DATADIR)/doc/textinv'

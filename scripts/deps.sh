@@ -8,8 +8,8 @@ packages="gcc make pkg-config libc6-dev libpng-dev libjpeg-dev zlib1g-dev libzip
 libutf8proc-dev libdnnl-dev libcmocka-dev g++ abigail-tools"
 if [ "${1-}" = ci ]; then
   # clang compiles OpenMP with its own runtime; gcc's, which oneDNN uses, may stand beside it; of
-  # locales, tests compile one with a decimal comma; python3 runs the tests of its binding
-  packages="$packages clang libomp-dev locales python3"
+  # locales, tests compile one with a decimal comma; python3, Go and Rust for the examples in them
+  packages="$packages clang libomp-dev locales python3 golang-go rustc"
 fi
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -23,7 +23,8 @@ installed() {
   esac
   # a package of another name may provide it, as libjpeg-turbo8-dev or pkgconf do
   case $1 in
-  gcc | g++ | make | pkg-config | clang | python3) command -v "$1" >/dev/null ;;
+  gcc | g++ | make | pkg-config | clang | python3 | rustc) command -v "$1" >/dev/null ;;
+  golang-go) command -v go >/dev/null ;;
   *) return 1 ;;
   esac
 }
