@@ -153,7 +153,7 @@ EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/c/*.
   $(CXX_EXAMPLES:%.cpp=$(BUILD)/%) $(OTHER_EXAMPLES:%=$(BUILD)/%)
 examples: $(EXAMPLES) # the programs of examples/c, cpp, go and rust
 $(BUILD)/examples/c/%: $(BUILD)/examples/c/%.o $(BUILD)/$(LIBNAME)
-	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -ltextinv -Wl,-rpath,'$$ORIGIN/../..'
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -ltextinv -lm -Wl,-rpath,'$$ORIGIN/../..'
 CXX_WARN := -Wall -Wextra -Wshadow -pedantic $(if $(filter 1,$(WERROR)),-Werror)
 $(BUILD)/examples/cpp/%: examples/cpp/%.cpp include/textinv/textinv.h $(BUILD)/$(LIBNAME)
 	@mkdir -p $(@D)$(if $(Q), && echo "CXX $<")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The same program in C++, Go and Rust: it learns a word and draws it, has the library's words for what it refuses, and its
-# callback stops a run.
+# callback stops a run. And the program in C with a loop of its own.
 set -u
 programs=$(realpath "${BUILD:-build/cc}/examples")
 textinv=$(realpath "${BUILD:-build/cc}/textinv")
@@ -62,6 +62,15 @@ mkdir "$work/photos"
 "$textinv" generate --quiet --model "$model" --prompt 'a cat' --images 3 --steps 2 --separate --out "$work/photos/p.png"
 "$textinv" invert --quiet --model "$model" --images "$work/photos" --placeholder '<toy>' --initializer cat --steps 3 \
   --out "$work/expected.safetensors"
+language=c
+mkdir "$work/c" && cd "$work/c" || exit 1
+"$programs/c/loop" "$model" '<toy>' cat loop.safetensors ../photos/*.png >out 2>err && grep -q 'step 300: loss [0-9.]*$' out
+result "a loop of its own runs"
+"$textinv" inspect loop.safetensors 2>err | grep -q '<toy>: 1 vector'
+result "the word is there"
+"$programs/c/loop" "$model" '<toy>' cat other.safetensors missing.png >out 2>err
+[ $? = 1 ] && grep -q 'missing.png: cannot be opened' err && [ ! -e other.safetensors ]
+result "a picture that is not there"
 try cpp interrupted # what its callback throws comes out of the call
 try go TEXTINV_E_CANCELLED
 try rust TEXTINV_E_CANCELLED
