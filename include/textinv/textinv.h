@@ -1084,7 +1084,8 @@ TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_sessio
  * @param[out] out     the CLIP model; the caller frees it with textinv_clip_free()
  * @param      session reports errors; not kept
  * @param      path    the folder that holds config.json, or NULL for the one that goes with the
- *                     default model, which knows its world and no other
+ *                     default model: it knows that model's world alone, scenes and styles better
+ *                     than things
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
  *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_CONFLICT or
  *         TEXTINV_E_NOT_FOUND, as textinv_model_open().
@@ -1174,9 +1175,9 @@ TEXTINV_API textinv_status textinv_scores_init(textinv_scores *scores, size_t si
  * is Worth One Word"). Image similarity is the mean cosine of CLIP's embeddings over all pairs of a
  * picture and a reference; the paper takes 64 pictures of "A photo of S*". Text similarity is the
  * mean cosine of a picture and its prompt without the word, as the paper's published code computes
- * it; its text takes the cosine of the mean embedding. A word that is learnt longer gains the first
- * and loses the second, so a host that chooses among checkpoints looks at both, of pictures with
- * the same prompts and seeds.
+ * it; its text takes the cosine of the mean embedding. What gains in the first often loses in the
+ * second (figure 10), so a host that chooses among checkpoints looks at both, of pictures with the
+ * same prompts and seeds.
  *
  * @param      session  the session
  * @param[out] scores   means over all pictures, made ready by the caller; not changed on failure
