@@ -289,9 +289,10 @@ textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, u
 textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uint32_t batch,
                                 uint32_t multiple, uint32_t *width, uint32_t *height);
 
-/* embeddings [projection] of unit length; name is for messages; pixels [height, width, 3] */
-textinv_status ti_clip_encode_pixels(textinv_session *s, const textinv_clip *clip, const char *name,
-                                     const uint8_t *pixels, int width, int height, float *out);
+/* embeddings [projection] of unit length, of picture i and of a text; name is for messages */
+textinv_status ti_clip_encode_picture(textinv_session *s, const textinv_clip *clip,
+                                      const char *name, const textinv_images *images, uint32_t i,
+                                      float *out);
 textinv_status ti_clip_encode_text(textinv_session *s, const textinv_clip *clip, const char *text,
                                    float *out, size_t *truncated);
 

@@ -194,12 +194,15 @@ static textinv_status take_output(textinv_session *s, const textinv_clip *clip,
   return TEXTINV_OK;
 }
 
-textinv_status ti_clip_encode_pixels(textinv_session *s, const textinv_clip *clip, const char *name,
-                                     const uint8_t *pixels, int width, int height, float *out)
+textinv_status ti_clip_encode_picture(textinv_session *s, const textinv_clip *clip,
+                                      const char *name, const textinv_images *images, uint32_t i,
+                                      float *out)
 {
   const ti_plan_key key = { .kind = TI_PLAN_CLIP_IMAGE, .n = 1 };
   const ti_clip_vision_config *c = &clip->model.vision;
-  const ti_image image = { width, height, (uint8_t *)(uintptr_t)pixels };
+  const ti_image image = { images->width, images->height,
+                           images->pixels +
+                             (size_t)i * (size_t)images->width * (size_t)images->height * 3 };
   ti_net_plan *plan;
   textinv_status status = ti_plan_get(&plan, s, &clip->model, &key);
 
@@ -207,8 +210,8 @@ textinv_status ti_clip_encode_pixels(textinv_session *s, const textinv_clip *cli
     return status;
   int32_t *ids = ti_plan_at(s, plan, plan->ids[0]);
 
-  for (int i = 0; i <= ti_clip_vision_patches(c); i++)
-    ids[i] = i;
+  for (int k = 0; k <= ti_clip_vision_patches(c); k++)
+    ids[k] = k;
   if ((status = ti_clip_image_values(ti_plan_at(s, plan, plan->patches), &s->error, &clip->image,
                                      &image, c->patch)) < 0 ||
       (status = ti_plan_execute(s, plan, 0)) < 0)
@@ -253,10 +256,7 @@ textinv_status textinv_clip_encode_image(textinv_session *session, float *out, s
   if (i >= (uint32_t)images->count)
     return ti_fail(error, TEXTINV_E_INVALID, "picture %u of %d", i, images->count);
   ti_format(name, sizeof(name), "picture %u", i);
-  status = ti_clip_encode_pixels(session, clip, name,
-                                 images->pixels +
-                                   (size_t)i * (size_t)images->width * (size_t)images->height * 3,
-                                 images->width, images->height, out);
+  status = ti_clip_encode_picture(session, clip, name, images, i, out);
   return ti_session_end(session, status);
 }
 

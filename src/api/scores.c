@@ -113,16 +113,16 @@ static textinv_status report(run *r)
   return TEXTINV_OK;
 }
 
-/* picture k of images, number n of all that are called what */
+/* r->one of picture k of images, which is number n of all that are called what */
 static textinv_status encode(run *r, const textinv_images *images, int k, const char *what,
                              uint32_t n)
 {
-  const size_t bytes = (size_t)images->width * (size_t)images->height * 3;
   char name[32];
+  textinv_status status;
 
   ti_format(name, sizeof(name), "%s %u", what, n);
-  return ti_clip_encode_pixels(r->s, r->clip, name, images->pixels + (size_t)k * bytes,
-                               images->width, images->height, r->one);
+  status = ti_clip_encode_picture(r->s, r->clip, name, images, (uint32_t)k, r->one);
+  return status < 0 ? status : report(r);
 }
 
 static textinv_status add_references(run *r, uint32_t count)
@@ -133,8 +133,7 @@ static textinv_status add_references(run *r, uint32_t count)
 
   for (size_t i = 0; i < r->p->num_references; i++) {
     for (int k = 0; k < r->p->references[i]->count; k++) {
-      if ((status = encode(r, r->p->references[i], k, "reference", n++)) < 0 ||
-          (status = report(r)) < 0)
+      if ((status = encode(r, r->p->references[i], k, "reference", n++)) < 0)
         return status;
       for (uint32_t d = 0; d < dim; d++)
         r->mean[d] += (double)r->one[d] / count;
@@ -201,17 +200,19 @@ static textinv_status score(run *r, textinv_scores *scores, float *each)
   const textinv_evaluate_params *p = r->p;
   const uint32_t dim = textinv_clip_dim(r->clip);
   double images = 0.0, texts = 0.0;
-  textinv_status status = add_references(r, scores->num_references);
+  textinv_status status;
   uint32_t n = 0;
 
   warn_of_placeholders(r);
-  for (size_t i = 0; i < p->num_pictures && status >= 0; i++) {
+  if ((status = add_references(r, scores->num_references)) < 0)
+    return status;
+  for (size_t i = 0; i < p->num_pictures; i++) {
     if (i < p->num_prompts && (status = encode_prompt(r, p->prompts[i])) < 0)
-      break;
+      return status;
     for (int k = 0; k < p->pictures[i]->count; k++, n++) {
       double image = 0.0, text = 0.0;
 
-      if ((status = encode(r, p->pictures[i], k, "picture", n)) < 0 || (status = report(r)) < 0)
+      if ((status = encode(r, p->pictures[i], k, "picture", n)) < 0)
         return status;
       for (uint32_t d = 0; d < dim; d++) {
         image += r->mean[d] * r->one[d];
@@ -227,7 +228,7 @@ static textinv_status score(run *r, textinv_scores *scores, float *each)
   }
   scores->image_similarity = (float)images;
   scores->text_similarity = (float)texts;
-  return status;
+  return TEXTINV_OK;
 }
 
 textinv_status textinv_evaluate(textinv_session *session, textinv_scores *scores, float *each,
