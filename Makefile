@@ -62,7 +62,7 @@ TESTS   := $(sort $(wildcard tests/*/*_test.c))
 TESTBIN := $(TESTS:%.c=$(BUILD)/%)
 TESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c)) # what tests share
 SCRIPTS := $(sort $(wildcard tests/*/check.sh)) tests/faults/kill.sh
-MODEL   := models/toybox
+MODELS  := $(wildcard models/toybox models/toybox-clip)
 
 .PHONY: all lib build deps deps-ci demo check check-san check-parity store-abi examples \
         install uninstall help clean
@@ -228,7 +228,7 @@ install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 	$(if $(wildcard lib/libtextinv-cuda.so),install -m 755 lib/libtextinv-cuda.so '$(DESTDIR)$(LIBDIR)/libtextinv-cuda.so')
 	install -m 644 include/textinv/*.h '$(DESTDIR)$(INCLUDEDIR)/textinv'
 	$(call pc_file,$(PREFIX),$(LIBDIR),$(INCLUDEDIR)) >'$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
-	$(if $(wildcard $(MODEL)),cd $(MODEL) && find . -type f -exec install -D -m 644 {} '$(DESTDIR)$(DATADIR)/textinv/toybox/{}' \;)
+	$(if $(MODELS),cd models && find $(MODELS:models/%=%) -type f -exec install -D -m 644 {} '$(DESTDIR)$(DATADIR)/textinv/{}' \;)
 	install -m 644 examples/cli/completion.bash '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv'
 	install -m 644 LICENSE examples/toybox/world/ATTRIBUTION '$(DESTDIR)$(DATADIR)/doc/textinv'
 	$(if $(DESTDIR),,@ldconfig 2>/dev/null || true)
@@ -236,7 +236,8 @@ install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 uninstall: ## remove what install put there
 	rm -f '$(DESTDIR)$(BINDIR)/textinv' '$(DESTDIR)$(LIBDIR)'/libtextinv.so* '$(DESTDIR)$(LIBDIR)/libtextinv-cuda.so' \
 	  '$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc' '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv'
-	rm -rf '$(DESTDIR)$(INCLUDEDIR)/textinv' '$(DESTDIR)$(DATADIR)/textinv/toybox' '$(DESTDIR)$(DATADIR)/doc/textinv'
+	rm -rf '$(DESTDIR)$(INCLUDEDIR)/textinv' '$(DESTDIR)$(DATADIR)/textinv/toybox' '$(DESTDIR)$(DATADIR)/textinv/toybox-clip' \
+	  '$(DESTDIR)$(DATADIR)/doc/textinv'
 	rmdir '$(DESTDIR)$(DATADIR)/textinv' 2>/dev/null || true
 
 clean: ## remove what was built

@@ -22,7 +22,8 @@ typedef struct cli_common {
   int32_t progress;
 } cli_common;
 
-/* shared options: of commands that compute, that only read a model, and that need no model */
+/* shared options: of commands that compute (--model comes first), that only read a model, and that
+ * need no model */
 extern const cli_option cli_compute_options[], cli_model_options[], cli_talk_options[];
 
 /* defaults of cli_common, those of the library */
@@ -83,6 +84,6 @@ void cli_say(const cli_common *common, const char *format, ...)
   __attribute__((format(printf, 2, 3)));
 
 extern const cli_command cli_invert, cli_generate, cli_inspect, cli_convert, cli_tokenize,
-  cli_sheet, cli_devices;
+  cli_sheet, cli_evaluate, cli_devices;
 
 #endif /* CLI_CLI_H */

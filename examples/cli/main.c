@@ -6,9 +6,9 @@
 
 #include "cli.h"
 
-static const cli_command *const commands[] = { &cli_invert,  &cli_generate, &cli_inspect,
-                                               &cli_convert, &cli_tokenize, &cli_sheet,
-                                               &cli_devices };
+static const cli_command *const commands[] = { &cli_invert,  &cli_generate, &cli_evaluate,
+                                               &cli_inspect, &cli_convert,  &cli_tokenize,
+                                               &cli_sheet,   &cli_devices };
 
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(*commands) };
 

@@ -425,6 +425,16 @@ class Model(_Handle):
         return tokenizer
 
 
+class Clip(_Handle):
+    """A CLIP model, which pictures are scored with; `dim` is the width of its embeddings."""
+    kind = 'clip'
+
+    def __init__(self, session, path=None):
+        super().__init__()
+        session.call('clip_open', C.byref(self._cell), session, path)
+        self.dim = lib.textinv_clip_dim(self.handle)
+
+
 class Tokenizer(_Handle):
     """Text to ids. len() is the number of its own ids; larger ones are vectors of new words."""
     kind = 'tokenizer'
@@ -728,6 +738,10 @@ class Session(_Handle):
         """A model in the diffusers folder layout; None = the default model."""
         return Model(self, path)
 
+    def open_clip(self, path=None):
+        """A CLIP model in transformers' folder layout; None = the one of the default model."""
+        return Clip(self, path)
+
     def load(self, *files, model=None):
         """The words of embedding files."""
         words = Embeddings(self)
@@ -784,7 +798,32 @@ class Session(_Handle):
                   C.byref(self._params('generate_params', {'prompt': prompt, **options})))
         return images
 
+    def evaluate(self, clip, pictures, references=None, prompts=None, **options):
+        """How much pictures show what references show, and their prompts; options: textinv_evaluate_params.
+
+        Returns the fields of textinv_scores, and in `each` [pictures, 2] the two similarities of every picture.
+        """
+        options['progress'] = options.get('progress') or (lambda p: None)
+        params = self._params('evaluate_params', dict(pictures=pictures, references=references, prompts=prompts, **options))
+        handles = C.cast(params.pictures, C.POINTER(C.c_void_p))
+        count = sum(lib.textinv_images_count(handles[i]) for i in range(params.num_pictures))
+        each, scores = _empty(count, 2), _ready('scores')
+        self.call('evaluate', self, C.byref(scores), each, _size(each), clip, C.byref(params))
+        return SimpleNamespace(**vars(_values(scores)), each=each)
+
     # --- single steps
+
+    def clip_encode_image(self, clip, images, i=0):
+        """The embedding of picture i, [dim], of unit length."""
+        out = _empty(clip.dim)
+        self.call('clip_encode_image', self, out, _size(out), clip, self._picture(images), i)
+        return out
+
+    def clip_encode_text(self, clip, text):
+        """The embedding of a text, [dim], of unit length, and the number of tokens left out."""
+        out, cut = _empty(clip.dim), C.c_size_t()
+        self.call('clip_encode_text', self, out, _size(out), C.byref(cut), clip, text)
+        return out, cut.value
 
     def loss(self, model, embeddings, latents, noise, timesteps, prompts, gradient=True):
         """Loss of given samples, and its gradient [embeddings.num_values()] or None."""
@@ -842,7 +881,7 @@ class Session(_Handle):
         return values
 
 
-_HANDLES = {'textinv_' + kind.kind: kind for kind in (Session, Model, Tokenizer, Embeddings, Optimizer, Images)}
+_HANDLES = {'textinv_' + kind.kind: kind for kind in (Session, Model, Clip, Tokenizer, Embeddings, Optimizer, Images)}
 
 
 def version():

@@ -12,8 +12,10 @@
  *   textinv_embeddings  the new words and their vectors.
  *   textinv_optimizer   AdamW state of the rows of one textinv_embeddings.
  *   textinv_images      8-bit RGB pictures returned by a call.
+ *   textinv_clip        frozen weights of a CLIP model, which pictures are scored with. Constant.
  *
- * Threads: a textinv_model and a textinv_tokenizer may be used by any number of threads at once.
+ * Threads: a textinv_model, a textinv_tokenizer and a textinv_clip may be used by any number of
+ * threads at once.
  * Every other handle belongs to one thread at a time; textinv_session_cancel() is the only call
  * allowed on a session that is in use by another thread. Callbacks run on the thread that made the
  * call. In a preview callback the session may serve calls on pictures, textinv_images_*; otherwise
@@ -65,6 +67,7 @@ typedef struct textinv_tokenizer textinv_tokenizer;
 typedef struct textinv_embeddings textinv_embeddings;
 typedef struct textinv_optimizer textinv_optimizer;
 typedef struct textinv_images textinv_images;
+typedef struct textinv_clip textinv_clip;
 
 /* ------------------------------------------------------------------ values */
 
@@ -214,7 +217,7 @@ typedef void (*textinv_log_fn)(void *user, textinv_log_level level, const char *
 /* State of a running call; valid only during the callback. */
 typedef struct textinv_progress {
   size_t      struct_size;
-  const char *phase;         /* "encode", "train" or "sample" */
+  const char *phase;         /* "encode", "train", "sample" or "evaluate" */
   uint32_t    step;          /* steps done in this phase */
   uint32_t    steps;         /* steps of this phase */
   float       loss;          /* train: loss of this step; otherwise 0 */
@@ -1069,6 +1072,128 @@ TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_sessio
                                             const textinv_model *model,
                                             const textinv_embeddings *embeddings,
                                             const textinv_generate_params *params);
+
+/* ------------------------------------------------------------------ evaluation */
+
+/**
+ * Open a CLIP model (Radford et al. 2021) in transformers' folder layout: config.json of a
+ * CLIPModel, its weights, the tokenizer's files, and preprocessor_config.json or
+ * processor_config.json. openai/clip-vit-base-patch32, with which the paper scores, and
+ * clip-vit-large-patch14 are such folders. Scores of different CLIP models cannot be compared.
+ *
+ * @param[out] out     the CLIP model; the caller frees it with textinv_clip_free()
+ * @param      session reports errors; not kept
+ * @param      path    the folder that holds config.json, or NULL for the one that goes with the
+ *                     default model: it knows that model's world alone, scenes and styles better
+ *                     than things
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_CONFLICT or
+ *         TEXTINV_E_NOT_FOUND, as textinv_model_open().
+ */
+TEXTINV_API textinv_status textinv_clip_open(textinv_clip **out, textinv_session *session,
+                                             const char *path);
+
+/** Free a CLIP model. No session may be using it. NULL is allowed. */
+TEXTINV_API void textinv_clip_free(textinv_clip *clip);
+
+/** Values of an embedding; 0 with NULL. */
+TEXTINV_API uint32_t textinv_clip_dim(const textinv_clip *clip);
+
+/**
+ * A picture's embedding, as image_embeds of transformers' CLIPModel: of unit length, so that the
+ * cosine of two is their scalar product. The picture is resized and cut to its middle as the
+ * folder's CLIPImageProcessor does it with Pillow.
+ *
+ * @param[out] out        [textinv_clip_dim()]
+ * @param      num_values values in out
+ * @param      images     the pictures, of any size
+ * @param      i          which
+ * @return TEXTINV_OK, TEXTINV_E_INVALID (also no such picture), TEXTINV_E_NOMEM, TEXTINV_E_LIMIT
+ *         (resized it is over 16384 pixels long), TEXTINV_E_SHAPE (num_values),
+ *         TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_clip_encode_image(textinv_session *session, float *out,
+                                                     size_t num_values, const textinv_clip *clip,
+                                                     const textinv_images *images, uint32_t i);
+
+/**
+ * A text's embedding, as text_embeds of transformers' CLIPModel: of unit length. Learnt words mean
+ * nothing to it.
+ *
+ * @param[out] out        [textinv_clip_dim()]
+ * @param      num_values values in out
+ * @param[out] truncated  tokens of the text that did not fit; may be NULL
+ * @param      text       UTF-8
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (a text over 1 MiB),
+ *         TEXTINV_E_SHAPE (num_values), TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_clip_encode_text(textinv_session *session, float *out,
+                                                    size_t num_values, size_t *truncated,
+                                                    const textinv_clip *clip, const char *text);
+
+/* What textinv_evaluate() compares. Fill with textinv_evaluate_params_init(). */
+typedef struct textinv_evaluate_params {
+  size_t                       struct_size;
+  const textinv_images *const *pictures;         /* those drawn with the word, of any sizes: handles
+                                                    of one or more pictures; required */
+  size_t                       num_pictures;     /* handles */
+  const textinv_images *const *references;       /* those that the word was learnt from, likewise;
+                                                    NULL = no image similarity (default) */
+  size_t                       num_references;   /* handles */
+  const char *const           *prompts;          /* one for all pictures, or one for each handle;
+                                                    NULL = no text similarity (default) */
+  size_t                       num_prompts;      /* 0, 1 or num_pictures */
+  const char *const           *placeholders;     /* learnt words, taken out of the prompts wherever
+                                                    they stand as they are written here: CLIP does
+                                                    not know them */
+  size_t                       num_placeholders; /* number of placeholders */
+  textinv_progress_fn          progress;         /* after every picture; may be NULL */
+  void                        *progress_user;    /* passed to progress */
+} textinv_evaluate_params;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_evaluate_params_init(textinv_evaluate_params *params,
+                                                        size_t size);
+
+/* What textinv_evaluate() found. Made ready by textinv_scores_init(). */
+typedef struct textinv_scores {
+  size_t   struct_size;
+  uint32_t num_pictures;     /* of all handles */
+  uint32_t num_references;   /* of all handles */
+  float    image_similarity; /* reconstruction, -1..1: how much the pictures show the thing; 0
+                                without references */
+  float    text_similarity;  /* editability, -1..1: how much they show the rest of the prompt; 0
+                                without prompts */
+} textinv_scores;
+
+/** Make scores ready to be filled. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_scores_init(textinv_scores *scores, size_t size);
+
+/**
+ * Score pictures drawn with a learnt word, as in the paper's section 5 (Gal et al. 2022, "An Image
+ * is Worth One Word"). Image similarity is the mean cosine of CLIP's embeddings over all pairs of a
+ * picture and a reference; the paper takes 64 pictures of "A photo of S*". Text similarity is the
+ * mean cosine of a picture and its prompt without the word, as the paper's published code computes
+ * it; its text takes the cosine of the mean embedding. What gains in the first often loses in the
+ * second (figure 10), so a host that chooses among checkpoints looks at both, of pictures with the
+ * same prompts and seeds.
+ *
+ * @param      session  the session
+ * @param[out] scores   means over all pictures, made ready by the caller; not changed on failure
+ * @param[out] each     [pictures, 2]: image and text similarity of every picture, in the order of
+ *                      the handles; NULL for the means alone
+ * @param      num_each values in each: twice the number of pictures; 0 with NULL
+ * @param      clip     what to compare with
+ * @param      params   pictures, references and prompts; read only during the call
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT (over
+ *         2^20 pictures, a prompt over 1 MiB, a picture as in textinv_clip_encode_image()),
+ *         TEXTINV_E_SHAPE (num_each), TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or
+ *         TEXTINV_E_BACKEND.
+ */
+TEXTINV_API textinv_status textinv_evaluate(textinv_session *session, textinv_scores *scores,
+                                            float *each, size_t num_each, const textinv_clip *clip,
+                                            const textinv_evaluate_params *params);
 
 /* ------------------------------------------------------------------ single steps */
 

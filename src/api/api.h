@@ -5,7 +5,9 @@
 #include <stdatomic.h>
 
 #include "clip_bpe.h"
+#include "clip_image.h"
 #include "clip_text.h"
+#include "clip_vision.h"
 #include "exec.h"
 #include "image.h"
 #include "prompt.h"
@@ -22,13 +24,16 @@ enum {
   TI_MAX_ENCODERS = 2,
   TI_MAX_NEW_VECTORS = 32, /* of a word that is added to be learnt */
   TI_MAX_WORDS = 4096,
-  TI_MAX_BATCH = 1024
+  TI_MAX_BATCH = 1024,
+  TI_MAX_SCORED = 1 << 20 /* pictures of textinv_evaluate() */
 };
 
 /* ------------------------------------------------------------------ arguments */
 
 /* what is the argument's name */
 textinv_status ti_check_null(ti_error *error, const void *p, const char *what);
+/* a buffer that must have exactly so many values */
+textinv_status ti_check_count(ti_error *error, const char *what, size_t met, size_t needed);
 /* whether what was written fits; capacity 0 only asked for its size */
 textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size);
 
@@ -75,8 +80,20 @@ struct textinv_model {
   int size;             /* pixels */
   int zero_no_negative; /* SDXL: no negative prompt is zeros */
   char fingerprint[17];
+  ti_clip_vision_config vision; /* of a textinv_clip */
 };
 
+/* the two towers as a model without UNet and autoencoder: encoders[0] is the text's, and its
+ * weights are those of both */
+struct textinv_clip {
+  textinv_model model;
+  ti_clip_image image;
+};
+
+uint64_t ti_model_new_id(void);
+/* the folder of a model that is installed with the library; file is in each of that kind */
+textinv_status ti_model_find(char *out, size_t size, ti_error *error, const char *name,
+                             const char *file);
 /* SDXL takes the state before the last layer, without the final norm */
 int ti_model_is_xl(const textinv_model *model);
 uint64_t ti_model_parameters(const textinv_model *model);
@@ -89,7 +106,9 @@ typedef enum {
   TI_PLAN_UNET,
   TI_PLAN_DECODE,
   TI_PLAN_ENCODE,
-  TI_PLAN_TRAIN
+  TI_PLAN_TRAIN,
+  TI_PLAN_CLIP_TEXT,
+  TI_PLAN_CLIP_IMAGE
 } ti_plan_kind;
 
 typedef struct ti_plan_key {
@@ -111,6 +130,7 @@ typedef struct ti_net_plan {
   ti_val ids[TI_MAX_ENCODERS], eos, rows[TI_MAX_ENCODERS], drows[TI_MAX_ENCODERS];
   ti_val hidden, pooled;
   ti_val latents, timesteps, context, size_ids, target, out;
+  ti_val patches;
 } ti_net_plan;
 
 enum { TI_MAX_PLANS = 8 };
@@ -268,6 +288,13 @@ textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, u
 /* sides of latents: 0 becomes the model's own; to be trained, multiples of 2^(blocks - 1) */
 textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uint32_t batch,
                                 uint32_t multiple, uint32_t *width, uint32_t *height);
+
+/* embeddings [projection] of unit length, of picture i and of a text; name is for messages */
+textinv_status ti_clip_encode_picture(textinv_session *s, const textinv_clip *clip,
+                                      const char *name, const textinv_images *images, uint32_t i,
+                                      float *out);
+textinv_status ti_clip_encode_text(textinv_session *s, const textinv_clip *clip, const char *text,
+                                   float *out, size_t *truncated);
 
 /* one evaluation of the UNet; arrays as in textinv_predict_params */
 typedef struct ti_evaluation {

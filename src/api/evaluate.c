@@ -6,14 +6,6 @@
 #include "api.h"
 #include "format.h"
 
-static textinv_status check_count(ti_error *error, const char *what, size_t met, size_t needed)
-{
-  if (met != needed)
-    return ti_fail(error, TEXTINV_E_SHAPE, "%s has room for %zu values; %zu are needed", what, met,
-                   needed);
-  return TEXTINV_OK;
-}
-
 static textinv_status check_finite(ti_error *error, const char *what, const float *values,
                                    size_t count)
 {
@@ -132,10 +124,10 @@ textinv_status textinv_encode_prompt(textinv_session *session, float *context, s
       (status = ti_check_null(error, context, "context")) < 0 ||
       (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_check_null(error, prompt, "prompt")) < 0 ||
-      (status = check_count(error, "context", num_context,
-                            (size_t)model->tokens * (size_t)model->context_dim)) < 0 ||
+      (status = ti_check_count(error, "context", num_context,
+                               (size_t)model->tokens * (size_t)model->context_dim)) < 0 ||
       (pooled &&
-       (status = check_count(error, "pooled", num_pooled, (size_t)model->pooled_dim)) < 0) ||
+       (status = ti_check_count(error, "pooled", num_pooled, (size_t)model->pooled_dim)) < 0) ||
       (status = ti_check_clip_skip(error, model, clip_skip)) < 0)
     return status;
   status = ti_encode_text(session, model, embeddings, prompt, (int)clip_skip, context, pooled,
@@ -219,9 +211,10 @@ textinv_status textinv_encode_image(textinv_session *session, float *mean, float
     return ti_fail(error, TEXTINV_E_INVALID,
                    "a picture of %d x %d; its sides must be multiples of %d", images->width,
                    images->height, scale);
-  if ((status = check_count(error, "mean", num_values,
-                            (size_t)model->vae.latent_channels * (size_t)(images->width / scale) *
-                              (size_t)(images->height / scale))) < 0)
+  if ((status = ti_check_count(error, "mean", num_values,
+                               (size_t)model->vae.latent_channels *
+                                 (size_t)(images->width / scale) *
+                                 (size_t)(images->height / scale))) < 0)
     return status;
   const size_t bytes = (size_t)images->width * (size_t)images->height * 3;
 
@@ -282,7 +275,7 @@ textinv_status textinv_decode_latents(textinv_session *session, textinv_images *
     return ti_fail(error, TEXTINV_E_INVALID,
                    "batch %u, latents of %u x %u; 1 to %d samples of 1 to 2048 a side are possible",
                    batch, width, height, TI_MAX_BATCH);
-  if ((values && (status = check_count(error, "values", num_values, batch * count)) < 0) ||
+  if ((values && (status = ti_check_count(error, "values", num_values, batch * count)) < 0) ||
       (status = check_finite(error, "latents", latents, batch * c * hw)) < 0)
     return status;
   picture = ti_calloc(count, sizeof(*picture));
@@ -420,9 +413,9 @@ textinv_status textinv_predict_noise(textinv_session *session, float *out, size_
       (status = ti_check_null(error, p.context, "context")) < 0 ||
       (model->pooled_dim && (status = ti_check_null(error, p.pooled, "pooled")) < 0) ||
       (status = ti_check_latents(error, model, p.batch, 1, &p.width, &p.height)) < 0 ||
-      (status = check_count(error, "out", num_values,
-                            (size_t)p.batch * (size_t)model->unet.out_channels * p.width *
-                              p.height)) < 0)
+      (status = ti_check_count(error, "out", num_values,
+                               (size_t)p.batch * (size_t)model->unet.out_channels * p.width *
+                                 p.height)) < 0)
     return status;
   if (!(p.timestep >= 0.0f && p.timestep <= (float)(model->schedule.timesteps - 1)))
     return ti_fail(error, TEXTINV_E_INVALID, "timestep is %g; 0 to %d are possible",

@@ -43,39 +43,47 @@ uint64_t ti_model_bytes(const textinv_model *model)
   return sum;
 }
 
+uint64_t ti_model_new_id(void)
+{
+  static atomic_uint_least64_t next_id = 1;
+
+  return atomic_fetch_add(&next_id, 1);
+}
+
 /* ------------------------------------------------------------------ where the default model is */
 
-static int is_model(const char *folder)
+static int has_file(const char *folder, const char *file)
 {
-  char file[TI_PATH_SIZE];
+  char path[TI_PATH_SIZE];
   struct stat st;
 
-  ti_format(file, sizeof(file), "%s/model_index.json", folder);
-  return !stat(file, &st) && S_ISREG(st.st_mode);
+  ti_format(path, sizeof(path), "%s/%s", folder, file);
+  return !stat(path, &st) && S_ISREG(st.st_mode);
 }
 
 /*
  * Beside the library (PREFIX/lib -> PREFIX/share/textinv, and lib/ or build/cc of the source tree
  * -> models/), then where it was configured to be installed.
  */
-static textinv_status find_default(char *out, size_t size, ti_error *error)
+textinv_status ti_model_find(char *out, size_t size, ti_error *error, const char *name,
+                             const char *file)
 {
   static const char *const beside[] = { "../share/textinv", "../../share/textinv", "../models",
                                         "../../models" };
   const char *folder = ti_library_folder();
 
   for (size_t i = 0; *folder && i < sizeof(beside) / sizeof(*beside); i++) {
-    ti_format(out, size, "%s/%s/toybox", folder, beside[i]);
-    if (is_model(out))
+    ti_format(out, size, "%s/%s/%s", folder, beside[i], name);
+    if (has_file(out, file))
       return TEXTINV_OK;
   }
-  ti_format(out, size, "%s/toybox", TI_DATADIR);
-  if (is_model(out))
+  ti_format(out, size, "%s/%s", TI_DATADIR, name);
+  if (has_file(out, file))
     return TEXTINV_OK;
   return ti_fail(error, TEXTINV_E_NOT_FOUND,
-                 "the default model is not installed: toybox is neither in %s, %s, %s or %s of %s "
+                 "the default model is not installed: %s is neither in %s, %s, %s or %s of %s "
                  "nor in %s; name the folder of a model",
-                 beside[0], beside[1], beside[2], beside[3],
+                 name, beside[0], beside[1], beside[2], beside[3],
                  *folder ? folder : "the library's folder, which is not known", TI_DATADIR);
 }
 
@@ -337,7 +345,6 @@ static void set_fingerprint(textinv_model *m)
 
 textinv_status textinv_model_open(textinv_model **out, textinv_session *session, const char *path)
 {
-  static atomic_uint_least64_t next_id = 1;
   ti_error *error = ti_begin(session);
   char default_path[TI_PATH_SIZE];
   textinv_model *m;
@@ -349,14 +356,15 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
       (status = ti_check_null(error, session, "session")) < 0)
     return status;
   if (!path) {
-    if ((status = find_default(default_path, sizeof(default_path), error)) < 0)
+    if ((status = ti_model_find(default_path, sizeof(default_path), error, "toybox",
+                                "model_index.json")) < 0)
       return status;
     path = default_path;
   }
   m = ti_calloc(1, sizeof(*m));
   if (!m)
     return ti_fail_nomem(error, sizeof(*m), "a model");
-  m->id = atomic_fetch_add(&next_id, 1);
+  m->id = ti_model_new_id();
   if ((status = ti_model_dir_open(&m->dir, error, path)) < 0 ||
       (status = read_unet(m, error)) < 0 || (status = read_schedule(m, error)) < 0 ||
       (status = ti_json_bool(&m->dir.index, error, "force_zeros_for_empty_prompt",

@@ -8,6 +8,14 @@ textinv_status ti_check_null(ti_error *error, const void *p, const char *what)
   return p ? TEXTINV_OK : ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", what);
 }
 
+textinv_status ti_check_count(ti_error *error, const char *what, size_t met, size_t needed)
+{
+  if (met != needed)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s has room for %zu values; %zu are needed", what, met,
+                   needed);
+  return TEXTINV_OK;
+}
+
 textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size)
 {
   if (capacity && capacity < size)

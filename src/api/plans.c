@@ -135,6 +135,35 @@ static void record_train(ti_net_plan *p, const textinv_model *model, int recompu
   }
 }
 
+static void record_clip_text(ti_net_plan *p, const textinv_model *clip)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_text_encoder *e = &clip->encoders[0];
+  const ti_net net = { t, &e->weights };
+
+  p->ids[0] = ti_input(t, TI_TYPE_I32, p->key.n, 1, clip->tokens, 1);
+  p->eos = ti_input(t, TI_TYPE_I32, p->key.n, 1, 1, 1);
+  p->out = ti_cast(t, ti_clip_text(&net, &e->config, p->ids[0], TI_NONE, p->eos, 0, 0).pooled,
+                   TI_TYPE_F32);
+  ti_output(t, p->out);
+}
+
+static void record_clip_image(ti_net_plan *p, const textinv_model *clip)
+{
+  ti_tape *t = &p->plan.tape;
+  const ti_clip_vision_config *c = &clip->vision;
+  const int patches = ti_clip_vision_patches(c);
+  ti_weights weights = clip->encoders[0].weights;
+  const ti_net net = { t, &weights };
+
+  weights.prefix = TI_CLIP_VISION_PREFIX;
+  p->ids[0] = ti_input(t, TI_TYPE_I32, p->key.n, 1, 1 + patches, 1);
+  p->patches = input(t, p->key.n, 1, patches, 3 * c->patch * c->patch);
+  p->out = ti_cast(t, ti_clip_vision(&net, c, ti_cast(t, p->patches, act(t)), p->ids[0]),
+                   TI_TYPE_F32);
+  ti_output(t, p->out);
+}
+
 /*
  * Storage type of a plan. The autoencoder of SDXL overflows in f16: as in diffusers' pipelines it
  * runs in f32 then, unless its config says that it need not. The pipelines of SD 1.x and 2.x never
@@ -158,13 +187,15 @@ static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_m
   for (int i = 0; i < TI_MAX_ENCODERS; i++)
     p->ids[i] = p->rows[i] = p->drows[i] = TI_NONE;
   p->eos = p->hidden = p->pooled = p->latents = p->timesteps = p->context = TI_NONE;
-  p->size_ids = p->target = p->out = TI_NONE;
+  p->size_ids = p->target = p->out = p->patches = TI_NONE;
   switch (key->kind) {
   case TI_PLAN_TEXT: record_text(p, model); break;
   case TI_PLAN_UNET: record_unet(p, model); break;
   case TI_PLAN_DECODE: record_decode(p, model); break;
   case TI_PLAN_ENCODE: record_encode(p, model); break;
   case TI_PLAN_TRAIN: record_train(p, model, recompute, num_of); break;
+  case TI_PLAN_CLIP_TEXT: record_clip_text(p, model); break;
+  case TI_PLAN_CLIP_IMAGE: record_clip_image(p, model); break;
   }
   return ti_tape_status(&p->plan.tape);
 }

@@ -248,6 +248,25 @@ int ti_json_has(const ti_json *json, const char *key)
   return get(json, key) != NULL;
 }
 
+textinv_status ti_json_object(const ti_json *json, ti_error *error, const char *key, ti_json *out)
+{
+  json_t *v = json_object_get(json->root, key);
+  const size_t size = strlen(json->path) + strlen(key) + 3;
+
+  memset(out, 0, sizeof(*out));
+  if (!v)
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s: \"%s\" is missing, expected an object", json->path,
+                   key);
+  if (!json_is_object(v))
+    return wrong_type(json, error, key, -1, v, "an object");
+  out->path = ti_realloc_array(NULL, size, 1);
+  if (!out->path)
+    return ti_fail_nomem(error, size, json->path);
+  ti_format(out->path, size, "%s: %s", json->path, key);
+  out->root = json_incref(v);
+  return TEXTINV_OK;
+}
+
 textinv_status ti_json_int(const ti_json *json, ti_error *error, const char *key, int fallback,
                            int min, int max, int *out)
 {

@@ -21,6 +21,8 @@ textinv_status ti_json_parse(ti_json *out, ti_error *error, const char *name, co
 void ti_json_close(ti_json *json); /* safe on a zeroed struct */
 
 int ti_json_has(const ti_json *json, const char *key); /* present and not null */
+/* an object in it, which messages call "PATH: KEY"; ti_json_close() */
+textinv_status ti_json_object(const ti_json *json, ti_error *error, const char *key, ti_json *out);
 textinv_status ti_json_int(const ti_json *json, ti_error *error, const char *key, int fallback,
                            int min, int max, int *out);
 textinv_status ti_json_float(const ti_json *json, ti_error *error, const char *key, double fallback,

@@ -32,9 +32,11 @@ struct ti_tensor_set {
   size_t count;
 };
 
-/* "A/B" or "A/B/C"; NULL when memory runs out */
+/* "A/B" or "A/B/C", where B may be "" and is left out then; NULL when memory runs out */
 static char *join(const char *a, const char *b, const char *c)
 {
+  if (!*b)
+    return c ? join(a, c, NULL) : ti_strdup(a);
   const size_t size = strlen(a) + strlen(b) + (c ? strlen(c) + 1 : 0) + 2;
   char *path = ti_realloc_array(NULL, size, 1);
 

@@ -18,6 +18,7 @@ typedef struct ti_model_dir {
   ti_json index; /* model_index.json */
 } ti_model_dir;
 
+/* a component "" is the folder itself, of a network that is no part of a pipeline */
 textinv_status ti_model_dir_open(ti_model_dir *out, ti_error *error, const char *path);
 void ti_model_dir_close(ti_model_dir *dir); /* safe on a zeroed struct */
 textinv_status ti_model_dir_class(const ti_model_dir *dir, ti_error *error, const char *component,

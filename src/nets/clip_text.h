@@ -2,12 +2,11 @@
 #ifndef TI_CLIP_TEXT_H
 #define TI_CLIP_TEXT_H
 
-#include "weights.h"
+#include "clip_layer.h"
 
 typedef struct ti_clip_text_config {
-  int vocab, width, inner, layers, heads, positions;
-  ti_activation activation;
-  double eps;
+  int vocab, width, layers, positions;
+  ti_clip_layer_config layer;
   int projection; /* width of the projected pooled output; 0 = the model has none */
 } ti_clip_text_config;
 

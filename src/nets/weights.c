@@ -31,13 +31,14 @@ static textinv_status check_tensor(const ti_tensor_set *set, ti_error *error,
   return TEXTINV_OK;
 }
 
-/* buffers that some versions saved beside the weights */
-static int is_buffer(const char *name)
+/* buffers that some versions saved beside the weights, and what CLIP's loss alone needs */
+static int is_unused(const char *name)
 {
   const size_t len = strlen(name);
   static const char ids[] = "position_ids";
 
-  return len >= sizeof(ids) - 1 && !strcmp(name + len - (sizeof(ids) - 1), ids);
+  return !strcmp(name, "logit_scale") ||
+         (len >= sizeof(ids) - 1 && !strcmp(name + len - (sizeof(ids) - 1), ids));
 }
 
 textinv_status ti_weights_open(ti_weights *out, ti_error *error, const ti_model_dir *dir,
@@ -60,7 +61,7 @@ textinv_status ti_weights_open(ti_weights *out, ti_error *error, const ti_model_
     const ti_tensor *tensor = ti_tensor_set_tensor(out->set, i);
     ti_weight *w = &out->items[out->count];
 
-    if (is_buffer(tensor->name))
+    if (is_unused(tensor->name))
       continue;
     if ((status = check_tensor(out->set, error, tensor)) < 0)
       goto fail;

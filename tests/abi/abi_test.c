@@ -243,6 +243,26 @@ OFFSET(textinv_predict_params, pooled, 48);
 OFFSET(textinv_predict_params, size_ids, 56);
 SIZE(textinv_predict_params, 64);
 
+OFFSET(textinv_evaluate_params, struct_size, 0);
+OFFSET(textinv_evaluate_params, pictures, 8);
+OFFSET(textinv_evaluate_params, num_pictures, 16);
+OFFSET(textinv_evaluate_params, references, 24);
+OFFSET(textinv_evaluate_params, num_references, 32);
+OFFSET(textinv_evaluate_params, prompts, 40);
+OFFSET(textinv_evaluate_params, num_prompts, 48);
+OFFSET(textinv_evaluate_params, placeholders, 56);
+OFFSET(textinv_evaluate_params, num_placeholders, 64);
+OFFSET(textinv_evaluate_params, progress, 72);
+OFFSET(textinv_evaluate_params, progress_user, 80);
+SIZE(textinv_evaluate_params, 88);
+
+OFFSET(textinv_scores, struct_size, 0);
+OFFSET(textinv_scores, num_pictures, 8);
+OFFSET(textinv_scores, num_references, 12);
+OFFSET(textinv_scores, image_similarity, 16);
+OFFSET(textinv_scores, text_similarity, 20);
+SIZE(textinv_scores, 24);
+
 /* no padding at the end: an option added there would not change the size, and an older library
  * would ignore it in silence */
 LAST(textinv_progress, eta);
@@ -256,6 +276,8 @@ LAST(textinv_loss_params, prompts);
 LAST(textinv_optimizer_params, reserved);
 LAST(textinv_generate_params, reserved);
 LAST(textinv_predict_params, size_ids);
+LAST(textinv_evaluate_params, progress_user);
+LAST(textinv_scores, text_similarity);
 #endif
 
 /* ------------------------------------------------------------------ sized structs */
@@ -284,6 +306,8 @@ INIT(loss_params)
 INIT(optimizer_params)
 INIT(generate_params)
 INIT(predict_params)
+INIT(evaluate_params)
+INIT(scores)
 
 #define SIZED(kind, first)                                                                         \
   {                                                                                                \
@@ -293,7 +317,7 @@ static const sized structs[] = {
   SIZED(session_params, 64), SIZED(concept, 80),          SIZED(invert_params, 176),
   SIZED(loss_params, 56),    SIZED(optimizer_params, 32), SIZED(generate_params, 96),
   SIZED(predict_params, 64), SIZED(model_info, 88),       SIZED(invert_report, 48),
-  SIZED(device_info, 808),
+  SIZED(device_info, 808),   SIZED(evaluate_params, 88),  SIZED(scores, 24),
 };
 
 enum { NUM_STRUCTS = sizeof(structs) / sizeof(*structs), ROOM = 1024, CANARY = 0xaa };

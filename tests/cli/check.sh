@@ -78,7 +78,7 @@ run 0 "--help" --help
 holds "--help: nothing stands before the end of a line" [ "$(grep -c ' $' out)" = 0 ]
 run 2 "no command" 
 holds "no command: stdout is empty" silent out
-for command in invert generate inspect convert tokenize sheet devices; do
+for command in invert generate evaluate inspect convert tokenize sheet devices; do
   run 0 "$command --help" $command --help
   holds "$command --help fits a screen" [ "$(wc -l <out)" -le 24 ]
   holds "$command --help fits its width" [ "$(awk 'length > 80' out | wc -l)" = 0 ]
@@ -99,7 +99,7 @@ completes() {
 }
 
 if command -v bash >out; then
-  completes "invert generate inspect convert tokenize sheet devices" ''
+  completes "invert generate evaluate inspect convert tokenize sheet devices" ''
   completes "--checkpoint-every --checkpoint-keep" invert --images photos --check
   completes "auto ddim pndm euler euler_a dpmpp_2m dpmpp_2m_karras unipc" generate --sampler ''
   completes "torch-cpu torch-cpu-scalar" generate --rng t
@@ -191,6 +191,12 @@ refused "nothing to tokenize" "0 arguments" tokenize
 refused "devices of a model" "unexpected argument" devices model
 holds "devices of a model: nothing stands before the end of the line" [ "$(grep -c ' $' err)" = 0 ]
 
+refused "no pictures to score" "--pictures is required" evaluate --references photos
+refused "nothing to compare with" "--references, --prompt or both are required" evaluate --pictures photos
+refused "prompts for some" "2 --prompt, but --pictures has 3 values" evaluate --pictures a b c --prompt a --prompt b
+refused "a placeholder of no prompt" "--placeholder is a word of --prompt" evaluate --pictures photos --references photos \
+  --placeholder '<x>'
+
 # --- what is not there is refused before the model is opened
 touch before
 run 1 "no output folder" generate --model /nowhere --prompt a --out missing/x.png
@@ -274,6 +280,39 @@ says "one object a line" '{"phase":"sample","step":1,"steps":2' err
 run 0 "a bar" $generate --steps 2 --progress bar
 says "the bar has a rate" "step" err
 holds "no spare files" [ -z "$(find . -name '*tmp*')" ]
+
+# --- evaluate
+evaluate="evaluate --threads 1 --clip $golden/tiny-clip"
+run 0 "evaluate" $evaluate --pictures photos photos/p-001.png --references photos/p-001.png --prompt 'a <x> cat' \
+  --placeholder '<x>'
+holds "evaluate: a line for every picture" [ "$(cut -f 1 out | tr '\n' ' ')" = \
+  "picture photos/p-000.png photos/p-001.png photos/p-002.png photos/p-001.png mean " ]
+holds "evaluate: two columns" [ "$(head -n 1 out | cut -f 2-)" = "$(printf 'image\ttext')" ]
+holds "evaluate: a picture is like itself" [ "$(awk '$2 == "1.0000"' out | cut -f 1 | sort -u)" = photos/p-001.png ]
+holds "evaluate: the mean" awk 'NR > 1 && NR < 6 { i += $2 / 4; t += $3 / 4 }
+  NR == 6 { exit !($2 - i < 1e-4 && i - $2 < 1e-4 && $3 - t < 1e-4 && t - $3 < 1e-4) }' out
+holds "evaluate: nothing on stderr" silent err
+cut -f 1,3 out | sed 2,4d >without
+run 0 "evaluate by one prompt" $evaluate --pictures photos/p-001.png --prompt 'a cat'
+holds "evaluate by one prompt: the column of texts alone, a blank more or less" \
+  [ "$(sed -n 2p out)" = "$(sed -n 2p without)" ]
+cp out one
+run 0 "evaluate, a prompt for each" $evaluate --pictures photos photos/p-001.png --prompt 'a dog' --prompt 'a cat'
+holds "evaluate, a prompt for each: the last one" [ "$(sed -n 5p out)" = "$(sed -n 2p one)" ]
+run 0 "evaluate by references" $evaluate --pictures photos --references photos
+holds "evaluate by references: the column of images alone" [ "$(head -n 1 out)" = "$(printf 'picture\timage')" ]
+run 0 "evaluate, a mistyped word" $evaluate --pictures photos --prompt 'a <x>' --placeholder '<y>'
+says "evaluate, a mistyped word: message" 'warning: no prompt has the word "<y>"' err
+run 0 "evaluate, progress for programs" $evaluate --pictures photos --prompt a --progress json
+says "evaluate, progress for programs: one object a line" '{"phase":"evaluate","step":1,"steps":3' err
+run 1 "evaluate an empty folder" $evaluate --pictures empty --prompt a
+says "evaluate an empty folder: message" "empty: holds no PNG or JPEG picture" err
+run 1 "evaluate what is not there" $evaluate --pictures gone.png --prompt a
+says "evaluate what is not there: message" "gone.png" err
+run 1 "evaluate what is no picture" $evaluate --pictures "$golden/tiny-clip/config.json" --prompt a
+run 1 "no CLIP model" evaluate --clip "$model" --pictures photos --prompt a
+says "no CLIP model: message" "expected the folder of a CLIPModel" err
+rm one without
 
 # --- invert
 run 0 "invert" $invert --initializer 'a cat' --steps 6 --batch 2

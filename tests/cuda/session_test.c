@@ -6,13 +6,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { BATCH = 2, CONTEXT = TINY_TOKENS * TINY_WIDTH, PIXELS = 3 * TINY_SIZE * TINY_SIZE };
+enum {
+  BATCH = 2,
+  CONTEXT = TINY_TOKENS * TINY_WIDTH,
+  PIXELS = 3 * TINY_SIZE * TINY_SIZE,
+  DIM = 12
+};
 
 /* ------------------------------------------------------------------ networks */
 
 /* what the networks of the model make of fixed inputs */
 typedef struct outputs {
   float context[CONTEXT], noise[BATCH * VALUES], moments[2 * VALUES], decoded[PIXELS];
+  float clip[2][DIM]; /* of a picture and of a text */
 } outputs;
 
 static void predict(textinv_session *s, float *out)
@@ -37,6 +43,7 @@ static void run_networks(textinv_session *s, outputs *out)
 {
   float latents[VALUES];
   textinv_images *image;
+  textinv_clip *clip;
   char path[600];
 
   must(s, textinv_encode_prompt(s, out->context, CONTEXT, NULL, 0, NULL, model, NULL,
@@ -46,6 +53,10 @@ static void run_networks(textinv_session *s, outputs *out)
   must(s, textinv_image_read(&image, s, path));
   must(s, textinv_images_resize(s, image, TINY_SIZE, TINY_SIZE));
   must(s, textinv_encode_image(s, out->moments, out->moments + VALUES, VALUES, model, image, 0));
+  must(s, textinv_clip_open(&clip, s, "tests/golden/tiny-clip"));
+  must(s, textinv_clip_encode_image(s, out->clip[0], DIM, clip, image, 0));
+  must(s, textinv_clip_encode_text(s, out->clip[1], DIM, NULL, clip, "a photo of a toy"));
+  textinv_clip_free(clip);
   textinv_images_free(image);
   test_seed(6);
   for (int i = 0; i < VALUES; i++)
@@ -62,7 +73,8 @@ static void check_networks(const outputs *out, const outputs *truth, const outpu
   } parts[] = { { offsetof(outputs, context) / 4, CONTEXT },
                 { offsetof(outputs, noise) / 4, BATCH * VALUES },
                 { offsetof(outputs, moments) / 4, 2 * VALUES },
-                { offsetof(outputs, decoded) / 4, PIXELS } };
+                { offsetof(outputs, decoded) / 4, PIXELS },
+                { offsetof(outputs, clip) / 4, 2 * DIM } };
 
   for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
     const float *t = (const float *)truth + parts[i].from;

@@ -128,6 +128,12 @@ static void schedule_corpus(void **state)
   run("schedule", fuzz_schedule);
 }
 
+static void clip_image_corpus(void **state)
+{
+  (void)state;
+  run("clip_image", fuzz_clip_image);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -135,6 +141,7 @@ int main(void)
     cmocka_unit_test(image_corpus),       cmocka_unit_test(torch_corpus),
     cmocka_unit_test(pickle_corpus),      cmocka_unit_test(embedding_corpus),
     cmocka_unit_test(checkpoint_corpus),  cmocka_unit_test(schedule_corpus),
+    cmocka_unit_test(clip_image_corpus),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,6 +112,17 @@ SCHEDULES = {
 for name, config in SCHEDULES.items():
     put("schedule", name, json.dumps(config).encode())
 
+# how pictures are prepared for a CLIP model of 8 x 8 pixels
+CLIP_IMAGES = {
+    "new": dict(do_resize=True, size={"shortest_edge": 9}, resample=3, do_center_crop=True,
+                crop_size={"height": 8, "width": 8}, do_rescale=True, rescale_factor=1 / 255, do_normalize=True,
+                image_mean=[0.48145466, 0.4578275, 0.40821073], image_std=[0.26862954, 0.26130258, 0.27577711]),
+    "old": dict(size=8, crop_size=8, resample=1),
+    "square": dict(size={"height": 8, "width": 8}, do_center_crop=False, image_mean=[0, 0, 0], image_std=[1, 1e-6, 1000]),
+}
+for name, config in CLIP_IMAGES.items():
+    put("clip_image", name, json.dumps(config).encode())
+
 
 def checkpoint(words, step, settings):
     """words: {name: {encoder: [vectors, dim]}}; rows, m and v count up, as src/api/checkpoint.c lays them out."""

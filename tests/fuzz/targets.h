@@ -9,6 +9,7 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "clip_image.h"
 #include "embedding_file.h"
 #include "embedding_image.h"
 #include "image.h"
@@ -289,6 +290,31 @@ static inline void fuzz_schedule(const uint8_t *bytes, size_t size)
   }
   ti_schedule_free(&schedule);
   ti_json_close(&json);
+}
+
+/* what the settings make of a small picture, seen by a model of 8 x 8 pixels */
+static inline void fuzz_clip_image(const uint8_t *bytes, size_t size)
+{
+  static uint8_t pixels[5 * 3 * 3];
+  const ti_image picture = { 5, 3, pixels };
+  ti_error error = { "" };
+  ti_clip_image settings;
+  float values[3 * 8 * 8];
+  ti_json json;
+  textinv_status status = ti_json_parse(&json, &error, "fuzz", (const char *)bytes, size);
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  status = ti_clip_image_read(&settings, &error, &json, 8);
+  fuzz_check(status, &error);
+  ti_json_close(&json);
+  if (status < 0)
+    return;
+  status = ti_clip_image_values(values, &error, &settings, &picture, 4);
+  fuzz_check(status, &error);
+  if (status >= 0)
+    fuzz_touch(values, sizeof(values));
 }
 
 #endif /* TI_FUZZ_TARGETS_H */

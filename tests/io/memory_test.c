@@ -241,6 +241,15 @@ static textinv_status open_tokenizer(textinv_session *s)
   return status;
 }
 
+static textinv_status open_clip(textinv_session *s)
+{
+  textinv_clip *clip;
+  const textinv_status status = textinv_clip_open(&clip, s, "tests/golden/tiny-clip");
+
+  textinv_clip_free(clip);
+  return status;
+}
+
 static textinv_status run_open_session(ti_error *error)
 {
   return run_session(error, NULL);
@@ -254,6 +263,11 @@ static textinv_status run_open_model(ti_error *error)
 static textinv_status run_open_tokenizer(ti_error *error)
 {
   return run_session(error, open_tokenizer);
+}
+
+static textinv_status run_open_clip(ti_error *error)
+{
+  return run_session(error, open_clip);
 }
 
 /* of a writer: what target holds when nothing fails; NULL for the others */
@@ -406,6 +420,7 @@ static void openings(void **state)
   json_set_alloc_funcs(steady_malloc, free);
   fail_each("tokenizer", run_open_tokenizer);
   fail_each("model", run_open_model);
+  fail_each("clip", run_open_clip);
   json_set_alloc_funcs(malloc, free);
 }
 

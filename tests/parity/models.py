@@ -102,7 +102,7 @@ def randomize(module, generator):
             p.normal_(0, 0.02, generator=generator)
         elif isinstance(owner, (torch.nn.GroupNorm, torch.nn.LayerNorm)):
             p.normal_(1 if name.endswith('weight') else 0, 0.1, generator=generator)
-        elif p.ndim == 1:
+        elif p.ndim < 2:
             p.normal_(0, 0.1, generator=generator)
         else:
             p.normal_(0, p[0].numel() ** -0.5, generator=generator)

@@ -13,6 +13,7 @@ import warnings
 
 warnings.filterwarnings('ignore')
 
+import check_clip
 import check_images
 import check_networks
 import check_tokenizer
@@ -22,11 +23,12 @@ import models
 
 def main():
     began = time.time()
-    failed = check_tokenizer.main() + check_networks.main(models.REDUCED) + check_training.main([*models.PARTS]) + \
-        check_images.main([*models.PARTS])
+    failed = check_tokenizer.main() + check_networks.main(models.REDUCED) + check_clip.main(check_clip.REDUCED) + \
+        check_training.main([*models.PARTS]) + check_images.main([*models.PARTS])
     if '--full' in sys.argv:
         for check in (check_networks, check_training, check_images):
             failed += check.main(models.FULL)
+        failed += check_clip.main(check_clip.FULL)
     print(f'\nparity: {"everything held" if not failed else f"{failed} failed"}, {time.time() - began:.0f} s')
     return failed > 0
 

@@ -21,7 +21,7 @@ if sys.argv[1:] != ['numpy']:
 import textinv
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / 'tests/golden/tiny-sd'
+MODEL, CLIP = ROOT / 'tests/golden/tiny-sd', ROOT / 'tests/golden/tiny-clip'
 failed = 0
 
 
@@ -244,6 +244,32 @@ def check_steps(session, model, words):
         holds('pictures of numpy', (textinv.numpy.asarray(textinv.Images(session, pictures)) == pictures).all())
 
 
+def check_scores(session, folder):
+    clip, photos = session.open_clip(CLIP), [folder / f'photos/{i}.png' for i in range(2)]
+    images = [session.clip_encode_image(clip, photo).tolist() for photo in photos]
+    text, cut = session.clip_encode_text(clip, 'a cat')
+    dot = lambda a, b: sum(x * y for x, y in zip(a, b))  # noqa: E731
+    near = lambda a, b: abs(a - b) < 1e-5  # noqa: E731
+    holds('embeddings have unit length', clip.dim == 12 and all(near(dot(e, e), 1) for e in [*images, text.tolist()]) and
+          cut == 0, images)
+    met, steps = session.evaluate(clip, photos, photos[0], 'a <x> cat', placeholders='<x>'), []
+    expected = [[dot(e, images[0]), dot(e, text.tolist())] for e in images]
+    holds('similarities of every picture', all(near(a, b) for x, y in zip(met.each.tolist(), expected) for a, b in zip(x, y)),
+          met)
+    holds('and their means', near(met.image_similarity, (expected[0][0] + expected[1][0]) / 2) and
+          near(met.text_similarity, (expected[0][1] + expected[1][1]) / 2) and
+          (met.num_pictures, met.num_references) == (2, 1), met)
+    both = textinv.Images(session, memoryview(b''.join(session.read_image(p).pixels() for p in photos)).cast(
+        'B', [2, *session.read_image(photos[0]).shape[1:]]))
+    again = session.evaluate(clip, both, prompts='a cat', progress=lambda p: steps.append((p.phase, p.step, p.steps)))
+    holds('two pictures of one handle', [b for _, b in again.each.tolist()] == [b for _, b in met.each.tolist()], again)
+    holds('progress of an evaluation', steps == [('evaluate', 1, 2), ('evaluate', 2, 2)], steps)
+    raises('nothing to compare with', textinv.Error, 'neither references nor prompts', session.evaluate, clip, photos)
+    raises('a folder that is no CLIP model', textinv.Error, 'TEXTINV_E_NOT_FOUND', session.open_clip, MODEL)
+    clip.close()
+    raises('a closed CLIP model', ValueError, 'the clip is closed', session.clip_encode_text, clip, 'a')
+
+
 def pixels(images):
     """as an array"""
     return textinv.numpy.asarray(images)[0] if textinv.numpy else memoryview(images.pixels()).cast('B', images.shape[1:])
@@ -426,6 +452,7 @@ def main():
             words = check_words(session, model, folder, images)
             check_steps(session, model, words)
             check_pictures(session, model, folder, words)
+            check_scores(session, folder)
             if not textinv.numpy:
                 check_options(session)
                 check_errors(session, model, images)
