@@ -184,10 +184,10 @@ check-san-run: $(BUILD)/textinv $(TESTBIN) examples
 .PHONY: check-san-run
 
 # without oneDNN and OpenMP's run time: neither tells ThreadSanitizer what it orders
-check-threads: ## a model that threads share, under ThreadSanitizer
+check-threads: ## a model or a run that threads share, under ThreadSanitizer
 	$(Q)$(MAKE) SANITIZE=thread ONEDNN=0 CFLAGS='-O1 -g' check-threads-run
-check-threads-run: $(BUILD)/tests/api/threads_test
-	@BUILD=$(BUILD) OMP_NUM_THREADS=1 tests/run.sh $<
+check-threads-run: $(BUILD)/tests/api/threads_test $(BUILD)/tests/api/parallel_test
+	@BUILD=$(BUILD) OMP_NUM_THREADS=1 tests/run.sh $^
 .PHONY: check-threads check-threads-run
 
 check-parity: all build/venv/ready ## compare with PyTorch, diffusers and transformers (fetches them from PyPI)

@@ -795,16 +795,39 @@ TEXTINV_API textinv_status textinv_concept_init(textinv_concept *params, size_t 
 /* Pictures drawn during a run; valid only during the callback. Return as textinv_progress_fn. */
 typedef int32_t (*textinv_preview_fn)(void *user, uint32_t step, textinv_images *images);
 
+/*
+ * Add up values over all processes of a run, in place: in every process values[i] becomes the sum
+ * of all processes' values[i], with the same bits in all of them. All processes make the same calls
+ * with the same counts. MPI_Allreduce() of MPI_FLOAT with MPI_SUM does this, and ncclAllReduce() on
+ * a copy in the device's memory. Return 0, or anything else when it failed: then the call stops
+ * with TEXTINV_E_BACKEND, and does not call it again.
+ */
+typedef int32_t (*textinv_all_reduce_fn)(void *user, float *values, size_t count);
+
+/* One run in several processes, or threads. Fill with textinv_parallel_init(). */
+typedef struct textinv_parallel {
+  size_t                struct_size;
+  uint32_t              rank;       /* of this process, 0..ranks - 1 (default 0) */
+  uint32_t              ranks;      /* processes, 1..1024 (default 1) */
+  textinv_all_reduce_fn all_reduce; /* required */
+  void                 *user;       /* passed to all_reduce */
+} textinv_parallel;
+
+/** Fill params with defaults. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_parallel_init(textinv_parallel *params, size_t size);
+
 /* Options of textinv_invert(). Fill with textinv_invert_params_init(). */
 typedef struct textinv_invert_params {
   size_t                 struct_size;
   const textinv_concept *concepts;         /* [num_concepts]; required */
   size_t                 num_concepts;     /* 1..256 */
   uint32_t               steps;            /* optimiser steps, 1..10^7 (default 500) */
-  uint32_t               batch;            /* samples of one pass, 1..1024 (default 4) */
+  uint32_t               batch;            /* samples of one pass, in each process of parallel,
+                                              1..1024 (default 4) */
   uint32_t               accumulate;       /* passes a step, 1..1024 (default 1) */
   float                  learning_rate;    /* above 0 to 1000 (default 5e-3) */
-  int32_t                scale_lr;         /* 1 = rate times batch times accumulate (default 0) */
+  int32_t                scale_lr;         /* 1 = rate times batch times accumulate, and times the
+                                              processes of parallel (default 0) */
   textinv_lr_schedule    lr_schedule;      /* default TEXTINV_LR_CONSTANT */
   uint32_t               lr_warmup;        /* steps of linear warm-up (default 0) */
   float                  beta1;            /* AdamW, 0 to below 1 (default 0.9) */
@@ -834,6 +857,8 @@ typedef struct textinv_invert_params {
   void                  *preview_user;     /* passed to preview */
   textinv_progress_fn    progress;         /* after every step; may be NULL */
   void                  *progress_user;    /* passed to progress */
+  const textinv_parallel *parallel;        /* the run is one of several processes; NULL = this
+                                              process alone (default) */
 } textinv_invert_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */
@@ -879,6 +904,20 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * checkpoint-00000500.safetensors.1, so that "latest" does not find them, and kept. When
  * params->resume names a file, those of earlier steps may be another run's, too: checkpoint_keep
  * counts only what this call writes.
+ *
+ * With params->parallel several processes learn the same words together: each makes this call, with
+ * its own rank and otherwise the same options, pictures and words. A step draws the N b accumulate
+ * samples that one process of batch N b would draw, of which rank r takes those from
+ * r b accumulate on, and makes one call of all_reduce, with the gradient. So N processes of batch b
+ * learn what one of batch N b learns, but for the order in which sums are rounded. All end with the
+ * same bytes, which are those of any such run where all_reduce adds in the same order.
+ *
+ * Rank 0 alone reads and writes checkpoints and draws previews; the others begin with its rows. A
+ * checkpoint holds N b as its batch, so that a run may go on with another number of processes.
+ * Progress is reported to every process, with the loss and the gradient of all. A step whose sums
+ * are not finite is skipped by all. A process that is cancelled or fails says so in the next sum:
+ * all stop after the same step, with its status. But one whose session, model, embeddings, report
+ * or parallel is refused, or whose all_reduce fails, returns alone, and the host ends the others.
  *
  * The callbacks may read embeddings, but not change them: calls that would, with another session,
  * return TEXTINV_E_INVALID, and textinv_embeddings_free() does nothing.

@@ -35,7 +35,7 @@ static const textinv_invert_params invert_defaults = {
   .preview_images = 1,
   .preview_steps = 25,
 };
-static const size_t INVERT_PARAMS_MIN = sizeof(textinv_invert_params);
+static const size_t INVERT_PARAMS_MIN = offsetof(textinv_invert_params, parallel);
 
 static const textinv_invert_report report_defaults = { .struct_size = sizeof(
                                                          textinv_invert_report) };
@@ -130,7 +130,8 @@ static textinv_status check_params(ti_run *r)
     return ti_fail(error, TEXTINV_E_INVALID, "%s needs output_dir",
                    p->checkpoint_every ? "checkpoint_every" : "resume \"latest\"");
   r->adamw = (ti_adamw){ p->learning_rate *
-                           (p->scale_lr ? (float)p->batch * (float)p->accumulate : 1.0f),
+                           (p->scale_lr ? (float)(p->batch * r->group.ranks) * (float)p->accumulate
+                                        : 1.0f),
                          p->beta1, p->beta2, p->epsilon, p->weight_decay };
   return (status = check_previews(r)) < 0 ? status : ti_check_adamw(error, &r->adamw, 0);
 }
@@ -139,7 +140,7 @@ static textinv_status check_output(ti_run *r)
 {
   char path[TI_PATH_SIZE];
 
-  if (!r->p.output_dir)
+  if (!r->p.output_dir || r->group.rank)
     return TEXTINV_OK;
   ti_checkpoint_path(path, sizeof(path), r->p.output_dir, 1);
   return ti_check_writable(&r->s->error, path);
@@ -246,7 +247,7 @@ static textinv_status allocate(ti_run *r)
 
   r->m = zeros(r, r->num_values, sizeof(float), &failed);
   r->v = zeros(r, r->num_values, sizeof(float), &failed);
-  r->gradient = zeros(r, r->num_values, sizeof(float), &failed);
+  r->gradient = zeros(r, r->num_values + 1 + r->group.ranks, sizeof(float), &failed);
   r->pass_gradient = zeros(r, textinv_embeddings_num_values(r->embeddings), sizeof(float), &failed);
   r->next = zeros(r, 3 * r->num_values, sizeof(float), &failed);
   r->eos = zeros(r, n, sizeof(int32_t), &failed);
@@ -279,6 +280,7 @@ static void release(ti_run *r)
     ti_free(r->rows[k]);
   }
   ti_free(r->eos);
+  ti_free(r->places);
   ti_free(r->concepts);
   ti_free(r->learnt.words);
   ti_dataset_free(&r->data);
@@ -319,7 +321,7 @@ static void describe(ti_run *r)
     "model=%s; words=%016llx; dtype=%d; seed=%llu; batch=%u; accumulate=%u; learning rate=%s; "
     "weight decay=%s; schedule=%s; warmup=%u; resolution=%u; crop scale=%g; flip=%g; ",
     r->model->fingerprint, (unsigned long long)words, (int)r->s->dtype,
-    (unsigned long long)r->p.seed, r->p.batch, r->p.accumulate, lr, decay,
+    (unsigned long long)r->p.seed, r->p.batch * r->group.ranks, r->p.accumulate, lr, decay,
     schedules[r->p.lr_schedule], r->p.lr_warmup, r->p.resolution, (double)r->p.crop_scale,
     (double)r->p.flip);
   if (r->p.lr_schedule != TEXTINV_LR_CONSTANT)
@@ -364,6 +366,30 @@ static void remove_added(ti_run *r, size_t before)
                               r->embeddings->words[r->embeddings->count - 1].name);
 }
 
+/* all that can be refused */
+static textinv_status set_up(ti_run *r, size_t words_before)
+{
+  textinv_status status;
+
+  if ((status = check_params(r)) < 0 || (status = check_output(r)) < 0 ||
+      (status = read_concepts(r)) < 0 || (status = add_words(r)) < 0)
+    return status;
+  r->embeddings->busy = 1;
+  if ((status = select_words(r)) < 0)
+    return status;
+  warn_of_model(r);
+  for (int k = 0; k < r->model->num_encoders && status >= 0; k++)
+    status = ti_row_table_init(&r->tables[k], &r->s->error, r->model, k, r->embeddings);
+  if (status < 0 || (status = check_memory(r)) < 0 ||
+      (status = ti_dataset_load(&r->data, r->s, r->model, r->embeddings, r->tables, r->concepts,
+                                r->p.num_concepts, &r->p, report_encode, r)) < 0 ||
+      (status = allocate(r)) < 0)
+    return status;
+  describe(r);
+  describe_start(r, words_before);
+  return ti_run_resume(r);
+}
+
 textinv_status textinv_invert(textinv_session *session, const textinv_model *model,
                               textinv_embeddings *embeddings, const textinv_invert_params *params,
                               textinv_invert_report *report_)
@@ -393,26 +419,8 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   r.began = began;
   if ((status = ti_params_read(error, &r.p, sizeof(r.p), INVERT_PARAMS_MIN, params,
                                "invert_params")) < 0 ||
-      (status = check_params(&r)) < 0 || (status = check_output(&r)) < 0 ||
-      (status = read_concepts(&r)) < 0 || (status = add_words(&r)) < 0)
+      (status = ti_run_join(&r)) < 0 || (status = ti_run_agree(&r, set_up(&r, words_before))) < 0)
     goto out;
-  embeddings->busy = 1;
-  if ((status = select_words(&r)) < 0)
-    goto out;
-  warn_of_model(&r);
-  for (int k = 0; k < model->num_encoders && status >= 0; k++)
-    status = ti_row_table_init(&r.tables[k], error, model, k, embeddings);
-  if (status < 0 || (status = check_memory(&r)) < 0 ||
-      (status = ti_dataset_load(&r.data, session, model, embeddings, r.tables, r.concepts,
-                                r.p.num_concepts, &r.p, report_encode, &r)) < 0 ||
-      (status = allocate(&r)) < 0)
-    goto out;
-  describe(&r);
-  describe_start(&r, words_before);
-  if ((status = ti_run_resume(&r)) < 0)
-    goto out;
-  for (int k = 0; k < model->num_encoders; k++)
-    ti_row_table_update(&r.tables[k], embeddings, k);
   r.first_step = r.step;
   status = ti_run_train(&r);
   kept = status == TEXTINV_E_CANCELLED || r.step > r.first_step;

@@ -6,19 +6,23 @@
 #include "dataset.h"
 
 typedef struct ti_run_device ti_run_device;
+typedef struct ti_place ti_place;
 
 typedef struct ti_run {
   textinv_session *s;
   const textinv_model *model;
   textinv_embeddings *embeddings;
   textinv_invert_params p;
+  textinv_parallel group; /* of p.parallel */
+  ti_place *places;       /* [ranks], of parallel.c; NULL = this process alone */
   textinv_concept *concepts;
   ti_row_table tables[TI_MAX_ENCODERS];
   ti_dataset data;
   ti_adamw adamw;
   textinv_embeddings learnt; /* the words of the concepts: copies of the structs, not of the rows */
   size_t num_values;         /* of learnt */
-  float *m, *v, *gradient;   /* [num_values] */
+  float *m, *v;              /* [num_values] */
+  float *gradient;           /* [num_values]; then the loss, and the status of each rank */
   float *pass_gradient;      /* of all words of embeddings */
   float *next;               /* [3, num_values]: rows, m and v after a step */
   float *rows[TI_MAX_ENCODERS]; /* gradients of one pass, [num_rows, dim] */
@@ -47,6 +51,28 @@ typedef struct ti_run_draw {
 } ti_run_draw;
 
 ti_run_draw ti_run_draw_of(const ti_run *r, uint32_t step, uint32_t sample);
+
+/* ------ with other processes: parallel.c */
+
+/* read params.parallel */
+textinv_status ti_run_join(ti_run *r);
+
+/* add up values over all processes; mine, when it is a failure, is returned all the same */
+textinv_status ti_run_sum(ti_run *r, textinv_status mine, float *values, size_t count);
+
+/*
+ * Before the first step, also when mine is a failure: that of any process becomes the status of
+ * all. They must have the same settings, and begin with the step of rank 0.
+ */
+textinv_status ti_run_agree(ti_run *r, textinv_status mine);
+
+/*
+ * At each step, and once more behind the last: r->gradient and the loss behind it are added up.
+ * mine, when it is a failure, becomes the status of all, and what was added up does not count.
+ */
+textinv_status ti_run_meet(ti_run *r, textinv_status mine);
+
+/* ------ steps */
 
 /* the steps from r->step on; stops early as textinv_invert() says */
 textinv_status ti_run_train(ti_run *r);

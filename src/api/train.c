@@ -1,8 +1,8 @@
 /*
  * The training loop of an inversion: draws, gradient, AdamW, checkpoints, previews.
  *
- * The draws of step t (counted from 0), sample i of batch * accumulate, are functions of (seed, t,
- * i):
+ * The draws of step t (counted from 0), sample i of ranks * batch * accumulate, are functions of
+ * (seed, t, i):
  *
  *   TI_DRAW_PICTURE   below(pictures)          which picture, of all concepts
  *   TI_DRAW_CROP      below(crops), element 3  which of its cached crops
@@ -12,7 +12,8 @@
  *   TI_DRAW_LATENT    normal [c, h, w]         latents = mean + deviation * normal
  *   TI_DRAW_NOISE     normal [c, h, w]
  *
- * so that a resumed run draws what the whole run would have drawn.
+ * so that a resumed run draws what the whole run would have drawn, and several processes what one
+ * would have drawn: rank r has the samples from r * batch * accumulate on.
  */
 #include <math.h>
 #include <string.h>
@@ -61,7 +62,7 @@ static textinv_status save(ti_run *r)
   char path[TI_PATH_SIZE];
   textinv_status status;
 
-  if (!r->p.output_dir || r->step == r->saved_step)
+  if (!r->p.output_dir || r->group.rank || r->step == r->saved_step)
     return TEXTINV_OK;
   if ((status = fetch(r)) < 0)
     return status;
@@ -160,7 +161,7 @@ textinv_status ti_run_resume(ti_run *r)
   int found;
   textinv_status status;
 
-  if (!r->p.resume)
+  if (!r->p.resume || r->group.rank)
     return TEXTINV_OK;
   if (is_from_named(r))
     return load(r, r->p.resume);
@@ -247,9 +248,11 @@ static void add_gradient(ti_run *r, float scale)
   }
 }
 
+/* this process's part of them, and of the loss behind it */
 static textinv_status compute_gradient(ti_run *r)
 {
-  const float share = 1.0f / (float)r->passes;
+  const float share = 1.0f / (float)(r->passes * r->group.ranks);
+  const uint32_t first = r->group.rank * r->passes * r->samples;
   const ti_samples samples = { .n = (int)r->samples,
                                .h = r->data.h,
                                .w = r->data.w,
@@ -259,25 +262,21 @@ static textinv_status compute_gradient(ti_run *r)
                                .noisy = r->noisy,
                                .target = r->target,
                                .timesteps = r->timesteps };
-  double sum = 0.0;
+  float *loss_sum = r->gradient + r->num_values;
   textinv_status status;
 
-  r->loss = 0.0f;
-  memset(r->gradient, 0, r->num_values * sizeof(float));
+  memset(r->gradient, 0, (r->num_values + 1) * sizeof(float));
   for (uint32_t pass = 0; pass < r->passes; pass++) {
     float loss;
 
     for (uint32_t b = 0; b < r->samples; b++)
-      draw_sample(r, pass * r->samples + b, b);
+      draw_sample(r, first + pass * r->samples + b, b);
     if ((status = ti_train_pass(r->s, r->model, r->tables, &samples, &loss, r->rows)) < 0)
       return status;
     ti_gradient_of_rows(r->pass_gradient, r->embeddings, r->tables, r->rows);
     add_gradient(r, share);
-    r->loss += loss * share;
+    *loss_sum += loss * share;
   }
-  for (size_t i = 0; i < r->num_values; i++)
-    sum += (double)r->gradient[i] * r->gradient[i];
-  r->gradient_norm = (float)sqrt(sum);
   return TEXTINV_OK;
 }
 
@@ -338,16 +337,22 @@ static int update(ti_run *r, float rate)
 
 static textinv_status step_from_host(ti_run *r, float rate, int *applied)
 {
-  const textinv_status status = compute_gradient(r);
+  const textinv_status status = ti_run_meet(r, compute_gradient(r));
+  double sum = 0.0;
 
-  if (status >= 0)
-    *applied = isfinite(r->loss) && isfinite(r->gradient_norm) && update(r, rate);
-  return status;
+  if (status < 0)
+    return status;
+  for (size_t i = 0; i < r->num_values; i++)
+    sum += (double)r->gradient[i] * r->gradient[i];
+  r->loss = r->gradient[r->num_values];
+  r->gradient_norm = (float)sqrt(sum);
+  *applied = isfinite(r->loss) && isfinite(r->gradient_norm) && update(r, rate);
+  return TEXTINV_OK;
 }
 
 static int preview_is_due(const ti_run *r, uint32_t step)
 {
-  return r->p.preview_every && step % r->p.preview_every == 0;
+  return r->p.preview_every && !r->group.rank && step % r->p.preview_every == 0;
 }
 
 /* the step after this one is begun, too, unless other work comes between them */
@@ -508,6 +513,7 @@ static int checkpoint_is_due(const ti_run *r, uint32_t step)
   return r->p.checkpoint_every && (step % r->p.checkpoint_every == 0 || step == r->p.steps);
 }
 
+/* a process that must stop says so where the others look next: at the meeting of the next step */
 static textinv_status run_steps(ti_run *r)
 {
   textinv_status status = TEXTINV_OK;
@@ -516,14 +522,32 @@ static textinv_status run_steps(ti_run *r)
     const float rate = learning_rate(r, r->step);
 
     if ((status = one_step(r, rate)) < 0)
-      break;
+      return status;
     if (checkpoint_is_due(r, r->step))
       save_or_warn(r);
     status = ti_run_report(r, "train", r->step, r->p.steps, rate);
     if (status >= 0 && preview_is_due(r, r->step))
       status = preview(r);
   }
-  return status;
+  return ti_run_meet(r, status);
+}
+
+/* r->next, rows and moments as rank 0 has them: to its own the others add zeros */
+static textinv_status take_first_state(ti_run *r)
+{
+  const size_t count = r->num_values;
+  textinv_status status;
+
+  memset(r->next, 0, 3 * count * sizeof(float));
+  if (!r->group.rank) {
+    copy_rows(&r->learnt, r->next, 1);
+    memcpy(r->next + count, r->m, count * sizeof(float));
+    memcpy(r->next + 2 * count, r->v, count * sizeof(float));
+  }
+  if (r->places && (status = ti_run_sum(r, TEXTINV_OK, r->next, 3 * count)) < 0)
+    return status;
+  take_next(r);
+  return TEXTINV_OK;
 }
 
 /* a run that stopped early: its checkpoint, of rows that are worth going on from */
@@ -545,9 +569,10 @@ textinv_status ti_run_train(ti_run *r)
   r->began = ti_seconds();
   r->fetched_step = r->step;
   r->fetched_average = r->loss_average;
-  copy_rows(&r->learnt, r->next, 1);
-  if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
+  if ((status = take_first_state(r)) < 0)
     return status;
+  if ((status = fit(r)) < 0 || (status = ti_run_device_new(&r->device, r)) < 0)
+    return ti_run_meet(r, status);
   status = run_steps(r);
   const int cancelled = status == TEXTINV_E_CANCELLED;
   ti_error first = r->s->error;

@@ -271,7 +271,7 @@ textinv_status ti_run_device_new(ti_run_device **out, ti_run *r)
   textinv_status status;
 
   *out = NULL;
-  if (!r->s->device || has_other_vectors(r))
+  if (!r->s->device || r->places || has_other_vectors(r))
     return TEXTINV_OK;
   d = ti_calloc(1, sizeof(*d));
   if (!d)

@@ -179,7 +179,15 @@ OFFSET(textinv_invert_params, preview, 144);
 OFFSET(textinv_invert_params, preview_user, 152);
 OFFSET(textinv_invert_params, progress, 160);
 OFFSET(textinv_invert_params, progress_user, 168);
-SIZE(textinv_invert_params, 176);
+OFFSET(textinv_invert_params, parallel, 176);
+SIZE(textinv_invert_params, 184);
+
+OFFSET(textinv_parallel, struct_size, 0);
+OFFSET(textinv_parallel, rank, 8);
+OFFSET(textinv_parallel, ranks, 12);
+OFFSET(textinv_parallel, all_reduce, 16);
+OFFSET(textinv_parallel, user, 24);
+SIZE(textinv_parallel, 32);
 
 OFFSET(textinv_invert_report, struct_size, 0);
 OFFSET(textinv_invert_report, steps, 8);
@@ -270,7 +278,8 @@ LAST(textinv_session_params, backend_path);
 LAST(textinv_device_info, reason);
 LAST(textinv_model_info, parameters);
 LAST(textinv_concept, num_prompts);
-LAST(textinv_invert_params, progress_user);
+LAST(textinv_invert_params, parallel);
+LAST(textinv_parallel, user);
 LAST(textinv_invert_report, peak_bytes);
 LAST(textinv_loss_params, prompts);
 LAST(textinv_optimizer_params, reserved);
@@ -308,6 +317,7 @@ INIT(generate_params)
 INIT(predict_params)
 INIT(evaluate_params)
 INIT(scores)
+INIT(parallel)
 
 #define SIZED(kind, first)                                                                         \
   {                                                                                                \
@@ -318,6 +328,7 @@ static const sized structs[] = {
   SIZED(loss_params, 56),    SIZED(optimizer_params, 32), SIZED(generate_params, 96),
   SIZED(predict_params, 64), SIZED(model_info, 88),       SIZED(invert_report, 48),
   SIZED(device_info, 808),   SIZED(evaluate_params, 88),  SIZED(scores, 24),
+  SIZED(parallel, 32),
 };
 
 enum { NUM_STRUCTS = sizeof(structs) / sizeof(*structs), ROOM = 1024, CANARY = 0xaa };
