@@ -7,6 +7,7 @@ VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 # --- what a user may set
 CC         ?= cc
+MPICC      ?= mpicc
 PKG_CONFIG ?= pkg-config
 CFLAGS     ?= -O3 -g
 PREFIX     ?= /usr/local
@@ -145,19 +146,25 @@ $(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME) $(BUILD)/folders
 	$(if $(Q),@echo "LD $@")
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -L$(BUILD) -ltextinv $(RPATH) -lm
 
-# those in C++, Go and Rust where there is a compiler for it
+# those in C++, Go and Rust, and with MPI, where there is a compiler for it
 found = $(shell command -v $(1) 2>/dev/null)
 CXX_EXAMPLES := $(if $(call found,$(CXX)),$(wildcard examples/cpp/*.cpp))
-OTHER_EXAMPLES := $(if $(SANITIZE),,$(if $(call found,go),examples/go/learn) $(if $(call found,rustc),examples/rust/learn))
+OTHER_EXAMPLES := $(if $(SANITIZE),,$(if $(call found,go),examples/go/learn) $(if $(call found,rustc),examples/rust/learn)) \
+  $(if $(call found,$(MPICC)),examples/mpi/textinv-mpi)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/c/*.c)) \
   $(CXX_EXAMPLES:%.cpp=$(BUILD)/%) $(OTHER_EXAMPLES:%=$(BUILD)/%)
-examples: $(EXAMPLES) # the programs of examples/c, cpp, go and rust
+examples: $(EXAMPLES) # the programs of examples/c, cpp, go, rust and mpi
 $(BUILD)/examples/c/%: $(BUILD)/examples/c/%.o $(BUILD)/$(LIBNAME)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -ltextinv -lm -Wl,-rpath,'$$ORIGIN/../..'
 CXX_WARN := -Wall -Wextra -Wshadow -pedantic $(if $(filter 1,$(WERROR)),-Werror)
 $(BUILD)/examples/cpp/%: examples/cpp/%.cpp include/textinv/textinv.h $(BUILD)/$(LIBNAME)
 	@mkdir -p $(@D)$(if $(Q), && echo "CXX $<")
 	$(Q)$(CXX) -std=c++17 $(CXX_WARN) $(CPPFLAGS) -O2 -g $(SAN_FLAGS) $(LDFLAGS) -Iinclude -o $@ $< -L$(BUILD) -ltextinv \
+	  -Wl,-rpath,'$$ORIGIN/../..'
+# MPI's wrapper adds its headers and libraries to the compiler that it is told
+$(BUILD)/examples/mpi/textinv-mpi: examples/mpi/textinv_mpi.c include/textinv/textinv.h $(BUILD)/$(LIBNAME)
+	@mkdir -p $(@D)$(if $(Q), && echo "MPICC $<")
+	$(Q)OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(COMMON_CFLAGS) $(LDFLAGS) -Iinclude -o $@ $< -L$(BUILD) -ltextinv \
 	  -Wl,-rpath,'$$ORIGIN/../..'
 
 $(BUILD)/examples/go/%: examples/go/%.go include/textinv/textinv.h $(BUILD)/$(LIBNAME)
