@@ -19,10 +19,13 @@ pictures; several words to learn are concepts=[dict(placeholder=..., images=...)
 
 Errors: a call that fails raises Error with the status and the library's message; one that was cancelled, Cancelled.
 
-Callbacks: progress(p), preview(step, images) and log(level, line) run in the call's own thread. What they raise stops the
-call and is raised from it, and so is KeyboardInterrupt: after Ctrl-C a run ends with its step. Session.cancel() stops a
-call from any thread. What was learnt until then is in the embeddings that were given to invert(), and in a checkpoint when
-there is an output_dir.
+Callbacks: progress(p), preview(step, images), log(level, line) and all_reduce(values) run in the call's own thread. What
+they raise stops the call and is raised from it, and so is KeyboardInterrupt: after Ctrl-C a run ends with its step.
+Session.cancel() stops a call from any thread. What was learnt until then is in the embeddings that were given to invert(),
+and in a checkpoint when there is an output_dir.
+
+Several processes learn a word together with invert(parallel=dict(rank=..., ranks=..., all_reduce=...)), where all_reduce adds
+up its array of floats over all of them, in place; with mpi4py: lambda values: comm.Allreduce(MPI.IN_PLACE, values).
 
 Handles are freed by close(), at the end of a "with", or with the last reference. A model may be used by any number of
 threads at once, everything else by one at a time. A session that is in a call refuses another with RuntimeError, in its
@@ -331,19 +334,21 @@ class _Calls:
         finally:
             del error, failure  # they know this frame
 
-    def callback(self, function):
+    def callback(self, function, always=False):
+        """always: other processes wait for it, so that nothing raised elsewhere keeps it from its work"""
         def callback(_, *arguments):
             now = self.now
             try:
                 try:
-                    if now.error is None:
-                        now.inside = True
+                    if now.error is None or always:
+                        now.inside = not always
                         function(*arguments)
                 finally:
                     now.inside = False
             except BaseException as error:
                 now.error = now.error or error
-            return now.error is not None
+                return True
+            return now.error is not None and not always
         return callback
 
 
@@ -669,7 +674,7 @@ class Session(_Handle):
         if declared in _header.words:
             value = _word(declared.replace('textinv_', ''), value)
         elif callable(value):
-            value = kind(self._calls.callback(getattr(self, '_for_' + key, lambda f: f)(value)))
+            value = kind(self._calls.callback(getattr(self, '_for_' + key, lambda f: f)(value), key == 'all_reduce'))
         elif declared.endswith('**') or base in structs:
             single = isinstance(value, (str, *_BYTES)) or not hasattr(value, '__iter__') or getattr(value, 'ndim', 1) == 3
             items = [value] if single else [*value]
@@ -701,6 +706,13 @@ class Session(_Handle):
     @staticmethod
     def _for_progress(function):
         return lambda progress: function(_values(progress[0]))
+
+    @staticmethod
+    def _for_all_reduce(function):
+        def all_reduce(address, count):
+            values = (C.c_float * count).from_address(address)
+            function(numpy.ctypeslib.as_array(values) if numpy else memoryview(values).cast('B').cast('f'))
+        return all_reduce
 
     def _for_preview(self, function):
         def preview(step, address):
@@ -781,6 +793,8 @@ class Session(_Handle):
                 folder = isinstance(images, (str, os.PathLike)) and not os.path.isfile(images)
                 concept['images_path' if folder else 'pictures'] = images
             options['concepts'].append(self._params('concept', concept))
+        if options.get('parallel'):
+            options['parallel'] = self._params('parallel', options['parallel'])
         options['progress'] = options.get('progress') or (lambda p: None)  # where Ctrl-C is noticed
         embeddings = Embeddings(self) if embeddings is None else embeddings
         report = _ready('invert_report')

@@ -2,6 +2,7 @@
  * what happens when memory is short. */
 #include "session_testing.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -316,6 +317,91 @@ static void infinite_losses_leave_the_rows(void **state)
   textinv_embeddings_free(e);
 }
 
+enum { RANKS = 2, ROOM = 1024 };
+
+static pthread_barrier_t all_here;
+
+typedef struct process {
+  textinv_session *session;
+  textinv_parallel parallel;
+  textinv_invert_params p;
+  textinv_status status;
+  float rows[TINY_WIDTH];
+} process;
+
+static int32_t add_up(void *user, float *values, size_t count)
+{
+  static float parts[RANKS][ROOM];
+  const textinv_parallel *p = user;
+
+  if (count > ROOM)
+    return 1;
+  memcpy(parts[p->rank], values, count * sizeof(*values));
+  pthread_barrier_wait(&all_here);
+  for (size_t i = 0; i < count; i++) {
+    values[i] = 0.0f;
+    for (uint32_t k = 0; k < p->ranks; k++)
+      values[i] += parts[k][i];
+  }
+  pthread_barrier_wait(&all_here);
+  return 0;
+}
+
+static void *learn(void *user)
+{
+  process *p = user;
+
+  p->status = try_invert(p->session, p->rows, &p->p, NULL);
+  return NULL;
+}
+
+/* one run on this many of the sessions */
+static void learn_together(process *all, uint32_t ranks, textinv_session *const *sessions,
+                           const textinv_invert_params *p)
+{
+  pthread_t threads[RANKS];
+
+  assert_int_equal(pthread_barrier_init(&all_here, NULL, ranks), 0);
+  for (uint32_t i = 0; i < ranks; i++) {
+    all[i].session = sessions[i];
+    must(NULL, textinv_parallel_init(&all[i].parallel, sizeof(all[i].parallel)));
+    all[i].parallel.rank = i;
+    all[i].parallel.ranks = ranks;
+    all[i].parallel.all_reduce = add_up;
+    all[i].parallel.user = &all[i].parallel;
+    all[i].p = *p;
+    all[i].p.parallel = &all[i].parallel;
+    assert_int_equal(pthread_create(&threads[i], NULL, learn, &all[i]), 0);
+  }
+  for (uint32_t i = 0; i < ranks; i++) {
+    assert_int_equal(pthread_join(threads[i], NULL), 0);
+    must(all[i].session, all[i].status);
+  }
+  pthread_barrier_destroy(&all_here);
+}
+
+/* the gradient comes to the host and AdamW stays there, to the same bits; another process may have
+ * another kind of device */
+static void a_device_learns_with_others(void **state)
+{
+  textinv_session *const sessions[RANKS] = { device, cpu };
+  textinv_invert_params p = params(2);
+  float whole[TINY_WIDTH];
+  process all[RANKS];
+
+  (void)state;
+  p.weight_decay = 0.01f;
+  invert(device, whole, &p);
+  learn_together(all, 1, sessions, &p);
+  assert_memory_equal(all[0].rows, whole, sizeof(whole));
+
+  learn_together(all, 2, sessions, &p);
+  assert_memory_equal(all[0].rows, all[1].rows, sizeof(all[0].rows));
+  p.batch *= 2;
+  invert(cpu, whole, &p);
+  assert_true(error_of(all[0].rows, whole, TINY_WIDTH) < 1e-3);
+}
+
 /* ------------------------------------------------------------------ memory */
 
 static int again_lines, pass_lines;
@@ -498,6 +584,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(what_was_fetched_outlives_the_device, open_devices,
                                     close_devices),
     cmocka_unit_test_setup_teardown(infinite_losses_leave_the_rows, open_devices, close_devices),
+    cmocka_unit_test_setup_teardown(a_device_learns_with_others, open_devices, close_devices),
     cmocka_unit_test(short_memory_takes_longer),
     cmocka_unit_test(no_memory_is_told),
     cmocka_unit_test(pictures_fit_a_small_device),

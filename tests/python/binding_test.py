@@ -67,12 +67,13 @@ def check_options(session):
     """Every option of the header can be set."""
     values = {'char*': 'x', 'char**': ['x', 'y'], 'float': 0.5, 'float*': textinv._empty(2), 'uint32_t*': textinv._empty(2),
               'void*': 0, 'textinv_images*': textinv.Images(session, memoryview(bytes(12)).cast('B', [2, 2, 3])),
-              'textinv_log_fn': print, 'textinv_progress_fn': print, 'textinv_preview_fn': print, 'textinv_concept*': []}
+              'textinv_log_fn': print, 'textinv_progress_fn': print, 'textinv_preview_fn': print, 'textinv_concept*': [],
+              'textinv_all_reduce_fn': print, 'textinv_parallel*': []}
     values['textinv_images**'] = [values['textinv_images*']]
     refused = []
     for name, kind in textinv.structs.items():
         name = name.replace('textinv_', '')
-        if not name.endswith('_params') and name != 'concept':
+        if not name.endswith('_params') and name not in ('concept', 'parallel'):
             continue
         for field, _ in kind._fields_[1:]:
             declared = textinv._header.declarations['textinv_' + name, field]
@@ -270,6 +271,60 @@ def check_scores(session, folder):
     raises('a closed CLIP model', ValueError, 'the clip is closed', session.clip_encode_text, clip, 'a')
 
 
+def check_parallel(session, model, folder):
+    """Two processes, which are threads here."""
+    run = dict(images=folder / 'photos', placeholder='<toy>', initializer='cat', steps=4, seed=3)
+
+    def stop():
+        raise Stop('enough')
+
+    def together(watch, before=lambda call: None):
+        """what becomes of both; watch(step) and before(call of all_reduce) act in the second"""
+        barrier, parts, calls, outcomes = threading.Barrier(2, timeout=60), [None] * 2, [0, 0], [None] * 2
+
+        def work(rank):
+            def all_reduce(values):
+                calls[rank] += 1
+                if rank:
+                    try:
+                        before(calls[1])
+                    except Stop:
+                        barrier.abort()
+                        raise
+                parts[rank] = [float(value) for value in values]
+                barrier.wait()
+                for i, pair in enumerate(zip(*parts)):
+                    values[i] = sum(pair)
+                barrier.wait()
+
+            try:
+                with textinv.Session(threads=1) as own:
+                    words = textinv.Embeddings(own)
+                    outcomes[rank] = own.invert(
+                        model, words, batch=1, parallel=dict(rank=rank, ranks=2, all_reduce=all_reduce),
+                        progress=lambda p: rank and p.phase == 'train' and watch(p.step), **run).rows('<toy>').tolist()
+            except BaseException as error:
+                outcomes[rank] = error
+
+        threads = [threading.Thread(target=work, args=[rank]) for rank in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return outcomes
+
+    first, second = together(lambda step: None)
+    one = session.invert(model, batch=2, **run).rows('<toy>').tolist()
+    holds('two processes learn the same', first == second, (first, second))
+    holds('and what one learns', isinstance(first, list) and
+          all(abs(a - b) < 1e-5 for a, b in zip(first[0], one[0])), (first, one))
+    first, second = together(lambda step: stop() if step == 2 else None)
+    holds('what one raises stops the other, too', type(second) is Stop and type(first) is textinv.Cancelled
+          and 'rank 1 of 2 stopped at step 2 of 4' in str(first), (first, second))
+    first, second = together(lambda step: None, lambda call: stop() if call == 4 else None)
+    holds('what all_reduce raises', type(second) is Stop and type(first) is threading.BrokenBarrierError, (first, second))
+
+
 def pixels(images):
     """as an array"""
     return textinv.numpy.asarray(images)[0] if textinv.numpy else memoryview(images.pixels()).cast('B', images.shape[1:])
@@ -453,6 +508,7 @@ def main():
             check_steps(session, model, words)
             check_pictures(session, model, folder, words)
             check_scores(session, folder)
+            check_parallel(session, model, folder)
             if not textinv.numpy:
                 check_options(session)
                 check_errors(session, model, images)
