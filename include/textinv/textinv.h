@@ -910,7 +910,8 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * samples that one process of batch N b would draw, of which rank r takes those from
  * r b accumulate on, and makes one call of all_reduce, with the gradient. So N processes of batch b
  * learn what one of batch N b learns, but for the order in which sums are rounded. All end with the
- * same bytes, which are those of any such run where all_reduce adds in the same order.
+ * same bytes, which are those of any such run where all_reduce adds in the same order; where that is
+ * the order of the ranks and accumulate is 1, they are those of one process with accumulate N.
  *
  * Rank 0 alone reads and writes checkpoints and draws previews; the others begin with its rows. A
  * checkpoint holds N b as its batch, so that a run may go on with another number of processes.

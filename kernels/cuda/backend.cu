@@ -683,6 +683,7 @@ extern "C" const ti_cuda_plugin *textinv_cuda_plugin(void)
                                          graph_free,
                                          ti_cuda_step_inputs,
                                          ti_cuda_step_update,
+                                         ti_cuda_step_apply,
                                          ti_cuda_noise,
                                          use_cublas,
                                          use_cudnn,

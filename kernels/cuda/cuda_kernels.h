@@ -125,6 +125,7 @@ textinv_status ti_cuda_cast(ti_exec *e, ti_dtype y_dtype, void *y, ti_dtype x_dt
 /* ------ of a training step, not in the table: plugin.h has their meaning */
 textinv_status ti_cuda_step_inputs(ti_exec *e, const ti_cuda_training *t);
 textinv_status ti_cuda_step_update(ti_exec *e, const ti_cuda_training *t);
+textinv_status ti_cuda_step_apply(ti_exec *e, const ti_cuda_training *t);
 textinv_status ti_cuda_noise(ti_exec *e, ti_dtype dtype, void *noisy, float *target,
                              const float *latents, const ti_cuda_step *step,
                              const ti_cuda_sample *samples, const ti_cuda_noise_shape *s);

@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 10u
+#define TI_CUDA_PLUGIN_VERSION 11u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 
@@ -58,7 +58,7 @@ typedef struct ti_cuda_step {
   int32_t prediction;    /* 0 epsilon, 1 v, 2 sample */
   uint32_t pass, passes; /* pass: 0; counted by the kernels */
   uint32_t from;         /* the state that is read, 0 or 1; the other is written */
-  float share;           /* of a pass in loss and gradient: 1 / passes */
+  float share;           /* of a pass in loss and gradient: 1 / passes of all processes */
   /* AdamW, from ti_adamw and the number of the step */
   float beta1, beta2, epsilon;
   float size;  /* learning rate / (1 - beta1^step) */
@@ -67,7 +67,7 @@ typedef struct ti_cuda_step {
 } ti_cuda_step;
 
 typedef struct ti_cuda_sample {
-  uint32_t sample;  /* number of the draw */
+  uint32_t sample;  /* number of the draw, in all processes */
   uint32_t picture; /* of the table of latents */
   uint32_t prompt;  /* of the table of prompts */
   float timestep;
@@ -86,6 +86,7 @@ enum { TI_CUDA_ENCODERS = 2 };
 typedef struct ti_cuda_training {
   int n, hw, c; /* samples of a pass, of the latents */
   int tokens, encoders;
+  int shared; /* the gradient is a part: AdamW waits for step_apply */
   ti_cuda_step *step;
   const ti_cuda_sample *samples; /* [passes, n] */
   ti_cuda_result *result;        /* of a step, after its last pass */
@@ -182,10 +183,12 @@ typedef struct ti_cuda_plugin {
 
   /*
    * Kernels of a training pass: inputs of the plan and noise before it; after it the gradient is
-   * added up, and after the last pass AdamW writes the other state.
+   * added up, and after the last pass AdamW writes the other state. With shared AdamW is left to
+   * step_apply, when gradient and loss_sum are those of all processes.
    */
   textinv_status (*step_inputs)(ti_exec *e, const ti_cuda_training *t);
   textinv_status (*step_update)(ti_exec *e, const ti_cuda_training *t);
+  textinv_status (*step_apply)(ti_exec *e, const ti_cuda_training *t);
   /* part of step_inputs */
   textinv_status (*noise)(ti_exec *e, ti_dtype dtype, void *noisy, float *target,
                           const float *latents, const ti_cuda_step *step,

@@ -1,7 +1,8 @@
 /*
  * What a training pass needs besides the network. Before it: ids, times and rows of its samples,
- * noised latents and their target. After it: the sum of gradients, and AdamW behind the last pass.
- * All read ti_cuda_step on the device, so that a captured pass can be run again with other numbers.
+ * noised latents and their target. After it: the sum of gradients, and AdamW behind the last pass,
+ * or, where other processes have a part of the gradient, once theirs are added. All read
+ * ti_cuda_step on the device, so that a captured pass can be run again with other numbers.
  *
  * The draws are those of src/diffusion/random.c: Philox4x32-10 (Salmon et al. 2011), Box-Muller on
  * Cephes' polynomials with every rounding spelled out, so that the device's bits are the host's.
@@ -220,15 +221,21 @@ static __device__ double sum_in_double(double v)
   return part[0];
 }
 
-/* one block: rows are few, and no value may be kept before all are known to be finite */
-static __global__ void __launch_bounds__(UPDATE_THREADS) update_kernel(ti_cuda_training t)
+/*
+ * add: the gradient of a pass to the sum. apply: AdamW, behind the last pass. One block: rows are
+ * few, and no value may be kept before all are known to be finite
+ */
+static __global__ void __launch_bounds__(UPDATE_THREADS)
+    update_kernel(ti_cuda_training t, bool add, bool apply)
 {
   __shared__ int good;
   const ti_cuda_step step = *t.step;
   const bool first = step.pass == 0, last = step.pass + 1 == step.passes;
+  const bool end = apply && (last || !add);
   const float *from = t.states + (size_t)step.from * 3 * t.count;
   float *to = t.states + (size_t)(1 - step.from) * 3 * t.count;
-  const float loss = __fadd_rn(first ? 0.0f : *t.loss_sum, __fmul_rn(*t.loss, step.share));
+  const float loss =
+      add ? __fadd_rn(first ? 0.0f : *t.loss_sum, __fmul_rn(*t.loss, step.share)) : *t.loss_sum;
   double squares = 0.0, bad = 0.0;
 
   for (int k = 0; k < t.encoders; k++) {
@@ -237,12 +244,16 @@ static __global__ void __launch_bounds__(UPDATE_THREADS) update_kernel(ti_cuda_t
 
       if (at < 0)
         continue;
-      const float d = t.drows[k] ? __fmul_rn(t.drows[k][i], t.unscale) : 0.0f;
-      const float g = __fadd_rn(first ? 0.0f : t.gradient[at], __fmul_rn(d, step.share));
+      float g = add && first ? 0.0f : t.gradient[at];
 
-      t.gradient[at] = g;
+      if (add) {
+        const float d = t.drows[k] ? __fmul_rn(t.drows[k][i], t.unscale) : 0.0f;
+
+        g = __fadd_rn(g, __fmul_rn(d, step.share));
+        t.gradient[at] = g;
+      }
       squares += (double)g * g;
-      if (last && !adamw(from, to, t.count, at, g, &step))
+      if (end && !adamw(from, to, t.count, at, g, &step))
         bad += 1.0;
     }
   }
@@ -253,12 +264,13 @@ static __global__ void __launch_bounds__(UPDATE_THREADS) update_kernel(ti_cuda_t
 
     good = bad == 0.0 && is_finite(loss) && is_finite(norm);
     *t.loss_sum = loss;
-    t.step->pass = last ? 0 : step.pass + 1;
-    if (last)
+    if (add)
+      t.step->pass = last ? 0 : step.pass + 1;
+    if (end)
       *t.result = ti_cuda_result{ loss, norm, good };
   }
   __syncthreads();
-  for (size_t i = threadIdx.x; last && !good && i < 3 * t.count; i += UPDATE_THREADS)
+  for (size_t i = threadIdx.x; end && !good && i < 3 * t.count; i += UPDATE_THREADS)
     to[i] = from[i];
 }
 
@@ -290,5 +302,10 @@ extern "C" textinv_status ti_cuda_step_inputs(ti_exec *e, const ti_cuda_training
 
 extern "C" textinv_status ti_cuda_step_update(ti_exec *e, const ti_cuda_training *t)
 {
-  return launch(e, "step_update", update_kernel, 1, UPDATE_THREADS, 0, *t);
+  return launch(e, "step_update", update_kernel, 1, UPDATE_THREADS, 0, *t, true, !t->shared);
+}
+
+extern "C" textinv_status ti_cuda_step_apply(ti_exec *e, const ti_cuda_training *t)
+{
+  return launch(e, "step_apply", update_kernel, 1, UPDATE_THREADS, 0, *t, false, true);
 }

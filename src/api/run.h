@@ -52,6 +52,10 @@ typedef struct ti_run_draw {
 
 ti_run_draw ti_run_draw_of(const ti_run *r, uint32_t step, uint32_t sample);
 
+/* the first sample of this process, and the share of a pass of it in loss and gradient */
+uint32_t ti_run_first_sample(const ti_run *r);
+float ti_run_share(const ti_run *r);
+
 /* ------ with other processes: parallel.c */
 
 /* read params.parallel */
@@ -90,8 +94,13 @@ textinv_status ti_run_report(ti_run *r, const char *phase, uint32_t step, uint32
 textinv_status ti_run_device_new(ti_run_device **out, ti_run *r);
 void ti_run_device_free(ti_run_device *d); /* waits for what was begun; NULL is allowed */
 
-/* start the next step without waiting; at most two may be begun and not ended */
+/*
+ * Start the next step without waiting; at most two may be begun and not ended. With other processes
+ * one, whose gradient and loss go to r->gradient and, when theirs are added, come back from there.
+ */
 textinv_status ti_run_device_begin(ti_run_device *d, ti_run *r, float rate);
+textinv_status ti_run_device_fetch_gradient(ti_run_device *d, ti_run *r);
+textinv_status ti_run_device_apply(ti_run_device *d, const ti_run *r);
 /* the step that the next begin will start */
 uint32_t ti_run_device_begun(const ti_run_device *d);
 

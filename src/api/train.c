@@ -204,6 +204,16 @@ ti_run_draw ti_run_draw_of(const ti_run *r, uint32_t step, uint32_t sample)
   return out;
 }
 
+uint32_t ti_run_first_sample(const ti_run *r)
+{
+  return r->group.rank * r->passes * r->samples;
+}
+
+float ti_run_share(const ti_run *r)
+{
+  return 1.0f / (float)(r->passes * r->group.ranks);
+}
+
 /* latents, noise, timestep and prompt of one sample into place b of the pass */
 static void draw_sample(ti_run *r, uint32_t sample, uint32_t b)
 {
@@ -251,8 +261,8 @@ static void add_gradient(ti_run *r, float scale)
 /* this process's part of them, and of the loss behind it */
 static textinv_status compute_gradient(ti_run *r)
 {
-  const float share = 1.0f / (float)(r->passes * r->group.ranks);
-  const uint32_t first = r->group.rank * r->passes * r->samples;
+  const float share = ti_run_share(r);
+  const uint32_t first = ti_run_first_sample(r);
   const ti_samples samples = { .n = (int)r->samples,
                                .h = r->data.h,
                                .w = r->data.w,
@@ -370,6 +380,20 @@ static textinv_status step_on_device(ti_run *r, int *applied)
   return ti_run_device_end(r->device, r, applied);
 }
 
+static textinv_status step_on_device_with_others(ti_run *r, float rate, int *applied)
+{
+  textinv_status status = ti_run_device_begin(r->device, r, rate);
+
+  if (status >= 0)
+    status = ti_run_device_fetch_gradient(r->device, r);
+  if ((status = ti_run_meet(r, status)) < 0)
+    return status;
+  if ((status = ti_run_device_apply(r->device, r)) >= 0)
+    status = ti_run_device_end(r->device, r, applied);
+  /* the others have taken the step, and look next behind the one after it */
+  return status < 0 ? ti_run_meet(r, status) : status;
+}
+
 /* rows and moments from the device, where they are newer */
 static textinv_status fetch(ti_run *r)
 {
@@ -388,8 +412,9 @@ static textinv_status fetch(ti_run *r)
 static textinv_status one_step(ti_run *r, float rate)
 {
   int applied;
-  const textinv_status status = r->device ? step_on_device(r, &applied)
-                                          : step_from_host(r, rate, &applied);
+  const textinv_status status = !r->device  ? step_from_host(r, rate, &applied)
+                                : r->places ? step_on_device_with_others(r, rate, &applied)
+                                            : step_on_device(r, &applied);
 
   if (status < 0)
     return status;

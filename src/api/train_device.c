@@ -4,7 +4,8 @@
  * The moments of the pictures, the ids of the prompts, rows, moments and gradient lie on the
  * device. A pass (inputs, noise, forward, backward, sum of gradients, and AdamW behind the last
  * one) is captured once; a step uploads its numbers and draws and starts the graph for every pass.
- * Its loss comes back while the step after it runs.
+ * Its loss comes back while the step after it runs. With other processes the gradient goes to the
+ * host behind the last pass, and AdamW waits until the sum of all is back.
  *
  * There are two states of rows and moments: step t reads state t % 2 and writes the other, so that
  * what step t left can still be fetched while step t + 1 runs.
@@ -21,7 +22,7 @@ struct ti_run_device {
   ti_device *device;
   ti_error *error;
   ti_net_plan *plan;
-  ti_cuda_graph *graph;
+  ti_cuda_graph *graph, *apply; /* of a pass; of AdamW, with other processes */
   ti_cuda_training t;
   void *memory;           /* all that t points to, but the values of the plan */
   /* in the device's pinned memory, for step % 2 */
@@ -57,12 +58,11 @@ static textinv_status allocate(ti_run_device *d, const ti_run *r)
                             (size_t)r->passes * r->samples * sizeof(ti_cuda_sample);
   size_t end = 0, pinned = 0, room, table[TI_MAX_ENCODERS], learnt[TI_MAX_ENCODERS];
   const size_t step = take(&end, step_bytes), result = take(&end, sizeof(ti_cuda_result));
-  const size_t loss = take(&end, sizeof(float));
   const size_t latents = take(&end, pictures * 2 * data->chw * sizeof(float));
   const size_t prompts = take(&end, ids * sizeof(int32_t));
   const size_t ends = take(&end, data->num_prompts * sizeof(int32_t));
   const size_t states = take(&end, 6 * r->num_values * sizeof(float));
-  const size_t gradient = take(&end, r->num_values * sizeof(float));
+  const size_t gradient = take(&end, (r->num_values + 1) * sizeof(float)); /* and the loss */
   textinv_status status;
 
   for (int k = 0; k < TI_MAX_ENCODERS; k++) {
@@ -83,12 +83,12 @@ static textinv_status allocate(ti_run_device *d, const ti_run *r)
   d->t.step = (ti_cuda_step *)(m + step);
   d->t.samples = (const ti_cuda_sample *)(d->t.step + 1);
   d->t.result = (ti_cuda_result *)(m + result);
-  d->t.loss_sum = (float *)(m + loss);
   d->t.latents = (float *)(m + latents);
   d->t.prompts = (int32_t *)(m + prompts);
   d->t.ends = (int32_t *)(m + ends);
   d->t.states = (float *)(m + states);
   d->t.gradient = (float *)(m + gradient);
+  d->t.loss_sum = d->t.gradient + r->num_values;
   for (int k = 0; k < TI_MAX_ENCODERS; k++) {
     d->t.table[k] = (float *)(m + table[k]);
     d->t.learnt[k] = (int32_t *)(m + learnt[k]);
@@ -230,6 +230,18 @@ static textinv_status launch_pass(const void *user)
   return status < 0 ? status : plugin->step_update(&e, &d->t);
 }
 
+static textinv_status launch_apply(const void *user)
+{
+  const ti_run_device *d = user;
+  const ti_cuda_plugin *plugin = d->device->plugin;
+  ti_exec e = { .device = d->device->context,
+                .stream = plugin->stream(d->device->context),
+                .threads = 1,
+                .error = d->error };
+
+  return plugin->step_apply(&e, &d->t);
+}
+
 /* ------------------------------------------------------------------ what the loop calls */
 
 /* words whose vectors for another model would be decayed here, too, are the host's business */
@@ -271,7 +283,7 @@ textinv_status ti_run_device_new(ti_run_device **out, ti_run *r)
   textinv_status status;
 
   *out = NULL;
-  if (!r->s->device || r->places || has_other_vectors(r))
+  if (!r->s->device || has_other_vectors(r))
     return TEXTINV_OK;
   d = ti_calloc(1, sizeof(*d));
   if (!d)
@@ -284,6 +296,7 @@ textinv_status ti_run_device_new(ti_run_device **out, ti_run *r)
   d->t.hw = r->data.h * r->data.w;
   d->t.tokens = r->model->tokens;
   d->t.encoders = r->model->num_encoders;
+  d->t.shared = r->places != NULL;
   d->t.count = r->num_values;
   for (int k = 0; k < d->t.encoders; k++)
     d->t.num_table[k] = (size_t)r->tables[k].num_rows * (size_t)r->tables[k].dim;
@@ -308,6 +321,7 @@ void ti_run_device_free(ti_run_device *d)
   if (!d)
     return;
   d->device->plugin->graph_free(d->device->context, d->graph);
+  d->device->plugin->graph_free(d->device->context, d->apply);
   d->device->plugin->free(d->device->context, d->memory);
   ti_free(d);
 }
@@ -317,9 +331,19 @@ uint32_t ti_run_device_begun(const ti_run_device *d)
   return d->begun;
 }
 
+/* the result of a step that has all its launches */
+static textinv_status send_result(ti_run_device *d, uint32_t step)
+{
+  const ti_cuda_plugin *plugin = d->device->plugin;
+  const textinv_status status = plugin->fetch(d->device->context, d->error, d->results[step % 2],
+                                              d->t.result, sizeof(ti_cuda_result));
+
+  return status < 0 ? status : plugin->mark(d->device->context, d->error, (int)(step % 2));
+}
+
 textinv_status ti_run_device_begin(ti_run_device *d, ti_run *r, float rate)
 {
-  const uint32_t step = d->begun, count = r->passes * r->samples;
+  const uint32_t step = d->begun, count = r->passes * r->samples, first = ti_run_first_sample(r);
   const ti_cuda_plugin *plugin = d->device->plugin;
   ti_cuda_step *to = d->steps[step % 2];
   ti_cuda_sample *samples = (ti_cuda_sample *)(to + 1);
@@ -337,7 +361,7 @@ textinv_status ti_run_device_begin(ti_run_device *d, ti_run *r, float rate)
                         .prediction = (int32_t)r->model->schedule.prediction,
                         .passes = r->passes,
                         .from = step % 2,
-                        .share = 1.0f / (float)r->passes,
+                        .share = ti_run_share(r),
                         .beta1 = adamw.beta1,
                         .beta2 = adamw.beta2,
                         .epsilon = adamw.epsilon,
@@ -345,10 +369,10 @@ textinv_status ti_run_device_begin(ti_run_device *d, ti_run *r, float rate)
                         .root = scale.root,
                         .decay = scale.decay };
   for (uint32_t i = 0; i < count; i++) {
-    const ti_run_draw draw = ti_run_draw_of(r, step, i);
+    const ti_run_draw draw = ti_run_draw_of(r, step, first + i);
     const float alpha = r->model->schedule.alphas_cumprod[draw.timestep];
 
-    samples[i] = (ti_cuda_sample){ .sample = i,
+    samples[i] = (ti_cuda_sample){ .sample = first + i,
                                    .picture = (uint32_t)(draw.picture * views + draw.view),
                                    .prompt = (uint32_t)draw.prompt,
                                    .timestep = (float)draw.timestep,
@@ -361,13 +385,25 @@ textinv_status ti_run_device_begin(ti_run_device *d, ti_run *r, float rate)
   status = plugin->send(d->device->context, d->error, d->t.step, to, d->step_bytes);
   for (uint32_t pass = 0; pass < r->passes && status >= 0; pass++)
     status = ti_device_start(d->device, d->error, &d->graph, launch_pass, d);
-  if (status >= 0)
-    status = plugin->fetch(d->device->context, d->error, d->results[step % 2], d->t.result,
-                           sizeof(ti_cuda_result));
-  if (status >= 0)
-    status = plugin->mark(d->device->context, d->error, (int)(step % 2));
+  if (status >= 0 && !d->t.shared)
+    status = send_result(d, step);
   d->begun += status >= 0;
   return status;
+}
+
+textinv_status ti_run_device_fetch_gradient(ti_run_device *d, ti_run *r)
+{
+  return d->device->plugin->download(d->device->context, d->error, r->gradient, d->t.gradient,
+                                     (d->t.count + 1) * sizeof(float));
+}
+
+textinv_status ti_run_device_apply(ti_run_device *d, const ti_run *r)
+{
+  textinv_status status = upload(d, d->t.gradient, r->gradient, (d->t.count + 1) * sizeof(float));
+
+  if (status >= 0)
+    status = ti_device_start(d->device, d->error, &d->apply, launch_apply, d);
+  return status < 0 ? status : send_result(d, r->step);
 }
 
 textinv_status ti_run_device_end(ti_run_device *d, ti_run *r, int *applied)

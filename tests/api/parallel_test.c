@@ -42,10 +42,10 @@ typedef struct process {
   float rows[ROWS];
 } process;
 
-/* wait for all; not 0 when one has left */
+/* wait for all; not 0 when one has left before it came */
 static int meet(world *w)
 {
-  int broken;
+  int alone;
 
   pthread_mutex_lock(&w->lock);
   const uint32_t round = w->rounds;
@@ -57,9 +57,9 @@ static int meet(world *w)
   }
   while (round == w->rounds && !w->broken)
     pthread_cond_wait(&w->all_here, &w->lock);
-  broken = w->broken;
+  alone = round == w->rounds;
   pthread_mutex_unlock(&w->lock);
-  return broken;
+  return alone;
 }
 
 static void leave(world *w)
@@ -277,6 +277,25 @@ static void processes_learn_what_one_learns(void **state)
     begin(all, ranks, &p);
     go(all, ranks);
     assert_memory_equal(rows, all[ranks - 1].rows, sizeof(rows));
+  }
+}
+
+/* added up in the order of the ranks, what they have is what the passes of one process have */
+static void processes_are_as_good_as_passes(void **state)
+{
+  textinv_concept c[2];
+  textinv_invert_params p = whole_options(c);
+  process one, all[RANKS];
+
+  (void)state;
+  for (uint32_t ranks = 2; ranks <= RANKS; ranks++) {
+    p.accumulate = ranks;
+    alone(&one, &p);
+    p.accumulate = 1;
+    begin(all, ranks, &p);
+    go(all, ranks);
+    ended(all, ranks, TEXTINV_OK, p.steps);
+    assert_memory_equal(all[0].rows, one.rows, sizeof(one.rows));
   }
 }
 
@@ -607,6 +626,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(processes_learn_what_one_learns),
+    cmocka_unit_test(processes_are_as_good_as_passes),
     cmocka_unit_test(all_begin_with_the_rows_of_the_first),
     cmocka_unit_test(the_first_alone_draws_previews),
     cmocka_unit_test(a_step_is_skipped_by_all),

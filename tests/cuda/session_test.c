@@ -373,15 +373,13 @@ static void learn_together(process *all, uint32_t ranks, textinv_session *const 
     all[i].p.parallel = &all[i].parallel;
     assert_int_equal(pthread_create(&threads[i], NULL, learn, &all[i]), 0);
   }
-  for (uint32_t i = 0; i < ranks; i++) {
+  for (uint32_t i = 0; i < ranks; i++)
     assert_int_equal(pthread_join(threads[i], NULL), 0);
-    must(all[i].session, all[i].status);
-  }
   pthread_barrier_destroy(&all_here);
 }
 
-/* the gradient comes to the host and AdamW stays there, to the same bits; another process may have
- * another kind of device */
+/* the gradient comes to the host and goes back, to the same bits; another process may have another
+ * kind of device, which hears of it when that is lost */
 static void a_device_learns_with_others(void **state)
 {
   textinv_session *const sessions[RANKS] = { device, cpu };
@@ -393,13 +391,28 @@ static void a_device_learns_with_others(void **state)
   p.weight_decay = 0.01f;
   invert(device, whole, &p);
   learn_together(all, 1, sessions, &p);
+  must(device, all[0].status);
   assert_memory_equal(all[0].rows, whole, sizeof(whole));
 
   learn_together(all, 2, sessions, &p);
+  must(device, all[0].status);
+  must(cpu, all[1].status);
   assert_memory_equal(all[0].rows, all[1].rows, sizeof(all[0].rows));
   p.batch *= 2;
   invert(cpu, whole, &p);
   assert_true(error_of(all[0].rows, whole, TINY_WIDTH) < 1e-3);
+
+  const ti_cuda_plugin *const plugin = device->device->plugin;
+  ti_cuda_plugin lost = *plugin;
+
+  lost.wait = lost_wait; /* when the others have taken the step */
+  device->device->plugin = &lost;
+  learn_together(all, 2, sessions, &p);
+  device->device->plugin = plugin;
+  assert_int_equal(all[0].status, TEXTINV_E_BACKEND);
+  assert_string_equal(textinv_session_error(device), "lost");
+  assert_int_equal(all[1].status, TEXTINV_E_BACKEND);
+  assert_non_null(strstr(textinv_session_error(cpu), "rank 0 of 2 stopped at step 1 of 2"));
 }
 
 /* ------------------------------------------------------------------ memory */

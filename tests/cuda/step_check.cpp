@@ -125,7 +125,7 @@ static bool host_update(update_memory *h, float share)
   return good;
 }
 
-static const char *check_update_case()
+static const char *check_update_case(int shared)
 {
   static update_memory host, back;
   const float beta1 = 0.9f, beta2 = 0.999f, rate = 5e-3f;
@@ -148,6 +148,7 @@ static const char *check_update_case()
   t.states = &d->states[0][0][0];
   t.gradient = d->gradient;
   t.unscale = 1.0f / 4096.0f;
+  t.shared = shared;
   for (int k = 0; k < 2; k++) {
     t.num_table[k] = 500;
     t.learnt[k] = d->learnt[k];
@@ -180,9 +181,10 @@ static const char *check_update_case()
         host.drows[k][i] = (float)((i * 53 % 97) - 48 + turn) * 0.4096f * (float)(k + 1);
     }
     plugin()->upload(context(), &error, d, &host, sizeof(host));
-    for (int pass = 0; pass < 2; pass++) {
+    for (int pass = 0; pass < 2 + shared; pass++) {
       plugin()->enter(context(), &error);
-      const textinv_status status = plugin()->step_update(&e, &t);
+      const textinv_status status = pass < 2 ? plugin()->step_update(&e, &t)
+                                             : plugin()->step_apply(&e, &t);
 
       plugin()->leave(context());
       if (status < 0)
@@ -217,6 +219,8 @@ void check_step()
       check_result("noise bf16", check_noise_case(TI_BF16, prediction, 2, 16, 4));
     }
   }
-  if (check_wanted("update"))
-    check_result("update", check_update_case());
+  if (check_wanted("update")) {
+    check_result("update", check_update_case(0));
+    check_result("update of a shared gradient", check_update_case(1));
+  }
 }
