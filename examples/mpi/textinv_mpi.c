@@ -1,16 +1,19 @@
 /*
- * Learns new words in several processes, on one machine or on many:
+ * Learns new words in several processes, on one machine or on many. One word, learnt by all of them
+ * together, or a list of words, each learnt by one process:
  *
- *   mpirun -n 4 textinv-mpi [OPTIONS] PICTURES WORD INITIALIZER OUT   one word, learnt by all
- * together mpirun -n 4 textinv-mpi [OPTIONS] --list FILE                     many words, each by
- * one process
+ *   mpirun -n 4 textinv-mpi [OPTIONS] PICTURES WORD INITIALIZER OUT
+ *   mpirun -n 4 textinv-mpi [OPTIONS] --list FILE
  *
  * Together, N processes with --batch B learn what one with batch N B learns. FILE has a line for
  * each word, PICTURES, WORD, INITIALIZER and OUT with tabs between them; what is there already is
  * left out, so that the same command goes on where it was stopped.
  *
- *   --model DIR, --steps N (300), --batch B (4), --threads N (those that the process may use),
- * --cuda
+ *   --model DIR
+ *   --steps N           300
+ *   --batch B           4
+ *   --threads N         those that the process may use
+ *   --cuda
  *   --checkpoints DIR   one word: go on from the newest one there, and write one every 100 steps
  *
  * SIGTERM stops a process after its step; of one word all of them, with a checkpoint.
