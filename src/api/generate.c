@@ -319,7 +319,7 @@ static int start(job *j, const ti_sampler *sampler, int first, int count)
   for (size_t i = 0; i < total; i++)
     j->scaled[i] = j->init_mean[i % j->chw] + j->init_deviation[i % j->chw] * j->noise[i];
   draw_noise(j, first, count, 1);
-  ti_sampler_add_noise(sampler, j->latents, j->scaled, j->noise);
+  ti_sampler_add_noise(sampler, 0, j->latents, j->scaled, j->noise);
   return 2;
 }
 
