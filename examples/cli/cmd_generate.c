@@ -11,7 +11,7 @@ static const char name[] = "generate";
 typedef struct values {
   cli_common common;
   cli_list prompts, embeddings;
-  const char *out, *init_image;
+  const char *out, *init_image, *mask;
   int32_t separate;
   textinv_generate_params p;
 } values;
@@ -54,6 +54,10 @@ static const cli_option options[] = {
   { "init-image", "FILE", CLI_TEXT, AT(init_image), 0, 0, NULL, 0, "start from this picture" },
   { "strength", "X", CLI_FLOAT, AT(p.strength), 0, 1, NULL, CLI_ABOVE_MIN,
     "how far from --init-image" },
+  { "mask", "FILE", CLI_TEXT, AT(mask), 0, 0, NULL, 0,
+    "white where --init-image is redrawn, black elsewhere" },
+  { "keep-pixels", NULL, CLI_FLAG, AT(p.keep_pixels), 0, 0, NULL, 0,
+    "what is black in --mask stays to the bit" },
   { "separate", NULL, CLI_FLAG, AT(separate), 0, 0, NULL, 0,
     "FILE-000.png, FILE-001.png, ... and no sheet" },
   { "rng", "KIND", CLI_CHOICE, AT(p.rng), 0, 0, rngs, CLI_RARE, "noise" },
@@ -77,7 +81,7 @@ typedef struct run {
   textinv_session *session;
   textinv_model *model;
   textinv_embeddings *embeddings;
-  textinv_images *start;
+  textinv_images *start, *mask;
   /* pictures are drawn in groups, so that an interrupt loses no more than one of them */
   uint32_t group, groups; /* pictures of a call; calls of a prompt */
   textinv_images **drawn; /* [prompts, groups] */
@@ -113,8 +117,15 @@ static int check(const values *v)
       (status = cli_check_ending(name, "--out", v->out, CLI_PNG)) != CLI_OK ||
       (status = cli_check_output(name, "--out", v->out)) != CLI_OK)
     return status;
+  if (v->mask && !v->init_image)
+    return cli_usage(
+      name, "--mask %s: --init-image, the picture to keep parts of, is expected, too", v->mask);
+  if (v->p.keep_pixels && !v->mask)
+    return cli_usage(name, "--keep-pixels: --mask, which says which to keep, is expected, too");
   if (v->init_image && !v->separate &&
       (status = cli_check_apart(name, v->out, v->init_image)) != CLI_OK)
+    return status;
+  if (v->mask && !v->separate && (status = cli_check_apart(name, v->out, v->mask)) != CLI_OK)
     return status;
   for (size_t i = 0; i < v->embeddings.count && !v->separate; i++) {
     status = cli_check_apart(name, v->out, cli_embedding_file(v->embeddings.items[i].text));
@@ -123,8 +134,10 @@ static int check(const values *v)
   }
   if (v->prompts.count > 256)
     return cli_usage(name, "%zu --prompt; at most 256 are expected", v->prompts.count);
-  if (v->init_image)
-    return cli_check_input(name, "--init-image", v->init_image);
+  if (v->init_image && (status = cli_check_input(name, "--init-image", v->init_image)) != CLI_OK)
+    return status;
+  if (v->mask)
+    return cli_check_input(name, "--mask", v->mask);
   return CLI_OK;
 }
 
@@ -416,6 +429,8 @@ static int prepare(run *r)
     return result;
   if (v->init_image && (status = textinv_image_read(&r->start, r->session, v->init_image)) < 0)
     return cli_report(name, r->session, status);
+  if (v->mask && (status = textinv_image_read(&r->mask, r->session, v->mask)) < 0)
+    return cli_report(name, r->session, status);
   if ((result = cli_open_model(&r->model, r->session, name, &v->common)) != CLI_OK ||
       (result = check_side(r, "width", v->p.width)) != CLI_OK ||
       (result = check_side(r, "height", v->p.height)) != CLI_OK ||
@@ -452,6 +467,7 @@ static textinv_status draw_group(run *r, size_t prompt)
   p.images = v->p.images - first < r->group ? v->p.images - first : r->group;
   p.seed += first;
   p.init_image = r->start;
+  p.mask = r->mask;
   p.progress = report_progress;
   p.progress_user = r;
   status = textinv_generate(&r->drawn[prompt * r->groups + r->call], r->session, r->model,
@@ -517,6 +533,7 @@ static int run_generate(void *p, const cli_arguments *arguments)
     textinv_images_free(r.drawn[i]);
   free(r.drawn);
   textinv_images_free(r.start);
+  textinv_images_free(r.mask);
   textinv_embeddings_free(r.embeddings);
   textinv_model_free(r.model);
   cli_close_session(r.session);

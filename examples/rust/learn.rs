@@ -106,7 +106,8 @@ mod ffi {
         pub progress: textinv_progress_fn,
         pub progress_user: *mut c_void,
         pub guidance_rescale: f32,
-        pub reserved: u32,
+        pub keep_pixels: i32,
+        pub mask: *const textinv_images,
     }
 
     #[link(name = "textinv")]

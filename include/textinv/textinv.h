@@ -1081,7 +1081,12 @@ typedef struct textinv_generate_params {
                                              each picture (Lin et al. 2023, "Common Diffusion Noise
                                              Schedules and Sample Steps are Flawed", equations 15
                                              and 16; they take 0.7); 0 = not at all (default) */
-  uint32_t              reserved;         /* must be 0 (default) */
+  int32_t               keep_pixels;      /* with mask: 1 = pixels that are black in it are those of
+                                             init_image, to the bit, and grey ones a mixture;
+                                             0 = all are the VAE's, as in diffusers (default) */
+  const textinv_images *mask;             /* with init_image: one picture, white where that one is
+                                             redrawn and black where it is kept, resized likewise;
+                                             grey counts as white from 128 on; NULL = none */
 } textinv_generate_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */
@@ -1091,6 +1096,11 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
 /**
  * Draw pictures of a prompt. With TEXTINV_RNG_TORCH_CPU picture i is the one that diffusers draws
  * with torch.Generator("cpu").manual_seed(seed + i).
+ *
+ * With a mask it is the one of diffusers' inpainting pipelines for a UNet without channels for a
+ * mask, width and height given. After every step what is kept takes the latents of init_image back,
+ * noised as the next step expects it; the last time without noise. With strength 1 the first step
+ * sees noise alone, where without a mask it sees init_image under that noise.
  *
  * Two differences are deliberate. The pooled text of SDXL is the state at the end of the prompt. Where
  * the config of text_encoder_2 has "eos_token_id": 2, as published ones do, transformers takes the

@@ -37,7 +37,9 @@ typedef struct job {
   float *latents, *noise, *scaled, *output; /* [batch, c, h, w]; the last [2 batch, c, h, w] */
   int evaluated;                            /* the contexts have been used as they are */
   ti_torch_rng *torch;                      /* [batch] */
+  ti_image init, mask;                      /* as large as the result */
   float *init_mean, *init_deviation;        /* of init_image */
+  float *init_latents, *init_noise; /* [batch, c, h, w], what the first latents are made of */
   double began;
 } job;
 
@@ -127,6 +129,14 @@ static textinv_status check(job *j, ti_error *error)
   if (!(p->strength > 0.0f && p->strength <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible",
                    (double)p->strength);
+  if (p->mask && !p->init_image)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "mask is given without init_image, the picture whose black part is kept");
+  if (p->mask && p->mask->count != 1)
+    return ti_fail(error, TEXTINV_E_INVALID, "mask holds %d pictures; 1 is expected",
+                   p->mask->count);
+  if (p->keep_pixels && !p->mask)
+    return ti_fail(error, TEXTINV_E_INVALID, "keep_pixels is %d without mask", p->keep_pixels);
   if (p->init_image && (status = take_init_size(j, error, scale)) < 0)
     return status;
   if (p->width % scale || p->height % scale || p->width > 2048 * scale || p->height > 2048 * scale)
@@ -210,8 +220,10 @@ static textinv_status allocate(job *j)
   j->torch = ti_calloc((size_t)j->batch, sizeof(*j->torch));
   j->init_mean = ti_calloc(j->chw, sizeof(float));
   j->init_deviation = ti_calloc(j->chw, sizeof(float));
+  j->init_latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
+  j->init_noise = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
   if (!j->context || !j->pooled || !j->latents || !j->noise || !j->scaled || !j->output ||
-      !j->torch || !j->init_mean || !j->init_deviation)
+      !j->torch || !j->init_mean || !j->init_deviation || !j->init_latents || !j->init_noise)
     return ti_fail_nomem(&j->s->error, doubled * j->context_size * sizeof(float),
                          "latents and context");
   return ti_images_new(&j->images, &j->s->error, (int)j->p.images, j->w * scale, j->h * scale);
@@ -226,8 +238,12 @@ static void release(job *j)
   ti_free(j->scaled);
   ti_free(j->output);
   ti_free(j->torch);
+  ti_image_free(&j->init);
+  ti_image_free(&j->mask);
   ti_free(j->init_mean);
   ti_free(j->init_deviation);
+  ti_free(j->init_latents);
+  ti_free(j->init_noise);
   textinv_images_free(j->images);
 }
 
@@ -265,11 +281,11 @@ static textinv_status encode_prompts(job *j)
   return TEXTINV_OK;
 }
 
-/* fresh noise for each picture; draw counts the draws so far */
-static void draw_noise(job *j, int first, int count, int draw)
+/* fresh noise [count, c, h, w], of each picture's own; draw counts the draws so far */
+static void draw_noise(job *j, float *out, int first, int count, int draw)
 {
   for (int i = 0; i < count; i++) {
-    float *noise = j->noise + (size_t)i * j->chw;
+    float *noise = out + (size_t)i * j->chw;
 
     if (j->p.rng == TEXTINV_RNG_NATIVE) {
       const ti_draw_key key = { j->p.seed + (uint64_t)(first + i), TI_DRAW_SAMPLER, (uint32_t)draw,
@@ -282,45 +298,99 @@ static void draw_noise(job *j, int first, int count, int draw)
   }
 }
 
+/* to the size of the result */
+static textinv_status fit(ti_image *out, job *j, const textinv_images *picture)
+{
+  const ti_image in = { picture->width, picture->height, picture->pixels };
+
+  return ti_image_resize(out, &j->s->error, &in, TI_LANCZOS, 0, 0, in.width, in.height,
+                         j->images->width, j->images->height);
+}
+
 static textinv_status encode_init(job *j)
 {
-  const textinv_images *init = j->p.init_image;
-  const ti_image in = { init->width, init->height, init->pixels };
-  ti_image fitted = { 0, 0, NULL };
-  textinv_status status = ti_image_resize(&fitted, &j->s->error, &in, TI_LANCZOS, 0, 0, in.width,
-                                          in.height, j->images->width, j->images->height);
+  const textinv_status status = fit(&j->init, j, j->p.init_image);
 
   if (status < 0)
     return status;
-  status = ti_encode_pixels(j->s, j->model, "init_image", fitted.pixels, fitted.width,
-                            fitted.height, j->init_mean, j->init_deviation);
-  ti_image_free(&fitted);
-  return status;
+  return ti_encode_pixels(j->s, j->model, "init_image", j->init.pixels, j->init.width,
+                          j->init.height, j->init_mean, j->init_deviation);
+}
+
+/* as Pillow's convert("L") */
+static int luminance(const uint8_t *rgb)
+{
+  return (19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 0x8000) >> 16;
+}
+
+/* place i of [h, w] of the latents; the pixel nearest to it is the top left one in diffusers */
+static int is_redrawn(const job *j, size_t i)
+{
+  const size_t scale = (size_t)ti_vae_scale(&j->model->vae), w = (size_t)j->w;
+  const size_t pixel = i / w * scale * (size_t)j->mask.width + i % w * scale;
+
+  return luminance(j->mask.pixels + 3 * pixel) >= 128;
+}
+
+static textinv_status read_mask(job *j)
+{
+  const size_t places = (size_t)j->h * (size_t)j->w;
+  const textinv_status status = fit(&j->mask, j, j->p.mask);
+  size_t i = 0;
+
+  if (status < 0)
+    return status;
+  while (i < places && !is_redrawn(j, i))
+    i++;
+  if (i == places)
+    ti_log(j->s, TEXTINV_LOG_WARNING,
+           "mask keeps the whole picture: it needs white parts, of %d x %d pixels or more",
+           ti_vae_scale(&j->model->vae), ti_vae_scale(&j->model->vae));
+  return TEXTINV_OK;
 }
 
 /* latents to start from; returns the number of noise draws made */
 static int start(job *j, const ti_sampler *sampler, int first, int count)
 {
   const size_t total = (size_t)count * j->chw;
+  const float sigma = ti_sampler_init_sigma(sampler);
+  /* with a mask strength 1 leaves nothing of the picture where it is white, as in diffusers */
+  const int from_noise = !j->p.init_image || (j->p.mask && j->p.strength == 1.0f);
+  int draws = 0;
 
   for (int i = 0; i < count; i++)
     ti_torch_rng_seed(&j->torch[i], j->p.seed + (uint64_t)(first + i),
                       j->p.rng == TEXTINV_RNG_TORCH_CPU_SCALAR);
-  if (!j->p.init_image) {
-    const float sigma = ti_sampler_init_sigma(sampler);
-
-    draw_noise(j, first, count, 0);
+  if (j->p.init_image) { /* a sample of the picture's latents */
+    draw_noise(j, j->noise, first, count, draws++);
     for (size_t i = 0; i < total; i++)
-      j->latents[i] = j->noise[i] * sigma;
-    return 1;
+      j->init_latents[i] = j->init_mean[i % j->chw] + j->init_deviation[i % j->chw] * j->noise[i];
   }
-  /* a sample of the picture's latents, then noised */
-  draw_noise(j, first, count, 0);
-  for (size_t i = 0; i < total; i++)
-    j->scaled[i] = j->init_mean[i % j->chw] + j->init_deviation[i % j->chw] * j->noise[i];
-  draw_noise(j, first, count, 1);
-  ti_sampler_add_noise(sampler, j->latents, j->scaled, j->noise);
-  return 2;
+  draw_noise(j, j->init_noise, first, count, draws++);
+  if (!from_noise)
+    ti_sampler_add_noise(sampler, 0, j->latents, j->init_latents, j->init_noise);
+  for (size_t i = 0; from_noise && i < total; i++)
+    j->latents[i] = j->init_noise[i] * sigma;
+  /* diffusers samples the latents of the masked picture, too, for UNets that read them */
+  if (j->p.mask)
+    draw_noise(j, j->noise, first, count, draws++);
+  return draws;
+}
+
+/* where mask is black, what evaluation i + 1 meets of init_image; after the last one its latents */
+static void keep_latents(job *j, const ti_sampler *sampler, int i, size_t total)
+{
+  const size_t places = (size_t)j->h * (size_t)j->w;
+  const float *kept = j->init_latents;
+
+  if (i + 1 < ti_sampler_evaluations(sampler)) {
+    ti_sampler_add_noise(sampler, i + 1, j->scaled, j->init_latents, j->init_noise);
+    kept = j->scaled;
+  }
+  for (size_t k = 0; k < total; k++) {
+    if (!is_redrawn(j, k % places))
+      j->latents[k] = kept[k];
+  }
 }
 
 static textinv_status report(job *j, const char *phase, int step, int steps)
@@ -446,6 +516,18 @@ static textinv_status describe(job *j, int i)
   return status;
 }
 
+/* init_image shows through where mask is not white */
+static void keep_pixels(const job *j, uint8_t *pixels)
+{
+  const size_t values = (size_t)j->mask.width * (size_t)j->mask.height * 3;
+
+  for (size_t i = 0; i < values; i++) {
+    const int drawn = luminance(j->mask.pixels + i / 3 * 3);
+
+    pixels[i] = (uint8_t)((drawn * pixels[i] + (255 - drawn) * j->init.pixels[i] + 127) / 255);
+  }
+}
+
 static textinv_status decode(job *j, int first, int count)
 {
   const size_t values = (size_t)j->images->width * (size_t)j->images->height * 3;
@@ -455,12 +537,15 @@ static textinv_status decode(job *j, int first, int count)
   if (!picture)
     return ti_fail_nomem(&j->s->error, values * sizeof(*picture), "a picture");
   for (int i = 0; i < count && status >= 0; i++) {
+    uint8_t *pixels = j->images->pixels + (size_t)(first + i) * values;
+
     status = ti_decode_one(j->s, j->model, (uint32_t)(first + i), j->latents + (size_t)i * j->chw,
                            j->h, j->w, picture);
     if (status < 0)
       break;
-    ti_values_to_pixels(j->images->pixels + (size_t)(first + i) * values, picture, j->images->width,
-                        j->images->height);
+    ti_values_to_pixels(pixels, picture, j->images->width, j->images->height);
+    if (j->p.keep_pixels)
+      keep_pixels(j, pixels);
     j->images->seeds[first + i] = j->p.seed + (uint64_t)(first + i);
     status = describe(j, first + i);
   }
@@ -488,8 +573,10 @@ static textinv_status draw(job *j, int first, int count)
     if ((status = evaluate(j, sampler, i, count)) < 0)
       goto out;
     if (fresh)
-      draw_noise(j, first, count, draws++);
+      draw_noise(j, j->noise, first, count, draws++);
     ti_sampler_step(sampler, i, j->latents, j->output, fresh ? j->noise : NULL);
+    if (j->p.mask)
+      keep_latents(j, sampler, i, total);
     if ((status = report(j, "sample", done * steps + i + 1, batches * steps)) < 0)
       goto out;
   }
@@ -516,12 +603,12 @@ textinv_status textinv_generate(textinv_images **out, textinv_session *session,
       (status = ti_check_null(error, model, "model")) < 0 ||
       (status = ti_params_read(error, &j.p, sizeof(j.p), GENERATE_PARAMS_MIN, params,
                                "generate_params")) < 0 ||
-      (status = ti_check_reserved(error, j.p.reserved, "generate_params")) < 0 ||
       (status = check(&j, error)) < 0 || (status = choose_batch(&j)) < 0 ||
       (status = reserve(&j)) < 0 || (status = allocate(&j)) < 0)
     goto out;
   j.began = ti_seconds();
-  if ((status = encode_prompts(&j)) < 0 || (j.p.init_image && (status = encode_init(&j)) < 0))
+  if ((status = encode_prompts(&j)) < 0 || (j.p.init_image && (status = encode_init(&j)) < 0) ||
+      (j.p.mask && (status = read_mask(&j)) < 0))
     goto out;
   const int batch = j.batch;
 

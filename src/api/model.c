@@ -236,7 +236,7 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
   if (m->unet.in_channels != m->vae.latent_channels)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s/unet/config.json: in_channels %d; the autoencoder has %d latent channels "
-                   "(inpainting and depth models are not supported)",
+                   "(inpainting and depth models are not supported; others take a mask, too)",
                    path, m->unet.in_channels, m->vae.latent_channels);
   if (m->unet.out_channels != m->vae.latent_channels)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,

@@ -160,29 +160,30 @@ float ti_sampler_init_sigma(const ti_sampler *sampler)
   return sampler->init_sigma;
 }
 
-void ti_sampler_add_noise(const ti_sampler *sampler, float *latents, const float *x,
+void ti_sampler_add_noise(const ti_sampler *sampler, int i, float *latents, const float *x,
                           const float *noise)
 {
+  const int at = sampler->begin + i;
   float a = 1.0f, b;
 
   switch (sampler->kind) {
   case TEXTINV_SAMPLER_EULER:
-  case TEXTINV_SAMPLER_EULER_A: b = sampler->sigmas[sampler->begin]; break;
+  case TEXTINV_SAMPLER_EULER_A: b = sampler->sigmas[at]; break;
   case TEXTINV_SAMPLER_DPMPP_2M:
   case TEXTINV_SAMPLER_DPMPP_2M_KARRAS:
   case TEXTINV_SAMPLER_UNIPC:
-    b = sampler->sigmas[sampler->begin];
+    b = sampler->sigmas[at];
     a = 1.0f / sqrtf(b * b + 1.0f);
     b = b * a;
     break;
   default:
-    a = sampler->alphas[(int)sampler->timesteps[sampler->begin]];
+    a = sampler->alphas[(int)sampler->timesteps[at]];
     b = sqrtf(1.0f - a);
     a = sqrtf(a);
     break;
   }
-  for (size_t i = 0; i < sampler->count; i++)
-    latents[i] = a * x[i] + b * noise[i];
+  for (size_t j = 0; j < sampler->count; j++)
+    latents[j] = a * x[j] + b * noise[j];
 }
 
 void ti_sampler_scale_input(const ti_sampler *sampler, int i, float *out, const float *latents)

@@ -24,8 +24,8 @@ float ti_sampler_timestep(const ti_sampler *sampler,
                           int i); /* timestep of evaluation i, may be fractional */
 float ti_sampler_init_sigma(
   const ti_sampler *sampler); /* init_noise_sigma: noise is multiplied by it */
-/* image to image: latents = x noised to the first timestep */
-void ti_sampler_add_noise(const ti_sampler *sampler, float *latents, const float *x,
+/* image to image: latents = x noised as evaluation i meets it */
+void ti_sampler_add_noise(const ti_sampler *sampler, int i, float *latents, const float *x,
                           const float *noise);
 /* what the UNet gets at evaluation i: latents scaled (out may be latents) */
 void ti_sampler_scale_input(const ti_sampler *sampler, int i, float *out, const float *latents);

@@ -180,6 +180,12 @@ for ending in jpg jpeg webp gif safetensors PT bin ckpt; do
 done
 refused "the picture to start from as output" "--out ./photos/p-000.png: is read, too, as photos/p-000.png" $generate \
   --init-image photos/p-000.png --out ./photos/p-000.png
+refused "a mask without a picture" "--mask a.png: --init-image, the picture to keep parts of, is expected, too" $generate \
+  --mask a.png
+refused "pixels to keep without a mask" "--keep-pixels: --mask, which says which to keep, is expected, too" $generate \
+  --init-image photos/p-000.png --keep-pixels
+refused "the mask as output" "--out ./photos/p-001.png: is read, too, as photos/p-001.png" $generate \
+  --init-image photos/p-000.png --mask photos/p-001.png --out ./photos/p-001.png
 refused "a picture of the sheet as output" "--out photos/p-000.png: is read, too, as photos/p-000.png" sheet \
   --out photos/p-000.png photos/p-001.png label=photos/p-000.png
 ln -s "$golden/../fuzz/corpus/embedding/text.png" toy.png
@@ -225,6 +231,8 @@ run 1 "no model" generate --model /nowhere --prompt a --out x.png
 says "no model: message" "/nowhere" err
 run 1 "no embedding" $generate --embedding missing.safetensors
 says "no embedding: message" "missing.safetensors" err
+run 1 "no mask" $generate --init-image photos/p-000.png --mask missing.png
+says "no mask: message" "--mask missing.png: No such file" err
 refused "width no multiple" "--width 17: a multiple of 2 is expected" $generate --width 17
 refused "height no multiple" "--height 33: a multiple of 2 is expected" $generate --height 33 --width 32
 run 1 "a word of the vocabulary" invert --model "$model" --images photos --placeholder cat --out x.safetensors
@@ -273,6 +281,24 @@ says "a scheduler that is not there: inspect says who draws" "sampler: dpmpp_2m"
 run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
 run 0 "beside the picture to start from" $generate --steps 2 --init-image photos/p-000.png --out photos/p-000.png --separate
 rm photos/p-000-000.png
+# a pixel of black; one of white beside one of black
+echo iVBORw0KGgoAAAANSUhEUgAAAAEAAAABAQAAAAA3bvkkAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg== | base64 -d >black.png
+echo iVBORw0KGgoAAAANSUhEUgAAAAIAAAABAQAAAADcWUInAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg== | base64 -d >half.png
+masked="$generate --steps 2 --init-image photos/p-000.png --strength 1"
+run 0 "a mask" $masked --mask half.png --keep-pixels
+holds "a mask: nothing to warn of" [ "$(grep -c "^warning: " err)" = 0 ]
+run 0 "a mask that keeps all" $masked --mask black.png --images 5 --keep-pixels --separate --out kept.png
+says "a mask that keeps all: it says so" "warning: mask keeps the whole picture" err
+holds "a mask that keeps all: one warning" [ "$(grep -c '^warning: ' err)" = 1 ]
+for each in photos/p-000 x kept-000 kept-004; do
+  run 0 "a sheet of $each" sheet --out "$(basename $each)-sheet.png" "a=$each.png"
+done
+holds "black pixels are kept to the bit" cmp p-000-sheet.png kept-000-sheet.png
+holds "with every seed" cmp p-000-sheet.png kept-004-sheet.png
+holds "white ones are not" [ "$(cmp p-000-sheet.png x-sheet.png | wc -l)" = 1 ]
+rm kept-00?.png ./*-sheet.png
+run 1 "a mask that is no picture" $masked --mask out
+says "a mask that is no picture: message" "out: " err
 run 0 "bf16" $generate --steps 2 --dtype bf16
 run 0 "two encoders" generate --model "$golden/tiny-sdxl" --prompt a --out x.png --steps 2
 run 0 "progress for programs" $generate --steps 2 --sampler ddim --progress json

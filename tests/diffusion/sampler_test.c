@@ -68,7 +68,7 @@ static double run_case(const char *name, const float *pool)
   ti_json json;
   ti_error error;
   double strength, worst = 0;
-  int steps;
+  int steps, masked;
 
   snprintf(key, sizeof(key), "%s.config", name);
   read_schedule(&schedule, ti_safetensors_metadata(golden, key));
@@ -79,6 +79,7 @@ static double run_case(const char *name, const float *pool)
   assert_int_equal(ti_json_string(&json, &error, "kind", NULL, &kind), 0);
   assert_int_equal(ti_json_int(&json, &error, "steps", 0, 1, 1000, &steps), 0);
   assert_int_equal(ti_json_float(&json, &error, "strength", 0, 0, 1, &strength), 0);
+  assert_int_equal(ti_json_bool(&json, &error, "masked", 0, &masked), 0);
   sampler_kind = kind_of(kind);
   if (sampler_kind == TI_SAMPLER_DDPM) /* only as the schedule's own */
     sampler_kind = TEXTINV_SAMPLER_DEFAULT;
@@ -104,7 +105,7 @@ static double run_case(const char *name, const float *pool)
   latents = values(key, &count);
   assert_int_equal(count, (evaluations + 1) * COUNT);
   if (strength < 1) {
-    ti_sampler_add_noise(sampler, x, pool, pool + COUNT);
+    ti_sampler_add_noise(sampler, 0, x, pool, pool + COUNT);
   } else {
     for (int j = 0; j < COUNT; j++)
       x[j] = pool[COUNT + j] * ti_sampler_init_sigma(sampler);
@@ -122,6 +123,10 @@ static double run_case(const char *name, const float *pool)
       output[j] = pool[(2 + i) % 64 * COUNT + j] + 0.1f * input[j];
     ti_sampler_step(sampler, (int)i, x, output,
                     ti_sampler_needs_noise(sampler, (int)i) ? pool + (17 + i) % 64 * COUNT : NULL);
+    if (masked && i + 1 < evaluations)
+      ti_sampler_add_noise(sampler, (int)i + 1, input, pool, pool + COUNT);
+    if (masked)
+      memcpy(x, i + 1 < evaluations ? input : pool, COUNT / 2 * sizeof(*x));
   }
   ti_sampler_free(sampler);
   return worst;

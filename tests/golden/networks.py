@@ -13,6 +13,7 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     picture.ddim, picture.euler   [h, w, 3]: prompt, negative, 30 steps, guidance 5, seed 42
     picture.none, picture.empty   likewise with ddim, without a negative prompt and with ""
     init, picture.init            [h, w, 3]: a picture to start from, and likewise with ddim, strength 0.6, from it
+    mask, picture.mask            [h, w, 3]: likewise 24 x 16 with euler_a, strength 1, from init where mask is white
     picture.skip                  tiny-sd: likewise with ddim, negative and clip_skip 1
     picture.rescale               likewise with ddim, negative, guidance 15 and guidance_rescale 0.7
 """
@@ -114,11 +115,18 @@ def make(name, parts):
                        height=16)
         out[f'picture.{what}'] = torch.from_numpy(check_images.draw(pipe, [42], **options | more)[0])
     init = rng.integers(0, 256, (19, 21, 3), dtype=np.uint8)
-    pipe = check_images.to_image(pipe, name)
+    pipe = check_images.pipeline_of(pipe, name, 'Img2Img')
     pipe.scheduler = D.DDIMScheduler.from_config(config)
     picture = check_images.draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30,
                                 guidance_scale=5.0, strength=0.6, image=Image.fromarray(init))
     out.update({'init': torch.from_numpy(init), 'picture.init': torch.from_numpy(picture[0])})
+    mask = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    pipe = check_images.pipeline_of(pipe, name, 'Inpaint')
+    pipe.scheduler = D.EulerAncestralDiscreteScheduler.from_config(config)
+    picture = check_images.draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=30,
+                                guidance_scale=5.0, strength=1.0, image=Image.fromarray(init), width=24, height=16,
+                                mask_image=Image.fromarray(mask))
+    out.update({'mask': torch.from_numpy(mask), 'picture.mask': torch.from_numpy(picture[0])})
     save_file({k: v.detach().contiguous() for k, v in out.items()}, folder / 'expected.safetensors',
               metadata={'prompt': PROMPT, 'negative': NEGATIVE})
     print(folder.name, sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()), 'bytes')

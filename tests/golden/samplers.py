@@ -2,7 +2,7 @@
 
 Needs torch, diffusers and safetensors (made with diffusers 0.42.1, torch 2.15.0).
 
-    metadata NNN.config   scheduler_config.json      NNN.case  kind, steps and strength
+    metadata NNN.config   scheduler_config.json      NNN.case  kind, steps, strength and whether masked
     NNN.timesteps         [evaluations]
     NNN.init_sigma        [1]
     NNN.latents           [1 + evaluations, 8]: what the loop starts from and has after every step
@@ -10,7 +10,8 @@ Needs torch, diffusers and safetensors (made with diffusers 0.42.1, torch 2.15.0
     guidance.0, 70, 100   [4, 8]: pool's rows 0-3 plus 2 guided by 7.5 times pool's rows 4-7 / 2, rescaled by percent
     metadata trailing     FNV-1a over all timesteps of 1, 2 .. 1000 steps with the spacing "trailing"
     pool                  [64, 8]: row 0 the picture, row 1 the noise; the model says row (2 + i) % 64 plus a tenth
-                          of its scaled input, and the noise of step i is row (17 + i) % 64
+                          of its scaled input, and the noise of step i is row (17 + i) % 64; masked, the first
+                          half of the values is kept as diffusers' inpainting pipelines keep it
 """
 import json
 import pathlib
@@ -47,7 +48,7 @@ def make(config, kind):
     return getattr(diffusers, name).from_config(config, **extra)
 
 
-def run(scheduler, kind, steps, strength):
+def run(scheduler, kind, steps, strength, masked):
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps
     if hasattr(scheduler, "set_begin_index"):  # without it a first timestep that comes twice is skipped
@@ -70,17 +71,22 @@ def run(scheduler, kind, steps, strength):
             module = schedulers.scheduling_ddpm if kind == "ddpm" else schedulers.scheduling_euler_ancestral_discrete
             module.randn_tensor = lambda *args, **kwargs: noise
         x = scheduler.step(out, t, x, **extra).prev_sample
+        if masked:
+            kept = pool[0:1]
+            if i + 1 < len(timesteps):
+                kept = scheduler.add_noise(kept, pool[1:2], timesteps[i + 1 : i + 2])
+            x = torch.cat([kept[:, : COUNT // 2], x[:, COUNT // 2 :]], 1)
         rows.append(x)
     return timesteps, torch.cat(rows)
 
 
-def case(config, kind, steps, strength=1.0):
+def case(config, kind, steps, strength=1.0, masked=False):
     name = f"{len(metadata) // 2:03d}"
     scheduler = make({k: v for k, v in config.items()}, kind)
-    timesteps, latents = run(scheduler, kind, steps, strength)
+    timesteps, latents = run(scheduler, kind, steps, strength, masked)
     assert torch.isfinite(latents).all(), (config, kind, steps)
     metadata[f"{name}.config"] = json.dumps(config)
-    metadata[f"{name}.case"] = json.dumps({"kind": kind, "steps": steps, "strength": strength})
+    metadata[f"{name}.case"] = json.dumps({"kind": kind, "steps": steps, "strength": strength, "masked": masked})
     tensors[f"{name}.timesteps"] = timesteps.numpy().astype(np.float32)
     tensors[f"{name}.init_sigma"] = np.array([float(scheduler.init_noise_sigma)], np.float32)
     tensors[f"{name}.latents"] = latents.numpy().astype(np.float32)
@@ -157,6 +163,14 @@ for other in OTHERS:
         if other == "DPMSolverSinglestepScheduler" and kind == "unipc":
             continue  # NaN: second order to a sigma of 0
         case(config, kind, 8)
+
+for kind in KINDS:
+    config = DDPM if kind == "ddpm" else SD1
+    case(config, kind, 8, masked=True)
+    case(config, kind, 9, 0.5, masked=True)
+    case(dict(config, timestep_spacing="trailing", prediction_type="v_prediction"), kind, 6, 0.7, masked=True)
+for strength in (1.0, 0.5):
+    case(dict(SD1, skip_prk_steps=False), "pndm", 6, strength, masked=True)
 
 schedules = {
     "sd": SD1,

@@ -312,19 +312,33 @@ static void rescaled_guidance(void **state)
   draws(*state, &p, "picture.rescale");
 }
 
+static textinv_images *picture(const fixture *f, const char *name)
+{
+  const ti_tensor *t = tensor(f, name);
+  textinv_images *out;
+
+  must(f, textinv_images_new(&out, f->session, t->data, 1, (uint32_t)t->dims[1],
+                             (uint32_t)t->dims[0]));
+  return out;
+}
+
 /* of a size of its own, which is not one of latents */
 static void from_a_picture(void **state)
 {
   const fixture *f = *state;
-  const ti_tensor *init = tensor(f, "init");
+  textinv_images *const init = picture(f, "init"), *const mask = picture(f, "mask");
   textinv_generate_params p = options(f);
-  textinv_images *start;
 
-  must(f, textinv_images_new(&start, f->session, init->data, 1, (uint32_t)init->dims[1],
-                             (uint32_t)init->dims[0]));
-  p.init_image = start;
+  p.init_image = init;
   draws(f, &p, "picture.init");
-  textinv_images_free(start);
+  p.mask = mask;
+  p.width = 24;
+  p.height = 16;
+  p.sampler = TEXTINV_SAMPLER_EULER_A;
+  p.strength = 1.0f;
+  draws(f, &p, "picture.mask");
+  textinv_images_free(init);
+  textinv_images_free(mask);
 }
 
 static void negative_prompts(void **state)

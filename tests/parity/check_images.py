@@ -44,9 +44,9 @@ def sampler_number(name):
     return getattr(ti, 'TEXTINV_SAMPLER_' + name.upper())
 
 
-def to_image(pipe, name):
-    """The image-to-image pipeline of the same parts."""
-    cls = D.StableDiffusionXLImg2ImgPipeline if name.startswith('sdxl') else D.StableDiffusionImg2ImgPipeline
+def pipeline_of(pipe, name, what):
+    """The pipeline Img2Img or Inpaint of the same parts."""
+    cls = getattr(D, f'StableDiffusion{"XL" if name.startswith("sdxl") else ""}{what}Pipeline')
     parts = dict(pipe.components)
     if not name.startswith('sdxl'):
         parts['requires_safety_checker'] = False
@@ -67,7 +67,7 @@ def draw(pipe, seeds, **arguments):
     generators = [torch.Generator().manual_seed(s) for s in seeds]
     if len(generators) == 1:
         generators = generators[0]
-    elif 'image' not in arguments:
+    else:
         arguments['num_images_per_prompt'] = len(seeds)
     return decode(pipe, pipe(generator=generators, output_type='latent', **arguments).images)
 
@@ -78,7 +78,7 @@ class Case:
         self.config = pipe.scheduler.config
 
     def run(self, what, sampler, prompt, negative, steps, guidance, seed=42, images=1, width=None, height=None,
-            picture=None, strength=0.8, rescale=0.0):
+            picture=None, strength=0.8, rescale=0.0, mask=None):
         cls, more = SAMPLERS[sampler]
         scheduler = cls.from_config(self.config, **more)
         common = dict(prompt=prompt, negative_prompt=negative, num_inference_steps=steps, guidance_scale=guidance)
@@ -93,13 +93,21 @@ class Case:
             self.pipe.scheduler = scheduler
             expected = draw(self.pipe, seeds, width=width, height=height, **common)
         else:
-            pipe = to_image(self.pipe, self.name)
+            pipe = pipeline_of(self.pipe, self.name, 'Img2Img' if mask is None else 'Inpaint')
             pipe.scheduler = scheduler
-            expected = draw(pipe, seeds, image=Image.fromarray(picture), strength=strength, **common)
-            options['init_image'] = ti.Images(self.session, picture[None])
-            options['strength'] = strength
-        if picture is not None:
-            width = height = 0  # the picture's own
+            common.update(image=Image.fromarray(picture), strength=strength)
+            options.update(init_image=ti.Images(self.session, picture[None]), strength=strength)
+            if mask is None:
+                width = height = 0  # the picture's own
+            else:
+                common.update(mask_image=Image.fromarray(mask), width=width, height=height)
+                options['mask'] = ti.Images(self.session, mask[None])
+            channels = pipe.unet.config.in_channels
+            if mask is not None:  # its pipeline refuses other numbers, for which it works just as well
+                pipe.unet.register_to_config(in_channels=4)
+            # one by one: of several, diffusers takes the sample of the picture's latents from the first seed
+            expected = np.concatenate([draw(pipe, [s], **common) for s in seeds])
+            pipe.unet.register_to_config(in_channels=channels)
         met = np.asarray(self.session.generate(self.model, prompt, self.embeddings, width=width, height=height, **options))
         self.report.at_least(f'{self.name} {what}', close_values(met, expected), ALLOWED)
 
@@ -129,6 +137,9 @@ def check_model(report, name):
             report.guard(f'{name} {what}', case.run, what, sampler, prompt, negative, steps, 7.5)
         blocks = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((size // 8, size // 8, 1)))
         picture = blocks.astype(np.uint8)
+        half = np.zeros((size, size, 3), np.uint8)
+        half[:, size // 2 + 3:] = 255
+        colours = rng.integers(0, 256, (13, 9, 3), dtype=np.uint8)
         for what, options in {
             'euler 7 steps, guidance 3, {} x {}'.format(size + side, size - side): dict(
                 sampler='euler', steps=7, guidance=3.0, width=size + side, height=size - side, seed=2 ** 40 + 7),
@@ -154,6 +165,31 @@ def check_model(report, name):
                                                                   picture=picture, strength=0.75),
             'pndm from a picture, strength 0.5': dict(sampler='pndm', steps=12, guidance=5.0, picture=picture,
                                                       strength=0.5),
+            'ddim masked, strength 1': dict(sampler='ddim', steps=9, guidance=5.0, picture=picture, mask=half,
+                                            strength=1.0),
+            'ddim masked, strength 0.3, no guidance': dict(sampler='ddim', steps=20, guidance=1.0, picture=picture,
+                                                           mask=half, strength=0.3),
+            'euler masked in colours, strength 0.6, 3 pictures, {} x {}'.format(size + side, size - side): dict(
+                sampler='euler', steps=10, guidance=5.0, picture=picture, mask=colours, strength=0.6, images=3,
+                width=size + side, height=size - side),
+            'euler masked, strength 1': dict(sampler='euler', steps=8, guidance=5.0, picture=picture, mask=half,
+                                             strength=1.0),
+            'euler_a masked, strength 0.7, 2 pictures': dict(sampler='euler_a', steps=11, guidance=5.0, picture=picture,
+                                                             mask=half, strength=0.7, images=2),
+            'euler_a masked in colours, strength 1': dict(sampler='euler_a', steps=6, guidance=5.0, picture=picture,
+                                                          mask=colours, strength=1.0),
+            'pndm masked, strength 0.5': dict(sampler='pndm', steps=12, guidance=5.0, picture=picture, mask=half,
+                                              strength=0.5),
+            'pndm masked, strength 1': dict(sampler='pndm', steps=8, guidance=5.0, picture=picture, mask=colours,
+                                            strength=1.0),
+            'dpmpp_2m masked, strength 1': dict(sampler='dpmpp_2m', steps=8, guidance=5.0, picture=picture, mask=half,
+                                                strength=1.0),
+            'dpmpp_2m_karras masked, strength 0.75': dict(sampler='dpmpp_2m_karras', steps=8, guidance=5.0,
+                                                          picture=picture, mask=half, strength=0.75),
+            'unipc masked in colours, strength 0.8': dict(sampler='unipc', steps=10, guidance=5.0, picture=picture,
+                                                          mask=colours, strength=0.8),
+            'unipc masked, strength 1': dict(sampler='unipc', steps=7, guidance=5.0, picture=picture, mask=half,
+                                             strength=1.0),
         }.items():
             if options['sampler'] not in samplers:
                 continue

@@ -179,6 +179,9 @@ def check_pictures(session, model, folder, words):
     for what, picture in {'Images': first, 'an array': pixels(first)}.items():
         holds('init_image is a file or ' + what, drawn.pixels() == session.generate(
             model, 'a', init_image=picture, strength=0.5, steps=2).pixels())
+    black = textinv.Images(session, memoryview(bytes(3)).cast('B', [1, 1, 3]))
+    masked = session.generate(model, 'a', init_image=first, mask=black, keep_pixels=True, steps=2, width=side, height=side)
+    holds('a mask of black keeps the pixels', masked.pixels() == first.pixels())
     raises('an array that is no picture', ValueError, 'init_image: pixels: bytes [count, height, width, 3] are expected',
            session.generate, model, 'a', init_image=textinv._empty(2, 3))
     raises('two pictures in place of one', TypeError, 'init_image: ', session.generate, model, 'a', init_image=[first] * 2)
