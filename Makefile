@@ -146,14 +146,15 @@ $(BUILD)/textinv: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME) $(BUILD)/folders
 	$(if $(Q),@echo "LD $@")
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(CLI:%.c=$(BUILD)/%.o) -L$(BUILD) -ltextinv $(RPATH) -lm
 
-# those in C++, Go and Rust, and with MPI, where there is a compiler for it
+# those in C++, Go and Rust, with MPI and for GIMP where there is what they are compiled with
 found = $(shell command -v $(1) 2>/dev/null)
 CXX_EXAMPLES := $(if $(call found,$(CXX)),$(wildcard examples/cpp/*.cpp))
-OTHER_EXAMPLES := $(if $(SANITIZE),,$(if $(call found,go),examples/go/learn) $(if $(call found,rustc),examples/rust/learn)) \
+OTHER_EXAMPLES := $(if $(SANITIZE),,$(if $(call found,go),examples/go/learn) $(if $(call found,rustc),examples/rust/learn) \
+  $(if $(filter 2.%,$(shell $(PKG_CONFIG) --modversion gimpui-2.0 2>/dev/null)),examples/gimp/textinv-gimp)) \
   $(if $(call found,$(MPICC)),examples/mpi/textinv-mpi)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/c/*.c)) \
   $(CXX_EXAMPLES:%.cpp=$(BUILD)/%) $(OTHER_EXAMPLES:%=$(BUILD)/%)
-examples: $(EXAMPLES) # the programs of examples/c, cpp, go, rust and mpi
+examples: $(EXAMPLES) # the programs of examples/c, cpp, go, rust, mpi and gimp
 $(BUILD)/examples/c/%: $(BUILD)/examples/c/%.o $(BUILD)/$(LIBNAME)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $< -L$(BUILD) -ltextinv -lm -Wl,-rpath,'$$ORIGIN/../..'
 CXX_WARN := -Wall -Wextra -Wshadow -pedantic $(if $(filter 1,$(WERROR)),-Werror)
@@ -172,6 +173,10 @@ $(BUILD)/examples/go/%: examples/go/%.go include/textinv/textinv.h $(BUILD)/$(LI
 	$(Q)$(call pc_file,$(CURDIR),$(CURDIR)/$(BUILD),$(CURDIR)/include) >$(@D)/textinv.pc
 	$(Q)PKG_CONFIG_PATH='$(CURDIR)/$(@D)' GOCACHE='$(CURDIR)/$(BUILD)/go' CGO_LDFLAGS='-Wl,-rpath,$$ORIGIN/../..' \
 	  go build -o $@ $<
+$(BUILD)/examples/gimp/%: examples/gimp/%.c include/textinv/textinv.h $(BUILD)/$(LIBNAME)
+	@mkdir -p $(@D)$(if $(Q), && echo "CC $<")
+	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra $(CPPFLAGS) $(LDFLAGS) -Iinclude $(subst -I,-isystem ,$(shell $(PKG_CONFIG) --cflags gimpui-2.0)) \
+	  -o $@ $< -L$(BUILD) -ltextinv $(shell $(PKG_CONFIG) --libs gimpui-2.0) -lm -Wl,-rpath,'$$ORIGIN/../..'
 $(BUILD)/examples/rust/%: examples/rust/%.rs $(BUILD)/$(LIBNAME)
 	@mkdir -p $(@D)$(if $(Q), && echo "RUSTC $<")
 	$(Q)env -u MAKEFLAGS -u MFLAGS rustc --edition 2021 -O -o $@ $< -L $(BUILD) -C link-arg=-Wl,-rpath,'$$ORIGIN/../..'
@@ -227,7 +232,7 @@ store-abi: $(BUILD)/$(LIBNAME) # keep the interface as it is now as the baseline
 install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 	@case '$(PREFIX)' in /*) ;; *) echo 'PREFIX=$(PREFIX): an absolute path is expected'; exit 1 ;; esac
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/textinv' \
-	  '$(DESTDIR)$(DATADIR)/doc/textinv' '$(DESTDIR)$(DATADIR)/bash-completion/completions'
+	  '$(DESTDIR)$(DATADIR)/doc/textinv' '$(DESTDIR)$(DATADIR)/bash-completion/completions' '$(DESTDIR)$(DATADIR)/man/man1'
 	install -m 755 $(BUILD)/textinv '$(DESTDIR)$(BINDIR)/textinv'
 	install -m 755 $(BUILD)/$(LIBNAME) '$(DESTDIR)$(LIBDIR)/$(LIBNAME)'
 	ln -sf $(LIBNAME) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
@@ -237,12 +242,14 @@ install: all $(wildcard lib/libtextinv-cuda.so) ## into $(DESTDIR)$(PREFIX)
 	$(call pc_file,$(PREFIX),$(LIBDIR),$(INCLUDEDIR)) >'$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc'
 	$(if $(MODELS),cd models && find $(MODELS:models/%=%) -type f -exec install -D -m 644 {} '$(DESTDIR)$(DATADIR)/textinv/{}' \;)
 	install -m 644 examples/cli/completion.bash '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv'
+	scripts/man.sh $(BUILD)/textinv >'$(DESTDIR)$(DATADIR)/man/man1/textinv.1'
 	install -m 644 LICENSE examples/toybox/world/ATTRIBUTION '$(DESTDIR)$(DATADIR)/doc/textinv'
 	$(if $(DESTDIR),,@ldconfig 2>/dev/null || true)
 
 uninstall: ## remove what install put there
 	rm -f '$(DESTDIR)$(BINDIR)/textinv' '$(DESTDIR)$(LIBDIR)'/libtextinv.so* '$(DESTDIR)$(LIBDIR)/libtextinv-cuda.so' \
-	  '$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc' '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv'
+	  '$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc' '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv' \
+	  '$(DESTDIR)$(DATADIR)/man/man1/textinv.1'
 	rm -rf '$(DESTDIR)$(INCLUDEDIR)/textinv' '$(DESTDIR)$(DATADIR)/textinv/toybox' '$(DESTDIR)$(DATADIR)/textinv/toybox-clip' \
 	  '$(DESTDIR)$(DATADIR)/doc/textinv'
 	rmdir '$(DESTDIR)$(DATADIR)/textinv' 2>/dev/null || true

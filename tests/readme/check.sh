@@ -28,6 +28,11 @@ result "make install"
 ! make -s install BUILD="${BUILD:-build/cc}" DESTDIR="$work/other" PREFIX=relative >"$work/install.log" 2>&1 &&
   [ ! -e "$work/other" ] && grep -q 'PREFIX=relative: an absolute path' "$work/install.log"
 result "make install refuses a PREFIX that is not absolute"
+page=$work/stage/usr/local/share/man/man1/textinv.1
+[ "$(grep -c '^.SH TEXTINV ' "$page")" = "$("$build/textinv" --help | grep -c '^  textinv [a-z]')" ] &&
+  grep -q 'optimiser steps (500)' "$page" &&
+  { ! command -v man >/dev/null || [ -z "$(man --local-file --warnings --pager=cat "$page" 2>&1 >"$work/page")" ]; }
+result "the manual page has all commands, and man has no complaints"
 export PKG_CONFIG_PATH="$work/stage/usr/local/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/stage"
 # shellcheck disable=SC2046
 ${CC:-cc} -std=c99 -pedantic -Wall -Wextra -Werror "$work/toy.c" $(pkg-config --cflags --libs textinv) \
