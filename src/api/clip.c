@@ -60,7 +60,7 @@ static textinv_status read_tokenizer(textinv_model *m, ti_error *error)
   e->tokenizer = ti_calloc(1, sizeof(*e->tokenizer));
   if (!e->tokenizer)
     return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
-  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, m->dir.path)) < 0)
+  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, m->dir.path, NULL)) < 0)
     return status;
   const int longest = ti_clip_bpe_max_length(e->tokenizer->bpe);
 

@@ -146,7 +146,7 @@ static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
   if (!e->tokenizer)
     return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
   ti_format(folder, sizeof(folder), "%s/%s", m->dir.path, tokenizer_names[i]);
-  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, folder)) < 0)
+  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, folder, NULL)) < 0)
     return status;
   if (ti_clip_bpe_size(e->tokenizer->bpe) > (uint32_t)e->config.vocab)
     return ti_fail(error, TEXTINV_E_SHAPE, "%s has %u words, the table of %s %d", folder,
