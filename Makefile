@@ -63,7 +63,7 @@ TESTS   := $(sort $(wildcard tests/*/*_test.c))
 TESTBIN := $(TESTS:%.c=$(BUILD)/%)
 TESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c)) # what tests share
 SCRIPTS := $(sort $(wildcard tests/*/check.sh)) tests/faults/kill.sh
-MODELS  := $(wildcard models/toybox models/toybox-clip)
+MODELS  := $(wildcard models/toybox models/toybox-clip models/clip-tokenizer)
 
 .PHONY: all lib build deps deps-ci demo check check-san check-parity store-abi examples \
         install uninstall help clean
@@ -114,8 +114,8 @@ $(BUILD)/folders: $(if $(call differ,$(FOLDERS),$(call stored,folders)),always)
 	@echo '$(FOLDERS)' >$@
 always:
 .PHONY: always
-$(BUILD)/src/api/model.o: ALL_CFLAGS += -DTI_DATADIR='"$(DATADIR)/textinv"'
-$(BUILD)/src/api/model.o: $(BUILD)/folders
+$(BUILD)/src/base/library.o: ALL_CFLAGS += -DTI_DATADIR='"$(DATADIR)/textinv"'
+$(BUILD)/src/base/library.o: $(BUILD)/folders
 
 $(BUILD)/$(LIBNAME): $(OBJECTS) lib/textinv.map
 	$(if $(Q),@echo "LD $@")
@@ -251,7 +251,7 @@ uninstall: ## remove what install put there
 	  '$(DESTDIR)$(LIBDIR)/pkgconfig/textinv.pc' '$(DESTDIR)$(DATADIR)/bash-completion/completions/textinv' \
 	  '$(DESTDIR)$(DATADIR)/man/man1/textinv.1'
 	rm -rf '$(DESTDIR)$(INCLUDEDIR)/textinv' '$(DESTDIR)$(DATADIR)/textinv/toybox' '$(DESTDIR)$(DATADIR)/textinv/toybox-clip' \
-	  '$(DESTDIR)$(DATADIR)/doc/textinv'
+	  '$(DESTDIR)$(DATADIR)/textinv/clip-tokenizer' '$(DESTDIR)$(DATADIR)/doc/textinv'
 	rmdir '$(DESTDIR)$(DATADIR)/textinv' 2>/dev/null || true
 
 clean: ## remove what was built

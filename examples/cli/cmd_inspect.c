@@ -190,8 +190,7 @@ static int run_inspect(void *p, const cli_arguments *arguments)
     case TEXTINV_KIND_EMBEDDING: status = print_embedding(session, path); break;
     case TEXTINV_KIND_CHECKPOINT: status = print_checkpoint(session, path); break;
     case TEXTINV_KIND_IMAGE: status = print_image(session, path); break;
-    default:
-      result = cli_fail(name, "%s: is no model folder, embedding, checkpoint or picture", path);
+    default: result = cli_fail(name, "%s: is no model, embedding, checkpoint or picture", path);
     }
   }
   if (status < 0)
@@ -201,8 +200,8 @@ static int run_inspect(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-  "Say what is in an embedding, a checkpoint, a model folder or a picture; without\n"
-  "an argument what the default model is.";
+  "Say what is in an embedding, a checkpoint, a model or a picture; without an\n"
+  "argument what the default model is.";
 
 const cli_command cli_inspect = { .name = name,
                                   .summary = summary,

@@ -109,7 +109,7 @@ static const char summary[] = "Print the ids and tokens of a text, one a line.";
 
 const cli_command cli_tokenize = { .name = name,
                                    .summary = summary,
-                                   .usage = "[--model DIR] TEXT",
+                                   .usage = "[--model PATH] TEXT",
                                    .options = options,
                                    .shared = cli_model_options,
                                    .size = sizeof(values),

@@ -23,8 +23,8 @@ static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },  { "bf16", TEXTINV_
 
 #define MODEL                                                                                      \
   {                                                                                                \
-    "model", "DIR", CLI_TEXT, offsetof(cli_common, model), 0, 0, NULL, 0,                          \
-      "diffusers folder (the default model)"                                                       \
+    "model", "PATH", CLI_TEXT, offsetof(cli_common, model), 0, 0, NULL, 0,                         \
+      "diffusers folder or single file (the default model)"                                        \
   }
 #define TALK                                                                                       \
   { "progress",       "KIND",   CLI_CHOICE, offsetof(cli_common, progress), 0, 0,                  \

@@ -403,7 +403,7 @@ class _Handle:
 
 
 class Model(_Handle):
-    """A pipeline's frozen weights. `info` has the fields of textinv_model_info."""
+    """A pipeline's frozen weights, of a folder or a single file. `info` has the fields of textinv_model_info."""
     kind = 'model'
 
     def __init__(self, session, path=None):
@@ -747,7 +747,7 @@ class Session(_Handle):
     # --- files
 
     def open_model(self, path=None):
-        """A model in the diffusers folder layout; None = the default model."""
+        """A model in the diffusers folder layout, or a single file; None = the default model."""
         return Model(self, path)
 
     def open_clip(self, path=None):

@@ -189,7 +189,7 @@ enum {
 typedef int32_t textinv_kind;
 enum {
   TEXTINV_KIND_UNKNOWN    = 0,
-  TEXTINV_KIND_MODEL      = 1, /* a diffusers folder */
+  TEXTINV_KIND_MODEL      = 1, /* a diffusers folder, or a single file with a UNet */
   TEXTINV_KIND_EMBEDDING  = 2,
   TEXTINV_KIND_CHECKPOINT = 3, /* a checkpoint of textinv_invert() */
   TEXTINV_KIND_IMAGE      = 4
@@ -361,7 +361,7 @@ TEXTINV_API textinv_status textinv_device_get_info(textinv_device_info *info,
 /* What a model is. Made ready by textinv_model_info_init(). */
 typedef struct textinv_model_info {
   size_t      struct_size;
-  const char *path;             /* the folder; owned by the model */
+  const char *path;             /* the folder or file; owned by the model */
   const char *fingerprint; /* 16 hex digits of schedule, tensor names and shapes, and samples of
                               the weights; owned by the model */
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
@@ -379,9 +379,9 @@ typedef struct textinv_model_info {
 } textinv_model_info;
 
 /**
- * Open a pipeline in the diffusers folder layout: SD 1.x, SD 2.x, SDXL and any other size of the
- * same networks, the UNet with or without a middle block (BK-SDM). Weights stay memory mapped; the
- * files must not change while the model is open.
+ * Open a pipeline in the diffusers folder layout or in a single file: SD 1.x, SD 2.x, SDXL and any
+ * other size of the same networks, the UNet with or without a middle block (BK-SDM). Weights stay
+ * memory mapped; the files must not change while the model is open.
  *
  * Configs count as diffusers' pipelines take them. For a model that is not SDXL, steps_offset
  * is 1 and clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet
@@ -391,9 +391,19 @@ typedef struct textinv_model_info {
  * it (see textinv_sampler); one that diffusers 0.42 does not have must spell out beta_schedule,
  * beta_start and beta_end, or trained_betas. Models of flow matching and of EDM are refused.
  *
+ * A single file is safetensors, or a zip archive of torch.save(), whose weights are read into
+ * memory. It has the names of LDM (SD 1.x, SD 2.x) or SGM (SDXL base), and all of UNet, autoencoder
+ * and text encoders; "model_ema" is left aside. Sizes follow from its shapes, the rest is as in the
+ * published folders of these models, and the tokenizer is that of CLIP, which is installed with the
+ * library. Whether it predicts v or noise is told by the first of these: a file of the same name
+ * that ends in .yaml, with "parameterization: v" or without; a tensor "v_pred", which stands for v;
+ * the metadata "modelspec.prediction_type"; for SD 2.x the weights, as ComfyUI tells them. Else it
+ * is noise. A tensor "ztsnr" stands for rescale_betas_zero_snr.
+ *
  * @param[out] out     the model; the caller frees it with textinv_model_free()
  * @param      session reports errors and log lines; not kept
- * @param      path    the folder that holds model_index.json, or NULL for the default model
+ * @param      path    the folder that holds model_index.json, a single file, or NULL for the
+ *                     default model
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
  *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_CONFLICT (two files of
  *         a network have the same tensor) or TEXTINV_E_NOT_FOUND.
@@ -427,8 +437,9 @@ TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model
 /**
  * Say what a file or folder is, from what is in it and never from its name. An embedding is a file
  * that textinv_embeddings_load() can read, or a PyTorch file of which it says what is wrong; a PNG
- * picture that has one in its text; a folder with diffusers' learned_embeds. Weights of a model are
- * unknown.
+ * picture that has one in its text; a folder with diffusers' learned_embeds. A single file is a
+ * model when it has a UNet, whether or not textinv_model_open() takes it; other weights of a model
+ * are unknown.
  *
  * @param[out] out a TEXTINV_KIND_* value
  * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID,

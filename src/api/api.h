@@ -91,9 +91,6 @@ struct textinv_clip {
 };
 
 uint64_t ti_model_new_id(void);
-/* the folder of a model that is installed with the library; file is in each of that kind */
-textinv_status ti_model_find(char *out, size_t size, ti_error *error, const char *name,
-                             const char *file);
 /* SDXL takes the state before the last layer, without the final norm */
 int ti_model_is_xl(const textinv_model *model);
 uint64_t ti_model_parameters(const textinv_model *model);

@@ -6,6 +6,7 @@
 #include "alloc.h"
 #include "api.h"
 #include "format.h"
+#include "library.h"
 
 /* ------------------------------------------------------------------ reading */
 
@@ -60,7 +61,7 @@ static textinv_status read_tokenizer(textinv_model *m, ti_error *error)
   e->tokenizer = ti_calloc(1, sizeof(*e->tokenizer));
   if (!e->tokenizer)
     return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
-  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, m->dir.path)) < 0)
+  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, m->dir.path, NULL)) < 0)
     return status;
   const int longest = ti_clip_bpe_max_length(e->tokenizer->bpe);
 
@@ -135,8 +136,8 @@ textinv_status textinv_clip_open(textinv_clip **out, textinv_session *session, c
       (status = ti_check_null(error, session, "session")) < 0)
     return status;
   if (!path) {
-    if ((status = ti_model_find(default_path, sizeof(default_path), error, "toybox-clip",
-                                "config.json")) < 0)
+    if ((status = ti_library_data(default_path, sizeof(default_path), error, "toybox-clip",
+                                  "config.json", "the default model", "name a model")) < 0)
       return status;
     path = default_path;
   }

@@ -17,7 +17,15 @@ enum { MAX_WORDS = 1024, LOCAL_HEADER = 30 /* bytes of a zip member before its n
 typedef struct tally {
   size_t count, others;
   int known; /* a key that nothing else has */
+  int unet;  /* a weight of a single file's UNet */
 } tally;
+
+static int is_unet(const char *key)
+{
+  static const char prefix[] = "model.diffusion_model.";
+
+  return !strncmp(key, prefix, sizeof(prefix) - 1);
+}
 
 /* a word's vectors are few rows of floats; weights have more rows, or other shapes */
 static void count_tensor(tally *t, const char *key, ti_file_dtype dtype, int rank,
@@ -31,19 +39,22 @@ static void count_tensor(tally *t, const char *key, ti_file_dtype dtype, int ran
 
   for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
     t->known |= !strcmp(key, keys[i]);
+  t->unet |= is_unet(key);
   t->count++;
   t->others += !is_float || rank < 1 || rank > 2 || (rank == 2 && dims[0] > TI_MAX_VECTORS);
 }
 
 static textinv_kind kind_of_tally(const tally *t)
 {
+  if (t->unet)
+    return TEXTINV_KIND_MODEL;
   return t->known || (t->count && !t->others && t->count <= MAX_WORDS) ? TEXTINV_KIND_EMBEDDING
                                                                        : TEXTINV_KIND_UNKNOWN;
 }
 
 static textinv_kind kind_of_safetensors(const void *bytes, size_t size, const char *path)
 {
-  tally t = { 0, 0, 0 };
+  tally t = { 0, 0, 0, 0 };
   ti_safetensors *file;
   textinv_kind kind = TEXTINV_KIND_CHECKPOINT;
 
@@ -73,7 +84,7 @@ static int begins_like_torch(const unsigned char *bytes, size_t size)
 
 static textinv_kind kind_of_torch(const void *bytes, size_t size, const char *path)
 {
-  tally t = { 0, 0, 0 };
+  tally t = { 0, 0, 0, 0 };
   const ti_pickle_value *root;
   ti_torch_file *file;
 
@@ -90,6 +101,11 @@ static textinv_kind kind_of_torch(const void *bytes, size_t size, const char *pa
       count_tensor(&t, key->u.string, value->u.tensor->dtype, value->u.tensor->rank,
                    value->u.tensor->dims);
   }
+  if (ti_torch_dict(file, NULL, &root) >= 0) { /* a checkpoint has its weights one level below */
+    for (size_t i = 0; i + 1 < root->u.list.count; i += 2)
+      t.unet |= root->u.list.items[i]->kind == TI_PICKLE_STRING &&
+                is_unet(root->u.list.items[i]->u.string);
+  }
   ti_torch_close(file);
   return kind_of_tally(&t);
 }
@@ -98,6 +114,8 @@ static textinv_kind kind_of_bytes(const unsigned char *bytes, size_t size, const
 {
   const char *text;
   size_t length;
+  textinv_kind kind;
+  int torch;
 
   if (ti_png_check(bytes, size)) {
     return ti_png_text(&text, &length, NULL, path, bytes, size, TI_EMBEDDING_KEY) >= 0 && text
@@ -106,13 +124,17 @@ static textinv_kind kind_of_bytes(const unsigned char *bytes, size_t size, const
   }
   if (ti_jpeg_check(bytes, size))
     return TEXTINV_KIND_IMAGE;
-  if (size > TI_EMBEDDING_MAX_BYTES)
-    return TEXTINV_KIND_UNKNOWN;
-  if (ti_torch_check(bytes, size))
-    return kind_of_torch(bytes, size, path);
-  if (ti_torch_check_old(bytes, size)) /* loading tells what to do with it */
-    return TEXTINV_KIND_EMBEDDING;
-  return kind_of_safetensors(bytes, size, path);
+  torch = ti_torch_check(bytes, size) || ti_torch_check_old(bytes, size);
+  if (!torch)
+    kind = kind_of_safetensors(bytes, size, path);
+  else if (ti_torch_check(bytes, size))
+    kind = kind_of_torch(bytes, size, path);
+  else
+    kind = TEXTINV_KIND_EMBEDDING; /* loading tells what to do with it */
+  if (size <= TI_EMBEDDING_MAX_BYTES || kind == TEXTINV_KIND_MODEL)
+    return kind;
+  /* of torch's files models alone are as large: opening tells what is wrong with it */
+  return torch && kind == TEXTINV_KIND_EMBEDDING ? TEXTINV_KIND_MODEL : TEXTINV_KIND_UNKNOWN;
 }
 
 textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, const char *path)

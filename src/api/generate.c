@@ -461,16 +461,19 @@ static const char *rng_name(textinv_rng rng)
   return rng == TEXTINV_RNG_NATIVE ? "native" : rng == TEXTINV_RNG_TORCH_CPU ? "CPU" : "CPU scalar";
 }
 
-/* the name of the model's folder, and its length: without the slashes that may stand behind it */
+/* the name of the model's folder or file, and its length: without the slashes or the ending that
+ * may stand behind it */
 static const char *model_name(const textinv_model *model, int *len)
 {
-  const char *path = model->dir.path, *end = path + strlen(path), *name;
+  const char *path = model->dir.path, *end = path + strlen(path), *name, *dot;
 
   while (end > path + 1 && end[-1] == '/')
     end--;
   for (name = end; name > path && name[-1] != '/'; name--)
     ;
   name = name < end ? name : path;
+  if (model->dir.file && (dot = strrchr(name, '.')) && dot > name)
+    end = dot;
   *len = (int)(end - name);
   return name;
 }

@@ -1,18 +1,14 @@
-/* Models: the networks, tokenizers and schedule of one folder, checked whole before anything runs.
+/* Models: the networks, tokenizers and schedule of one folder or file, checked whole before
+ * anything runs.
  */
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "alloc.h"
 #include "api.h"
 #include "format.h"
 #include "hash.h"
 #include "library.h"
-
-#ifndef TI_DATADIR
-#define TI_DATADIR "/usr/local/share/textinv"
-#endif
 
 static const textinv_model_info info_defaults = { .struct_size = sizeof(textinv_model_info) };
 static const size_t MODEL_INFO_MIN = sizeof(textinv_model_info);
@@ -50,43 +46,6 @@ uint64_t ti_model_new_id(void)
   return atomic_fetch_add(&next_id, 1);
 }
 
-/* ------------------------------------------------------------------ where the default model is */
-
-static int has_file(const char *folder, const char *file)
-{
-  char path[TI_PATH_SIZE];
-  struct stat st;
-
-  ti_format(path, sizeof(path), "%s/%s", folder, file);
-  return !stat(path, &st) && S_ISREG(st.st_mode);
-}
-
-/*
- * Beside the library (PREFIX/lib -> PREFIX/share/textinv, and lib/ or build/cc of the source tree
- * -> models/), then where it was configured to be installed.
- */
-textinv_status ti_model_find(char *out, size_t size, ti_error *error, const char *name,
-                             const char *file)
-{
-  static const char *const beside[] = { "../share/textinv", "../../share/textinv", "../models",
-                                        "../../models" };
-  const char *folder = ti_library_folder();
-
-  for (size_t i = 0; *folder && i < sizeof(beside) / sizeof(*beside); i++) {
-    ti_format(out, size, "%s/%s/%s", folder, beside[i], name);
-    if (has_file(out, file))
-      return TEXTINV_OK;
-  }
-  ti_format(out, size, "%s/%s", TI_DATADIR, name);
-  if (has_file(out, file))
-    return TEXTINV_OK;
-  return ti_fail(error, TEXTINV_E_NOT_FOUND,
-                 "the default model is not installed: %s is neither in %s, %s, %s or %s of %s "
-                 "nor in %s; name the folder of a model",
-                 name, beside[0], beside[1], beside[2], beside[3],
-                 *folder ? folder : "the library's folder, which is not known", TI_DATADIR);
-}
-
 /* ------------------------------------------------------------------ reading */
 
 static textinv_status check_class(const ti_model_dir *dir, ti_error *error, const char *component,
@@ -122,11 +81,37 @@ static textinv_status check_mask(const textinv_model *m, ti_error *error, const 
   return TEXTINV_OK;
 }
 
+/* a single file has none: it is CLIP's, and the token that fills prompts that of its encoder */
+static textinv_status open_tokenizer(textinv_model *m, ti_error *error, int i)
+{
+  ti_text_encoder *e = &m->encoders[i];
+  const ti_single_file *file = m->dir.file;
+  char folder[TI_PATH_SIZE];
+  textinv_status status;
+
+  e->tokenizer = ti_calloc(1, sizeof(*e->tokenizer));
+  if (!e->tokenizer)
+    return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
+  if (!file)
+    ti_format(folder, sizeof(folder), "%s/%s", m->dir.path, tokenizer_names[i]);
+  else if ((status = ti_library_data(folder, sizeof(folder), error, "clip-tokenizer", "merges.txt",
+                                     "CLIP's vocabulary, which no model in one file has,",
+                                     "\"make install\" puts it there")) < 0)
+    return status;
+  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, folder,
+                                 file ? ti_single_file_pad(file, i) : NULL)) < 0)
+    return status;
+  if (ti_clip_bpe_size(e->tokenizer->bpe) > (uint32_t)e->config.vocab)
+    return ti_fail(error, TEXTINV_E_SHAPE, "%s has %u words, the table of %s/%s %d", folder,
+                   ti_clip_bpe_size(e->tokenizer->bpe), m->dir.path, encoder_names[i],
+                   e->config.vocab);
+  return TEXTINV_OK;
+}
+
 static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
 {
   ti_text_encoder *e = &m->encoders[i];
   const char *class_name = NULL;
-  char folder[TI_PATH_SIZE];
   ti_json json = { NULL, NULL };
   textinv_status status;
 
@@ -142,16 +127,7 @@ static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
     return status;
   if ((status = ti_weights_open(&e->weights, error, &m->dir, encoder_names[i], "text_model.")) < 0)
     return status;
-  e->tokenizer = ti_calloc(1, sizeof(*e->tokenizer));
-  if (!e->tokenizer)
-    return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
-  ti_format(folder, sizeof(folder), "%s/%s", m->dir.path, tokenizer_names[i]);
-  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, folder)) < 0)
-    return status;
-  if (ti_clip_bpe_size(e->tokenizer->bpe) > (uint32_t)e->config.vocab)
-    return ti_fail(error, TEXTINV_E_SHAPE, "%s has %u words, the table of %s %d", folder,
-                   ti_clip_bpe_size(e->tokenizer->bpe), encoder_names[i], e->config.vocab);
-  return TEXTINV_OK;
+  return open_tokenizer(m, error, i);
 }
 
 static textinv_status read_encoders(textinv_model *m, ti_error *error)
@@ -356,8 +332,8 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
       (status = ti_check_null(error, session, "session")) < 0)
     return status;
   if (!path) {
-    if ((status = ti_model_find(default_path, sizeof(default_path), error, "toybox",
-                                "model_index.json")) < 0)
+    if ((status = ti_library_data(default_path, sizeof(default_path), error, "toybox",
+                                  "model_index.json", "the default model", "name a model")) < 0)
       return status;
     path = default_path;
   }

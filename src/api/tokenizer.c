@@ -27,7 +27,7 @@ textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *
   t = ti_calloc(1, sizeof(*t));
   if (!t)
     return ti_fail_nomem(error, sizeof(*t), "a tokenizer");
-  if ((status = ti_clip_bpe_open(&t->bpe, error, path)) < 0) {
+  if ((status = ti_clip_bpe_open(&t->bpe, error, path, NULL)) < 0) {
     ti_free(t);
     return status;
   }

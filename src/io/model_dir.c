@@ -13,11 +13,12 @@
 
 enum { MAX_SHARDS = 1024, MAX_TENSORS = 65536 };
 
-/* one of the two is set */
+/* one of the three is set */
 typedef struct shard {
   char *path;
   ti_safetensors *file;
   ti_torch_file *torch;
+  ti_tensor_list list; /* of a single file */
 } shard;
 
 typedef struct named_tensor {
@@ -65,21 +66,23 @@ textinv_status ti_model_dir_open(ti_model_dir *out, ti_error *error, const char 
 
   memset(out, 0, sizeof(*out));
   if (stat(path, &st))
-    return ti_fail(error, TEXTINV_E_NOT_FOUND, "%s: no such folder, expected a diffusers pipeline",
+    return ti_fail(error, TEXTINV_E_NOT_FOUND,
+                   "%s: no such file or folder, expected a diffusers pipeline or a single file",
                    path);
-  if (!S_ISDIR(st.st_mode))
-    return ti_fail(error, TEXTINV_E_FORMAT,
-                   "%s: is a file, expected the folder of a diffusers pipeline", path);
   index = join(path, "model_index.json", NULL);
   out->path = ti_strdup(path);
-  if (!index || !out->path)
+  if (!index || !out->path) {
     status = no_memory(error, path);
-  else if (!is_file(index))
+  } else if (!S_ISDIR(st.st_mode)) {
+    if ((status = ti_single_file_open(&out->file, error, path)) >= 0)
+      status = ti_single_file_index(out->file, error, &out->index);
+  } else if (!is_file(index)) {
     status = ti_fail(error, TEXTINV_E_NOT_FOUND,
                      "%s: has no model_index.json, expected the folder of a diffusers pipeline",
                      path);
-  else
+  } else {
     status = ti_json_open(&out->index, error, index);
+  }
   ti_free(index);
   if (status < 0)
     ti_model_dir_close(out);
@@ -89,6 +92,7 @@ textinv_status ti_model_dir_open(ti_model_dir *out, ti_error *error, const char 
 void ti_model_dir_close(ti_model_dir *dir)
 {
   ti_json_close(&dir->index);
+  ti_single_file_close(dir->file);
   ti_free(dir->path);
   memset(dir, 0, sizeof(*dir));
 }
@@ -115,10 +119,13 @@ textinv_status ti_model_dir_config(const ti_model_dir *dir, ti_error *error, con
                                    ti_json *out)
 {
   textinv_status status;
-  char *path = join(dir->path, component,
-                    strcmp(component, "scheduler") ? "config.json" : "scheduler_config.json");
+  char *path;
 
   memset(out, 0, sizeof(*out));
+  if (dir->file)
+    return ti_single_file_config(dir->file, error, component, out);
+  path = join(dir->path, component,
+              strcmp(component, "scheduler") ? "config.json" : "scheduler_config.json");
   if (!path)
     return no_memory(error, dir->path);
   status = ti_json_open(out, error, path);
@@ -144,12 +151,16 @@ static textinv_status open_shard(ti_tensor_set *set, ti_error *error, char *path
 
 static size_t shard_count(const shard *s)
 {
-  return s->torch ? ti_torch_count(s->torch) : ti_safetensors_count(s->file);
+  return s->file    ? ti_safetensors_count(s->file)
+         : s->torch ? ti_torch_count(s->torch)
+                    : s->list.count;
 }
 
 static const ti_tensor *shard_tensor(const shard *s, size_t i)
 {
-  return s->torch ? ti_torch_tensor(s->torch, i) : ti_safetensors_tensor(s->file, i);
+  return s->file    ? ti_safetensors_tensor(s->file, i)
+         : s->torch ? ti_torch_tensor(s->torch, i)
+                    : s->list.items + i;
 }
 
 static int by_name(const void *a, const void *b)
@@ -296,6 +307,20 @@ static textinv_status open_single(ti_tensor_set *set, ti_error *error, char *pat
   return status < 0 ? status : merge(set, error);
 }
 
+/* a component's part of a single file */
+static textinv_status open_part(ti_tensor_set *set, ti_error *error, const ti_model_dir *dir,
+                                const char *component)
+{
+  textinv_status status;
+
+  set->shards = ti_calloc(1, sizeof(*set->shards));
+  if (!set->shards || !(set->shards->path = ti_strdup(dir->path)))
+    return no_memory(error, dir->path);
+  set->num_shards = 1;
+  status = ti_single_file_tensors(dir->file, error, component, &set->shards->list);
+  return status < 0 ? status : merge(set, error);
+}
+
 /*
  * Names that weights may have, best first: safetensors, whole files, no variant. "%s%s" is the stem
  * with the variant. That of a sharded set was spelt in three ways.
@@ -355,6 +380,10 @@ textinv_status ti_model_dir_weights(const ti_model_dir *dir, ti_error *error, co
     status = no_memory(error, dir->path);
     goto out;
   }
+  if (dir->file) {
+    status = open_part(set, error, dir, component);
+    goto done;
+  }
   status = look_for(&path, error, folder, 0, SAFETENSORS_SPELLINGS);
   if (status >= 0 && !path)
     status = look_for(&path, error, folder, SAFETENSORS_SPELLINGS, NUM_SPELLINGS);
@@ -375,6 +404,7 @@ textinv_status ti_model_dir_weights(const ti_model_dir *dir, ti_error *error, co
     status = open_single(set, error, path);
     path = NULL;
   }
+done:
   if (status >= 0) {
     *out = set;
     set = NULL;
@@ -427,6 +457,7 @@ void ti_tensor_set_free(ti_tensor_set *set)
   for (size_t i = 0; i < set->num_shards; i++) {
     ti_safetensors_close(set->shards[i].file);
     ti_torch_close(set->shards[i].torch);
+    ti_tensor_list_free(&set->shards[i].list);
     ti_free(set->shards[i].path);
   }
   ti_free(set->shards);

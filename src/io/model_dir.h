@@ -1,13 +1,13 @@
 /*
  * A pipeline in the diffusers folder layout, as every generation of diffusers and transformers has
  * written it: sharded or not, with or without a variant (".fp16"), safetensors (preferred) or torch
- * .bin.
+ * .bin. A single file is given out as if it were one.
  */
 #ifndef TI_MODEL_DIR_H
 #define TI_MODEL_DIR_H
 
 #include "json.h"
-#include "tensor_file.h"
+#include "single_file.h"
 
 typedef struct ti_tensor_set ti_tensor_set;
 
@@ -15,7 +15,8 @@ typedef struct ti_tensor_set ti_tensor_set;
  * null */
 typedef struct ti_model_dir {
   char *path;
-  ti_json index; /* model_index.json */
+  ti_json index;        /* model_index.json */
+  ti_single_file *file; /* NULL = a folder */
 } ti_model_dir;
 
 /* a component "" is the folder itself, of a network that is no part of a pipeline */
@@ -26,7 +27,7 @@ textinv_status ti_model_dir_class(const ti_model_dir *dir, ti_error *error, cons
 /* DIR/component/config.json, or scheduler_config.json for "scheduler" */
 textinv_status ti_model_dir_config(const ti_model_dir *dir, ti_error *error, const char *component,
                                    ti_json *out);
-/* all weights of a component, mapped */
+/* all weights of a component, mapped; those of a single file are valid while dir is open */
 textinv_status ti_model_dir_weights(const ti_model_dir *dir, ti_error *error, const char *component,
                                     ti_tensor_set **out);
 

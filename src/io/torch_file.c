@@ -390,17 +390,11 @@ static void gather(unsigned char *out, const unsigned char *data, const ti_pickl
   }
 }
 
-textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *name,
-                             const ti_pickle_value *value, ti_tensor *out)
+void ti_torch_describe(const char *name, const ti_pickle_value *value, ti_tensor *out)
 {
   static const char *const names[] = { "F32", "F16", "BF16", "F64", "I64",
                                        "I32", "I16", "I8",   "U8",  "BOOL" };
   const ti_pickle_tensor *t = value->u.tensor;
-  const size_t size = ti_file_dtype_size(t->dtype);
-  const size_t most = file->size > MAX_COPIED ? file->size : MAX_COPIED;
-  const unsigned char *data;
-  textinv_status status;
-  void *array = file->copies, *copy;
 
   memset(out, 0, sizeof(*out));
   out->name = name;
@@ -412,6 +406,19 @@ textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *n
     out->dims[i] = t->dims[i];
     out->count *= t->dims[i];
   }
+}
+
+textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *name,
+                             const ti_pickle_value *value, ti_tensor *out)
+{
+  const ti_pickle_tensor *t = value->u.tensor;
+  const size_t size = ti_file_dtype_size(t->dtype);
+  const size_t most = file->size > MAX_COPIED ? file->size : MAX_COPIED;
+  const unsigned char *data;
+  textinv_status status;
+  void *array = file->copies, *copy;
+
+  ti_torch_describe(name, value, out);
   if ((status = load_storage(file, error, t, &data)) < 0)
     return status;
   if (is_contiguous(t) || !out->count) {
@@ -437,18 +444,29 @@ textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *n
   return TEXTINV_OK;
 }
 
-textinv_status ti_torch_load_all(ti_torch_file *file, ti_error *error)
+textinv_status ti_torch_dict(const ti_torch_file *file, ti_error *error,
+                             const ti_pickle_value **out)
 {
-  const ti_pickle_value *dict = ti_torch_root(file), *inner = ti_pickle_get(dict, "state_dict");
-  textinv_status status;
+  const ti_pickle_value *root = ti_torch_root(file), *inner = ti_pickle_get(root, "state_dict");
+  const ti_pickle_value *dict = inner ? inner : root;
 
-  if (inner)
-    dict = inner;
+  *out = NULL;
   if (dict->kind != TI_PICKLE_DICT)
     return ti_fail(error, TEXTINV_E_FORMAT, "%s: holds no dict of tensors", file->name);
   if (dict->u.list.count / 2 > MAX_TENSORS)
     return ti_fail(error, TEXTINV_E_LIMIT, "%s: has %zu tensors, at most %d are read", file->name,
                    dict->u.list.count / 2, MAX_TENSORS);
+  *out = dict;
+  return TEXTINV_OK;
+}
+
+textinv_status ti_torch_load_all(ti_torch_file *file, ti_error *error)
+{
+  const ti_pickle_value *dict;
+  textinv_status status;
+
+  if ((status = ti_torch_dict(file, error, &dict)) < 0)
+    return status;
   ti_free(file->tensors);
   file->count = 0;
   file->tensors = ti_calloc(dict->u.list.count / 2, sizeof(*file->tensors));

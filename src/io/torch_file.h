@@ -19,11 +19,16 @@ void ti_torch_close(ti_torch_file *file);
 
 const ti_pickle_value *ti_torch_root(const ti_torch_file *file);
 
+/* a value of kind TENSOR without its data */
+void ti_torch_describe(const char *name, const ti_pickle_value *value, ti_tensor *out);
 /* the contiguous tensor of a value of kind TENSOR; its data are owned by the file */
 textinv_status ti_torch_load(ti_torch_file *file, ti_error *error, const char *name,
                              const ti_pickle_value *value, ti_tensor *out);
 
-/* a dict {name: tensor}, or the one under "state_dict": read all; entries that are none are left */
+/* a dict {name: tensor}, or the one under "state_dict" */
+textinv_status ti_torch_dict(const ti_torch_file *file, ti_error *error,
+                             const ti_pickle_value **out);
+/* read all of it; entries that are no tensors are left */
 textinv_status ti_torch_load_all(ti_torch_file *file, ti_error *error);
 size_t ti_torch_count(const ti_torch_file *file);
 const ti_tensor *ti_torch_tensor(const ti_torch_file *file, size_t i);

@@ -1,7 +1,7 @@
 /*
  * The pickle of a torch file, read without running anything: the result consists of None, bool,
- * int, float, str, tuple, list, dict and references to tensors. A set is a list, an int of over 64
- * bits None. Every other Python object is refused by name.
+ * int, float, str, tuple, list, dict, references to tensors and a few names. A set is a list, an
+ * int of over 64 bits None. Every other Python object is refused by name.
  */
 #ifndef TI_TORCH_PICKLE_H
 #define TI_TORCH_PICKLE_H

@@ -13,6 +13,7 @@ enum {
   REBUILD_TENSOR_V2,
   REBUILD_PARAMETER,
   PARAMETER_DICT,
+  KEY, /* of a dict, and nothing else */
   STORAGE
 };
 
@@ -33,6 +34,9 @@ static const global_name globals[] = {
   { "torch._utils", "_rebuild_tensor_v2", REBUILD_TENSOR_V2, 0 },
   { "torch._utils", "_rebuild_parameter", REBUILD_PARAMETER, 0 },
   { "torch.nn.modules.container", "ParameterDict", PARAMETER_DICT, 0 },
+  /* checkpoints of Stable Diffusion have them among their "callbacks" */
+  { "pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint", KEY, 0 },
+  { "pytorch_lightning.callbacks", "ModelCheckpoint", KEY, 0 },
   { "torch", "FloatStorage", STORAGE, TI_FILE_F32 },
   { "torch", "HalfStorage", STORAGE, TI_FILE_F16 },
   { "torch", "BFloat16Storage", STORAGE, TI_FILE_BF16 },

@@ -15,7 +15,8 @@
 
 static const uint32_t none = UINT32_MAX;
 
-textinv_status ti_clip_bpe_open(ti_clip_bpe **out, ti_error *error, const char *folder)
+textinv_status ti_clip_bpe_open(ti_clip_bpe **out, ti_error *error, const char *folder,
+                                const char *pad)
 {
   ti_clip_bpe *bpe = ti_calloc(1, sizeof(*bpe));
   textinv_status status;
@@ -23,7 +24,7 @@ textinv_status ti_clip_bpe_open(ti_clip_bpe **out, ti_error *error, const char *
   *out = NULL;
   if (!bpe)
     return ti_fail_nomem(error, sizeof(*bpe), "the tokenizer");
-  if ((status = ti_clip_bpe_read(bpe, error, folder)) < 0) {
+  if ((status = ti_clip_bpe_read(bpe, error, folder, pad)) < 0) {
     ti_clip_bpe_free(bpe);
     return status;
   }

@@ -9,9 +9,13 @@
 
 typedef struct ti_clip_bpe ti_clip_bpe;
 
-/* a folder with vocab.json + merges.txt, or tokenizer.json; special_tokens_map.json and
- * tokenizer_config.json too */
-textinv_status ti_clip_bpe_open(ti_clip_bpe **out, ti_error *error, const char *folder);
+/*
+ * A folder with vocab.json + merges.txt, or tokenizer.json; special_tokens_map.json and
+ * tokenizer_config.json too. With pad it may be CLIP's own vocabulary, of which merges.txt alone
+ * does; pad fills prompts where the files name no token for it.
+ */
+textinv_status ti_clip_bpe_open(ti_clip_bpe **out, ti_error *error, const char *folder,
+                                const char *pad);
 void ti_clip_bpe_free(ti_clip_bpe *bpe);
 
 uint32_t ti_clip_bpe_size(const ti_clip_bpe *bpe); /* largest id + 1 */

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "clip_bpe.h"
+#include "json.h"
 #include "matcher.h"
 
 enum { TI_CLIP_MAX_IDS = 1 << 20, TI_CLIP_MAX_ADDED = 1 << 13 };
@@ -40,7 +41,12 @@ struct ti_clip_bpe {
 };
 
 /* fill a zeroed struct; what was filled is freed by ti_clip_bpe_free() on failure, too */
-textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder);
+textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder,
+                                const char *pad);
+
+/* the code point that stands for a byte: printable Latin-1 is itself, the rest follows from U+0100
+ */
+unsigned ti_clip_symbol(unsigned byte);
 
 /* the id of a token, 0 = there is none; the values of vocab are checked */
 int ti_clip_vocab_id(const json_t *vocab, const char *token, uint32_t *id);
@@ -50,6 +56,8 @@ textinv_status ti_clip_merges_read(ti_clip_bpe *bpe, ti_error *error, const char
                                    const json_t *vocab, const json_t *list);
 textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, ti_error *error, const char *folder,
                                         const json_t *vocab);
+/* the vocabulary that FOLDER/merges.txt makes */
+textinv_status ti_clip_vocab_of_merges(ti_json *out, ti_error *error, const char *folder);
 
 /* ids of text with these matches in its normalised form in place of the tokenizer's own */
 textinv_status ti_clip_bpe_encode_words(const ti_clip_bpe *bpe, ti_error *error,

@@ -2,7 +2,8 @@
  * A tokenizer's files, in the forms that transformers has written:
  *
  *   tokenizer.json             vocabulary, merges (strings or pairs) and added tokens
- *   vocab.json, merges.txt     the older pair, read when there is no tokenizer.json
+ *   vocab.json, merges.txt     the older pair, read when there is no tokenizer.json; of CLIP's own
+ *                              vocabulary merges.txt alone, as the rest follows
  *   tokenizer_config.json      special tokens, model_max_length, added_tokens_decoder
  *   special_tokens_map.json    special tokens that go before those of the config
  *   added_tokens.json          further tokens with their ids
@@ -33,6 +34,7 @@ typedef struct added {
 typedef struct reader {
   ti_clip_bpe *bpe;
   ti_error *error;
+  const char *pad;           /* of CLIP's own vocabulary; NULL = the files are a model's */
   ti_json main, config, map; /* main: tokenizer.json or vocab.json */
   json_t *vocab;             /* borrowed from main */
   int modern;                /* main is tokenizer.json */
@@ -143,16 +145,25 @@ static textinv_status read_vocab(reader *r)
   return TEXTINV_OK;
 }
 
-/* the 256 symbols that stand for bytes: printable Latin-1 is itself, the rest follows from U+0100
- */
-static void read_bytes(reader *r)
+unsigned ti_clip_symbol(unsigned byte)
 {
   unsigned next = 256;
 
+  for (unsigned b = 0; b <= byte; b++) {
+    const int self = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad);
+
+    if (b == byte)
+      return self ? b : next;
+    next += !self;
+  }
+  return next;
+}
+
+static void read_bytes(reader *r)
+{
   for (unsigned byte = 0; byte < 256; byte++) {
-    const int self = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
     char name[16];
-    const size_t n = ti_utf8_put(name, self ? byte : next++);
+    const size_t n = ti_utf8_put(name, ti_clip_symbol(byte));
 
     name[n] = 0;
     if (!ti_clip_vocab_id(r->vocab, name, &r->bpe->bytes[byte]))
@@ -381,7 +392,7 @@ static textinv_status read_special(reader *r)
   if ((status = special(r, "bos_token", begin, &bpe->bos, listed)) < 0 ||
       (status = special(r, "eos_token", end, &bpe->eos, listed)) < 0 ||
       (status = special(r, "unk_token", end, &bpe->unk, listed)) < 0 ||
-      (status = special(r, "pad_token", end, &bpe->pad, listed)) < 0)
+      (status = special(r, "pad_token", r->pad ? r->pad : end, &bpe->pad, listed)) < 0)
     return status;
   return special_lists(r);
 }
@@ -480,9 +491,11 @@ static textinv_status read_files(reader *r, const char *folder)
   if ((status = open_json(&r->main, &r->modern, r->error, folder, "tokenizer.json")) < 0 ||
       (!r->modern && (status = open_json(&r->main, &there, r->error, folder, "vocab.json")) < 0))
     return status;
-  if (!there)
+  if (!there && !r->pad)
     return ti_fail(r->error, TEXTINV_E_NOT_FOUND, "%s: holds neither tokenizer.json nor vocab.json",
                    folder);
+  if (!there && (status = ti_clip_vocab_of_merges(&r->main, r->error, folder)) < 0)
+    return status;
   r->vocab = r->main.root;
   if ((r->modern && (status = find_model(r, &merges)) < 0) ||
       (status = read_config(r, folder)) < 0 || (status = read_added(r, folder)) < 0 ||
@@ -494,9 +507,10 @@ static textinv_status read_files(reader *r, const char *folder)
   return build_matches(r);
 }
 
-textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder)
+textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder,
+                                const char *pad)
 {
-  reader r = { .bpe = bpe, .error = error };
+  reader r = { .bpe = bpe, .error = error, .pad = pad };
   const textinv_status status = read_files(&r, folder);
 
   for (size_t i = 0; i < r.num_added; i++)

@@ -1,6 +1,8 @@
 /*
  * Merges of a tokenizer: lines "a b" of merges.txt, or a list of such strings or of pairs in
  * tokenizer.json. Their rank is their place; of a pair that comes twice the later place counts.
+ * Where there is nothing else they make the vocabulary, as in CLIP's: bytes, bytes that end a word,
+ * what the merges give, <|startoftext|> and <|endoftext|>.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -102,16 +104,14 @@ static textinv_status merges_of_json(const merges_of *r, const json_t *merges)
   return TEXTINV_OK;
 }
 
-static textinv_status merges_of_lines(const merges_of *r, const char *text, size_t size)
+/* every line of merges.txt but its header */
+static textinv_status each_line(const merges_of *r, const char *text, size_t size,
+                                textinv_status (*use)(const merges_of *r, size_t rank,
+                                                      const char *line, size_t len))
 {
-  size_t lines = 1, rank = 0;
   textinv_status status;
+  size_t rank = 0;
 
-  for (size_t i = 0; i < size; i++)
-    lines += text[i] == '\n';
-  r->bpe->merges = ti_calloc(lines, sizeof(*r->bpe->merges));
-  if (!r->bpe->merges)
-    return ti_fail_nomem(r->error, lines * sizeof(*r->bpe->merges), "the merges");
   while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
     size--;
   for (size_t i = 0; i < size;) {
@@ -122,13 +122,25 @@ static textinv_status merges_of_lines(const merges_of *r, const char *text, size
     if (len > 0 && text[i + len - 1] == '\r')
       len--;
     if (!(i == 0 && len >= 8 && memcmp(text, "#version", 8) == 0)) {
-      if ((status = split_merge(r, rank, text + i, len)) < 0)
+      if ((status = use(r, rank, text + i, len)) < 0)
         return status;
       rank++;
     }
     i = next;
   }
   return TEXTINV_OK;
+}
+
+static textinv_status merges_of_lines(const merges_of *r, const char *text, size_t size)
+{
+  size_t lines = 1;
+
+  for (size_t i = 0; i < size; i++)
+    lines += text[i] == '\n';
+  r->bpe->merges = ti_calloc(lines, sizeof(*r->bpe->merges));
+  if (!r->bpe->merges)
+    return ti_fail_nomem(r->error, lines * sizeof(*r->bpe->merges), "the merges");
+  return each_line(r, text, size, split_merge);
 }
 
 static int by_pair(const void *a_, const void *b_)
@@ -179,29 +191,107 @@ textinv_status ti_clip_merges_read(ti_clip_bpe *bpe, ti_error *error, const char
   return ti_fail(error, TEXTINV_E_FORMAT, "%s: model has no \"merges\"", path);
 }
 
+/* FOLDER/merges.txt and its path, the caller's to ti_free() whatever comes of it */
+static textinv_status read_text(char **path, void **text, size_t *bytes, ti_error *error,
+                                const char *folder)
+{
+  const size_t size = strlen(folder) + sizeof("/merges.txt");
+  textinv_status status;
+
+  *text = NULL;
+  *path = ti_calloc(size, 1);
+  if (!*path)
+    return ti_fail_nomem(error, size, "a path");
+  ti_format(*path, size, "%s/merges.txt", folder);
+  if ((status = ti_file_read(text, bytes, error, *path, MAX_MERGES_BYTES)) < 0)
+    return status;
+  if (memchr(*text, 0, *bytes))
+    return ti_fail(error, TEXTINV_E_FORMAT, "%s: has a zero byte, expected lines of text", *path);
+  return TEXTINV_OK;
+}
+
 textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, ti_error *error, const char *folder,
                                         const json_t *vocab)
 {
-  const size_t size = strlen(folder) + sizeof("/merges.txt");
-  char *path = ti_calloc(size, 1);
-  const merges_of r = { bpe, error, path, vocab };
-  textinv_status status;
-  void *text = NULL;
+  char *path;
+  void *text;
   size_t bytes;
+  textinv_status status = read_text(&path, &text, &bytes, error, folder);
+  const merges_of r = { bpe, error, path, vocab };
 
-  if (!path)
-    return ti_fail_nomem(error, size, "a path");
-  ti_format(path, size, "%s/merges.txt", folder);
-  if ((status = ti_file_read(&text, &bytes, error, path, MAX_MERGES_BYTES)) < 0)
-    goto out;
-  if (memchr(text, 0, bytes)) {
-    status = ti_fail(error, TEXTINV_E_FORMAT, "%s: has a zero byte, expected lines of text", path);
-    goto out;
-  }
-  if ((status = merges_of_lines(&r, text, bytes)) >= 0)
+  if (status >= 0 && (status = merges_of_lines(&r, text, bytes)) >= 0)
     status = index_merges(&r);
-out:
   ti_free(text);
   ti_free(path);
+  return status;
+}
+
+/* ------ the vocabulary that merges make */
+
+/* the next id, where it is new */
+static textinv_status add_token(const merges_of *r, const char *token)
+{
+  json_t *vocab = (json_t *)(uintptr_t)r->vocab;
+
+  if (json_object_get(vocab, token) ||
+      !json_object_set_new(vocab, token, json_integer((json_int_t)json_object_size(vocab))))
+    return TEXTINV_OK;
+  return ti_utf8_valid(token, strlen(token))
+           ? ti_fail_nomem(r->error, strlen(token), "a token")
+           : ti_fail(r->error, TEXTINV_E_FORMAT, "%s: has a line that is no UTF-8", r->path);
+}
+
+static textinv_status add_joined(const merges_of *r, size_t rank, const char *line, size_t len)
+{
+  char *token = ti_strndup(line, len), *space;
+  textinv_status status;
+
+  (void)rank;
+  if (!token)
+    return ti_fail_nomem(r->error, len, "a token");
+  if ((space = strchr(token, ' ')))
+    memmove(space, space + 1, strlen(space));
+  status = add_token(r, token);
+  ti_free(token);
+  return status;
+}
+
+/* of the symbols that stand for bytes the printable ones come first */
+static textinv_status add_bytes(const merges_of *r, const char *end)
+{
+  textinv_status status;
+
+  for (int printable = 1; printable >= 0; printable--) {
+    for (unsigned byte = 0; byte < 256; byte++) {
+      const unsigned symbol = ti_clip_symbol(byte);
+      char token[16];
+
+      if ((symbol == byte) != printable)
+        continue;
+      strcpy(token + ti_utf8_put(token, symbol), end);
+      if ((status = add_token(r, token)) < 0)
+        return status;
+    }
+  }
+  return TEXTINV_OK;
+}
+
+textinv_status ti_clip_vocab_of_merges(ti_json *out, ti_error *error, const char *folder)
+{
+  char *path;
+  void *text;
+  size_t bytes;
+  textinv_status status = read_text(&path, &text, &bytes, error, folder);
+  const merges_of r = { NULL, error, path, json_object() };
+
+  *out = (ti_json){ (json_t *)(uintptr_t)r.vocab, path };
+  if (status >= 0 && !r.vocab)
+    status = ti_fail_nomem(error, bytes, path);
+  if (status < 0 || (status = add_bytes(&r, "")) < 0 || (status = add_bytes(&r, "</w>")) < 0 ||
+      (status = each_line(&r, text, bytes, add_joined)) < 0 ||
+      (status = add_token(&r, "<|startoftext|>")) < 0 ||
+      (status = add_token(&r, "<|endoftext|>")) < 0)
+    ti_json_close(out);
+  ti_free(text);
   return status;
 }

@@ -242,6 +242,10 @@ run 1 "no pictures" invert --model "$model" --images empty --placeholder '<x>' -
 says "no pictures: message" "empty" err
 run 1 "not an embedding" $generate --embedding photos/p-000.png
 run 1 "not known" inspect "$program"
+run 1 "a LoRA for a model" generate --model "$golden/../fuzz/corpus/single/lora" --prompt a --out x.png
+says "a LoRA for a model: what it is" "single/lora: is a LoRA, which changes a model: merge it" err
+run 1 "a single file of odd sizes" inspect "$golden/../fuzz/corpus/single/sd1"
+says "a single file of odd sizes: what is odd" "single/sd1: vae: norm_num_groups 32 does not divide" err
 holds "refusals leave nothing behind" nothing_left
 holds "refusals leave no folder behind" [ ! -e x-run ]
 
@@ -717,7 +721,7 @@ printf '\200\002\212\012l\374\234F' >old.pt
 run 1 "an old torch file" inspect old.pt
 says "an old torch file: message" "older than torch 1.6" err
 run 1 "weights of a model" inspect "$model/unet/diffusion_pytorch_model.safetensors"
-says "weights of a model: message" "is no model folder, embedding, checkpoint or picture" err
+says "weights of a model: message" "is no model, embedding, checkpoint or picture" err
 run 1 "several words into a1111" convert z.safetensors z.pt --format a1111
 run 0 "tokenize" tokenize --model "$model" 'a photo of a cat'
 holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]

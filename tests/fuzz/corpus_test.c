@@ -134,6 +134,12 @@ static void clip_image_corpus(void **state)
   run("clip_image", fuzz_clip_image);
 }
 
+static void single_corpus(void **state)
+{
+  (void)state;
+  run("single", fuzz_single);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -142,6 +148,7 @@ int main(void)
     cmocka_unit_test(pickle_corpus),      cmocka_unit_test(embedding_corpus),
     cmocka_unit_test(checkpoint_corpus),  cmocka_unit_test(schedule_corpus),
     cmocka_unit_test(clip_image_corpus),
+    cmocka_unit_test(single_corpus),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

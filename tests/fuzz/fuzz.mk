@@ -1,11 +1,12 @@
 # `make fuzz SECONDS=60`: each reader of files under libFuzzer, AddressSanitizer and
 # UndefinedBehaviorSanitizer. It starts from the seeds in tests/fuzz/corpus and keeps its inputs
 # below build/fuzz. A crash is copied into the corpus with its fix: `make check` runs it from then on.
-# So far a million executions of each without a finding, but of image 210,000 and of clip_image 550,000.
+# So far a million executions of each without a finding, but of image and single 210,000 and of
+# clip_image 550,000.
 
 SECONDS      ?= 60
 FUZZ_CC      ?= clang
-FUZZ_READERS := safetensors json image torch pickle embedding checkpoint schedule clip_image
+FUZZ_READERS := safetensors json image torch pickle embedding checkpoint schedule clip_image single
 FUZZ_TARGETS := $(FUZZ_READERS) prompt
 # of src/api what readers of words and checkpoints need; session.c and unreached.c stand for the rest
 FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c src/text/*.c src/diffusion/*.c) \

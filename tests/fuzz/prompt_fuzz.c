@@ -104,7 +104,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
   atexit(clean_up);
   put(files[0], vocab, sizeof(vocab) - 1);
   put(files[1], merges, sizeof(merges) - 1);
-  if (ti_clip_bpe_open(&small, &error, folder) < 0)
+  if (ti_clip_bpe_open(&small, &error, folder, NULL) < 0)
     return -1;
   clear();
   return 0;
@@ -135,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
       at += n + 1;
     }
   }
-  status = ti_clip_bpe_open(&bpe, &error, folder);
+  status = ti_clip_bpe_open(&bpe, &error, folder, NULL);
   if ((status < 0) != (bpe == NULL) || (status < 0) != (*error.text != 0))
     __builtin_trap();
   if (bpe)

@@ -1,11 +1,14 @@
-"""Unpack the golden files of tests/golden into small seeds below corpus/. Needs safetensors."""
+"""Unpack the golden files of tests/golden into small seeds below corpus/. Needs safetensors and torch."""
 
 import json
 import pathlib
 import struct
+import sys
+import types
 import zipfile
 import io
 
+import torch
 from safetensors.numpy import load_file
 
 here = pathlib.Path(__file__).parent
@@ -150,3 +153,133 @@ TWO = {"<toy>": {0: [2, 2], 1: [2, 3]}, "S*": {0: [1, 2], 1: [1, 3]}}
 put("checkpoint", "sdxl", checkpoint(TWO, 500, "model=x; seed=5"))
 put("embedding", "checkpoint", checkpoint(TWO, 500, "model=x; seed=5"))
 put("checkpoint", "second", checkpoint({"\u00e9": {1: [1, 3]}}, 0, "dtype=0"))
+
+
+# --- models in one file: every name, and of the shapes what the reader looks at
+
+SHAPES = {
+    "model.diffusion_model.input_blocks.0.0.weight": [2, 4],
+    "model.diffusion_model.out.2.weight": [4],
+    "model.diffusion_model.label_emb.0.0.weight": [1, 3 + 6 * 2],
+    "first_stage_model.encoder.conv_in.weight": [2, 3],
+    "first_stage_model.decoder.conv_in.weight": [2, 4],
+    "first_stage_model.decoder.conv_out.weight": [3],
+    ".attn2.to_k.weight": [1, 64],
+    ".in_layers.2.weight": [64],
+    ".block.0.conv1.weight": [2],
+    ".q.weight": [2, 2, 1, 1],
+    ".k.weight": [2, 2, 1, 1],
+    ".v.weight": [2, 2, 1, 1],
+    ".attn_1.proj_out.weight": [2, 2, 1, 1],
+    "token_embedding.weight": [2, 64],
+    "position_embedding.weight": [2],
+    "positional_embedding": [2],
+    ".fc1.weight": [2],
+    ".c_fc.weight": [2],
+    ".in_proj_weight": [6, 1],
+    ".in_proj_bias": [3],
+    "text_projection": [2, 3],
+}
+
+
+def pairs(prefix, *names):
+    return [f"{prefix}{name}.{kind}" for name in names for kind in ("weight", "bias")]
+
+
+def unet_names(xl):
+    def resnet(at, skip=True):
+        return pairs(f"{at}.0.", "in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3",
+                     *["skip_connection"] * skip)
+
+    def transformer(at, depth):
+        out = pairs(f"{at}.", *["norm", "proj_in", "proj_out"] * (depth > 0))
+        for i in range(depth):
+            block = f"{at}.transformer_blocks.{i}."
+            out += pairs(block, "norm1", "norm2", "norm3", "attn1.to_out.0", "attn2.to_out.0")
+            out += pairs(block, "ff.net.0.proj", "ff.net.2")
+            out += [f"{block}attn{k}.to_{c}.weight" for k in (1, 2) for c in "qkv"]
+        return out
+
+    first, last = (0, 2) if xl else (1, 0)
+    out = pairs("", "time_embed.0", "time_embed.2", "input_blocks.0.0", "input_blocks.2.0.op", "out.0", "out.2")
+    out += pairs("", *["label_emb.0.0", "label_emb.0.2"] * xl)
+    out += resnet("input_blocks.1", False) + transformer("input_blocks.1.1", first)
+    out += resnet("input_blocks.3") + transformer("input_blocks.3.1", last)
+    middle = resnet("middle_block.0", False)
+    out += [n.replace("middle_block.0.0.", f"middle_block.{k}.") for k in (0, 2) for n in middle]
+    out += transformer("middle_block.1", max(last, 1))
+    for i, depth in enumerate((last, last, first, first)):
+        out += resnet(f"output_blocks.{i}") + transformer(f"output_blocks.{i}.1", depth)
+    out += pairs("", f"output_blocks.1.{2 if last else 1}.conv")
+    return ["model.diffusion_model." + n for n in out]
+
+
+def vae_names():
+    resnet = ("norm1", "conv1", "norm2", "conv2")
+    out = pairs("", "quant_conv", "post_quant_conv", "encoder.down.0.downsample.conv", "decoder.up.1.upsample.conv")
+    for side, way, blocks in (("encoder", "down", 1), ("decoder", "up", 2)):
+        out += pairs(f"{side}.", "conv_in", "conv_out", "norm_out")
+        for at in ("mid.block_1", "mid.block_2", *(f"{way}.{i}.block.{k}" for i in (0, 1) for k in range(blocks))):
+            out += pairs(f"{side}.{at}.", *resnet)
+        out += pairs(f"{side}.mid.attn_1.", "norm", "q", "k", "v", "proj_out")
+    out += pairs("", "encoder.down.1.block.0.nin_shortcut", "decoder.up.0.block.0.nin_shortcut")
+    return ["first_stage_model." + n for n in out]
+
+
+def clip_names(prefix):
+    out = ["embeddings.token_embedding.weight", "embeddings.position_embedding.weight", *pairs("", "final_layer_norm")]
+    for i in range(2):
+        out += pairs(f"encoder.layers.{i}.", "layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2",
+                     *(f"self_attn.{c}_proj" for c in ("q", "k", "v", "out")))
+    return [f"{prefix}.text_model.{n}" for n in out]
+
+
+def open_clip_names(prefix, layers):
+    out = ["token_embedding.weight", "positional_embedding", "text_projection", *pairs("", "ln_final")]
+    for i in range(layers):
+        at = f"transformer.resblocks.{i}."
+        out += [f"{at}attn.in_proj_weight", f"{at}attn.in_proj_bias"]
+        out += pairs(at, "attn.out_proj", "ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj")
+    return [f"{prefix}.{n}" for n in out]
+
+
+def single(*names):
+    """A dictionary of half tensors, which all lie in one storage and count up."""
+    names, shapes, at, out = sorted(names), [], 0, {}
+    for name in names:
+        shapes.append(next((s for end, s in SHAPES.items() if name.endswith(end)), [1]))
+    if any(n.startswith("conditioner.") for n in names):  # two encoders
+        shapes = [[1, 128] if n.endswith(".attn2.to_k.weight") else s for n, s in zip(names, shapes)]
+    values = torch.arange(sum(torch.Size(s).numel() for s in shapes)).remainder(2048).half()
+    for name, shape in zip(names, shapes):
+        out[name] = values[at : at + torch.Size(shape).numel()].view(shape)
+        at += out[name].numel()
+    return out
+
+
+def as_safetensors(tensors, **metadata):
+    header, data = {"__metadata__": metadata} if metadata else {}, b""
+    for name, value in tensors.items():
+        part = value.numpy().tobytes()
+        header[name] = entry("F16", list(value.shape), len(data), len(data) + len(part))
+        data += part
+    return safetensors(json.dumps(header, separators=(",", ":")).encode(), data)
+
+
+SD1 = single("v_pred", *unet_names(0), *vae_names(), *clip_names("cond_stage_model.transformer"))
+put("single", "sd1", as_safetensors(SD1))
+SD2 = single(*unet_names(0), *vae_names(), *open_clip_names("cond_stage_model.model", 3))
+put("single", "sd2", as_safetensors(SD2))
+put("single", "sdxl", as_safetensors(single("ztsnr", *unet_names(1), *vae_names(),
+                                            *clip_names("conditioner.embedders.0.transformer"),
+                                            *open_clip_names("conditioner.embedders.1.model", 2)),
+                                     **{"modelspec.prediction_type": "v"}))
+put("single", "lora", as_safetensors({"lora_unet_down_blocks_0.lora_up.weight": torch.zeros(2, 1).half()}))
+# as checkpoints of training have it, with a class for a key
+for name in ("pytorch_lightning", "pytorch_lightning.callbacks", "pytorch_lightning.callbacks.model_checkpoint"):
+    sys.modules[name] = module = types.ModuleType(name)
+module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})
+checkpoint_file = io.BytesIO()
+torch.save({"global_step": 7, "state_dict": {k: v for k, v in SD1.items() if k != "v_pred"},
+            "callbacks": {module.ModelCheckpoint: {"monitor": "val", "best": None}}}, checkpoint_file)
+put("single", "sd1.ckpt", checkpoint_file.getvalue())

@@ -17,6 +17,7 @@
 #include "safetensors.h"
 #include "sampler.h"
 #include "schedule.h"
+#include "single_file.h"
 #include "torch_file.h"
 
 static volatile unsigned char fuzz_sink;
@@ -315,6 +316,43 @@ static inline void fuzz_clip_image(const uint8_t *bytes, size_t size)
   fuzz_check(status, &error);
   if (status >= 0)
     fuzz_touch(values, sizeof(values));
+}
+
+static inline void fuzz_single(const uint8_t *bytes, size_t size)
+{
+  static const char *const parts[] = { "unet", "vae", "text_encoder", "text_encoder_2",
+                                       "scheduler" };
+  ti_error error = { "" };
+  ti_single_file *file;
+  ti_json json;
+  textinv_status status = ti_single_file_parse(&file, &error, "fuzz", bytes, size);
+
+  fuzz_check(status, &error);
+  if (status < 0)
+    return;
+  fuzz_check(ti_single_file_index(file, &error, &json), &error);
+  const int two = json_object_get(json.root, "text_encoder_2") != NULL;
+
+  ti_json_close(&json);
+  for (int i = 0; i < 5; i++) {
+    ti_error refused = { "" };
+    ti_tensor_list list;
+
+    if (i == 3 && !two)
+      continue;
+    status = ti_single_file_config(file, &refused, parts[i], &json);
+    fuzz_check(status, &refused);
+    ti_json_close(&json);
+    if (i == 4)
+      break;
+    status = ti_single_file_tensors(file, &refused, parts[i], &list);
+    fuzz_check(status, &refused);
+    for (size_t k = 0; k < list.count; k++)
+      fuzz_touch_tensor(list.items + k);
+    ti_tensor_list_free(&list);
+  }
+  fuzz_touch(ti_single_file_pad(file, two), 1);
+  ti_single_file_close(file);
 }
 
 #endif /* TI_FUZZ_TARGETS_H */

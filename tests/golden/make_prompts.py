@@ -7,7 +7,6 @@ Needs transformers (made with 5.23, tokenizers 0.23.3). tests/parity/check_token
 prompts.bin: for each prompt bytes, count as little-endian u32, the UTF-8 text, the ids as u16.
 """
 import argparse
-import gzip
 import json
 import pathlib
 import random
@@ -15,7 +14,7 @@ import struct
 
 here = pathlib.Path(__file__).parent
 args = argparse.ArgumentParser()
-args.add_argument("--merges", default=here / "clip_merges.txt.gz")
+args.add_argument("--merges", default=here.parents[1] / "models/clip-tokenizer/merges.txt")
 args.add_argument("--folders", default="build/clip-tokenizer")
 args.add_argument("--sample", type=int, default=0)
 
@@ -30,8 +29,7 @@ def write_folders(merges_file, root):
     """the published layout (SD 1.x), that of SD 2.x with "!" for padding, and what transformers 5 saves"""
     from transformers import CLIPTokenizer
 
-    lines = gzip.open(merges_file).read().decode().split("\n")
-    lines = lines[1:49152 - 256 - 2 + 1]
+    lines = pathlib.Path(merges_file).read_text(encoding="utf-8").split("\n")[1:-1]
     letters = bytes_to_unicode()
     vocab = letters + [c + "</w>" for c in letters] + ["".join(m.split()) for m in lines]
     vocab += ["<|startoftext|>", "<|endoftext|>"]

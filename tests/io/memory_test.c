@@ -13,6 +13,7 @@
 #include "embedding_file.h"
 #include "image.h"
 #include "json.h"
+#include "single_file.h"
 #include "torch_file.h"
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
@@ -138,6 +139,28 @@ static textinv_status run_json(ti_error *error)
   return status;
 }
 
+/* target: a model in one file, and what it gives out */
+static textinv_status run_single(ti_error *error)
+{
+  static const char *const parts[] = { "unet", "vae", "text_encoder", "text_encoder_2" };
+  const int num_parts = strstr(target, "sdxl") ? 4 : 3;
+  ti_single_file *file;
+  ti_tensor_list list;
+  ti_json json;
+  textinv_status status = ti_single_file_open(&file, error, target);
+
+  if (status >= 0 && (status = ti_single_file_index(file, error, &json)) >= 0)
+    ti_json_close(&json);
+  for (int i = 0; i < num_parts && status >= 0; i++) {
+    if ((status = ti_single_file_config(file, error, parts[i], &json)) >= 0)
+      ti_json_close(&json);
+    if (status >= 0 && (status = ti_single_file_tensors(file, error, parts[i], &list)) >= 0)
+      ti_tensor_list_free(&list);
+  }
+  ti_single_file_close(file);
+  return status;
+}
+
 static textinv_status run_write_png(ti_error *error)
 {
   static const uint8_t pixels[48];
@@ -247,6 +270,16 @@ static textinv_status open_clip(textinv_session *s)
   const textinv_status status = textinv_clip_open(&clip, s, "tests/golden/tiny-clip");
 
   textinv_clip_free(clip);
+  return status;
+}
+
+/* target: a folder with nothing but merges */
+static textinv_status run_open_merges(ti_error *error)
+{
+  ti_clip_bpe *bpe;
+  const textinv_status status = ti_clip_bpe_open(&bpe, error, target, "!");
+
+  ti_clip_bpe_free(bpe);
   return status;
 }
 
@@ -398,6 +431,17 @@ static void folders(void **state)
   fail_each("folder", run_folder);
 }
 
+static void single_files(void **state)
+{
+  static const char *const names[] = { "sd1", "sd2", "sdxl", "sd1.ckpt" };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+    sprintf(target, "tests/fuzz/corpus/single/%s", names[i]);
+    fail_each(strcmp(names[i], "sd1.ckpt") ? names[i] : "sd1 as .pt", run_single);
+  }
+}
+
 static void writers(void **state)
 {
   (void)state;
@@ -421,6 +465,14 @@ static void openings(void **state)
   fail_each("tokenizer", run_open_tokenizer);
   fail_each("model", run_open_model);
   fail_each("clip", run_open_clip);
+  strcpy(target, test_path("merges"));
+  assert_int_equal(mkdir(target, 0777), 0);
+  FILE *f = fopen(test_path("merges/merges.txt"), "w");
+
+  assert_non_null(f);
+  assert_true(fputs("#version: 0.2\na b\n", f) >= 0);
+  assert_int_equal(fclose(f), 0);
+  fail_each("merges", run_open_merges);
   json_set_alloc_funcs(malloc, free);
 }
 
@@ -434,6 +486,12 @@ static void readers(void **state)
 }
 
 static void folders(void **state)
+{
+  (void)state;
+  skip();
+}
+
+static void single_files(void **state)
 {
   (void)state;
   skip();
@@ -456,10 +514,8 @@ static void openings(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(readers),
-    cmocka_unit_test(folders),
-    cmocka_unit_test(writers),
-    cmocka_unit_test(openings),
+    cmocka_unit_test(readers), cmocka_unit_test(folders),  cmocka_unit_test(single_files),
+    cmocka_unit_test(writers), cmocka_unit_test(openings),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

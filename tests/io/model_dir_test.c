@@ -132,11 +132,11 @@ static void what_is_no_pipeline(void **state)
 {
   (void)state;
   assert_fails(ti_model_dir_open(&dir, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND,
-               "nowhere", "no such folder");
+               "nowhere", "no such file or folder");
   open_new("{}");
   ti_model_dir_close(&dir);
   assert_fails(ti_model_dir_open(&dir, &error, in("model_index.json")), TEXTINV_E_FORMAT,
-               "is a file");
+               "model_index.json", "safetensors");
   assert_fails(ti_model_dir_open(&dir, &error, in("unet")), TEXTINV_E_NOT_FOUND, "unet",
                "no model_index.json");
   put_text("model_index.json", "[]");

@@ -42,7 +42,7 @@ def main(count=4000):
 
     report = Report('tokenizer')
     root = ROOT / 'build/clip-tokenizer'
-    make_prompts.write_folders(ROOT / 'tests/golden/clip_merges.txt.gz', root)
+    make_prompts.write_folders(ROOT / 'models/clip-tokenizer/merges.txt', root)
     with ti.Session() as session:
         for i, layout in enumerate(LAYOUTS):
             # a zero byte ends a C string

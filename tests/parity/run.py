@@ -16,6 +16,7 @@ warnings.filterwarnings('ignore')
 import check_clip
 import check_images
 import check_networks
+import check_single
 import check_tokenizer
 import check_training
 import models
@@ -24,7 +25,8 @@ import models
 def main():
     began = time.time()
     failed = check_tokenizer.main() + check_networks.main(models.REDUCED) + check_clip.main(check_clip.REDUCED) + \
-        check_training.main([*models.PARTS]) + check_images.main([*models.PARTS])
+        check_training.main([*models.PARTS]) + check_images.main([*models.PARTS]) + \
+        check_single.main([*check_single.PARTS])
     if '--full' in sys.argv:
         for check in (check_networks, check_training, check_images):
             failed += check.main(models.FULL)

@@ -15,7 +15,7 @@ static ti_clip_bpe *open_folder(const char *folder)
   ti_error error = { "" };
   ti_clip_bpe *bpe;
 
-  if (ti_clip_bpe_open(&bpe, &error, folder) < 0)
+  if (ti_clip_bpe_open(&bpe, &error, folder, NULL) < 0)
     fail_msg("%s", error.text);
   return bpe;
 }
@@ -365,6 +365,9 @@ static void refuses_files(void **state)
   } cases[] = {
     { NULL, NULL, NULL, NULL, TEXTINV_E_NOT_FOUND, "neither tokenizer.json nor vocab.json" },
     { "{" SPECIAL "}", NULL, NULL, NULL, TEXTINV_E_NOT_FOUND, "merges.txt" },
+    { NULL, "a b\n", NULL, NULL, TEXTINV_E_NOT_FOUND, "neither tokenizer.json nor vocab.json" },
+    { NULL, "a b c\n", NULL, NULL, TEXTINV_E_FORMAT, "merges.txt: merge 1 is \"a b c\"" },
+    { NULL, "\xff a\n", NULL, NULL, TEXTINV_E_FORMAT, "merges.txt: has a line that is no UTF-8" },
     { "", "", NULL, NULL, TEXTINV_E_FORMAT, "vocab.json" },
     { "[]", "", NULL, NULL, TEXTINV_E_FORMAT, "vocab.json" },
     { "{}", "", NULL, NULL, TEXTINV_E_FORMAT, "empty" },
@@ -437,7 +440,9 @@ static void refuses_files(void **state)
     write_file(folder, "merges.txt", cases[i].merges);
     write_file(folder, "tokenizer_config.json", cases[i].config);
     write_file(folder, "tokenizer.json", cases[i].modern);
-    status = ti_clip_bpe_open(&bpe, &error, folder);
+    /* merges alone are CLIP's own */
+    status = ti_clip_bpe_open(&bpe, &error, folder,
+                              strstr(cases[i].part, "merges.txt: ") ? "!" : NULL);
     if (status != cases[i].status || !strstr(error.text, cases[i].part) ||
         strncmp(error.text, folder, strlen(folder)) != 0)
       fail_msg("case %zu: %d, %s", i, status, error.text);
@@ -457,15 +462,45 @@ static void refuses_nesting(void **state)
   memset(text, '[', 1 << 20);
   text[(1 << 20) - 1] = 0;
   write_file(folder, "tokenizer.json", text);
-  assert_int_equal(ti_clip_bpe_open(&bpe, &error, folder), TEXTINV_E_LIMIT);
+  assert_int_equal(ti_clip_bpe_open(&bpe, &error, folder, NULL), TEXTINV_E_LIMIT);
   assert_null(bpe);
   free(text);
+}
+
+/* what models in one file are read with: the token that fills prompts is the caller's */
+static void the_vocabulary_that_is_shipped(void **state)
+{
+  static const char text[] = "A cat!<|STARTOFTEXT|>";
+  static const uint32_t expected[2][4] = { { 320, 2368, 256, 49406 }, { 320, 2368, 0, 49406 } };
+
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    ti_error error = { "" };
+    ti_clip_bpe *bpe;
+    uint32_t *ids = NULL;
+    size_t count = 0;
+
+    if (ti_clip_bpe_open(&bpe, &error, "models/clip-tokenizer", i ? "!" : "<|endoftext|>") < 0 ||
+        ti_clip_bpe_encode(bpe, &error, text, strlen(text), &ids, &count) < 0)
+      fail_msg("%s", error.text);
+    assert_int_equal(ti_clip_bpe_size(bpe), 49408);
+    assert_int_equal(ti_clip_bpe_max_length(bpe), 77);
+    assert_int_equal(ti_clip_bpe_eos(bpe), 49407);
+    assert_int_equal(ti_clip_bpe_pad(bpe), i ? 0 : 49407);
+    assert_int_equal(count, 4);
+    assert_memory_equal(ids, expected[i], sizeof(expected[i]));
+    ti_free(ids);
+    ti_clip_bpe_free(bpe);
+  }
 }
 
 static int open_clip(void **state)
 {
   (void)state;
-  clip = open_folder(clip_folder());
+  ti_error error;
+
+  if (ti_clip_bpe_open(&clip, &error, clip_folder(), "<|endoftext|>") < 0)
+    fail_msg("%s", error.text);
   return 0;
 }
 
@@ -490,6 +525,7 @@ int main(void)
     cmocka_unit_test(unknown_bytes),
     cmocka_unit_test(refuses_files),
     cmocka_unit_test(refuses_nesting),
+    cmocka_unit_test(the_vocabulary_that_is_shipped),
   };
 
   return cmocka_run_group_tests(tests, open_clip, close_clip);

@@ -200,7 +200,7 @@ static void other_padding(void **state)
   (void)state;
   write_vocab(folder, "");
   write_file(folder, "special_tokens_map.json", "{\"pad_token\":\"!\"}");
-  assert_int_equal(ti_clip_bpe_open(&bpe, &error, folder), 0);
+  assert_int_equal(ti_clip_bpe_open(&bpe, &error, folder, NULL), 0);
   assert_int_equal(ti_prompt_fit(bpe, &error, NULL, 0, "a!", 6, ids, &truncated, &eos), 0);
   assert_memory_equal(ids, expected, sizeof(expected));
   assert_int_equal(eos, 3);
@@ -285,7 +285,7 @@ static int open_small(void **state)
 
   (void)state;
   write_vocab(folder, "#version: 0.2\nc a\nca t</w>\n");
-  if (ti_clip_bpe_open(&small, &error, folder) < 0) {
+  if (ti_clip_bpe_open(&small, &error, folder, NULL) < 0) {
     print_error("%s\n", error.text);
     return -1;
   }

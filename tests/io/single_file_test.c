@@ -1,0 +1,358 @@
+/* Models in one file, of a few bytes each (tests/fuzz/seeds.py): names, configs, and whose bytes
+ * the weights are. */
+#include "io_testing.h"
+
+#include <stdlib.h>
+
+#include "safetensors.h"
+#include "single_file.h"
+
+static unsigned char *bytes;
+static size_t num_bytes;
+
+static ti_single_file *open_seed(const char *name)
+{
+  ti_single_file *file;
+  char path[128];
+
+  snprintf(path, sizeof(path), "tests/fuzz/corpus/single/%s", name);
+  bytes = read_file(path, &num_bytes);
+  assert_succeeds(ti_single_file_parse(&file, &error, name, bytes, num_bytes));
+  return file;
+}
+
+static void close_seed(ti_single_file *file)
+{
+  ti_single_file_close(file);
+  free(bytes);
+}
+
+static void config_is(const ti_single_file *file, const char *component, const char *expected)
+{
+  ti_json json;
+  char *text;
+
+  if (component)
+    assert_succeeds(ti_single_file_config(file, &error, component, &json));
+  else
+    assert_succeeds(ti_single_file_index(file, &error, &json));
+  text = json_dumps(json.root, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(6));
+  assert_string_equal(text, expected);
+  free(text);
+  ti_json_close(&json);
+}
+
+static ti_tensor_list list_of(ti_single_file *file, const char *component)
+{
+  ti_tensor_list list;
+
+  assert_succeeds(ti_single_file_tensors(file, &error, component, &list));
+  return list;
+}
+
+static const ti_tensor *tensor(const ti_tensor_list *list, const char *name)
+{
+  for (size_t i = 0; i < list->count; i++) {
+    if (!strcmp(list->items[i].name, name))
+      return list->items + i;
+  }
+  fail_msg("no tensor %s", name);
+  return NULL;
+}
+
+/* the bytes of the file, but for what is said to be a copy */
+static int in_file(const ti_tensor *t)
+{
+  const unsigned char *data = t->data;
+
+  return data >= bytes && data + t->bytes <= bytes + num_bytes;
+}
+
+#define SCHEDULER(name, end)                                                                       \
+  "{\"_class_name\":\"" name "\",\"beta_end\":0.012,\"beta_schedule\":\"scaled_linear\","          \
+  "\"beta_start\":0.00085,\"clip_sample\":false,\"num_train_timesteps\":1000,"                     \
+  "\"prediction_type\":" end
+#define VAE(end)                                                                                   \
+  "{\"block_out_channels\":[2,2],\"down_block_types\":[\"DownEncoderBlock2D\","                    \
+  "\"DownEncoderBlock2D\"],\"in_channels\":3,\"latent_channels\":4,\"layers_per_block\":1,"        \
+  "\"mid_block_add_attention\":true,\"out_channels\":3," end
+#define VAE_END                                                                                    \
+  "\"up_block_types\":[\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"],\"use_post_quant_conv\":true,"   \
+  "\"use_quant_conv\":true}"
+#define TEXT(act)                                                                                  \
+  "{\"hidden_act\":\"" act "\",\"hidden_size\":64,\"intermediate_size\":2,"                        \
+  "\"max_position_embeddings\":2,\"num_attention_heads\":1,\"num_hidden_layers\":2,"
+#define CROSSED_FIRST                                                                              \
+  "\"block_out_channels\":[64,64],\"cross_attention_dim\":64,\"down_block_types\":["               \
+  "\"CrossAttnDownBlock2D\",\"DownBlock2D\"],\"in_channels\":4,\"layers_per_block\":[1,1],"        \
+  "\"out_channels\":4,\"sample_size\":256,\"transformer_layers_per_block\":[1,1],"                 \
+  "\"up_block_types\":[\"UpBlock2D\",\"CrossAttnUpBlock2D\"]}"
+
+static void configs_follow_from_shapes(void **state)
+{
+  ti_single_file *file = open_seed("sd1.ckpt");
+
+  (void)state;
+  config_is(file, NULL,
+            "{\"scheduler\":[\"diffusers\",\"PNDMScheduler\"],\"text_encoder\":[\"transformers\","
+            "\"CLIPTextModel\"],\"unet\":[\"diffusers\",\"UNet2DConditionModel\"],\"vae\":["
+            "\"diffusers\",\"AutoencoderKL\"]}");
+  config_is(file, "unet", "{\"attention_head_dim\":[8,8]," CROSSED_FIRST);
+  config_is(file, "vae", VAE("\"sample_size\":512,\"scaling_factor\":0.18215," VAE_END));
+  config_is(file, "text_encoder", TEXT("quick_gelu") "\"vocab_size\":2}");
+  config_is(file, "scheduler",
+            SCHEDULER("PNDMScheduler", "\"epsilon\",\"set_alpha_to_one\":false,"
+                                       "\"skip_prk_steps\":true,\"steps_offset\":1}"));
+  assert_string_equal(ti_single_file_pad(file, 0), "<|endoftext|>");
+  close_seed(file);
+
+  file = open_seed("sd1"); /* with a mark */
+  config_is(file, "scheduler",
+            SCHEDULER("DDIMScheduler", "\"v_prediction\",\"set_alpha_to_one\":false,"
+                                       "\"skip_prk_steps\":true,\"steps_offset\":1}"));
+  close_seed(file);
+
+  file = open_seed("sd2"); /* the norm that is asked has one value, which does not deviate */
+  config_is(file, "unet", "{\"attention_head_dim\":[1,1]," CROSSED_FIRST);
+  config_is(file, "text_encoder", TEXT("gelu") "\"vocab_size\":2}");
+  assert_string_equal(ti_single_file_pad(file, 0), "!");
+  close_seed(file);
+
+  file = open_seed("sdxl");
+  config_is(file, NULL,
+            "{\"scheduler\":[\"diffusers\",\"EulerDiscreteScheduler\"],\"text_encoder\":["
+            "\"transformers\",\"CLIPTextModel\"],\"text_encoder_2\":[\"transformers\","
+            "\"CLIPTextModelWithProjection\"],\"unet\":[\"diffusers\",\"UNet2DConditionModel\"],"
+            "\"vae\":[\"diffusers\",\"AutoencoderKL\"]}");
+  config_is(file, "unet",
+            "{\"addition_embed_type\":\"text_time\",\"addition_time_embed_dim\":2,"
+            "\"attention_head_dim\":[1,1],\"block_out_channels\":[64,64],"
+            "\"cross_attention_dim\":128,\"down_block_types\":[\"DownBlock2D\","
+            "\"CrossAttnDownBlock2D\"],\"in_channels\":4,\"layers_per_block\":[1,1],"
+            "\"out_channels\":4,\"projection_class_embeddings_input_dim\":15,\"sample_size\":512,"
+            "\"transformer_layers_per_block\":[1,2],\"up_block_types\":[\"CrossAttnUpBlock2D\","
+            "\"UpBlock2D\"]}");
+  config_is(file, "vae", VAE("\"sample_size\":1024,\"scaling_factor\":0.13025," VAE_END));
+  config_is(file, "text_encoder", TEXT("quick_gelu") "\"vocab_size\":2}");
+  config_is(file, "text_encoder_2", TEXT("gelu") "\"projection_dim\":3,\"vocab_size\":2}");
+  config_is(
+    file, "scheduler",
+    SCHEDULER("EulerDiscreteScheduler",
+              "\"v_prediction\",\"rescale_betas_zero_snr\":true,\"set_alpha_to_one\":false,"
+              "\"skip_prk_steps\":true,\"steps_offset\":1,\"timestep_spacing\":\"trailing\"}"));
+  assert_string_equal(ti_single_file_pad(file, 0), "<|endoftext|>");
+  assert_string_equal(ti_single_file_pad(file, 1), "!");
+  close_seed(file);
+}
+
+/* names in the bytes of a seed that begin so */
+static size_t count_names(const char *prefix)
+{
+  ti_safetensors *seed;
+  size_t count = 0;
+
+  assert_succeeds(ti_safetensors_parse(&seed, &error, "seed", bytes, num_bytes));
+  for (size_t i = 0; i < ti_safetensors_count(seed); i++)
+    count += !strncmp(ti_safetensors_tensor(seed, i)->name, prefix, strlen(prefix));
+  ti_safetensors_close(seed);
+  return count;
+}
+
+/* all of UNet and autoencoder; of text encoders of two layers 4 + 2 x 16, and a projection */
+static void every_weight_is_given_out(void **state)
+{
+  static const char *const names[] = { "sd2", "sdxl", "sd1", "sd1.ckpt" };
+  static const char *const parts[] = { "unet", "vae", "text_encoder", "text_encoder_2" };
+  size_t expected[4] = { 0, 0, 36, 37 };
+
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    ti_single_file *file = open_seed(names[i]);
+
+    if (i < 3) { /* the last is the third in another container */
+      expected[0] = count_names("model.diffusion_model.");
+      expected[1] = count_names("first_stage_model.");
+      assert_true(expected[0] > 150 && expected[1] > 80);
+    }
+    for (int k = 0; k < (i == 1 ? 4 : 3); k++) {
+      ti_tensor_list list = list_of(file, parts[k]);
+
+      assert_int_equal(list.count, expected[k]);
+      ti_tensor_list_free(&list);
+    }
+    close_seed(file);
+  }
+}
+
+static void bytes_stay_where_they_are(void **state)
+{
+  ti_single_file *file = open_seed("sdxl");
+  ti_tensor_list vae = list_of(file, "vae"), text = list_of(file, "text_encoder_2");
+  const ti_tensor *q = tensor(&text, "text_model.encoder.layers.1.self_attn.q_proj.weight");
+  const ti_tensor *k = tensor(&text, "text_model.encoder.layers.1.self_attn.k_proj.weight");
+  const ti_tensor *v = tensor(&text, "text_model.encoder.layers.1.self_attn.v_proj.weight");
+  const ti_tensor *bias = tensor(&text, "text_model.encoder.layers.0.self_attn.v_proj.bias");
+  const ti_tensor *matrix = tensor(&vae, "encoder.mid_block.attentions.0.to_q.weight");
+  const ti_tensor *turned = tensor(&text, "text_projection.weight");
+  const uint16_t *values = turned->data;
+
+  (void)state;
+  for (size_t i = 0; i < vae.count; i++)
+    assert_true(in_file(vae.items + i) && vae.items[i].mapped);
+  for (size_t i = 0; i < text.count; i++)
+    assert_int_equal(in_file(text.items + i), text.items + i != turned);
+  assert_int_equal(q->rank, 2);
+  assert_int_equal(q->dims[0], 2);
+  assert_int_equal(q->bytes, 4);
+  assert_ptr_equal(k->data, (const char *)q->data + 4);
+  assert_ptr_equal(v->data, (const char *)q->data + 8);
+  assert_int_equal(bias->dims[0], 1);
+  assert_int_equal(matrix->rank, 2);
+  assert_int_equal(matrix->dims[1], 2);
+  assert_int_equal(tensor(&vae, "quant_conv.weight")->rank, 1); /* as the seed has it */
+  /* [[x, x + 1, x + 2], [x + 3, ..]] as [[x, x + 3], [x + 1, ..], ..] */
+  assert_int_equal(turned->dims[0], 3);
+  assert_int_equal(turned->dims[1], 2);
+  assert_false(turned->mapped);
+  for (int i = 0; i < 3; i++) {
+    assert_true(ti_f16_to_f32(values[2 * i]) == ti_f16_to_f32(values[0]) + (float)i);
+    assert_true(ti_f16_to_f32(values[2 * i + 1]) == ti_f16_to_f32(values[0]) + (float)i + 3.0f);
+  }
+  ti_tensor_list_free(&vae);
+  ti_tensor_list_free(&text);
+  close_seed(file);
+}
+
+/* a seed whose tensors a test changes, in memory */
+enum { MAX_TENSORS = 512 };
+
+static ti_safetensors *source;
+static ti_tensor tensors[MAX_TENSORS];
+static size_t num_tensors;
+static ti_memory_file memory;
+
+static void take_seed(const char *path)
+{
+  bytes = read_file(path, &num_bytes);
+  assert_succeeds(ti_safetensors_parse(&source, &error, "seed", bytes, num_bytes));
+  num_tensors = ti_safetensors_count(source);
+  assert_in_range(num_tensors, 1, MAX_TENSORS);
+  for (size_t i = 0; i < num_tensors; i++)
+    tensors[i] = *ti_safetensors_tensor(source, i);
+  memory = (ti_memory_file){ calloc(1, 1 << 17), 1 << 17, 0 };
+}
+
+static void drop_seed(void)
+{
+  ti_safetensors_close(source);
+  free(memory.bytes);
+  free(bytes);
+}
+
+static ti_tensor *named(const char *name)
+{
+  for (size_t i = 0; i < num_tensors; i++) {
+    if (!strcmp(tensors[i].name, name))
+      return tensors + i;
+  }
+  fail_msg("no tensor %s", name);
+  return NULL;
+}
+
+static ti_single_file *open_changed(void)
+{
+  ti_single_file *file;
+
+  assert_succeeds(ti_safetensors_write_to(&memory, &error, NULL, tensors, num_tensors, NULL, 0));
+  assert_succeeds(ti_single_file_parse(&file, &error, "changed", memory.bytes, memory.size));
+  return file;
+}
+
+/* numbers of blocks and layers that are no numbers, too long, or beyond the network */
+static void odd_numbers_have_no_place(void **state)
+{
+  static const char *const names[] = {
+    "input_blocks.99999.0.op.weight",
+    "input_blocks..0.op.weight",
+    "input_blocks.1x.0.op.weight",
+    "input_blocks.-1.0.op.weight",
+    "input_blocks.4.0.op.weight",
+    "input_blocks.2.1.op.weight",
+    "input_blocks.1.2.norm.weight",
+    "output_blocks.4.0.in_layers.0.weight",
+    "output_blocks.3.1.conv.weight",
+    "output_blocks.0.1.norm.weight",
+    "output_blocks.0.2.norm.weight",
+    "output_blocks.2.1.transformer_blocks.1.norm1.weight",
+    "middle_block.1.transformer_blocks.7.norm1.weight",
+    "middle_block.3.in_layers.0.weight",
+    "out.1.weight",
+  };
+
+  ti_tensor *changed;
+
+  (void)state;
+  take_seed("tests/fuzz/corpus/single/sd1");
+  changed = named("model.diffusion_model.out.0.bias");
+  for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+    ti_single_file *file;
+    ti_tensor_list list;
+    char full[128];
+
+    snprintf(full, sizeof(full), "model.diffusion_model.%s", names[i]);
+    changed->name = full;
+    file = open_changed();
+    assert_fails(ti_single_file_tensors(file, &error, "unet", &list), TEXTINV_E_UNSUPPORTED, full,
+                 "has no place");
+    assert_null(list.items);
+    ti_single_file_close(file);
+  }
+  drop_seed();
+}
+
+/* of SD 2's text encoder: all but the last of 24 layers, all of 23, else what the projection says
+ */
+static void layers_that_sd2_takes(void **state)
+{
+  static const struct {
+    int layers, projection, taken;
+  } cases[] = {
+    { 24, 1, 23 }, { 24, 0, 23 }, { 23, 1, 23 }, { 23, 0, 23 }, { 3, 1, 2 }, { 3, 0, 3 }
+  };
+  static char full[24][96];
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    ti_single_file *file;
+    ti_json json;
+
+    take_seed("tests/fuzz/corpus/single/sd2");
+    if (!cases[i].projection)
+      named("cond_stage_model.model.text_projection")->name = "none";
+    for (int k = 3; k < cases[i].layers; k++) { /* by this name they are counted */
+      snprintf(full[k], sizeof(full[k]),
+               "cond_stage_model.model.transformer.resblocks.%d.ln_1.weight", k);
+      tensors[num_tensors] = *named("cond_stage_model.model.ln_final.bias");
+      tensors[num_tensors++].name = full[k];
+    }
+    file = open_changed();
+    assert_succeeds(ti_single_file_config(file, &error, "text_encoder", &json));
+    assert_int_equal(json_integer_value(json_object_get(json.root, "num_hidden_layers")),
+                     cases[i].taken);
+    assert_null(json_object_get(json.root, "projection_dim"));
+    ti_json_close(&json);
+    ti_single_file_close(file);
+    drop_seed();
+  }
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(configs_follow_from_shapes), cmocka_unit_test(every_weight_is_given_out),
+    cmocka_unit_test(bytes_stay_where_they_are),  cmocka_unit_test(odd_numbers_have_no_place),
+    cmocka_unit_test(layers_that_sd2_takes),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
