@@ -26,7 +26,7 @@ enum { TEXT = 1024 };
 typedef struct options {
   gchar prompt[TEXT];
   gchar words[TEXT]; /* an embedding, or a folder whose embeddings are all loaded */
-  gchar model[TEXT]; /* a folder, or "" for the library's own */
+  gchar model[TEXT]; /* a folder or file, or "" for the library's own */
   gint steps;
   gdouble guidance;
   gdouble strength; /* 1: what was there does not matter */
@@ -263,8 +263,9 @@ static gboolean ask(options *o)
   words = add_row(table, 1,
                   "_Words:", entry(o->words, "File of a learnt word, or a folder of such files"));
   model = add_row(table, 2, "_Model:",
-                  entry(o->model, "Folder of a Stable Diffusion model; empty for the small model "
-                                  "that comes with the library"));
+                  entry(o->model,
+                        "Folder or file of a Stable Diffusion model; empty for the small one "
+                        "that comes with the library"));
   steps = add_row(table, 3, "_Steps:", number(o->steps, 1, 1000, 1, 0));
   guidance = add_row(table, 4, "_Guidance:", number(o->guidance, 1, 30, 0.5, 1));
   strength = add_row(table, 5, "S_trength:", number(o->strength, 0.05, 1, 0.05, 2));
@@ -293,7 +294,7 @@ static const GimpParamDef arguments[] = {
   { GIMP_PDB_DRAWABLE, "drawable", "Not used: what is seen counts" },
   { GIMP_PDB_STRING, "prompt", "What to draw" },
   { GIMP_PDB_STRING, "words", "File of a learnt word, or folder of such files, or \"\"" },
-  { GIMP_PDB_STRING, "model", "Folder of a model, or \"\" for the library's own" },
+  { GIMP_PDB_STRING, "model", "Folder or file of a model, or \"\" for the library's own" },
   { GIMP_PDB_INT32, "steps", "Sampler steps, 1 to 1000" },
   { GIMP_PDB_FLOAT, "guidance", "Classifier-free guidance, 1 = none" },
   { GIMP_PDB_FLOAT, "strength", "How far from what is there, above 0 to 1" },
