@@ -226,7 +226,7 @@ static __device__ double sum_in_double(double v)
  * few, and no value may be kept before all are known to be finite
  */
 static __global__ void __launch_bounds__(UPDATE_THREADS)
-    update_kernel(ti_cuda_training t, bool add, bool apply)
+  update_kernel(ti_cuda_training t, bool add, bool apply)
 {
   __shared__ int good;
   const ti_cuda_step step = *t.step;
@@ -234,8 +234,8 @@ static __global__ void __launch_bounds__(UPDATE_THREADS)
   const bool end = apply && (last || !add);
   const float *from = t.states + (size_t)step.from * 3 * t.count;
   float *to = t.states + (size_t)(1 - step.from) * 3 * t.count;
-  const float loss =
-      add ? __fadd_rn(first ? 0.0f : *t.loss_sum, __fmul_rn(*t.loss, step.share)) : *t.loss_sum;
+  const float loss = add ? __fadd_rn(first ? 0.0f : *t.loss_sum, __fmul_rn(*t.loss, step.share))
+                         : *t.loss_sum;
   double squares = 0.0, bad = 0.0;
 
   for (int k = 0; k < t.encoders; k++) {

@@ -137,7 +137,7 @@ textinv_status textinv_clip_open(textinv_clip **out, textinv_session *session, c
     return status;
   if (!path) {
     if ((status = ti_library_data(default_path, sizeof(default_path), error, "toybox-clip",
-                                  "config.json", "the default model", "name a model")) < 0)
+                                  "config.json", "the default CLIP model", "name one")) < 0)
       return status;
     path = default_path;
   }

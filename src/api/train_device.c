@@ -24,7 +24,7 @@ struct ti_run_device {
   ti_net_plan *plan;
   ti_cuda_graph *graph, *apply; /* of a pass; of AdamW, with other processes */
   ti_cuda_training t;
-  void *memory;           /* all that t points to, but the values of the plan */
+  void *memory; /* all that t points to, but the values of the plan */
   /* in the device's pinned memory, for step % 2 */
   ti_cuda_step *steps[2]; /* with the samples behind it */
   ti_cuda_result *results[2];
@@ -215,14 +215,19 @@ static textinv_status bind_plan(ti_run_device *d, ti_run *r)
   return TEXTINV_OK;
 }
 
+static ti_exec exec_of(const ti_run_device *d)
+{
+  return (ti_exec){ .device = d->device->context,
+                    .stream = d->device->plugin->stream(d->device->context),
+                    .threads = 1,
+                    .error = d->error };
+}
+
 static textinv_status launch_pass(const void *user)
 {
   const ti_run_device *d = user;
   const ti_cuda_plugin *plugin = d->device->plugin;
-  ti_exec e = { .device = d->device->context,
-                .stream = plugin->stream(d->device->context),
-                .threads = 1,
-                .error = d->error };
+  ti_exec e = exec_of(d);
   textinv_status status = plugin->step_inputs(&e, &d->t);
 
   if (status >= 0)
@@ -233,13 +238,9 @@ static textinv_status launch_pass(const void *user)
 static textinv_status launch_apply(const void *user)
 {
   const ti_run_device *d = user;
-  const ti_cuda_plugin *plugin = d->device->plugin;
-  ti_exec e = { .device = d->device->context,
-                .stream = plugin->stream(d->device->context),
-                .threads = 1,
-                .error = d->error };
+  ti_exec e = exec_of(d);
 
-  return plugin->step_apply(&e, &d->t);
+  return d->device->plugin->step_apply(&e, &d->t);
 }
 
 /* ------------------------------------------------------------------ what the loop calls */

@@ -147,8 +147,7 @@ int main(void)
     cmocka_unit_test(image_corpus),       cmocka_unit_test(torch_corpus),
     cmocka_unit_test(pickle_corpus),      cmocka_unit_test(embedding_corpus),
     cmocka_unit_test(checkpoint_corpus),  cmocka_unit_test(schedule_corpus),
-    cmocka_unit_test(clip_image_corpus),
-    cmocka_unit_test(single_corpus),
+    cmocka_unit_test(clip_image_corpus),  cmocka_unit_test(single_corpus),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
