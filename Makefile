@@ -173,7 +173,7 @@ $(BUILD)/examples/go/%: examples/go/%.go include/textinv/textinv.h $(BUILD)/$(LI
 	$(Q)$(call pc_file,$(CURDIR),$(CURDIR)/$(BUILD),$(CURDIR)/include) >$(@D)/textinv.pc
 	$(Q)PKG_CONFIG_PATH='$(CURDIR)/$(@D)' GOCACHE='$(CURDIR)/$(BUILD)/go' CGO_LDFLAGS='-Wl,-rpath,$$ORIGIN/../..' \
 	  go build -o $@ $<
-$(BUILD)/examples/gimp/%: examples/gimp/%.c include/textinv/textinv.h $(BUILD)/$(LIBNAME)
+$(BUILD)/examples/gimp/textinv-gimp: examples/gimp/textinv_gimp.c include/textinv/textinv.h $(BUILD)/$(LIBNAME)
 	@mkdir -p $(@D)$(if $(Q), && echo "CC $<")
 	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra $(CPPFLAGS) $(LDFLAGS) -Iinclude $(subst -I,-isystem ,$(shell $(PKG_CONFIG) --cflags gimpui-2.0)) \
 	  -o $@ $< -L$(BUILD) -ltextinv $(shell $(PKG_CONFIG) --libs gimpui-2.0) -lm -Wl,-rpath,'$$ORIGIN/../..'

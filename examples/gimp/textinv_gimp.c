@@ -3,7 +3,7 @@
  * words may stand, into a new layer. Where something is selected, that alone is drawn anew, to fit
  * into what is around it.
  *
- *   cc textinv-gimp.c $(pkg-config --cflags --libs gimpui-2.0 textinv) -lm -o textinv-gimp
+ *   cc textinv_gimp.c $(pkg-config --cflags --libs gimpui-2.0 textinv) -lm -o textinv-gimp
  *   gimptool-2.0 --install-bin textinv-gimp
  *
  * From a script: (plug-in-textinv RUN-NONINTERACTIVE image layer prompt words model steps guidance
