@@ -183,7 +183,7 @@ int cli_open_session(textinv_session **out, const char *command, const cli_commo
   p.device = (int32_t)common->device;
   p.log = common->quiet ? NULL : print_log;
   p.log_user = &verbose;
-  /* failures to write are errors, before anything is begun that writes a file: OpenMP may */
+  /* failures to write are errors */
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
   if (textinv_session_new(out, &p) < 0)

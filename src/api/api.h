@@ -136,7 +136,7 @@ struct textinv_session {
   ti_error error;
   atomic_int cancel;
   textinv_dtype dtype;
-  int threads;
+  ti_team *team; /* of the CPU; NULL with a device */
   uint64_t budget;
   textinv_log_fn log;
   void *log_user;

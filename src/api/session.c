@@ -6,7 +6,6 @@
 
 #include "alloc.h"
 #include "api.h"
-#include "host.h"
 
 /* of the thread's last failed call without a session */
 static _Thread_local ti_error no_session;
@@ -95,7 +94,6 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
   if (!s)
     return ti_fail_nomem(&no_session, sizeof(*s), "a session");
   s->dtype = p.dtype;
-  s->threads = p.threads ? (int)p.threads : ti_usable_cores();
   s->budget = p.memory_budget;
   s->log = p.log;
   s->log_user = p.log_user;
@@ -109,7 +107,11 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
     s->joins = 1;
     s->arena.sparse = 1;
   } else {
-    s->threads = ti_host_threads(s->threads);
+    s->team = ti_team_new(p.threads ? (int)p.threads : ti_usable_cores());
+    if (!s->team) {
+      ti_free(s);
+      return ti_fail_nomem(&no_session, 0, "a session's threads");
+    }
     ti_kernels_init_cpu(&s->kernels);
     ti_kernels_init_avx2(&s->kernels);
     ti_kernels_init_avx512(&s->kernels);
@@ -126,6 +128,7 @@ void textinv_session_free(textinv_session *session)
   ti_session_drop_plans(session);
   ti_device_close(session->device);
   ti_arena_free(&session->arena);
+  ti_team_free(session->team);
   ti_free(session);
 }
 
