@@ -238,7 +238,8 @@ typedef struct textinv_session_params {
   textinv_backend backend;       /* default TEXTINV_BACKEND_CPU */
   int32_t         device;        /* CUDA: ordinal of the device (default 0) */
   textinv_dtype   dtype;         /* default TEXTINV_F32 */
-  uint32_t        threads;       /* CPU: 1..1024, 0 = the cores this process may use (default);
+  uint32_t        threads;       /* CPU: 1..1024, 0 = the cores that this process may use and
+                                    its cgroup has time for (default);
                                     fewer where the system makes fewer */
   uint64_t        memory_budget; /* bytes for weights and activations together; a call computes
                                     parts again rather than exceed it; 0 = no limit (default) */

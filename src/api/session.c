@@ -1,11 +1,11 @@
 /* Sessions: device, threads, memory, log, the last error, and the plans that were made. */
-#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
 #include "alloc.h"
 #include "api.h"
+#include "cores.h"
 
 /* of the thread's last failed call without a session */
 static _Thread_local ti_error no_session;
@@ -39,18 +39,6 @@ textinv_status textinv_session_params_init(textinv_session_params *params, size_
 {
   return ti_params_init(params, size, &session_defaults, sizeof(session_defaults),
                         SESSION_PARAMS_MIN);
-}
-
-int ti_usable_cores(void)
-{
-  cpu_set_t set;
-
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set))
-    return 1;
-  const int n = CPU_COUNT(&set);
-
-  return n > 0 ? n : 1;
 }
 
 static textinv_status check_session(ti_error *error, const textinv_session_params *p)
