@@ -44,10 +44,10 @@ BUILD    ?= build/$(notdir $(firstword $(CC)))$(if $(SANITIZE),-san)$(if $(filte
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # the prefix map keeps the name of this folder out of the binaries
 COMMON_CFLAGS = -std=c11 -D_GNU_SOURCE -ffile-prefix-map='$(CURDIR)/'= $(WARN) $(CPPFLAGS) $(CFLAGS) $(SAN_FLAGS)
-ALL_CFLAGS = $(COMMON_CFLAGS) -fPIC -fvisibility=hidden -fopenmp -ffp-contract=off -DTEXTINV_BUILD \
+ALL_CFLAGS = $(COMMON_CFLAGS) -fPIC -fvisibility=hidden -fopenmp-simd -ffp-contract=off -DTEXTINV_BUILD \
   $(if $(SANITIZE),,-DNDEBUG) $(INCLUDES) $(PKG_CFLAGS) $(if $(filter 0,$(ONEDNN)),,-DTI_ONEDNN)
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS) # asked once, when needed
-LIBS       = $(shell $(PKG_CONFIG) --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-ldnnl) -lpthread -ldl -lm
+LIBS       = $(shell $(PKG_CONFIG) --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-ldnnl -lgomp) -lpthread -ldl -lm
 Q := $(if $(filter 0,$(V)),@)
 comma := ,
 
@@ -119,7 +119,7 @@ $(BUILD)/src/base/library.o: $(BUILD)/folders
 
 $(BUILD)/$(LIBNAME): $(OBJECTS) lib/textinv.map
 	$(if $(Q),@echo "LD $@")
-	$(Q)$(CC) -shared -fopenmp $(SAN_FLAGS) $(LDFLAGS) -Wl,-soname,$(SONAME) \
+	$(Q)$(CC) -shared $(SAN_FLAGS) $(LDFLAGS) -Wl,-soname,$(SONAME) \
 	  $(if $(SANITIZE),,-Wl$(comma)-z$(comma)defs) -Wl,--version-script=lib/textinv.map -o $@.new $(OBJECTS) $(LIBS)
 	$(Q)mv -f $@.new $@
 	$(Q)ln -sf $(LIBNAME) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $(BUILD)/libtextinv.so
@@ -183,7 +183,7 @@ $(BUILD)/examples/rust/%: examples/rust/%.rs $(BUILD)/$(LIBNAME)
 
 # --- tests: every tests/*/NAME_test.c is one cmocka program
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(TESTLIB) $(BUILD)/libtextinv.a
-	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 $(BUILD)/tests/%.o: ALL_CFLAGS += -Itests -Wno-missing-prototypes
 
 check: all $(TESTBIN) examples ## every test this machine can run
@@ -195,11 +195,11 @@ check-san-run: $(BUILD)/textinv $(TESTBIN) examples
 	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) tests/cli/check.sh
 .PHONY: check-san-run
 
-# without oneDNN and OpenMP's run time: neither tells ThreadSanitizer what it orders
-check-threads: ## a model or a run that threads share, under ThreadSanitizer
+# without oneDNN, which does not tell ThreadSanitizer what it orders
+check-threads: ## what threads share: loops, a model, a run, under ThreadSanitizer
 	$(Q)$(MAKE) SANITIZE=thread ONEDNN=0 CFLAGS='-O1 -g' check-threads-run
-check-threads-run: $(BUILD)/tests/api/threads_test $(BUILD)/tests/api/parallel_test
-	@BUILD=$(BUILD) OMP_NUM_THREADS=1 tests/run.sh $^
+check-threads-run: $(BUILD)/tests/base/team_test $(BUILD)/tests/api/threads_test $(BUILD)/tests/api/parallel_test
+	@BUILD=$(BUILD) tests/run.sh $^
 .PHONY: check-threads check-threads-run
 
 check-parity: all build/venv/ready ## compare with PyTorch, diffusers and transformers (fetches them from PyPI)
@@ -215,10 +215,10 @@ include tests/fuzz/fuzz.mk
 # --- speed
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*_bench.c))
 $(BUILD)/tests/bench/%_bench: $(BUILD)/tests/bench/%_bench.o $(BUILD)/libtextinv.a
-	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 # which operations a training step has: plan_ops MODEL [BATCH]
 $(BUILD)/tests/bench/plan_ops: $(BUILD)/tests/bench/plan_ops.o $(BUILD)/libtextinv.a
-	$(Q)$(CC) -fopenmp $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 bench: all $(BENCH) $(if $(OP),,build/venv/ready) ## whole steps beside PyTorch and OpenVINO; OP=conv2d: one operation
 	@for b in $(BENCH); do $$b $(OP) || exit 1; done
 	$(if $(OP),,@build/venv/bin/python tests/bench/steps.py)

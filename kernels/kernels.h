@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "team.h"
 #include "textinv/textinv.h"
 #include "weight.h"
 
@@ -28,7 +29,7 @@ extern "C" {
 typedef struct ti_exec {
   void *stream;         /* CUDA: cudaStream_t; CPU: NULL */
   void *device;         /* CUDA: the ti_cuda of cuda/plugin.h; CPU: NULL */
-  int threads;          /* CPU: OpenMP threads to use, >= 1 */
+  ti_team *team;        /* CPU: the threads that share a loop; NULL = the caller alone */
   const void *prepared; /* what the record's prepare entry made, or NULL */
   void *scratch; /* CPU: scratch_bytes aligned to 64, shared by all records, dead between them */
   size_t scratch_bytes;

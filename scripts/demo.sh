@@ -8,8 +8,6 @@ pictures=examples/toybox/heldout/$concept
 word="<$concept>"
 
 mkdir -p "$folder"
-# a busy machine must not make threads spin for each other
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 say() { # the command as it could be typed, then its run
   printf '$ textinv'
   shift

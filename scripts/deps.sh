@@ -7,10 +7,9 @@ set -eu
 packages="gcc make pkg-config libc6-dev libpng-dev libjpeg-dev zlib1g-dev libzip-dev libjansson-dev
 libutf8proc-dev libdnnl-dev libcmocka-dev g++ abigail-tools"
 if [ "${1-}" = ci ]; then
-  # clang compiles OpenMP with its own runtime; gcc's, which oneDNN uses, may stand beside it; of
-  # locales, tests compile one with a decimal comma; python3, Go, Rust and Open MPI for the examples
-  # in them
-  packages="$packages clang libomp-dev locales python3 golang-go rustc libopenmpi-dev openmpi-bin"
+  # of locales, tests compile one with a decimal comma; python3, Go, Rust and Open MPI for the
+  # examples in them
+  packages="$packages clang locales python3 golang-go rustc libopenmpi-dev openmpi-bin"
 fi
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

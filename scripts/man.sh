@@ -35,9 +35,6 @@ cat <<'END'
 0 done, 1 failed, 2 wrong usage, 130 interrupted with the work saved.
 .SH ENVIRONMENT
 .TP
-.B OMP_WAIT_POLICY
-\fBpassive\fR keeps threads from spinning for each other on a machine whose cores have other work.
-.TP
 .B TEXTINV_CPU
 \fBavx512\fR, \fBavx2\fR or \fBreference\fR keeps from instructions beyond that; \fBbf16\fR takes those of bf16 where they are not
 the faster ones.

@@ -6,8 +6,6 @@ log=${BUILD:-build/cc}/tests/log
 mkdir -p "$log"
 passed=0 failed=0 skipped=0
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
-# tests are small: threads that spin for each other cost more than they compute
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
 # number before "test(s)" in the lines of cmocka that hold $1
 count() {

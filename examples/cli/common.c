@@ -40,7 +40,7 @@ static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },  { "bf16", TEXTINV_
 const cli_option cli_compute_options[] = {
   MODEL,
   { "threads", "N", CLI_UINT, offsetof(cli_common, threads), 0, 1024, NULL,
-    CLI_RARE | CLI_QUIET_DEFAULT, "CPU threads; 0 = the cores this process may use (0)" },
+    CLI_RARE | CLI_QUIET_DEFAULT, "CPU threads; 0 = the cores there are for this process (0)" },
   { "dtype", "TYPE", CLI_CHOICE, offsetof(cli_common, dtype), 0, 0, dtypes, CLI_RARE,
     "storage; f16 needs CUDA" },
   { "backend", "KIND", CLI_CHOICE, offsetof(cli_common, backend), 0, 0, backends, CLI_RARE, "" },
@@ -183,7 +183,7 @@ int cli_open_session(textinv_session **out, const char *command, const cli_commo
   p.device = (int32_t)common->device;
   p.log = common->quiet ? NULL : print_log;
   p.log_user = &verbose;
-  /* failures to write are errors, before anything is begun that writes a file: OpenMP may */
+  /* failures to write are errors */
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
   if (textinv_session_new(out, &p) < 0)

@@ -21,10 +21,11 @@
  * call. In a preview callback the session may serve calls on pictures, textinv_images_*; otherwise
  * no callback may use it but for textinv_session_cancel().
  *
- * The host's settings of OpenMP and of floating point (rounding, flushed denormals, traps) neither
- * matter to what a network computes nor are changed by it. After fork() a thread that has called
- * the library before may go on only with sessions of one thread (TEXTINV_E_BACKEND otherwise); a
- * new thread of the child may use any. fork() while another thread is in a call is not supported.
+ * A session on the CPU has threads of its own, which take no signals and sleep between its calls. A
+ * child of fork() may go on with a session: it gets threads of its own there. fork() while another
+ * thread is in a call is not supported. The host's settings of OpenMP and of floating point
+ * (rounding, flushed denormals, traps) neither matter to what a network computes nor are changed by
+ * it.
  *
  * Errors: a call returns TEXTINV_OK or a negative TEXTINV_E_* code. When a call that takes a
  * session fails, textinv_session_error() gives one line that names the file, tensor, key or
@@ -237,7 +238,8 @@ typedef struct textinv_session_params {
   textinv_backend backend;       /* default TEXTINV_BACKEND_CPU */
   int32_t         device;        /* CUDA: ordinal of the device (default 0) */
   textinv_dtype   dtype;         /* default TEXTINV_F32 */
-  uint32_t        threads;       /* CPU: 1..1024, 0 = the cores this process may use (default);
+  uint32_t        threads;       /* CPU: 1..1024, 0 = the cores that this process may use and
+                                    its cgroup has time for (default);
                                     fewer where the system makes fewer */
   uint64_t        memory_budget; /* bytes for weights and activations together; a call computes
                                     parts again rather than exceed it; 0 = no limit (default) */

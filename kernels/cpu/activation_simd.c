@@ -118,39 +118,83 @@ static TI_SIMD void geglu_bwd_row(ti_dtype dtype, void *dx, const void *dy, cons
   TI_DISPATCH(dtype, geglu_bwd_worker, dx, dy, x, row, c);
 }
 
+typedef struct job {
+  ti_dtype dtype;
+  ti_activation kind;
+  void *out;
+  const void *dy, *x;
+  size_t count; /* of values, or of channels in a row */
+} job;
+
+static void fwd_chunks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  fwd_range(j->dtype, j->kind, j->out, j->x, from * CHUNK,
+            to * CHUNK < j->count ? to * CHUNK : j->count);
+}
+
+static void bwd_chunks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  bwd_range(j->dtype, j->kind, j->out, j->dy, j->x, from * CHUNK,
+            to * CHUNK < j->count ? to * CHUNK : j->count);
+}
+
+static void geglu_fwd_rows(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++)
+    geglu_fwd_row(j->dtype, j->out, j->x, r, j->count);
+}
+
+static void geglu_bwd_rows(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++)
+    geglu_bwd_row(j->dtype, j->out, j->dy, j->x, r, j->count);
+}
+
 textinv_status TI_FN(activation_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                      const ti_activation_shape *s)
 {
-#pragma omp parallel for num_threads(ti_threads(e, s->count))
-  for (size_t i = 0; i < s->count; i += CHUNK)
-    fwd_range(dtype, s->kind, y, x, i, s->count - i < CHUNK ? s->count : i + CHUNK);
+  job j = { dtype, s->kind, y, NULL, x, s->count };
+
+  ti_for(e, s->count, (s->count + CHUNK - 1) / CHUNK, fwd_chunks, &j);
   return TEXTINV_OK;
 }
 
 textinv_status TI_FN(activation_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                      const void *x, const ti_activation_shape *s)
 {
-#pragma omp parallel for num_threads(ti_threads(e, s->count))
-  for (size_t i = 0; i < s->count; i += CHUNK)
-    bwd_range(dtype, s->kind, dx, dy, x, i, s->count - i < CHUNK ? s->count : i + CHUNK);
+  job j = { dtype, s->kind, dx, dy, x, s->count };
+
+  ti_for(e, s->count, (s->count + CHUNK - 1) / CHUNK, bwd_chunks, &j);
   return TEXTINV_OK;
 }
 
 textinv_status TI_FN(geglu_fwd)(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                 const ti_geglu_shape *s)
 {
-#pragma omp parallel for num_threads(ti_threads(e, 2 * (size_t)s->rows * s->c))
-  for (int r = 0; r < s->rows; r++)
-    geglu_fwd_row(dtype, y, x, r, s->c);
+  job j = { .dtype = dtype, .out = y, .x = x, .count = s->c };
+
+  ti_for(e, 2 * s->rows * j.count, s->rows, geglu_fwd_rows, &j);
   return TEXTINV_OK;
 }
 
 textinv_status TI_FN(geglu_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy, const void *x,
                                 const ti_geglu_shape *s)
 {
-#pragma omp parallel for num_threads(ti_threads(e, 2 * (size_t)s->rows * s->c))
-  for (int r = 0; r < s->rows; r++)
-    geglu_bwd_row(dtype, dx, dy, x, r, s->c);
+  job j = { .dtype = dtype, .out = dx, .dy = dy, .x = x, .count = s->c };
+
+  ti_for(e, 2 * s->rows * j.count, s->rows, geglu_bwd_rows, &j);
   return TEXTINV_OK;
 }
 

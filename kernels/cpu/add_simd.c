@@ -75,37 +75,75 @@ static TI_SIMD void sum_quads(ti_dtype dtype, void *dx, const void *dy, const ti
     TI_DISPATCH(dtype, pixel_worker, dx, dy, (r * s->w + x) * c, 2 * r * row + 2 * x * c, row, c);
 }
 
+typedef struct job {
+  ti_dtype dtype;
+  void *out;
+  const void *a, *b;
+  size_t count, hw, c, blocks; /* of values; of pixels, channels and their blocks */
+  const ti_upsample_shape *up;
+} job;
+
+static void add_chunks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const size_t first = from * CHUNK, end = to * CHUNK < j->count ? to * CHUNK : j->count;
+
+  (void)thread;
+  add_range(j->dtype, j->out, j->a, j->b, first, first, end - first);
+}
+
+static void sum_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++) {
+    const size_t n = i / j->blocks, c = i % j->blocks * BLOCK;
+
+    sum_rows(j->dtype, j->out, j->a, n * j->c + c, n * j->hw * j->c + c, j->hw, j->c,
+             j->c - c < BLOCK ? j->c - c : BLOCK);
+  }
+}
+
+static void quad_rows(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++)
+    sum_quads(j->dtype, j->out, j->a, j->up, r);
+}
+
 textinv_status TI_FN(add)(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                           size_t count)
 {
-#pragma omp parallel for num_threads(ti_threads(e, count))
-  for (size_t i = 0; i < count; i += CHUNK)
-    add_range(dtype, y, a, b, i, i, count - i < CHUNK ? count - i : CHUNK);
+  job j = { .dtype = dtype, .out = y, .a = a, .b = b, .count = count };
+
+  ti_for(e, count, (count + CHUNK - 1) / CHUNK, add_chunks, &j);
   return TEXTINV_OK;
 }
 
 textinv_status TI_FN(sum_pixels)(ti_exec *e, ti_dtype dtype, void *v, const void *x,
                                  const ti_sum_pixels_shape *s)
 {
-  const size_t c = s->c, hw = s->hw;
-  const int blocks = (s->c + BLOCK - 1) / BLOCK;
+  job j = { .dtype = dtype,
+            .out = v,
+            .a = x,
+            .hw = s->hw,
+            .c = s->c,
+            .blocks = ((size_t)s->c + BLOCK - 1) / BLOCK };
 
-#pragma omp parallel for num_threads(ti_threads(e, s->n *hw *c))
-  for (int i = 0; i < s->n * blocks; i++) {
-    const size_t n = i / blocks, from = (size_t)(i % blocks) * BLOCK;
-
-    sum_rows(dtype, v, x, n * c + from, n * hw * c + from, hw, c,
-             c - from < BLOCK ? c - from : BLOCK);
-  }
+  ti_for(e, s->n * j.hw * j.c, s->n * j.blocks, sum_blocks, &j);
   return TEXTINV_OK;
 }
 
 textinv_status TI_FN(upsample_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                    const ti_upsample_shape *s)
 {
-#pragma omp parallel for num_threads(ti_threads(e, (size_t)4 * s->n * s->h * s->w * s->c))
-  for (int r = 0; r < s->n * s->h; r++)
-    sum_quads(dtype, dx, dy, s, r);
+  const size_t rows = (size_t)s->n * s->h;
+  job j = { .dtype = dtype, .out = dx, .a = dy, .up = s };
+
+  ti_for(e, 4 * rows * s->w * s->c, rows, quad_rows, &j);
   return TEXTINV_OK;
 }
 

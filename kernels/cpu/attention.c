@@ -10,7 +10,6 @@
 #include "cpu.h"
 
 #include <math.h>
-#include <omp.h>
 
 #include "alloc.h"
 
@@ -70,42 +69,63 @@ static double fwd_row(const ti_attention_shape *s, double *row, double *acc, con
   return max + log(sum);
 }
 
-textinv_status ti_cpu_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q_,
-                                    const void *k_, const void *v_, const ti_attention_shape *s)
+typedef struct forward {
+  ti_dtype dtype;
+  void *o;
+  float *lse; /* or NULL */
+  rows q, k, v;
+  double *work; /* of each thread: a row of scores, and a sum */
+  const ti_attention_shape *s;
+} forward;
+
+static void fwd_rows(void *user, int thread, size_t from, size_t to)
 {
-  const rows q = rows_of(dtype, q_, s, s->tq, s->q_stride);
-  const rows k = rows_of(dtype, k_, s, s->tk, s->k_stride);
-  const rows v = rows_of(dtype, v_, s, s->tk, s->v_stride);
-  const size_t room = (size_t)s->tk + s->d;
-  double *work = ti_calloc((size_t)e->threads * room, sizeof(double));
+  const forward *f = user;
+  const ti_attention_shape *s = f->s;
+  double *row = f->work + (size_t)thread * (s->tk + s->d), *acc = row + s->tk;
+
+  for (size_t r = from; r < to; r++) {
+    const int head = (int)(r / s->tq), i = (int)(r % s->tq);
+    const double l = fwd_row(s, row, acc, f->q.p + row_at(s, f->q.stride, s->tq, head, i), f->k,
+                             f->v, head, visible(s, i));
+
+    if (f->lse)
+      f->lse[r] = (float)l;
+    for (int c = 0; c < s->d; c++)
+      ti_store(f->dtype, f->o, row_at(s, s->heads * s->d, s->tq, head, i) + c, (float)acc[c]);
+  }
+}
+
+textinv_status ti_cpu_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
+                                    const void *k, const void *v, const ti_attention_shape *s)
+{
+  const size_t room = ti_team_size(e->team) * ((size_t)s->tk + s->d);
+  forward f = { .dtype = dtype,
+                .o = o,
+                .lse = lse,
+                .q = rows_of(dtype, q, s, s->tq, s->q_stride),
+                .k = rows_of(dtype, k, s, s->tk, s->k_stride),
+                .v = rows_of(dtype, v, s, s->tk, s->v_stride),
+                .work = ti_calloc(room, sizeof(double)),
+                .s = s };
   textinv_status status = TEXTINV_OK;
 
-  if (!q.p || !k.p || !v.p || !work) {
-    status = ti_fail_nomem(e->error, (size_t)e->threads * room * sizeof(double), "attention");
-    goto out;
-  }
-#pragma omp parallel for num_threads(ti_threads(e, ti_attention_work(s)))
-  for (int r = 0; r < s->n * s->heads * s->tq; r++) {
-    const int head = r / s->tq, i = r % s->tq;
-    double *row = work + (size_t)omp_get_thread_num() * room, *acc = row + s->tk;
-    const double l = fwd_row(s, row, acc, q.p + row_at(s, q.stride, s->tq, head, i), k, v, head,
-                             visible(s, i));
-
-    if (lse)
-      lse[r] = (float)l;
-    for (int c = 0; c < s->d; c++)
-      ti_store(dtype, o, row_at(s, s->heads * s->d, s->tq, head, i) + c, (float)acc[c]);
-  }
-out:
-  ti_free(work);
-  ti_free(v.heap);
-  ti_free(k.heap);
-  ti_free(q.heap);
+  if (f.q.p && f.k.p && f.v.p && f.work)
+    ti_for(e, ti_attention_work(s), (size_t)s->n * s->heads * s->tq, fwd_rows, &f);
+  else
+    status = ti_fail_nomem(e->error, room * sizeof(double), "attention");
+  ti_free(f.work);
+  ti_free(f.v.heap);
+  ti_free(f.k.heap);
+  ti_free(f.q.heap);
   return status;
 }
 
-/* what both directions of the backward pass read */
+/* what both directions of the backward pass read, and write */
 typedef struct gradients {
+  ti_dtype dtype;
+  void *dq, *dk, *dv;
+  double *work; /* [threads, 2, d] */
   const ti_attention_shape *s;
   rows q, k, v, d_o;
   const float *lse;
@@ -127,14 +147,14 @@ static double weights_at(const gradients *g, int head, int i, int j, double *ds)
   return p;
 }
 
-static void bwd_q(ti_exec *e, ti_dtype dtype, void *dq, const gradients *g, double *work)
+static void bwd_q(void *user, int thread, size_t from, size_t to)
 {
+  const gradients *g = user;
   const ti_attention_shape *s = g->s;
+  double *acc = g->work + (size_t)thread * 2 * s->d;
 
-#pragma omp parallel for num_threads(ti_threads(e, ti_attention_work(s)))
-  for (int r = 0; r < s->n * s->heads * s->tq; r++) {
-    const int head = r / s->tq, i = r % s->tq;
-    double *acc = work + (size_t)omp_get_thread_num() * 2 * s->d;
+  for (size_t r = from; r < to; r++) {
+    const int head = (int)(r / s->tq), i = (int)(r % s->tq);
 
     for (int c = 0; c < s->d; c++)
       acc[c] = 0.0;
@@ -147,18 +167,19 @@ static void bwd_q(ti_exec *e, ti_dtype dtype, void *dq, const gradients *g, doub
         acc[c] += ds * k[c];
     }
     for (int c = 0; c < s->d; c++)
-      ti_store(dtype, dq, row_at(s, s->q_stride, s->tq, head, i) + c, (float)(s->scale * acc[c]));
+      ti_store(g->dtype, g->dq, row_at(s, s->q_stride, s->tq, head, i) + c,
+               (float)(s->scale * acc[c]));
   }
 }
 
-static void bwd_kv(ti_exec *e, ti_dtype dtype, void *dk, void *dv, const gradients *g, double *work)
+static void bwd_kv(void *user, int thread, size_t from, size_t to)
 {
+  const gradients *g = user;
   const ti_attention_shape *s = g->s;
+  double *k_acc = g->work + (size_t)thread * 2 * s->d, *v_acc = k_acc + s->d;
 
-#pragma omp parallel for num_threads(ti_threads(e, ti_attention_work(s)))
-  for (int r = 0; r < s->n * s->heads * s->tk; r++) {
-    const int head = r / s->tk, j = r % s->tk;
-    double *k_acc = work + (size_t)omp_get_thread_num() * 2 * s->d, *v_acc = k_acc + s->d;
+  for (size_t r = from; r < to; r++) {
+    const int head = (int)(r / s->tk), j = (int)(r % s->tk);
 
     for (int c = 0; c < 2 * s->d; c++)
       k_acc[c] = 0.0;
@@ -174,8 +195,9 @@ static void bwd_kv(ti_exec *e, ti_dtype dtype, void *dk, void *dv, const gradien
       }
     }
     for (int c = 0; c < s->d; c++) {
-      ti_store(dtype, dk, row_at(s, s->k_stride, s->tk, head, j) + c, (float)(s->scale * k_acc[c]));
-      ti_store(dtype, dv, row_at(s, s->v_stride, s->tk, head, j) + c, (float)v_acc[c]);
+      ti_store(g->dtype, g->dk, row_at(s, s->k_stride, s->tk, head, j) + c,
+               (float)(s->scale * k_acc[c]));
+      ti_store(g->dtype, g->dv, row_at(s, s->v_stride, s->tk, head, j) + c, (float)v_acc[c]);
     }
   }
 }
@@ -187,17 +209,21 @@ textinv_status ti_cpu_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *
 {
   const size_t num_rows = (size_t)s->n * s->heads * s->tq;
   const rows o = rows_of(dtype, o_, s, s->tq, s->heads * s->d);
-  gradients g = { .s = s,
+  gradients g = { .dtype = dtype,
+                  .dq = dq,
+                  .dk = dk,
+                  .dv = dv,
+                  .work = ti_calloc((size_t)ti_team_size(e->team) * 2 * s->d, sizeof(double)),
+                  .s = s,
                   .q = rows_of(dtype, q, s, s->tq, s->q_stride),
                   .k = rows_of(dtype, k, s, s->tk, s->k_stride),
                   .v = rows_of(dtype, v, s, s->tk, s->v_stride),
                   .d_o = rows_of(dtype, do_, s, s->tq, s->heads * s->d),
                   .lse = lse,
                   .delta = ti_calloc(num_rows, sizeof(double)) };
-  double *work = ti_calloc((size_t)e->threads * 2 * s->d, sizeof(double));
   textinv_status status = TEXTINV_OK;
 
-  if (!o.p || !g.q.p || !g.k.p || !g.v.p || !g.d_o.p || !g.delta || !work) {
+  if (!o.p || !g.q.p || !g.k.p || !g.v.p || !g.d_o.p || !g.delta || !g.work) {
     status = ti_fail_nomem(e->error, num_rows * sizeof(double), "attention");
     goto out;
   }
@@ -207,11 +233,11 @@ textinv_status ti_cpu_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *
     g.delta[r] = ti_cpu_dot(o.p + at, g.d_o.p + at, s->d);
   }
   if (dq)
-    bwd_q(e, dtype, dq, &g, work);
+    ti_for(e, ti_attention_work(s), num_rows, bwd_q, &g);
   if (dk && dv)
-    bwd_kv(e, dtype, dk, dv, &g, work);
+    ti_for(e, ti_attention_work(s), (size_t)s->n * s->heads * s->tk, bwd_kv, &g);
 out:
-  ti_free(work);
+  ti_free(g.work);
   ti_free(g.delta);
   ti_free(g.d_o.heap);
   ti_free(g.v.heap);

@@ -16,7 +16,6 @@
 #ifdef TI_HAVE_SIMD
 
 #include <math.h>
-#include <omp.h>
 
 enum {
   UNITS = 16,                    /* to aim at */
@@ -343,48 +342,92 @@ static TI_SIMD void store_queries(ti_dtype dtype, void *dq, const head_data *h, 
   TI_DISPATCH(dtype, store_queries_worker, dq, h, l, s, head, block);
 }
 
+/* some heads at once, laid out in heads */
+typedef struct job {
+  ti_dtype dtype;
+  void *dq, *dk, *dv;
+  const void *d_o, *o;
+  const float *lse;
+  const void *q, *k, *v;
+  const ti_attention_shape *s;
+  layout l;
+  float *heads, *work; /* [at once], [threads] */
+  int first;           /* head */
+} job;
+
+static void pack_key_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const int blocks = j->l.key_blocks;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++) {
+    const head_data h = head_of(&j->l, j->heads + i / blocks * j->l.head);
+
+    pack_keys(j->dtype, &h, j->k, j->v, j->s, j->first + (int)(i / blocks), (int)(i % blocks));
+  }
+}
+
+static void pack_query_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const int blocks = j->l.query_blocks;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++) {
+    const head_data h = head_of(&j->l, j->heads + i / blocks * j->l.head);
+
+    pack_queries(j->dtype, &h, j->q, j->o, j->d_o, j->lse, j->s, j->l.width,
+                 j->first + (int)(i / blocks), (int)(i % blocks));
+  }
+}
+
+static void units(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const int ranges = j->l.ranges;
+
+  for (size_t i = from; i < to; i++) {
+    const head_data h = head_of(&j->l, j->heads + i / ranges * j->l.head);
+
+    unit(j->dtype, j->dk && j->dv ? j->dk : NULL, j->dv, j->dq != NULL, &h,
+         j->work + thread * j->l.thread, &j->l, j->s, j->first + (int)(i / ranges),
+         (int)(i % ranges));
+  }
+}
+
+static void store_query_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const int blocks = j->l.query_blocks;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++) {
+    const head_data h = head_of(&j->l, j->heads + i / blocks * j->l.head);
+
+    store_queries(j->dtype, j->dq, &h, &j->l, j->s, j->first + (int)(i / blocks),
+                  (int)(i % blocks));
+  }
+}
+
 textinv_status TI_FN(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
                                     const void *do_, const void *o, const float *lse, const void *q,
                                     const void *k, const void *v, const ti_attention_shape *s)
 {
-  const layout l = layout_of(s, e->threads);
-  float *heads = e->scratch, *threads = heads + l.at_once * l.head;
+  const size_t values = ti_attention_work(s);
+  job j = { dtype, dq, dk, dv, do_, o, lse, q, k, v, s, .l = layout_of(s, ti_team_size(e->team)) };
+  const layout *l = &j.l;
 
-  for (int from = 0; from < l.heads; from += l.at_once) {
-    const int count = l.heads - from < l.at_once ? l.heads - from : l.at_once;
+  j.heads = e->scratch;
+  j.work = j.heads + l->at_once * l->head;
+  for (; j.first < l->heads; j.first += l->at_once) {
+    const size_t count = l->heads - j.first < l->at_once ? l->heads - j.first : l->at_once;
 
-#pragma omp parallel num_threads(ti_threads(e, ti_attention_work(s)))
-    {
-      float *work = threads + omp_get_thread_num() * l.thread;
-
-#pragma omp for schedule(dynamic, 4) nowait
-      for (int i = 0; i < count * l.key_blocks; i++) {
-        const head_data h = head_of(&l, heads + i / l.key_blocks * l.head);
-
-        pack_keys(dtype, &h, k, v, s, from + i / l.key_blocks, i % l.key_blocks);
-      }
-#pragma omp for schedule(dynamic, 4)
-      for (int i = 0; i < count * l.query_blocks; i++) {
-        const head_data h = head_of(&l, heads + i / l.query_blocks * l.head);
-
-        pack_queries(dtype, &h, q, o, do_, lse, s, l.width, from + i / l.query_blocks,
-                     i % l.query_blocks);
-      }
-#pragma omp for schedule(dynamic, 1)
-      for (int i = 0; i < count * l.ranges; i++) {
-        const head_data h = head_of(&l, heads + i / l.ranges * l.head);
-
-        unit(dtype, dk && dv ? dk : NULL, dv, dq != NULL, &h, work, &l, s, from + i / l.ranges,
-             i % l.ranges);
-      }
-#pragma omp for schedule(dynamic, 4)
-      for (int i = 0; i < count * l.query_blocks; i++) {
-        const head_data h = head_of(&l, heads + i / l.query_blocks * l.head);
-
-        if (dq)
-          store_queries(dtype, dq, &h, &l, s, from + i / l.query_blocks, i % l.query_blocks);
-      }
-    }
+    ti_for(e, values, count * l->key_blocks, pack_key_blocks, &j);
+    ti_for(e, values, count * l->query_blocks, pack_query_blocks, &j);
+    ti_for(e, values, count * l->ranges, units, &j);
+    if (dq)
+      ti_for(e, values, count * l->query_blocks, store_query_blocks, &j);
   }
   return TEXTINV_OK;
 }

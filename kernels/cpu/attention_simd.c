@@ -14,7 +14,6 @@
 #ifdef TI_HAVE_SIMD
 
 #include <math.h>
-#include <omp.h>
 
 /* where things lie in scratch, in floats */
 typedef struct layout {
@@ -50,9 +49,11 @@ static size_t fwd_floats(const ti_attention_shape *s, int threads)
 size_t TI_FN(attention_scratch)(const ti_exec *e, ti_dtype dtype, const ti_attention_shape *s,
                                 int backward)
 {
+  const int threads = ti_team_size(e->team);
+
   (void)dtype;
   return sizeof(float) *
-         (backward ? TI_FN(attention_bwd_floats)(s, e->threads) : fwd_floats(s, e->threads));
+         (backward ? TI_FN(attention_bwd_floats)(s, threads) : fwd_floats(s, threads));
 }
 
 static TI_SIMD __attribute__((noinline)) void tile(TI_TILE_ARGUMENTS)
@@ -211,33 +212,60 @@ static TI_SIMD void fwd(ti_dtype dtype, void *o, float *lse, const void *q, floa
   TI_DISPATCH(dtype, fwd_worker, o, lse, q, work, k, v, s, head, first);
 }
 
+/* some heads at once, laid out in heads */
+typedef struct job {
+  ti_dtype dtype;
+  void *o;
+  float *lse;
+  const void *q, *k, *v;
+  const ti_attention_shape *s;
+  layout l;
+  float *heads, *work; /* [at once], [threads] */
+  int first;           /* head */
+} job;
+
+static void pack_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const layout *l = &j->l;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++) {
+    float *head = j->heads + i / l->key_blocks * l->head;
+
+    pack(j->dtype, head, head + l->k, j->k, j->v, j->s, j->first + (int)(i / l->key_blocks),
+         (int)(i % l->key_blocks));
+  }
+}
+
+static void query_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const layout *l = &j->l;
+
+  for (size_t i = from; i < to; i++) {
+    const float *head = j->heads + i / l->query_blocks * l->head;
+
+    fwd(j->dtype, j->o, j->lse, j->q, j->work + thread * l->thread, head, head + l->k, j->s,
+        j->first + (int)(i / l->query_blocks), (int)(i % l->query_blocks) * TI_QUERIES);
+  }
+}
+
 textinv_status TI_FN(attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
                                     const void *k, const void *v, const ti_attention_shape *s)
 {
-  const layout l = layout_of(s, e->threads);
-  float *heads = e->scratch, *threads = heads + l.at_once * l.head;
+  const size_t values = ti_attention_work(s);
+  job j = {
+    dtype, o, lse, q, k, v, s, .l = layout_of(s, ti_team_size(e->team)), .heads = e->scratch
+  };
+  const layout *l = &j.l;
 
-  for (int from = 0; from < l.heads; from += l.at_once) {
-    const int count = l.heads - from < l.at_once ? l.heads - from : l.at_once;
+  j.work = j.heads + l->at_once * l->head;
+  for (; j.first < l->heads; j.first += l->at_once) {
+    const size_t count = l->heads - j.first < l->at_once ? l->heads - j.first : l->at_once;
 
-#pragma omp parallel num_threads(ti_threads(e, ti_attention_work(s)))
-    {
-      float *work = threads + omp_get_thread_num() * l.thread;
-
-#pragma omp for schedule(dynamic, 4)
-      for (int i = 0; i < count * l.key_blocks; i++) {
-        float *head = heads + i / l.key_blocks * l.head;
-
-        pack(dtype, head, head + l.k, k, v, s, from + i / l.key_blocks, i % l.key_blocks);
-      }
-#pragma omp for schedule(dynamic, 2)
-      for (int i = 0; i < count * l.query_blocks; i++) {
-        const float *head = heads + i / l.query_blocks * l.head;
-
-        fwd(dtype, o, lse, q, work, head, head + l.k, s, from + i / l.query_blocks,
-            i % l.query_blocks * TI_QUERIES);
-      }
-    }
+    ti_for(e, values, count * l->key_blocks, pack_blocks, &j);
+    ti_for(e, values, count * l->query_blocks, query_blocks, &j);
   }
   return TEXTINV_OK;
 }

@@ -78,36 +78,77 @@ static double bwd_pixel(const float *dy, const float *w, const ti_conv2d_shape *
   return sum;
 }
 
+typedef struct job {
+  ti_dtype dtype;
+  void *out;
+  const float *in, *w, *bias;
+  const void *residual;
+  const ti_conv2d_shape *s;
+} job;
+
+static void fwd_rows(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const ti_conv2d_shape *s = j->s;
+  const size_t row = (size_t)s->ow * s->cout, per = (size_t)s->kh * s->kw * s->cin;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++) {
+    for (int o = 0; o < s->cout; o++) {
+      for (int ox = 0; ox < s->ow; ox++) {
+        const size_t at = r * row + (size_t)ox * s->cout + o;
+        double sum = fwd_pixel(j->in, j->w + o * per, s, (int)(r / s->oh), (int)(r % s->oh), ox);
+
+        if (j->bias)
+          sum += j->bias[o];
+        if (j->residual)
+          sum += ti_load(j->dtype, j->residual, at);
+        ti_store(j->dtype, j->out, at, (float)sum);
+      }
+    }
+  }
+}
+
+static void bwd_rows(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const ti_conv2d_shape *s = j->s;
+  const size_t row = (size_t)s->w * s->cin, per = (size_t)s->kh * s->kw * s->cout;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++) {
+    for (int i = 0; i < s->cin; i++) {
+      for (int x = 0; x < s->w; x++) {
+        const size_t at = r * row + (size_t)x * s->cin + i;
+        double sum = 0.0;
+
+        for (int u = 0; u < s->up * s->up; u++)
+          sum += bwd_pixel(j->in, j->w + i * per, s, (int)(r / s->h),
+                           (int)(r % s->h) * s->up + u / s->up, x * s->up + u % s->up);
+        if (j->residual)
+          sum += ti_load(j->dtype, j->residual, at);
+        ti_store(j->dtype, j->out, at, (float)sum);
+      }
+    }
+  }
+}
+
 textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_,
                                  const void *w_, const float *bias, const void *residual,
                                  const ti_conv2d_shape *s)
 {
-  const size_t count = (size_t)s->n * s->h * s->w * s->cin, row = (size_t)s->ow * s->cout;
-  const size_t per = (size_t)s->kh * s->kw * s->cin;
+  const size_t count = (size_t)s->n * s->h * s->w * s->cin;
   void *heap;
   const float *x = ti_cpu_floats(dtype, x_, count, &heap);
   float *w = permuted_weights(dtype, w_, s, 0);
+  job j = { dtype, y, x, w, bias, residual, s };
   textinv_status status = TEXTINV_OK;
 
   if (!x || !w) {
     status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
     goto out;
   }
-#pragma omp parallel for num_threads(ti_threads(e, ti_conv2d_work(s)))
-  for (int r = 0; r < s->n * s->oh; r++) {
-    for (int o = 0; o < s->cout; o++) {
-      for (int ox = 0; ox < s->ow; ox++) {
-        const size_t at = r * row + (size_t)ox * s->cout + o;
-        double sum = fwd_pixel(x, w + o * per, s, r / s->oh, r % s->oh, ox);
-
-        if (bias)
-          sum += bias[o];
-        if (residual)
-          sum += ti_load(dtype, residual, at);
-        ti_store(dtype, y, at, (float)sum);
-      }
-    }
-  }
+  ti_for(e, ti_conv2d_work(s), (size_t)s->n * s->oh, fwd_rows, &j);
 out:
   ti_free(w);
   ti_free(heap);
@@ -117,33 +158,18 @@ out:
 textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy_,
                                  const void *w_, const void *other, const ti_conv2d_shape *s)
 {
-  const size_t count = (size_t)s->n * s->oh * s->ow * s->cout, row = (size_t)s->w * s->cin;
-  const size_t per = (size_t)s->kh * s->kw * s->cout;
+  const size_t count = (size_t)s->n * s->oh * s->ow * s->cout;
   void *heap;
   const float *dy = ti_cpu_floats(dtype, dy_, count, &heap);
   float *w = permuted_weights(dtype, w_, s, 1);
+  job j = { dtype, dx, dy, w, NULL, other, s };
   textinv_status status = TEXTINV_OK;
 
   if (!dy || !w) {
     status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
     goto out;
   }
-#pragma omp parallel for num_threads(ti_threads(e, ti_conv2d_work(s)))
-  for (int r = 0; r < s->n * s->h; r++) {
-    for (int i = 0; i < s->cin; i++) {
-      for (int x = 0; x < s->w; x++) {
-        const size_t at = r * row + (size_t)x * s->cin + i;
-        double sum = 0.0;
-
-        for (int u = 0; u < s->up * s->up; u++)
-          sum += bwd_pixel(dy, w + i * per, s, r / s->h, r % s->h * s->up + u / s->up,
-                           x * s->up + u % s->up);
-        if (other)
-          sum += ti_load(dtype, other, at);
-        ti_store(dtype, dx, at, (float)sum);
-      }
-    }
-  }
+  ti_for(e, ti_conv2d_work(s), (size_t)s->n * s->h, bwd_rows, &j);
 out:
   ti_free(w);
   ti_free(heap);

@@ -1,11 +1,12 @@
-/* Convolution through oneDNN: direct, NHWC, weights packed once; nearest upsampling goes before it.
+/*
+ * Convolution through oneDNN: direct, NHWC, weights packed once; nearest upsampling goes before it.
+ * A part is a sample, so that a thread has one of them. This is for processors without vector
+ * kernels, and for shapes that those do not describe.
  */
 #include "cpu.h"
 #include "onednn.h"
 
 #ifdef TI_ONEDNN
-
-#include <omp.h>
 
 textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepared,
                                         size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
@@ -13,46 +14,55 @@ textinv_status ti_onednn_conv2d_prepare(ti_exec *e, ti_dtype dtype, void **prepa
 {
   const dnnl_data_type_t type = ti_dnnl_type(dtype);
   const dnnl_engine_t engine = ti_dnnl_engine();
-  const dnnl_dims_t x = { s->n, s->cin, s->h * s->up, s->w * s->up };
-  const dnnl_dims_t y = { s->n, s->cout, s->oh, s->ow };
+  const dnnl_dims_t x = { 1, s->cin, s->h * s->up, s->w * s->up };
+  const dnnl_dims_t y = { 1, s->cout, s->oh, s->ow };
   const dnnl_dims_t weights = { s->cout, s->cin, s->kh, s->kw }, channels = { s->cout };
+  const size_t size = ti_dtype_size(dtype), small = (size_t)s->h * s->w * s->cin;
+  const size_t x_bytes = small * s->up * s->up * size;
+  const size_t y_bytes = (size_t)s->oh * s->ow * s->cout * size;
+  const ti_upsample_shape up = { s->n, s->h, s->w, s->cin };
   ti_dnnl_conv c = { .strides = { s->stride, s->stride },
                      .pad_begin = { s->pad_top, s->pad_left },
                      .pad_end = { s->pad_bottom, s->pad_right } };
-  dnnl_primitive_attr_t attr;
+  const int threads = ti_dnnl_alone();
+  dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t pd = NULL;
   ti_dnnl_record *r = NULL;
-  ti_md plain;
-  dnnl_status_t made = dnnl_unimplemented;
+  ti_md plain = NULL;
+  int added = 1;
   textinv_status status = TEXTINV_OK;
 
   (void)bias;
   *prepared = NULL;
   if (!engine || type == dnnl_data_type_undef)
-    return TEXTINV_OK;
-  omp_set_num_threads(ti_threads(e, ti_conv2d_work(s)));
+    goto out;
   c.src = ti_md_new(4, x, type, dnnl_nhwc);
   c.dst = ti_md_new(4, y, type, dnnl_nhwc);
   c.weights = ti_md_new(4, weights, type, dnnl_format_tag_any);
   c.bias = backward ? NULL : ti_md_new(1, channels, dnnl_f32, dnnl_a);
   plain = ti_md_new(4, weights, type, dnnl_oihw);
   attr = ti_dnnl_attr(has_residual && !backward);
-  if (!c.src || !c.dst || !c.weights || !(backward || c.bias) || !plain || !attr) {
+  r = ti_dnnl_record_new(dtype, backward, s->n, s->cout, s->n * (backward ? x_bytes : y_bytes));
+  if (!c.src || !c.dst || !c.weights || !(backward || c.bias) || !plain || !attr || !r) {
     status = ti_fail_nomem(e->error, 0, w->name);
     goto out;
   }
-  made = backward ? ti_dnnl_conv_bwd(&pd, engine, &c, attr)
-                  : ti_dnnl_conv_fwd(&pd, engine, &c, attr);
-  if (made == dnnl_success)
-    status = ti_dnnl_record_new(e, &r, scratch_bytes, pd, backward, dtype, w, plain,
-                                dtype == TI_F32 ? "dnnl f32" : "dnnl bf16");
-  if (r && s->up == 2)
-    ti_dnnl_record_upsample(r, scratch_bytes, &(ti_upsample_shape){ s->n, s->h, s->w, s->cin });
-  if (r && has_residual && backward)
-    ti_dnnl_record_sum(r, scratch_bytes, (size_t)s->n * s->h * s->w * s->cin);
-  *prepared = r;
+  if ((backward ? ti_dnnl_conv_bwd : ti_dnnl_conv_fwd)(&pd, engine, &c, attr) != dnnl_success)
+    goto out;
+  for (int i = 0; i < s->n && status >= 0 && added; i++)
+    status = ti_dnnl_record_add(e, r, pd, w, plain,
+                                (ti_dnnl_place){ .src = i * (backward ? y_bytes : x_bytes),
+                                                 .dst = i * (backward ? x_bytes : y_bytes) },
+                                &added);
+  if (status < 0 || !added)
+    goto out;
+  *prepared = ti_dnnl_record_done(r, e, scratch_bytes, s->up == 2 ? &up : NULL,
+                                  has_residual && backward ? s->n * small : 0);
+  r = NULL;
 out:
-  omp_set_num_threads(e->threads);
+  ti_dnnl_together(threads);
+  ti_dnnl_record_free(r);
+  dnnl_primitive_desc_destroy(pd);
   if (attr)
     dnnl_primitive_attr_destroy(attr);
   ti_md_free(plain);

@@ -16,8 +16,6 @@
 
 #ifdef TI_HAVE_SIMD
 
-#include <omp.h>
-
 #include "alloc.h"
 
 enum {
@@ -337,11 +335,52 @@ static room room_of(const record *r)
   return m;
 }
 
+/* blocks of a pass, each [height, width] */
+typedef struct job {
+  const record *r;
+  const pass *p;
+  void *y;
+  const void *x, *residual;
+  const float *bias;
+  float *scratch;
+  room room;
+  int rows, height, width, column_blocks;
+} job;
+
+static void run_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  float *at = j->scratch + thread * j->room.all;
+
+  for (size_t i = from; i < to; i++) {
+    const int row = (int)(i / j->column_blocks) * j->height;
+    const int column = (int)(i % j->column_blocks) * j->width;
+    block k = { .r = j->r,
+                .p = j->p,
+                .first = row,
+                .from = column,
+                .rows = j->rows - row < j->height ? j->rows - row : j->height,
+                .columns = j->r->dst_c - column < j->width ? j->r->dst_c - column : j->width,
+                .a = at,
+                .b = at + j->room.a,
+                .c = at + j->room.a + j->room.b };
+
+    if (k.rows > 0)
+      run_block(&k, j->y, j->x, j->bias, j->residual);
+  }
+}
+
 static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
                           const float *bias, const void *residual)
 {
   const record *r = (const record *)base;
-  const room m = room_of(r);
+  job j = { .r = r,
+            .y = y,
+            .x = x,
+            .residual = residual,
+            .bias = bias,
+            .scratch = e->scratch,
+            .room = room_of(r) };
 
   for (int i = 0; i < r->num_passes; i++) {
     const pass *p = &r->passes[i];
@@ -354,29 +393,15 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
                          : (2 * threads + row_blocks - 1) / (row_blocks ? row_blocks : 1);
     const int least = (panels * TI_UNIT + COLUMNS - 1) / COLUMNS;
     const int parts = wanted < least ? least : wanted < panels ? wanted : panels;
-    const int width = (panels + parts - 1) / parts * TI_UNIT;
-    const int column_blocks = (r->dst_c + width - 1) / width;
-    const int height = row_blocks ? ((rows + row_blocks - 1) / row_blocks + TI_TILE_ROWS - 1) /
-                                      TI_TILE_ROWS * TI_TILE_ROWS
-                                  : 0;
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int j = 0; j < row_blocks * column_blocks; j++) {
-      float *at = (float *)e->scratch + omp_get_thread_num() * m.all;
-      const int first = j / column_blocks * height, from = j % column_blocks * width;
-      block k = { .r = r,
-                  .p = p,
-                  .first = first,
-                  .from = from,
-                  .rows = rows - first < height ? rows - first : height,
-                  .columns = r->dst_c - from < width ? r->dst_c - from : width,
-                  .a = at,
-                  .b = at + m.a,
-                  .c = at + m.a + m.b };
-
-      if (k.rows > 0)
-        run_block(&k, y, x, bias, residual);
-    }
+    j.p = p;
+    j.rows = rows;
+    j.width = (panels + parts - 1) / parts * TI_UNIT;
+    j.column_blocks = (r->dst_c + j.width - 1) / j.width;
+    j.height = row_blocks ? ((rows + row_blocks - 1) / row_blocks + TI_TILE_ROWS - 1) /
+                              TI_TILE_ROWS * TI_TILE_ROWS
+                          : 0;
+    ti_team_for(e->team, threads, (size_t)row_blocks * j.column_blocks, run_blocks, &j);
   }
   return TEXTINV_OK;
 }
@@ -415,7 +440,7 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
   r->planes.cout = (s->cout + TI_UNIT - 1) / TI_UNIT;
   r->planes.cin = (s->cin + TI_UNIT - 1) / TI_UNIT;
   list_planes(&r->planes, s);
-  if ((status = TI_FN(planes_pack)(e->error, &r->planes, w, e->threads)) < 0) {
+  if ((status = TI_FN(planes_pack)(e->error, &r->planes, w, e->team)) < 0) {
     ti_free(r);
     return status;
   }
@@ -428,7 +453,7 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
   r->dst_c = backward ? s->cin : s->cout;
   for (int i = 0; i < phases * phases; i++)
     add_pass(r, s, backward, i / phases, i % phases);
-  bytes = e->threads * room_of(r).all * sizeof(float);
+  bytes = ti_team_size(e->team) * room_of(r).all * sizeof(float);
   if (*scratch_bytes < bytes)
     *scratch_bytes = bytes;
   *prepared = r;

@@ -3,15 +3,29 @@
 
 #include <string.h>
 
+typedef struct columns {
+  char *y;
+  const char *x;
+  size_t y_row, x_row, bytes;
+} columns;
+
+static void copy_rows(void *user, int thread, size_t from, size_t to)
+{
+  const columns *k = user;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++)
+    memcpy(k->y + r * k->y_row, k->x + r * k->x_row, k->bytes);
+}
+
 textinv_status ti_cpu_copy_columns(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                    const ti_copy_columns_shape *s)
 {
   const size_t size = ti_dtype_size(dtype);
+  columns k = { (char *)y + s->y_from * size, (const char *)x + s->x_from * size, s->y_c * size,
+                s->x_c * size, s->count * size };
 
-#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->count))
-  for (int r = 0; r < s->rows; r++)
-    memcpy((char *)y + ((size_t)r * s->y_c + s->y_from) * size,
-           (const char *)x + ((size_t)r * s->x_c + s->x_from) * size, s->count * size);
+  ti_for(e, (size_t)s->rows * s->count, s->rows, copy_rows, &k);
   return TEXTINV_OK;
 }
 
@@ -38,15 +52,26 @@ textinv_status ti_cpu_gather_bwd(ti_exec *e, ti_dtype dtype, void *dx, const voi
   return TEXTINV_OK;
 }
 
+typedef struct conversion {
+  ti_dtype y_dtype, x_dtype;
+  char *y;
+  const char *x;
+} conversion;
+
+static void convert_range(void *user, int thread, size_t from, size_t to)
+{
+  const conversion *k = user;
+
+  (void)thread;
+  ti_convert(k->y_dtype, k->y + from * ti_dtype_size(k->y_dtype), k->x_dtype,
+             k->x + from * ti_dtype_size(k->x_dtype), to - from);
+}
+
 textinv_status ti_cpu_cast(ti_exec *e, ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                            size_t count)
 {
-  enum { CHUNK = 1 << 16 };
-  const size_t y_size = ti_dtype_size(y_dtype), x_size = ti_dtype_size(x_dtype);
+  conversion k = { y_dtype, x_dtype, y, x };
 
-#pragma omp parallel for num_threads(ti_threads(e, count))
-  for (size_t i = 0; i < count; i += CHUNK)
-    ti_convert(y_dtype, (char *)y + i * y_size, x_dtype, (const char *)x + i * x_size,
-               count - i < CHUNK ? count - i : CHUNK);
+  ti_for(e, count, count, convert_range, &k);
   return TEXTINV_OK;
 }

@@ -19,7 +19,13 @@ static inline int ti_threads(const ti_exec *e, size_t values)
 {
   enum { LEAST_VALUES = 1 << 15 };
 
-  return values < LEAST_VALUES ? 1 : e->threads;
+  return values < LEAST_VALUES ? 1 : ti_team_size(e->team);
+}
+
+/* loop over 0 .. count - 1, an operation that touches so many values */
+static inline void ti_for(const ti_exec *e, size_t values, size_t count, ti_loop loop, void *user)
+{
+  ti_team_for(e->team, ti_threads(e, values), count, loop, user);
 }
 
 /* the values that take as long as a matrix product, or attention, which is two */

@@ -51,8 +51,8 @@ typedef struct ti_planes {
   unsigned sets[TI_MAX_PLANES]; /* bit k: tap k is part of the sum */
 } ti_planes;
 
-/* p is complete but for its units: those of w, packed by so many threads if there are none yet */
-textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, int threads);
+/* p is complete but for its units: those of w, packed by the team if there are none yet */
+textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, ti_team *team);
 
 static inline size_t ti_unit_bytes(const ti_planes *p)
 {

@@ -265,22 +265,69 @@ static block block_of(const ti_groupnorm_shape *s, int at_once, int blocks, int 
                   .per = per };
 }
 
+typedef struct job {
+  ti_dtype dtype;
+  void *out;
+  float *mean, *rstd; /* written by fwd */
+  const void *dy, *x, *shift, *other;
+  const float *weight, *bias;
+  int at_once;
+  const ti_groupnorm_shape *s;
+} job;
+
+static int blocks_of(const job *j)
+{
+  return (j->s->groups + j->at_once - 1) / j->at_once;
+}
+
+static void fwd_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++) {
+    int first;
+    const block k = block_of(j->s, j->at_once, blocks_of(j), (int)i, &first);
+    const size_t c0 = (size_t)(first % j->s->groups) * k.per;
+
+    fwd_block(j->dtype, j->out, j->mean + first, j->rstd + first, j->x, j->shift, j->weight + c0,
+              j->bias + c0, &k, j->s);
+  }
+}
+
+static void bwd_blocks(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++) {
+    int first;
+    const block k = block_of(j->s, j->at_once, blocks_of(j), (int)i, &first);
+    const size_t c0 = (size_t)(first % j->s->groups) * k.per;
+
+    bwd_block(j->dtype, j->out, j->dy, j->x, j->shift, j->mean + first, j->rstd + first,
+              j->weight + c0, j->bias + c0, j->other, &k, j->s->silu);
+  }
+}
+
 textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                     const void *x, const void *shift, const float *weight,
                                     const float *bias, const ti_groupnorm_shape *s)
 {
-  const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
+  job j = { .dtype = dtype,
+            .out = y,
+            .mean = mean,
+            .rstd = rstd,
+            .x = x,
+            .shift = shift,
+            .weight = weight,
+            .bias = bias,
+            .at_once = groups_at_once(s),
+            .s = s };
 
   if (s->c / s->groups > MAX_CHANNELS)
     return ti_cpu_groupnorm_fwd(e, dtype, y, mean, rstd, x, shift, weight, bias, s);
-#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
-  for (int i = 0; i < s->n * blocks; i++) {
-    int first;
-    const block k = block_of(s, at_once, blocks, i, &first);
-    const size_t c0 = (size_t)(first % s->groups) * k.per;
-
-    fwd_block(dtype, y, mean + first, rstd + first, x, shift, weight + c0, bias + c0, &k, s);
-  }
+  ti_for(e, (size_t)s->n * s->hw * s->c, (size_t)s->n * blocks_of(&j), fwd_blocks, &j);
   return TEXTINV_OK;
 }
 
@@ -289,19 +336,22 @@ textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const 
                                     const float *rstd, const float *weight, const float *bias,
                                     const void *other, const ti_groupnorm_shape *s)
 {
-  const int at_once = groups_at_once(s), blocks = (s->groups + at_once - 1) / at_once;
+  job j = { .dtype = dtype,
+            .out = dx,
+            .mean = (float *)mean,
+            .rstd = (float *)rstd,
+            .dy = dy,
+            .x = x,
+            .shift = shift,
+            .other = other,
+            .weight = weight,
+            .bias = bias,
+            .at_once = groups_at_once(s),
+            .s = s };
 
   if (s->c / s->groups > MAX_CHANNELS)
     return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, shift, mean, rstd, weight, bias, other, s);
-#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->n * s->hw * s->c))
-  for (int i = 0; i < s->n * blocks; i++) {
-    int first;
-    const block k = block_of(s, at_once, blocks, i, &first);
-    const size_t c0 = (size_t)(first % s->groups) * k.per;
-
-    bwd_block(dtype, dx, dy, x, shift, mean + first, rstd + first, weight + c0, bias + c0, other,
-              &k, s->silu);
-  }
+  ti_for(e, (size_t)s->n * s->hw * s->c, (size_t)s->n * blocks_of(&j), bwd_blocks, &j);
   return TEXTINV_OK;
 }
 

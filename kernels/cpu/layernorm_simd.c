@@ -78,13 +78,48 @@ static TI_SIMD void bwd_row(ti_dtype dtype, void *dx, const void *dy, const void
   TI_DISPATCH(dtype, bwd_worker, dx, dy, x, mean, rstd, weight, other, from, c);
 }
 
+typedef struct job {
+  ti_dtype dtype;
+  void *out;
+  float *mean, *rstd; /* written by fwd */
+  const void *dy, *x, *other;
+  const float *weight, *bias;
+  const ti_layernorm_shape *s;
+} job;
+
+static void fwd_rows(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++)
+    fwd_row(j->dtype, j->out, j->mean, j->rstd, j->x, j->weight, j->bias, (int)r, j->s);
+}
+
+static void bwd_rows(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const size_t c = j->s->c;
+
+  (void)thread;
+  for (size_t r = from; r < to; r++)
+    bwd_row(j->dtype, j->out, j->dy, j->x, j->mean[r], j->rstd[r], j->weight, j->other, r * c, c);
+}
+
 textinv_status TI_FN(layernorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                     const void *x, const float *weight, const float *bias,
                                     const ti_layernorm_shape *s)
 {
-#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
-  for (int r = 0; r < s->rows; r++)
-    fwd_row(dtype, y, mean, rstd, x, weight, bias, r, s);
+  job j = { .dtype = dtype,
+            .out = y,
+            .mean = mean,
+            .rstd = rstd,
+            .x = x,
+            .weight = weight,
+            .bias = bias,
+            .s = s };
+
+  ti_for(e, (size_t)s->rows * s->c, s->rows, fwd_rows, &j);
   return TEXTINV_OK;
 }
 
@@ -93,11 +128,17 @@ textinv_status TI_FN(layernorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const 
                                     const float *weight, const void *other,
                                     const ti_layernorm_shape *s)
 {
-  const size_t c = s->c;
+  job j = { .dtype = dtype,
+            .out = dx,
+            .mean = (float *)mean,
+            .rstd = (float *)rstd,
+            .dy = dy,
+            .x = x,
+            .other = other,
+            .weight = weight,
+            .s = s };
 
-#pragma omp parallel for num_threads(ti_threads(e, (size_t)s->rows * s->c))
-  for (int r = 0; r < s->rows; r++)
-    bwd_row(dtype, dx, dy, x, mean[r], rstd[r], weight, other, r * c, c);
+  ti_for(e, (size_t)s->rows * s->c, s->rows, bwd_rows, &j);
   return TEXTINV_OK;
 }
 

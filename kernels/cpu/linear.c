@@ -11,26 +11,39 @@
 enum { ROWS = 32 }; /* rows that read one row of the matrix while it is in the cache */
 
 /* y[rows, n] = x[rows, k] w[n, k]^T + bias + residual */
-static void product(ti_exec *e, ti_dtype dtype, void *y, const float *x, const float *w,
-                    const float *bias, const void *residual, int rows, int n, int k)
+typedef struct product {
+  ti_dtype dtype;
+  void *y;
+  const float *x, *w, *bias;
+  const void *residual;
+  size_t rows, n, k;
+} product;
+
+static void product_blocks(void *user, int thread, size_t from, size_t to)
 {
-#pragma omp parallel for num_threads(ti_threads(e, ti_matrix_work(rows, k, n)))
-  for (int from = 0; from < rows; from += ROWS) {
-    const int to = from + ROWS < rows ? from + ROWS : rows;
+  const product *p = user;
+  const size_t end = to * ROWS < p->rows ? to * ROWS : p->rows;
 
-    for (int j = 0; j < n; j++) {
-      for (int r = from; r < to; r++) {
-        const size_t at = (size_t)r * n + j;
-        double sum = ti_cpu_dot(x + (size_t)r * k, w + (size_t)j * k, k);
+  (void)thread;
+  for (size_t first = from * ROWS; first < end; first += ROWS) {
+    for (size_t j = 0; j < p->n; j++) {
+      for (size_t r = first; r < end && r < first + ROWS; r++) {
+        const size_t at = r * p->n + j;
+        double sum = ti_cpu_dot(p->x + r * p->k, p->w + j * p->k, p->k);
 
-        if (bias)
-          sum += bias[j];
-        if (residual)
-          sum += ti_load(dtype, residual, at);
-        ti_store(dtype, y, at, (float)sum);
+        if (p->bias)
+          sum += p->bias[j];
+        if (p->residual)
+          sum += ti_load(p->dtype, p->residual, at);
+        ti_store(p->dtype, p->y, at, (float)sum);
       }
     }
   }
+}
+
+static void multiply(ti_exec *e, product *p)
+{
+  ti_for(e, ti_matrix_work(p->rows, p->k, p->n), (p->rows + ROWS - 1) / ROWS, product_blocks, p);
 }
 
 textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_,
@@ -43,7 +56,7 @@ textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void
   textinv_status status = TEXTINV_OK;
 
   if (x && w)
-    product(e, dtype, y, x, w, bias, residual, s->rows, s->cout, s->cin);
+    multiply(e, &(product){ dtype, y, x, w, bias, residual, s->rows, s->cout, s->cin });
   else
     status = ti_fail_nomem(e->error, (size_t)s->cout * s->cin * sizeof(float), "matrix product");
   ti_free(w_heap);
@@ -67,7 +80,7 @@ textinv_status ti_cpu_linear_bwd(ti_exec *e, ti_dtype dtype, void *dx, const voi
     for (int i = 0; i < s->cin; i++)
       wt[(size_t)i * s->cout + o] = ti_load(dtype, w, (size_t)o * s->cin + i);
   }
-  product(e, dtype, dx, dy, wt, NULL, other, s->rows, s->cin, s->cout);
+  multiply(e, &(product){ dtype, dx, dy, wt, NULL, other, s->rows, s->cin, s->cout });
 out:
   ti_free(wt);
   ti_free(heap);

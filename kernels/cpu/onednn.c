@@ -1,24 +1,38 @@
-/* Convolutions and matrix products through oneDNN: the record that runs a primitive. */
+/*
+ * Convolutions and matrix products through oneDNN: the record that runs primitives. Each is run by
+ * one thread: the team is the library's own, and OpenMP's, which oneDNN would take, belongs to the
+ * host.
+ */
 #include "onednn.h"
 
 #ifdef TI_ONEDNN
 
-#include <omp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "cpu.h"
 
-struct ti_dnnl_record {
-  ti_prepared base;
+/* of the run time that oneDNN is linked with, whichever this compiler would take */
+int omp_get_max_threads(void);
+void omp_set_num_threads(int threads);
+
+typedef struct part {
   dnnl_stream_t stream;
   dnnl_primitive_t primitive;
   dnnl_memory_t src, weights, bias, dst, pad; /* src is x or dy, dst is y or dx */
-  float *zeros;                               /* [cout], stands for a bias that is NULL */
-  size_t dst_bytes, pad_bytes;
+  ti_dnnl_place at;
+} part;
+
+struct ti_dnnl_record {
+  ti_prepared base;
+  part *parts;
+  int num_parts, room;
+  float *zeros; /* [cout], stands for a bias that is NULL */
+  size_t dst_bytes, pad_bytes, pads_bytes;
   size_t sum_at, sum_count; /* of dx in scratch before the residual is added; 0 = none */
-  int backward, threads;
+  int backward;
   ti_dtype dtype;
   ti_upsample_shape up; /* n = 0: none */
 };
@@ -137,147 +151,196 @@ static textinv_status weights_of(ti_exec *e, const void **out, ti_weight *w, ti_
 
 /* ------ the record */
 
+int ti_dnnl_alone(void)
+{
+  const int threads = omp_get_max_threads();
+
+  omp_set_num_threads(1);
+  return threads;
+}
+
+void ti_dnnl_together(int threads)
+{
+  omp_set_num_threads(threads);
+}
+
 static void release(ti_prepared *base)
 {
   ti_dnnl_record *r = (ti_dnnl_record *)base;
 
-  dnnl_memory_destroy(r->pad);
-  dnnl_memory_destroy(r->dst);
-  dnnl_memory_destroy(r->bias);
-  dnnl_memory_destroy(r->weights);
-  dnnl_memory_destroy(r->src);
-  dnnl_primitive_destroy(r->primitive);
-  dnnl_stream_destroy(r->stream);
+  for (int i = 0; i < r->num_parts; i++) {
+    const part *p = &r->parts[i];
+
+    dnnl_memory_destroy(p->pad);
+    dnnl_memory_destroy(p->dst);
+    dnnl_memory_destroy(p->bias);
+    dnnl_memory_destroy(p->weights);
+    dnnl_memory_destroy(p->src);
+    dnnl_primitive_destroy(p->primitive);
+    dnnl_stream_destroy(p->stream);
+  }
+  ti_free(r->parts);
   ti_free(r->zeros);
   ti_free(r);
 }
 
-static void copy(ti_exec *e, void *y, const void *x, size_t bytes)
-{
-  enum { CHUNK = 1 << 16 };
+typedef struct job {
+  const ti_dnnl_record *r;
+  const char *src;
+  char *dst, *pads; /* a scratchpad for each thread */
+  const float *bias;
+  atomic_int status;
+} job;
 
-#pragma omp parallel for num_threads(ti_threads(e, bytes / sizeof(float)))
-  for (size_t from = 0; from < bytes; from += CHUNK)
-    memcpy((char *)y + from, (const char *)x + from, bytes - from < CHUNK ? bytes - from : CHUNK);
+static dnnl_status_t run_part(const job *j, const part *p, int thread)
+{
+  const ti_dnnl_record *r = j->r;
+  dnnl_exec_arg_t args[5] = { { r->backward ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC, p->src },
+                              { r->backward ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, p->dst },
+                              { DNNL_ARG_WEIGHTS, p->weights } };
+  int count = 3;
+  dnnl_status_t status;
+
+  dnnl_memory_set_data_handle(p->src, (void *)(j->src + p->at.src));
+  dnnl_memory_set_data_handle(p->dst, j->dst + p->at.dst);
+  if (p->bias) {
+    dnnl_memory_set_data_handle(p->bias, (char *)j->bias + p->at.bias);
+    args[count++] = (dnnl_exec_arg_t){ DNNL_ARG_BIAS, p->bias };
+  }
+  if (p->pad) {
+    dnnl_memory_set_data_handle(p->pad, j->pads + thread * r->pad_bytes);
+    args[count++] = (dnnl_exec_arg_t){ DNNL_ARG_SCRATCHPAD, p->pad };
+  }
+  status = dnnl_primitive_execute(p->primitive, p->stream, count, args);
+  return status ? status : dnnl_stream_wait(p->stream);
+}
+
+static void run_parts(void *user, int thread, size_t from, size_t to)
+{
+  job *j = user;
+  const int threads = ti_dnnl_alone();
+
+  for (size_t i = from; i < to; i++) {
+    const dnnl_status_t status = run_part(j, &j->r->parts[i], thread);
+
+    if (status)
+      atomic_store(&j->status, (int)status);
+  }
+  ti_dnnl_together(threads);
 }
 
 static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
                           const float *bias, const void *residual)
 {
   const ti_dnnl_record *r = (const ti_dnnl_record *)base;
-  void *wide = r->up.n ? (char *)e->scratch + r->pad_bytes : NULL;
-  const void *src = wide && !r->backward ? wide : x;
+  void *wide = r->up.n ? (char *)e->scratch + r->pads_bytes : NULL;
   void *own = r->sum_count ? (char *)e->scratch + r->sum_at : y;
-  void *dst = wide && r->backward ? wide : own;
-  dnnl_exec_arg_t args[5] = { { r->backward ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC, r->src },
-                              { r->backward ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, r->dst },
-                              { DNNL_ARG_WEIGHTS, r->weights } };
-  int count = 3;
-  dnnl_status_t status;
+  job j = { .r = r,
+            .src = wide && !r->backward ? wide : x,
+            .dst = wide && r->backward ? wide : own,
+            .pads = e->scratch,
+            .bias = bias ? bias : r->zeros };
 
-  if (r->bias) {
-    dnnl_memory_set_data_handle(r->bias, (void *)(bias ? bias : r->zeros));
-    args[count++] = (dnnl_exec_arg_t){ DNNL_ARG_BIAS, r->bias };
-  }
-  if (r->pad) {
-    dnnl_memory_set_data_handle(r->pad, e->scratch);
-    args[count++] = (dnnl_exec_arg_t){ DNNL_ARG_SCRATCHPAD, r->pad };
-  }
   if (wide && !r->backward)
     ti_cpu_upsample_fwd(e, r->dtype, wide, x, &r->up);
   if (residual && residual != y && !r->sum_count)
-    copy(e, y, residual, r->dst_bytes);
-  dnnl_memory_set_data_handle(r->src, (void *)src);
-  dnnl_memory_set_data_handle(r->dst, dst);
-  omp_set_num_threads(r->threads);
-  if (!(status = dnnl_primitive_execute(r->primitive, r->stream, count, args)))
-    status = dnnl_stream_wait(r->stream);
-  omp_set_num_threads(e->threads);
-  if (status)
-    return ti_fail(e->error, TEXTINV_E_BACKEND, "oneDNN: running a primitive: status %d",
-                   (int)status);
+    ti_cpu_cast(e, r->dtype, y, r->dtype, residual, r->dst_bytes / ti_dtype_size(r->dtype));
+  ti_team_for(e->team, ti_team_size(e->team), r->num_parts, run_parts, &j);
+  if (j.status)
+    return ti_fail(e->error, TEXTINV_E_BACKEND, "oneDNN: running a primitive: status %d", j.status);
   if (wide && r->backward)
     ti_cpu_upsample_bwd(e, r->dtype, own, wide, &r->up);
   return r->sum_count ? ti_cpu_add(e, r->dtype, y, own, residual, r->sum_count) : TEXTINV_OK;
 }
 
-textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scratch_bytes,
-                                  dnnl_primitive_desc_t pd, int backward, ti_dtype dtype,
-                                  ti_weight *w, ti_md plain, const char *prefix)
+ti_dnnl_record *ti_dnnl_record_new(ti_dtype dtype, int backward, int parts, size_t cout,
+                                   size_t dst_bytes)
 {
-  const dnnl_engine_t engine = ti_dnnl_engine();
-  const ti_md src = dnnl_primitive_desc_query_md(
-    pd, backward ? dnnl_query_diff_dst_md : dnnl_query_src_md, 0);
-  const ti_md dst = dnnl_primitive_desc_query_md(
-    pd, backward ? dnnl_query_diff_src_md : dnnl_query_dst_md, 0);
-  const ti_md weights = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
-  const ti_md bias = backward ? NULL : dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 1);
-  const ti_md pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-  const size_t bias_bytes = bias ? dnnl_memory_desc_get_size(bias) : 0;
   ti_dnnl_record *r = ti_calloc(1, sizeof(*r));
-  const void *data;
-  dnnl_status_t s = dnnl_success;
-  textinv_status status = TEXTINV_OK;
 
-  *out = NULL;
-  if (!r) {
-    status = ti_fail_nomem(e->error, sizeof(*r), w->name);
-    goto out;
-  }
+  if (!r)
+    return NULL;
   r->base.run = run;
   r->base.release = release;
-  r->backward = backward;
-  r->threads = omp_get_max_threads();
   r->dtype = dtype;
-  r->dst_bytes = dnnl_memory_desc_get_size(dst);
-  r->pad_bytes = (dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
-  if (bias_bytes && !(r->zeros = ti_calloc(bias_bytes, 1))) {
-    status = ti_fail_nomem(e->error, bias_bytes, w->name);
-    goto out;
-  }
-  if ((status = weights_of(e, &data, w, plain, weights, dtype, prefix)) < 0 || !data)
-    goto out;
-  if ((s = dnnl_primitive_create(&r->primitive, pd)) ||
-      (s = dnnl_stream_create(&r->stream, engine, dnnl_stream_default_flags)) ||
-      (s = dnnl_memory_create(&r->src, src, engine, DNNL_MEMORY_NONE)) ||
-      (s = dnnl_memory_create(&r->dst, dst, engine, DNNL_MEMORY_NONE)) ||
-      (s = dnnl_memory_create(&r->weights, weights, engine, (void *)data)) ||
-      (bias_bytes && (s = dnnl_memory_create(&r->bias, bias, engine, DNNL_MEMORY_NONE))) ||
-      (r->pad_bytes && (s = dnnl_memory_create(&r->pad, pad, engine, DNNL_MEMORY_NONE)))) {
-    status = s == dnnl_out_of_memory
-               ? ti_fail_nomem(e->error, 0, w->name)
-               : ti_fail(e->error, TEXTINV_E_BACKEND, "%s: oneDNN: making a primitive: status %d",
-                         w->name, (int)s);
-    goto out;
-  }
-  if (*scratch_bytes < r->pad_bytes)
-    *scratch_bytes = r->pad_bytes;
-  *out = r;
-  r = NULL;
-out:
+  r->backward = backward;
+  r->dst_bytes = dst_bytes;
+  r->room = parts;
+  r->parts = ti_calloc((size_t)parts, sizeof(*r->parts));
+  r->zeros = ti_calloc(cout, sizeof(*r->zeros));
+  if (r->parts && r->zeros)
+    return r;
+  release(&r->base);
+  return NULL;
+}
+
+void ti_dnnl_record_free(ti_dnnl_record *r)
+{
   if (r)
     release(&r->base);
-  dnnl_primitive_desc_destroy(pd);
-  return status;
 }
 
-void ti_dnnl_record_upsample(ti_dnnl_record *r, size_t *scratch_bytes, const ti_upsample_shape *s)
+textinv_status ti_dnnl_record_add(ti_exec *e, ti_dnnl_record *r, dnnl_primitive_desc_t pd,
+                                  ti_weight *w, ti_md plain, ti_dnnl_place at, int *added)
 {
-  const size_t wide = (size_t)4 * s->n * s->h * s->w * s->c * ti_dtype_size(r->dtype);
+  /* a matrix product has no backward form of its own */
+  const int is_bwd = r->backward;
+  const dnnl_engine_t engine = ti_dnnl_engine();
+  const ti_md src = dnnl_primitive_desc_query_md(
+    pd, is_bwd ? dnnl_query_diff_dst_md : dnnl_query_src_md, 0);
+  const ti_md dst = dnnl_primitive_desc_query_md(
+    pd, is_bwd ? dnnl_query_diff_src_md : dnnl_query_dst_md, 0);
+  const ti_md weights = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+  const ti_md bias = is_bwd ? NULL : dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 1);
+  const ti_md pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+  const size_t pad_bytes = (dnnl_memory_desc_get_size(pad) + 63) / 64 * 64;
+  part *p = &r->parts[r->num_parts];
+  const void *data;
+  dnnl_status_t s;
+  textinv_status status = weights_of(e, &data, w, plain, weights, r->dtype,
+                                     r->dtype == TI_F32 ? "dnnl f32" : "dnnl bf16");
 
-  r->up = *s;
-  if (*scratch_bytes < r->pad_bytes + wide)
-    *scratch_bytes = r->pad_bytes + wide;
+  *added = status >= 0 && data;
+  if (!*added)
+    return status;
+  p->at = at;
+  r->num_parts++;
+  if ((s = dnnl_primitive_create(&p->primitive, pd)) ||
+      (s = dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags)) ||
+      (s = dnnl_memory_create(&p->src, src, engine, DNNL_MEMORY_NONE)) ||
+      (s = dnnl_memory_create(&p->dst, dst, engine, DNNL_MEMORY_NONE)) ||
+      (s = dnnl_memory_create(&p->weights, weights, engine, (char *)data + at.weights)) ||
+      (bias && dnnl_memory_desc_get_size(bias) &&
+       (s = dnnl_memory_create(&p->bias, bias, engine, DNNL_MEMORY_NONE))) ||
+      (pad_bytes && (s = dnnl_memory_create(&p->pad, pad, engine, DNNL_MEMORY_NONE))))
+    return s == dnnl_out_of_memory
+             ? ti_fail_nomem(e->error, 0, w->name)
+             : ti_fail(e->error, TEXTINV_E_BACKEND, "%s: oneDNN: making a primitive: status %d",
+                       w->name, (int)s);
+  if (r->pad_bytes < pad_bytes)
+    r->pad_bytes = pad_bytes;
+  return TEXTINV_OK;
 }
 
-void ti_dnnl_record_sum(ti_dnnl_record *r, size_t *scratch_bytes, size_t count)
+static void need(size_t *scratch_bytes, size_t bytes)
+{
+  if (*scratch_bytes < bytes)
+    *scratch_bytes = bytes;
+}
+
+ti_prepared *ti_dnnl_record_done(ti_dnnl_record *r, const ti_exec *e, size_t *scratch_bytes,
+                                 const ti_upsample_shape *up, size_t sum_count)
 {
   const size_t size = ti_dtype_size(r->dtype);
+  const size_t wide = up ? (size_t)4 * up->n * up->h * up->w * up->c * size : 0;
 
-  r->sum_at = r->pad_bytes + (r->up.n ? 4 * count * size : 0);
-  r->sum_count = count;
-  if (*scratch_bytes < r->sum_at + count * size)
-    *scratch_bytes = r->sum_at + count * size;
+  r->pads_bytes = ti_team_size(e->team) * r->pad_bytes;
+  if (up)
+    r->up = *up;
+  r->sum_at = r->pads_bytes + wide;
+  r->sum_count = sum_count;
+  need(scratch_bytes, r->sum_at + sum_count * size);
+  return &r->base;
 }
 
 #endif /* TI_ONEDNN */

@@ -33,6 +33,8 @@ typedef struct ti_dnnl_conv {
 } ti_dnnl_conv;
 
 ti_md ti_md_new(int rank, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag);
+/* a matrix, or a part of one */
+ti_md ti_md_matrix(const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides);
 void ti_md_free(ti_md md); /* accepts NULL */
 
 /* text that names the layout; -1 when it has no plain description */
@@ -54,24 +56,38 @@ dnnl_primitive_attr_t ti_dnnl_attr(int has_residual);
 
 dnnl_data_type_t ti_dnnl_type(ti_dtype dtype); /* dnnl_data_type_undef when there is none */
 
+/* primitives are made and run between these two, with one thread; returns what the second is given
+ * back: the host's number of OpenMP's threads */
+int ti_dnnl_alone(void);
+void ti_dnnl_together(int threads);
+
+/* a record is one primitive or several parts of one, which the team shares */
 typedef struct ti_dnnl_record ti_dnnl_record;
 
+/* where a part begins, in bytes */
+typedef struct ti_dnnl_place {
+  size_t src, dst, weights, bias;
+} ti_dnnl_place;
+
+/* NULL when memory ran out; dst_bytes are those of all parts */
+ti_dnnl_record *ti_dnnl_record_new(ti_dtype dtype, int backward, int parts, size_t cout,
+                                   size_t dst_bytes);
+void ti_dnnl_record_free(ti_dnnl_record *r); /* accepts NULL */
+
 /*
- * A record that runs pd (taken over, also on failure) with as many threads as OpenMP would take
- * now. weights are w in the layout that pd asks for, reordered from plain, the layout of the file;
- * prefix begins the name of the packed form. *out = NULL without an error when oneDNN cannot do it
- * after all.
+ * One part more. weights are w in the layout that pd asks for, reordered from plain, the layout of
+ * the file. *added = 0 without an error when oneDNN cannot do it after all.
  */
-textinv_status ti_dnnl_record_new(ti_exec *e, ti_dnnl_record **out, size_t *scratch_bytes,
-                                  dnnl_primitive_desc_t pd, int backward, ti_dtype dtype,
-                                  ti_weight *w, ti_md plain, const char *prefix);
+textinv_status ti_dnnl_record_add(ti_exec *e, ti_dnnl_record *r, dnnl_primitive_desc_t pd,
+                                  ti_weight *w, ti_md plain, ti_dnnl_place at, int *added);
 
-/* y = conv(up(x)) through a buffer in scratch: before the primitive forward, after it backward */
-void ti_dnnl_record_upsample(ti_dnnl_record *r, size_t *scratch_bytes, const ti_upsample_shape *s);
-
-/* for primitives that cannot add: count values of dx go to scratch first, and from there with the
- * residual to memory; after ti_dnnl_record_upsample() */
-void ti_dnnl_record_sum(ti_dnnl_record *r, size_t *scratch_bytes, size_t count);
+/*
+ * All parts are there. up, or NULL: y = conv(up(x)) through a buffer in scratch, before the
+ * primitives forward, after them backward. sum_count, or 0: for primitives that cannot add, so many
+ * values of dx go to scratch first, and from there with the residual to memory.
+ */
+ti_prepared *ti_dnnl_record_done(ti_dnnl_record *r, const ti_exec *e, size_t *scratch_bytes,
+                                 const ti_upsample_shape *up, size_t sum_count);
 
 #endif /* TI_ONEDNN */
 

@@ -20,6 +20,13 @@ ti_md ti_md_new(int rank, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_fo
   return dnnl_memory_desc_create_with_tag(&md, rank, dims, type, tag) ? NULL : md;
 }
 
+ti_md ti_md_matrix(const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides)
+{
+  dnnl_memory_desc_t md = NULL;
+
+  return dnnl_memory_desc_create_with_strides(&md, 2, dims, type, strides) ? NULL : md;
+}
+
 void ti_md_free(ti_md md)
 {
   if (md)
@@ -89,6 +96,17 @@ ti_md ti_md_new(int rank, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_fo
   dnnl_memory_desc_t *md = ti_calloc(1, sizeof(*md));
 
   if (md && dnnl_memory_desc_init_by_tag(md, rank, dims, type, tag)) {
+    ti_free(md);
+    md = NULL;
+  }
+  return md;
+}
+
+ti_md ti_md_matrix(const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides)
+{
+  dnnl_memory_desc_t *md = ti_calloc(1, sizeof(*md));
+
+  if (md && dnnl_memory_desc_init_by_strides(md, 2, dims, type, strides)) {
     ti_free(md);
     md = NULL;
   }

@@ -8,7 +8,8 @@
 typedef struct packing {
   ti_matrix matrix;
   const ti_planes *planes;
-  int threads;
+  void *units;
+  ti_team *team;
 } packing;
 
 /* the planes of a unit of couts from l and of cins from d on */
@@ -46,17 +47,25 @@ static TI_SIMD void pack_unit(const packing *k, void *units, int l, int d)
   TI_DISPATCH(k->planes->dtype, pack_unit_worker, k, units, l, d);
 }
 
-static textinv_status fill(ti_error *error, void *out, const ti_weight *w, void *user)
+static void pack_rows(void *user, int thread, size_t from, size_t to)
 {
   const packing *k = user;
 
+  (void)thread;
+  for (size_t l = from; l < to; l++) {
+    for (int d = 0; d < k->matrix.cin; d += TI_UNIT)
+      pack_unit(k, k->units, (int)l * TI_UNIT, d);
+  }
+}
+
+static textinv_status fill(ti_error *error, void *out, const ti_weight *w, void *user)
+{
+  packing *k = user;
+
   (void)error;
   (void)w;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(k->threads)
-  for (int l = 0; l < k->matrix.cout; l += TI_UNIT) {
-    for (int d = 0; d < k->matrix.cin; d += TI_UNIT)
-      pack_unit(k, out, l, d);
-  }
+  k->units = out;
+  ti_team_for(k->team, ti_team_size(k->team), k->planes->cout, pack_rows, k);
   return TEXTINV_OK;
 }
 
@@ -70,12 +79,12 @@ static int keeps_type(const ti_planes *p, ti_dtype dtype)
   return TI_PER_LANE == 1 && dtype != TI_F32;
 }
 
-textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, int threads)
+textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, ti_team *team)
 {
   const int cout = w->dims[0], cin = w->dims[1];
   packing k = { .matrix = { w->data, w->dtype, cout, cin, (int)(w->count / cout / cin), 0 },
                 .planes = p,
-                .threads = threads };
+                .team = team };
   const size_t units = (size_t)p->count * p->cout * p->cin;
   char key[96];
   size_t len = ti_format(key, sizeof(key), "planes %d %d", TI_UNIT, TI_PER_LANE);

@@ -276,44 +276,84 @@ static void sum_point(const record *r, float *sums, const float *image, const fl
   }
 }
 
+/* a block of tiles, and of panels of outputs */
+typedef struct job {
+  const record *r;
+  void *y;
+  const void *x, *residual;
+  const float *bias;
+  float *image, *weights, *sums;
+  size_t image_point, weight_point, row;
+  int first, tiles, panels;
+  int lane, lanes; /* the first panel, and how many */
+} job;
+
+static void transform_images(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++)
+    transform_image(j->r->dtype, j->r, j->image, j->x, j->first + (int)i, (int)i, j->panels);
+}
+
+static void transform_units(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+  const int depth = j->r->depth;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++)
+    transform_weights(j->r, j->weights + i * TI_WEIGHT_UNIT, j->weight_point, (int)(i % depth),
+                      (j->lane + (int)(i / depth)) * TI_UNIT);
+}
+
+/* all panels of a point to one thread: its image stays in the cache */
+static void sum_points(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t p = from; p < to; p++)
+    sum_point(j->r, j->sums + p * j->tiles * j->row, j->image + p * j->image_point,
+              j->weights + p * j->weight_point, j->tiles, j->lanes);
+}
+
+static void transform_outputs(void *user, int thread, size_t from, size_t to)
+{
+  const job *j = user;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++)
+    transform_output(j->r->dtype, j->r, j->y, j->sums, j->first + (int)i, (int)i, j->tiles,
+                     j->lane * TI_UNIT, (int)j->row, j->bias, j->residual);
+}
+
 static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
                           const float *bias, const void *residual)
 {
   const record *r = (const record *)base;
   const room m = room_of(r);
-  float *image = e->scratch, *weights = image + m.image, *sums = weights + m.weights;
-  const int all_lanes = (r->dst_c + TI_UNIT - 1) / TI_UNIT, group = r->lanes_at_once;
-  const size_t unit = TI_WEIGHT_UNIT, row = (size_t)group * TI_UNIT;
+  const int panels = (r->dst_c + TI_UNIT - 1) / TI_UNIT, group = r->lanes_at_once;
+  const int threads = ti_team_size(e->team);
+  job j = { .r = r, .y = y, .x = x, .residual = residual, .bias = bias, .image = e->scratch };
 
-  for (int first = 0; first < r->num_tiles; first += r->tiles_at_once) {
-    const int left = r->num_tiles - first,
-              tiles = left < r->tiles_at_once ? left : r->tiles_at_once;
-    const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
-    const size_t image_point = (size_t)panels * r->depth * TI_PANEL;
-    const size_t weight_panel = r->depth * unit, weight_point = group * weight_panel;
+  j.weights = j.image + m.image;
+  j.sums = j.weights + m.weights;
+  j.weight_point = (size_t)group * r->depth * TI_WEIGHT_UNIT;
+  j.row = (size_t)group * TI_UNIT;
+  for (; j.first < r->num_tiles; j.first += r->tiles_at_once) {
+    const int left = r->num_tiles - j.first;
 
-#pragma omp parallel num_threads(e->threads)
-    {
-#pragma omp for schedule(dynamic, 4) nowait
-      for (int i = 0; i < tiles; i++)
-        transform_image(r->dtype, r, image, x, first + i, i, panels);
-      for (int from = 0; from < all_lanes; from += group) {
-        const int lanes = all_lanes - from < group ? all_lanes - from : group;
-
-#pragma omp for schedule(dynamic, 4)
-        for (int i = 0; i < lanes * r->depth; i++)
-          transform_weights(r, weights + i * unit, weight_point, i % r->depth,
-                            (from + i / r->depth) * TI_UNIT);
-          /* all panels of a point to one thread: its image stays in the cache */
-#pragma omp for schedule(dynamic, 1)
-        for (int p = 0; p < POINTS; p++)
-          sum_point(r, sums + (size_t)p * tiles * row, image + p * image_point,
-                    weights + p * weight_point, tiles, lanes);
-#pragma omp for schedule(dynamic, 4)
-        for (int i = 0; i < tiles; i++)
-          transform_output(r->dtype, r, y, sums, first + i, i, tiles, from * TI_UNIT,
-                           group * TI_UNIT, bias, residual);
-      }
+    j.tiles = left < r->tiles_at_once ? left : r->tiles_at_once;
+    j.panels = (j.tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
+    j.image_point = (size_t)j.panels * r->depth * TI_PANEL;
+    ti_team_for(e->team, threads, j.tiles, transform_images, &j);
+    for (j.lane = 0; j.lane < panels; j.lane += group) {
+      j.lanes = panels - j.lane < group ? panels - j.lane : group;
+      ti_team_for(e->team, threads, (size_t)j.lanes * r->depth, transform_units, &j);
+      ti_team_for(e->team, threads, POINTS, sum_points, &j);
+      ti_team_for(e->team, threads, j.tiles, transform_outputs, &j);
     }
   }
   return TEXTINV_OK;

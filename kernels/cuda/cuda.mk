@@ -28,11 +28,11 @@ $(CUDA_BUILD)/%.o: %.cu $(CUDA_HEADERS) | $(DEPS)
 
 $(CUDA_BUILD)/%.o: %.c $(CUDA_HEADERS) | $(DEPS)
 	@mkdir -p $(@D)
-	@$(CC) -std=c11 -fopenmp $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -c $< -o $@
+	@$(CC) -std=c11 -fopenmp-simd $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -c $< -o $@
 
 $(CUDA_BUILD)/%.o: %.cpp $(CUDA_HEADERS) tests/cuda/check.h $(wildcard tests/bench/*.h) | $(DEPS)
 	@mkdir -p $(@D)
-	@$(CXX) -std=c++17 -fopenmp -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
+	@$(CXX) -std=c++17 -fopenmp-simd -Wall -Wextra $(CUDA_HOST_FLAGS) $(CUDA_INCLUDES) -Ikernels/cpu -Isrc/diffusion -Itests/cuda \
 	  -c $< -o $@
 
 lib/libtextinv-cuda.so: $(CUDA_OBJECTS) kernels/cuda/plugin.map
@@ -50,9 +50,9 @@ EMULATE_CPU   := $(shell grep -qw fma /proc/cpuinfo 2>/dev/null && echo -mfma)
 EMULATE_FLAGS := -DTI_EMULATE -O2 -fno-strict-aliasing $(EMULATE_CPU) -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -Itests/cuda/emulate \
   -Itests/cuda -Ikernels/cpu -Isrc/diffusion $(CUDA_INCLUDES)
 EMULATE_SAN_FLAGS = -O1 -g -fsanitize=$(EMULATE_SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
-EMULATE_CXXFLAGS := -std=c++17 -fopenmp -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
+EMULATE_CXXFLAGS := -std=c++17 -fopenmp-simd -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
 # what the kernels are compared with
-CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c kernels/dtype.c kernels/weight.c \
+CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c src/base/team.c kernels/dtype.c kernels/weight.c \
   src/diffusion/random.c $(patsubst %,kernels/cpu/%.c,activation add attention conv2d copies cpu embedding \
   geglu groupnorm layernorm linear mse upsample)
 CHECK_NAMES   := kernels_check check step_check host_check emulate_check
@@ -86,11 +86,11 @@ $(EMULATE_SAN_BUILD)/%.o: %.cpp $(EMULATE_DEPS) | $(DEPS)
 
 $(EMULATE_SAN_BUILD)/%.o: %.c $(EMULATE_DEPS) | $(DEPS)
 	@mkdir -p $(@D)
-	@$(CC) -std=c11 -fopenmp $(EMULATE_FLAGS) $(EMULATE_SAN_FLAGS) -c $< -o $@
+	@$(CC) -std=c11 -fopenmp-simd $(EMULATE_FLAGS) $(EMULATE_SAN_FLAGS) -c $< -o $@
 
 $(EMULATE_SAN_BUILD)/kernels_emulated: $(EMULATE_NAMES:%=$(EMULATE_SAN_BUILD)/%.o) \
   $(CUDA_REFERENCE:%.c=$(EMULATE_SAN_BUILD)/%.o) $(CHECK_NAMES:%=$(EMULATE_SAN_BUILD)/tests/cuda/%.o)
-	@$(CXX) -fopenmp -fsanitize=$(EMULATE_SAN) -o $@ $^ -lm
+	@$(CXX) -fsanitize=$(EMULATE_SAN) -o $@ $^ -lm
 
 check-cuda-emulated: $(EMULATE_SAN_BUILD)/kernels_emulated $(EMULATE_BUILD)/libtextinv-cuda.so $(CUDA_BUILD)/cuda_bench ## every CUDA kernel on the CPU against the reference
 	$(EMULATE_SAN_BUILD)/kernels_emulated
@@ -102,7 +102,7 @@ ifneq ($(wildcard $(CUDA_ROOT)/include/cudnn.h),)
 $(CUDA_BUILD)/tests/cuda/cudnn_check.o: CUDA_INCLUDES += -isystem $(CUDA_ROOT)/include
 $(CUDA_BUILD)/tests/cuda/cudnn_check.o: kernels/cuda/conv2d_cudnn.cu
 $(CUDA_BUILD)/cudnn_check: $(CUDA_BUILD)/tests/cuda/cudnn_check.o $(CUDA_BASE:%.c=$(CUDA_BUILD)/%.o)
-	@$(CXX) -fopenmp -Wl,-rpath,$(CUDA_ROOT)/lib64 -o $@ $^ -ldl
+	@$(CXX) -Wl,-rpath,$(CUDA_ROOT)/lib64 -o $@ $^ -ldl
 TESTBIN += $(CUDA_BUILD)/cudnn_check
 check check-san-run: $(CUDA_BUILD)/cudnn_check
 endif
@@ -116,7 +116,7 @@ check: $(SANITIZED) $(CUDA_BUILD)/cuda_bench
 # --- on a GPU
 CHECK_OBJECTS := $(CHECK_NAMES:%=$(CUDA_BUILD)/tests/cuda/%.o) $(CUDA_REFERENCE:%.c=$(CUDA_BUILD)/%.o)
 $(CUDA_BUILD)/kernels_check: $(CHECK_OBJECTS)
-	@$(CXX) -s -fopenmp -o $@ $^ -ldl -lm
+	@$(CXX) -s -o $@ $^ -ldl -lm
 
 BENCH_OBJECTS := $(patsubst %.cpp,$(CUDA_BUILD)/%.o,$(wildcard tests/bench/cuda_bench*.cpp)) \
   $(patsubst %.c,$(CUDA_BUILD)/%.o,$(CUDA_BASE) kernels/weight.c)

@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define TI_CUDA_PLUGIN_VERSION 11u
+#define TI_CUDA_PLUGIN_VERSION 12u
 #define TI_CUDA_PLUGIN_FILE "libtextinv-cuda.so"
 #define TI_CUDA_PLUGIN_SYMBOL "textinv_cuda_plugin"
 

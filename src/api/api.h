@@ -136,7 +136,7 @@ struct textinv_session {
   ti_error error;
   atomic_int cancel;
   textinv_dtype dtype;
-  int threads;
+  ti_team *team; /* of the CPU; NULL with a device */
   uint64_t budget;
   textinv_log_fn log;
   void *log_user;
@@ -159,7 +159,6 @@ void ti_log(const textinv_session *s, textinv_log_level level, const char *fmt, 
 /* once: what TEXTINV_SAMPLER_* kind draws is not all that the model's scheduler config asks for */
 void ti_warn_of_sampler(textinv_session *s, const textinv_model *model, textinv_sampler kind);
 double ti_seconds(void); /* monotonic */
-int ti_usable_cores(void);
 /* for messages about values of dtype that are not finite: ", or use .." or "" */
 const char *ti_wider_types(ti_dtype dtype);
 

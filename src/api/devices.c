@@ -7,6 +7,7 @@
 #endif
 
 #include "api.h"
+#include "cores.h"
 #include "format.h"
 
 static const textinv_device_info empty = { .struct_size = sizeof(textinv_device_info) };

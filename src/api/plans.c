@@ -317,7 +317,7 @@ static textinv_status make_level(ti_net_plan *p, textinv_session *s, const texti
   ti_plan_free(&p->plan);
   status = record(p, s, model, key, part[0], part[1]);
   p->plan.device = s->device;
-  if (status < 0 || (status = ti_plan_prepare(&p->plan, &s->kernels, s->threads)) < 0)
+  if (status < 0 || (status = ti_plan_prepare(&p->plan, &s->kernels, s->team)) < 0)
     return status;
   if (s->device && (status = ti_device_room(&room, s)) < 0)
     return status;

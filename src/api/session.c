@@ -1,12 +1,11 @@
 /* Sessions: device, threads, memory, log, the last error, and the plans that were made. */
-#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
 #include "alloc.h"
 #include "api.h"
-#include "host.h"
+#include "cores.h"
 
 /* of the thread's last failed call without a session */
 static _Thread_local ti_error no_session;
@@ -40,18 +39,6 @@ textinv_status textinv_session_params_init(textinv_session_params *params, size_
 {
   return ti_params_init(params, size, &session_defaults, sizeof(session_defaults),
                         SESSION_PARAMS_MIN);
-}
-
-int ti_usable_cores(void)
-{
-  cpu_set_t set;
-
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set))
-    return 1;
-  const int n = CPU_COUNT(&set);
-
-  return n > 0 ? n : 1;
 }
 
 static textinv_status check_session(ti_error *error, const textinv_session_params *p)
@@ -95,7 +82,6 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
   if (!s)
     return ti_fail_nomem(&no_session, sizeof(*s), "a session");
   s->dtype = p.dtype;
-  s->threads = p.threads ? (int)p.threads : ti_usable_cores();
   s->budget = p.memory_budget;
   s->log = p.log;
   s->log_user = p.log_user;
@@ -109,7 +95,11 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
     s->joins = 1;
     s->arena.sparse = 1;
   } else {
-    s->threads = ti_host_threads(s->threads);
+    s->team = ti_team_new(p.threads ? (int)p.threads : ti_usable_cores());
+    if (!s->team) {
+      ti_free(s);
+      return ti_fail_nomem(&no_session, 0, "a session's threads");
+    }
     ti_kernels_init_cpu(&s->kernels);
     ti_kernels_init_avx2(&s->kernels);
     ti_kernels_init_avx512(&s->kernels);
@@ -126,6 +116,7 @@ void textinv_session_free(textinv_session *session)
   ti_session_drop_plans(session);
   ti_device_close(session->device);
   ti_arena_free(&session->arena);
+  ti_team_free(session->team);
   ti_free(session);
 }
 

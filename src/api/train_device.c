@@ -219,7 +219,6 @@ static ti_exec exec_of(const ti_run_device *d)
 {
   return (ti_exec){ .device = d->device->context,
                     .stream = d->device->plugin->stream(d->device->context),
-                    .threads = 1,
                     .error = d->error };
 }
 

@@ -127,21 +127,20 @@ static textinv_status prepare_record(ti_plan *plan, ti_exec *e, ti_record *r)
   return status;
 }
 
-textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int threads)
+textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, ti_team *team)
 {
-  ti_exec e = { .threads = threads, .error = plan->tape.error };
+  ti_exec e = { .team = team, .error = plan->tape.error };
   ti_device *d = plan->device;
   ti_host host;
   textinv_status status;
 
   plan->kernels = kernels;
-  plan->threads = threads;
+  plan->team = team;
   plan->scratch_bytes = 0;
   if ((status = ti_tape_plan(&plan->tape)) < 0)
     return status;
   /* for a device, too: the host converts its weights */
-  if ((status = ti_host_enter(&host, e.error, d ? 1 : threads)) < 0)
-    return status;
+  ti_host_enter(&host, team);
   if (d) {
     e.device = d->context;
     e.stream = d->plugin->stream(d->context);
@@ -248,7 +247,6 @@ textinv_status ti_plan_launch(const ti_plan *plan, int first)
   const ti_device *d = plan->device;
   ti_exec e = { .device = d->context,
                 .stream = d->plugin->stream(d->context),
-                .threads = 1,
                 .error = plan->tape.error,
                 .scratch = (char *)d->arena + plan->tape.arena_bytes,
                 .scratch_bytes = plan->scratch_bytes };
@@ -301,21 +299,20 @@ static textinv_status run_on_device(ti_plan *plan, const ti_arena *arena, int fi
 textinv_status ti_plan_run(ti_plan *plan, const ti_arena *arena, int again,
                            const atomic_int *cancel)
 {
-  ti_exec e = { .threads = plan->threads,
+  ti_exec e = { .team = plan->team,
                 .error = plan->tape.error,
                 .scratch = (char *)arena->data + plan->tape.arena_bytes,
                 .scratch_bytes = plan->scratch_bytes };
   const int first = again ? plan->tape.num_constant : 0;
   ti_host host;
-  textinv_status status;
+  textinv_status status = TEXTINV_OK;
 
   if (plan->device) {
     if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
       return ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");
     return run_on_device(plan, arena, first);
   }
-  if ((status = ti_host_enter(&host, e.error, plan->threads)) < 0)
-    return status;
+  ti_host_enter(&host, plan->team);
   for (int i = first; i < plan->tape.num_records && status >= 0; i++) {
     if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
       status = ti_fail(e.error, TEXTINV_E_CANCELLED, "cancelled");

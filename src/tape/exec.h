@@ -18,15 +18,16 @@ typedef struct ti_plan {
   ti_tape tape;
   const ti_kernels *kernels;
   size_t scratch_bytes; /* behind the values in the arena */
-  int threads;
+  ti_team *team;
   ti_device *device; /* NULL = the CPU; set before ti_plan_prepare() */
   /* device: the whole plan and what follows the constants, each captured by its first run */
   ti_cuda_graph *graphs[2];
   const void *graph_arena; /* where the device's arena lay then */
 } ti_plan;
 
-/* plan->tape is recorded, with its backward pass where one is wanted */
-textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, int threads);
+/* plan->tape is recorded, with its backward pass where one is wanted; team runs it, NULL = the
+ * caller alone, and stays the plan's */
+textinv_status ti_plan_prepare(ti_plan *plan, const ti_kernels *kernels, ti_team *team);
 void ti_plan_free(ti_plan *plan);          /* safe on a zeroed struct */
 size_t ti_plan_bytes(const ti_plan *plan); /* arena that a run needs */
 

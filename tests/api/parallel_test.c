@@ -608,7 +608,6 @@ static void nonsense_is_refused(void **state)
   textinv_embeddings_free(e);
 }
 
-/* of one thread: ThreadSanitizer does not see what OpenMP's run time orders */
 static int open_all(void **state)
 {
   textinv_session_params p;

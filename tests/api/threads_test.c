@@ -90,13 +90,12 @@ static textinv_status (*const parts[PARTS])(results *, textinv_session *, const 
                                             const textinv_embeddings *) = { encode, loss, generate,
                                                                             tokenize };
 
-/* of one thread: ThreadSanitizer does not see what OpenMP's run time orders */
 static textinv_status new_session(textinv_session **out)
 {
   textinv_session_params p;
 
   textinv_session_params_init(&p, sizeof(p));
-  p.threads = 1;
+  p.threads = 2;
   return textinv_session_new(out, &p);
 }
 

@@ -8,11 +8,11 @@
  * With one thread it is the processor's time that counts, which other programs disturb least.
  */
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "alloc.h"
 #include "kernels.h"
@@ -43,7 +43,7 @@ static double seconds(void)
 {
   struct timespec t;
 
-  clock_gettime(e.threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  clock_gettime(ti_team_size(e.team) == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -551,10 +551,8 @@ int main(int argc, char **argv)
   const ti_copy_columns_shape big = { 1 << 15, 1024, 1024, 0, 1024, 0 };
   int found = 0;
 
-  e.threads = argc > 2 ? atoi(argv[2]) : omp_get_max_threads();
-  if (e.threads < 1)
-    e.threads = 1;
-  omp_set_num_threads(e.threads);
+  e.team = ti_team_new(argc > 2 && atoi(argv[2]) > 0 ? atoi(argv[2])
+                                                     : (int)sysconf(_SC_NPROCESSORS_ONLN));
   ti_kernels_init_cpu(&k);
   if (strstr(backend, "avx2") || !strcmp(backend, "all"))
     ti_kernels_init_avx2(&k);
@@ -565,8 +563,8 @@ int main(int argc, char **argv)
   matrix(TI_F32, 0, NULL, &(ti_linear_shape){ 2048, 2048, 2048 });
   matrix(TI_BF16, 0, NULL, &(ti_linear_shape){ 2048, 2048, 2048 });
   by_memory("copy", "128 MiB", TI_F32, 2, (size_t)1 << 25, &big, copy);
-  printf("%d threads; peak %.0f GFLOP/s (f32 product), %.0f (bf16), %.1f GB/s (copy)\n", e.threads,
-         1e-9 * peak_flops[0], 1e-9 * peak_flops[1], 1e-9 * peak_bytes);
+  printf("%d threads; peak %.0f GFLOP/s (f32 product), %.0f (bf16), %.1f GB/s (copy)\n",
+         ti_team_size(e.team), 1e-9 * peak_flops[0], 1e-9 * peak_flops[1], 1e-9 * peak_bytes);
   for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
     if (*wanted && strcmp(wanted, ops[i].name))
       continue;
@@ -577,5 +575,6 @@ int main(int argc, char **argv)
   if (!found)
     fprintf(stderr, "%s: no such operation\n", wanted);
   ti_free(e.scratch);
+  ti_team_free(e.team);
   return !found;
 }

@@ -358,7 +358,6 @@ void test::run_cuda(const std::function<textinv_status(backend &)> &f)
   e.device = the_context;
   e.stream = the_plugin->stream(the_context);
   e.error = &error;
-  e.threads = 1;
   e.prepared = prepared;
   e.scratch = scratch_data ? (char *)scratch_data + SCRATCH_AT : NULL;
   e.scratch_bytes = scratch_bytes;
@@ -389,7 +388,6 @@ void test::run(const std::function<textinv_status(backend &)> &f)
     ti_exec e = {};
     backend b = { side, &e, &reference };
 
-    e.threads = 1;
     e.error = &error;
     if (f(b) < 0)
       fail("reference: %s", error.text);

@@ -7,7 +7,6 @@ model=$(realpath tests/golden/tiny-sd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
-export OMP_NUM_THREADS=1
 
 if [ ! -e "$plugin" ] || ! command -v gimp-console >/dev/null; then
   echo "skipped - the plug-in for GIMP: GIMP 2.10 or its headers are not installed"

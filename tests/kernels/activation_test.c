@@ -73,7 +73,7 @@ static void check_limits(const backend *b)
 {
   static const float xs[] = { -INFINITY, -1e30f, -200, -90, -88, -20, 0, 20, 88, 90, 200, 1e30f };
   ti_error error = { "" };
-  ti_exec e = { .threads = 1, .error = &error };
+  ti_exec e = { .error = &error };
   ti_kernels k;
 
   backend_init(b, &k);

@@ -140,7 +140,7 @@ static void test_copy_columns(void **state)
       const ti_dtype dtype = (ti_dtype)d;
       void *a = test_buffer_new(dtype, (size_t)rows * a_c), *y = test_buffer_new(dtype, rows * c);
       void *b = test_buffer_new(dtype, (size_t)rows * b_c);
-      ti_exec e = { .threads = 2 };
+      ti_exec e = { .team = ti_team_new(2) };
       ti_kernels k;
 
       ti_kernels_init_cpu(&k);
@@ -163,6 +163,7 @@ static void test_copy_columns(void **state)
       test_buffer_free(a);
       test_buffer_free(b);
       test_buffer_free(y);
+      ti_team_free(e.team);
     }
   }
 }

@@ -103,7 +103,7 @@ static void check_large_scores(const backend *b)
   const ti_attention_shape s = { 1, 1, T, T, D, D, D, D, 0, 1.0f };
   static float q[T * D], o[T * D], lse[T];
   ti_error error = { "" };
-  ti_exec e = { .threads = 1, .error = &error };
+  ti_exec e = { .error = &error };
   ti_kernels k;
 
   backend_init(b, &k);

@@ -1,8 +1,6 @@
 /* Convolution: the reference's gradient, and the overrides. */
 #include "harness.h"
 
-#include <omp.h>
-
 /* n, h, w, cin, cout, kernel, stride, pads top left bottom right, up, residual, bias */
 typedef struct conv_case {
   int n, h, w, cin, cout, k, stride, pad[4], up, residual, bias;
@@ -60,7 +58,6 @@ static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype
 
   assert_non_null(file);
   memcpy(file + offset, in[W], count * size);
-  omp_set_num_threads(e->threads);
   if (k->conv2d_prepare)
     status = k->conv2d_prepare(e, dtype, &prepared, &scratch, &w, NULL, s, !!in[RESIDUAL],
                                backward);

@@ -96,7 +96,7 @@ static void test_timestep(void **state)
     const ti_timestep_shape *s = &shapes[i];
     const int half = s->dim / 2;
     float *y = test_buffer_new(TI_F32, (size_t)s->n * s->dim);
-    ti_exec e = { .threads = 1 };
+    ti_exec e = { 0 };
     ti_kernels k;
 
     ti_kernels_init_cpu(&k);
@@ -126,7 +126,7 @@ static void test_cast(void **state)
   static const ti_dtype types[] = { TI_F32, TI_F16, TI_BF16 };
   static float x[COUNT], back[COUNT];
   static unsigned char from[4 * COUNT + 1], to[4 * COUNT + 1];
-  ti_exec e = { .threads = 2 };
+  ti_exec e = { .team = ti_team_new(2) };
   ti_kernels k;
 
   (void)state;
@@ -165,6 +165,7 @@ static void test_cast(void **state)
       }
     }
   }
+  ti_team_free(e.team);
 }
 
 int main(void)

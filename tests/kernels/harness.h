@@ -137,7 +137,7 @@ static void inputs_new(const op *o, ti_dtype dtype, uint64_t seed, void **in)
 {
   ti_kernels reference;
   ti_error error = { "" };
-  ti_exec e = { .threads = 1, .error = &error };
+  ti_exec e = { .error = &error };
 
   test_seed(seed);
   for (int i = 0; i < MAX_TENSORS; i++) {
@@ -155,11 +155,11 @@ static void tensors_free(void **p)
     test_buffer_free(p[i]);
 }
 
-static void outputs_new(const op *o, ti_dtype dtype, const ti_kernels *k, int threads, void **in,
+static void outputs_new(const op *o, ti_dtype dtype, const ti_kernels *k, ti_team *team, void **in,
                         void **out)
 {
   ti_error error = { "" };
-  ti_exec e = { .threads = threads, .error = &error };
+  ti_exec e = { .team = team, .error = &error };
   textinv_status status;
 
   for (int i = 0; i < MAX_TENSORS; i++)
@@ -187,11 +187,12 @@ static void check_override(const op *o, const backend *b, ti_dtype dtype, void *
                            void **plain)
 {
   ti_kernels k;
+  ti_team *two = ti_team_new(2);
   void *got[MAX_TENSORS], *again[MAX_TENSORS];
 
   backend_init(b, &k);
-  outputs_new(o, dtype, &k, 1, in, got);
-  outputs_new(o, dtype, &k, 2, in, again);
+  outputs_new(o, dtype, &k, NULL, in, got);
+  outputs_new(o, dtype, &k, two, in, again);
   for (int i = 0; i < MAX_TENSORS; i++) {
     const tensor *t = &o->out[i];
 
@@ -212,6 +213,7 @@ static void check_override(const op *o, const backend *b, ti_dtype dtype, void *
   }
   tensors_free(got);
   tensors_free(again);
+  ti_team_free(two);
 }
 
 /* every backend, f32 and bf16 */
@@ -225,7 +227,7 @@ static void check_overrides(const op *o)
     const ti_dtype dtype = i ? TI_BF16 : TI_F32;
 
     inputs_new(o, dtype, 7, in[i]);
-    outputs_new(o, dtype, &k, 1, in[i], plain[i]);
+    outputs_new(o, dtype, &k, NULL, in[i], plain[i]);
     for (size_t j = 0; j < COUNT_OF(backends); j++) {
       if (backend_is_here(&backends[j]))
         check_override(o, &backends[j], dtype, in[i], plain[0], plain[i]);
@@ -243,7 +245,7 @@ static double weighted_sum(const op *o, const ti_kernels *k, void **in, const fl
   void *out[MAX_TENSORS];
   double sum = 0.0;
 
-  outputs_new(o, TI_F32, k, 1, in, out);
+  outputs_new(o, TI_F32, k, NULL, in, out);
   for (size_t i = 0; i < o->out[0].count; i++)
     sum += (double)((float *)out[0])[i] * weights[i];
   tensors_free(out);
@@ -263,7 +265,7 @@ static void check_gradient(const op *fwd, int x, const op *bwd, int dy, int dx, 
   const size_t count = fwd->in[x].count;
   float *values, *keep, *direction = malloc(count * sizeof(float));
   ti_error error = { "" };
-  ti_exec e = { .threads = 1, .error = &error };
+  ti_exec e = { .error = &error };
 
   assert_non_null(direction);
   ti_kernels_init_cpu(&k);
@@ -274,7 +276,7 @@ static void check_gradient(const op *fwd, int x, const op *bwd, int dy, int dx, 
            fwd->in[same[0]].count * (fwd->in[same[0]].kind == IDS ? 4 : sizeof(float)));
   if (bwd->derive)
     assert_int_equal(bwd->derive(bwd, &k, &e, TI_F32, NULL, bwd_in), TEXTINV_OK);
-  outputs_new(bwd, TI_F32, &k, 1, bwd_in, out);
+  outputs_new(bwd, TI_F32, &k, NULL, bwd_in, out);
   values = in[x];
   keep = as_floats(&fwd->in[x], TI_F32, values);
   for (int trial = 0; trial < 6; trial++) {

@@ -1,8 +1,6 @@
 /* Matrix products: the reference's gradient, and the overrides. */
 #include "harness.h"
 
-#include <omp.h>
-
 static const struct linear_case {
   int rows, cin, cout, residual, bias;
 } cases[] = {
@@ -39,7 +37,6 @@ static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype
 
   assert_non_null(file);
   memcpy(file + offset, in[W], count * size);
-  omp_set_num_threads(e->threads);
   if (k->linear_prepare)
     status = k->linear_prepare(e, dtype, &prepared, &scratch, &w, NULL, s, !!in[RESIDUAL],
                                backward);

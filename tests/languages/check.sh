@@ -8,7 +8,6 @@ model=$(realpath tests/golden/tiny-sd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 # result of the last command; $1 = what was checked
 result() {

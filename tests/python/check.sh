@@ -8,7 +8,7 @@ python=${PYTHON:-python3}
 work=$(realpath "$(mktemp -d)")
 trap 'rm -rf "$work"' EXIT
 failed=0
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$root/examples/python"
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$root/examples/python"
 
 if ! command -v "$python" >/dev/null; then
   echo "skipped - the Python binding: there is no $python"

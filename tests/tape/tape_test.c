@@ -137,6 +137,7 @@ typedef struct result {
 static result run(const float *rows, int recompute, int num_of)
 {
   ti_kernels kernels;
+  ti_team *team = ti_team_new(2);
   ti_plan plan;
   ti_arena arena = { 0 };
   result r;
@@ -147,7 +148,7 @@ static result run(const float *rows, int recompute, int num_of)
   ti_kernels_init_cpu(&kernels);
   ti_tape_init(&plan.tape, TI_F32, &error);
   n = record(&plan.tape, recompute, num_of);
-  assert_int_equal(ti_plan_prepare(&plan, &kernels, 2), TEXTINV_OK);
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, team), TEXTINV_OK);
   r.bytes = ti_plan_bytes(&plan);
   assert_int_equal(ti_arena_reserve(&arena, &error, r.bytes), TEXTINV_OK);
   memset(arena.data, 0xff, arena.bytes); /* NaN: a value read before it is written shows */
@@ -159,6 +160,7 @@ static result run(const float *rows, int recompute, int num_of)
            sizeof(r.gradient));
   ti_plan_free(&plan);
   ti_arena_free(&arena);
+  ti_team_free(team);
   return r;
 }
 
@@ -309,7 +311,7 @@ static void attend(float out[1 + 2 * KEYS * WIDTH], ti_weight *const *w, ti_weig
   assert_int_equal(ti_tape_backward(t, y, 0, 1), TEXTINV_OK);
   for (int i = 0; i < 2; i++)
     ti_output(t, ti_tape_grad(t, in[i]));
-  assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, NULL), TEXTINV_OK);
   assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
   test_seed(8);
   for (int k = 0; k < 3; k++) {
@@ -404,6 +406,7 @@ static long resident_pages(void)
 static void peak_is_what_the_process_uses(void **state)
 {
   ti_kernels kernels;
+  ti_team *team = ti_team_new(2);
   ti_plan plan;
   ti_arena arena = { 0 };
   ti_val x, y;
@@ -416,7 +419,7 @@ static void peak_is_what_the_process_uses(void **state)
   y = ti_concat(&plan.tape, ti_activate(&plan.tape, x, TI_SILU),
                 ti_activate(&plan.tape, x, TI_GELU));
   ti_output(&plan.tape, ti_activate(&plan.tape, y, TI_SILU));
-  assert_int_equal(ti_plan_prepare(&plan, &kernels, 2), TEXTINV_OK);
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, team), TEXTINV_OK);
   assert_true(plan.tape.arena_bytes ==
               4u * 512 * 512 * 64 * 4); /* a, b and their concat, in place after */
 
@@ -431,6 +434,7 @@ static void peak_is_what_the_process_uses(void **state)
   assert_true(used > 0.95 * (double)ti_plan_bytes(&plan));
   ti_plan_free(&plan);
   ti_arena_free(&arena);
+  ti_team_free(team);
 }
 
 /* a context that stays, latents that change: a run that is `again` gives what a whole run gives */
@@ -456,7 +460,7 @@ static void constants_are_computed_once(void **state)
     const ti_val y = ti_add(t, ti_attention(t, q, keys, context, 2, 0), ti_twice(t, x));
 
     ti_output(t, y);
-    assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+    assert_int_equal(ti_plan_prepare(&plan, &kernels, NULL), TEXTINV_OK);
     assert_int_equal(plan.tape.num_constant, 2);
     assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
     for (int step = 0; step < 3; step++) {
@@ -497,7 +501,7 @@ static void a_crop_keeps_the_upper_left(void **state)
   const ti_val x = ti_input(t, TI_TYPE_F32, 2, 4, 6, 3), y = ti_crop(t, x, 3, 5);
 
   ti_output(t, y);
-  assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, NULL), TEXTINV_OK);
   assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
   float *from = ti_plan_data(&plan, &arena, x);
 
@@ -536,7 +540,7 @@ static void cancel_stops_a_run(void **state)
   ti_tape_init(&plan.tape, TI_F32, &error);
   const net n = record(&plan.tape, 0, 1);
 
-  assert_int_equal(ti_plan_prepare(&plan, &kernels, 1), TEXTINV_OK);
+  assert_int_equal(ti_plan_prepare(&plan, &kernels, NULL), TEXTINV_OK);
   assert_int_equal(ti_arena_reserve(&arena, &error, ti_plan_bytes(&plan)), TEXTINV_OK);
   fill(&plan, &arena, &n, rows);
   assert_int_equal(ti_plan_run(&plan, &arena, 0, &cancel), TEXTINV_E_CANCELLED);

@@ -1,0 +1,13 @@
+/* How many processor cores are there for a call. */
+#ifndef TI_CORES_H
+#define TI_CORES_H
+
+/* the cores that this process may run on, and of those no more than its cgroup has time for; at
+ * least 1 */
+int ti_usable_cores(void);
+
+/* what a cgroup of version 2 allows: the least of its own cpu.max and those above, rounded up;
+ * INT_MAX = no limit. list is /proc/self/cgroup, root /sys/fs/cgroup. */
+int ti_cgroup_cores(const char *list, const char *root);
+
+#endif /* TI_CORES_H */

@@ -1,0 +1,110 @@
+/* How many cores a cgroup leaves. */
+#include "testing.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cores.h"
+
+static char root[] = "/tmp/textinv-cores-XXXXXX";
+
+static void put(const char *name, const char *text)
+{
+  char path[256];
+
+  snprintf(path, sizeof(path), "%s/%s", root, name);
+  FILE *f = fopen(path, "w");
+
+  assert_non_null(f);
+  fputs(text, f);
+  fclose(f);
+}
+
+static int cores(const char *list)
+{
+  char path[256];
+
+  snprintf(path, sizeof(path), "%s/list", root);
+  put("list", list);
+  return ti_cgroup_cores(path, root);
+}
+
+static void the_least_of_all_groups_counts(void **state)
+{
+  (void)state;
+  put("a/b/cpu.max", "max 100000\n");
+  assert_int_equal(cores("0::/a/b\n"), INT_MAX);
+  put("a/b/cpu.max", "250000 100000\n");
+  assert_int_equal(cores("0::/a/b\n"), 3);
+  put("a/b/cpu.max", "400000 100000\n");
+  put("a/cpu.max", "200000 100000\n"); /* of the group above */
+  assert_int_equal(cores("0::/a/b\n"), 2);
+  assert_int_equal(cores("1:cpu:/x\n0::/a/b\n"), 2);
+  put("cpu.max", "10000 100000\n"); /* a tenth of a core is one thread */
+  assert_int_equal(cores("0::/a/b\n"), 1);
+  assert_int_equal(cores("0::/"), 1);
+}
+
+static void what_cannot_be_read_is_no_limit(void **state)
+{
+  (void)state;
+  put("a/b/cpu.max", "");
+  put("a/cpu.max", "soon");
+  put("cpu.max", "100000");
+  assert_int_equal(cores("0::/a/b\n"), INT_MAX);
+  assert_int_equal(cores("1:cpu:/a/b\n"), INT_MAX);
+  assert_int_equal(cores("0::/not there\n"), INT_MAX);
+  assert_int_equal(cores("\n"), INT_MAX);
+  assert_int_equal(ti_cgroup_cores("/not/there", root), INT_MAX);
+  put("cpu.max", "99999999999999999999 1");
+  assert_int_equal(cores("0::/\n"), INT_MAX);
+}
+
+static void there_is_one(void **state)
+{
+  (void)state;
+  assert_true(ti_usable_cores() >= 1);
+}
+
+static int make_groups(void **state)
+{
+  char path[256];
+
+  (void)state;
+  if (!mkdtemp(root))
+    return -1;
+  snprintf(path, sizeof(path), "%s/a", root);
+  if (mkdir(path, 0700))
+    return -1;
+  snprintf(path, sizeof(path), "%s/a/b", root);
+  return mkdir(path, 0700);
+}
+
+static int remove_groups(void **state)
+{
+  static const char *const names[] = { "a/b/cpu.max", "a/b", "a/cpu.max", "a", "cpu.max", "list", "" };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", root, names[i]);
+    if (remove(path))
+      return -1;
+  }
+  return 0;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(the_least_of_all_groups_counts),
+    cmocka_unit_test(what_cannot_be_read_is_no_limit),
+    cmocka_unit_test(there_is_one),
+  };
+
+  return cmocka_run_group_tests_name("cores", tests, make_groups, remove_groups);
+}
