@@ -1,5 +1,5 @@
-/* textinv inspect: what is in an embedding, a checkpoint, a model or a picture. Prints to stdout.
- */
+/* textinv inspect: what is in an embedding, a checkpoint, a model, a CLIP model or a picture.
+ * Prints to stdout. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -158,6 +158,24 @@ static textinv_status print_model(textinv_session *session, const char *path)
   return status;
 }
 
+static textinv_status print_clip(textinv_session *session, const char *path)
+{
+  textinv_clip *clip = NULL;
+  textinv_clip_info info;
+  textinv_status status = textinv_clip_open(&clip, session, path);
+
+  textinv_clip_info_init(&info, sizeof(info));
+  if (status >= 0 && (status = textinv_clip_get_info(clip, &info)) >= 0) {
+    print_path("CLIP model", info.path);
+    printf("parameters: %" PRIu64 "\nembeddings: %u values\n", info.parameters, info.dim);
+    printf("pictures: %u x %u pixels, in patches of %u x %u\n", info.size, info.size, info.patch,
+           info.patch);
+    printf("tokens of a text: %u, vocabulary of %u\n", info.max_tokens, info.vocabulary);
+  }
+  textinv_clip_free(clip);
+  return status;
+}
+
 static textinv_status print_image(textinv_session *session, const char *path)
 {
   textinv_images *images = NULL;
@@ -190,7 +208,10 @@ static int run_inspect(void *p, const cli_arguments *arguments)
     case TEXTINV_KIND_EMBEDDING: status = print_embedding(session, path); break;
     case TEXTINV_KIND_CHECKPOINT: status = print_checkpoint(session, path); break;
     case TEXTINV_KIND_IMAGE: status = print_image(session, path); break;
-    default: result = cli_fail(name, "%s: is no model, embedding, checkpoint or picture", path);
+    case TEXTINV_KIND_CLIP: status = print_clip(session, path); break;
+    default:
+      result = cli_fail(name, "%s: is no model, CLIP model, embedding, checkpoint or picture",
+                        path);
     }
   }
   if (status < 0)
@@ -200,8 +221,8 @@ static int run_inspect(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-  "Say what is in an embedding, a checkpoint, a model or a picture; without an\n"
-  "argument what the default model is.";
+  "Say what is in an embedding, a checkpoint, a model, a CLIP model or a picture;\n"
+  "without an argument what the default model is.";
 
 const cli_command cli_inspect = { .name = name,
                                   .summary = summary,

@@ -449,13 +449,15 @@ class Model(_Handle):
 
 
 class Clip(_Handle):
-    """A CLIP model, which pictures are scored with; `dim` is the width of its embeddings."""
+    """A CLIP model, which pictures are scored with. `info` has the fields of textinv_clip_info, `dim` is one of them."""
     kind = 'clip'
 
     def __init__(self, session, path=None):
         super().__init__()
         session.call('clip_open', C.byref(self._cell), session, path)
-        self.dim = lib.textinv_clip_dim(self.handle)
+        info = _ready('clip_info')
+        _check(lib.textinv_clip_get_info(self.handle, C.byref(info)))
+        self.info, self.dim = _values(info), info.dim
 
 
 class Tokenizer(_Handle):
@@ -797,7 +799,7 @@ class Session(_Handle):
         return images
 
     def file_kind(self, path):
-        """'model', 'embedding', 'checkpoint', 'image' or 'unknown', from the content."""
+        """'model', 'embedding', 'checkpoint', 'image', 'clip' or 'unknown', from the content."""
         kind = C.c_int32()
         self.call('file_kind', C.byref(kind), self, path)
         return _name('kind', kind.value)

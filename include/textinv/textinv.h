@@ -192,7 +192,8 @@ enum {
   TEXTINV_KIND_MODEL      = 1, /* a diffusers folder, or a single file with a UNet */
   TEXTINV_KIND_EMBEDDING  = 2,
   TEXTINV_KIND_CHECKPOINT = 3, /* a checkpoint of textinv_invert() */
-  TEXTINV_KIND_IMAGE      = 4
+  TEXTINV_KIND_IMAGE      = 4,
+  TEXTINV_KIND_CLIP       = 5  /* a CLIPModel's folder */
 };
 
 /**
@@ -438,8 +439,9 @@ TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model
  * Say what a file or folder is, from what is in it and never from its name. An embedding is a file
  * that textinv_embeddings_load() can read, or a PyTorch file of which it says what is wrong; a PNG
  * picture that has one in its text; a folder with diffusers' learned_embeds. A single file is a
- * model when it has a UNet, whether or not textinv_model_open() takes it; other weights of a model
- * are unknown.
+ * model when it has a UNet, whether or not textinv_model_open() takes it, and a folder a CLIP model
+ * when its config.json has two towers, whether or not textinv_clip_open() takes it; other weights
+ * of a model are unknown.
  *
  * @param[out] out a TEXTINV_KIND_* value
  * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID,
@@ -1159,6 +1161,30 @@ TEXTINV_API void textinv_clip_free(textinv_clip *clip);
 
 /** Values of an embedding; 0 with NULL. */
 TEXTINV_API uint32_t textinv_clip_dim(const textinv_clip *clip);
+
+/* What a CLIP model is. Made ready by textinv_clip_info_init(). */
+typedef struct textinv_clip_info {
+  size_t      struct_size;
+  const char *path;       /* the folder; owned by the CLIP model */
+  uint64_t    parameters; /* weights of both towers */
+  uint32_t    dim;        /* values of an embedding */
+  uint32_t    size;       /* width and height of what is seen of a picture, in pixels */
+  uint32_t    patch;      /* width and height of a patch of it, in pixels */
+  uint32_t    max_tokens; /* positions of a text, begin and end tokens counted */
+  uint32_t    vocabulary; /* ids of the tokenizer */
+  uint32_t    reserved;   /* 0 */
+} textinv_clip_info;
+
+/** Make info ready to be filled. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_clip_info_init(textinv_clip_info *info, size_t size);
+
+/**
+ * Fill info, which textinv_clip_info_init() has made ready.
+ *
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when an argument is NULL or info was not made ready;
+ *         textinv_session_error(NULL) says which.
+ */
+TEXTINV_API textinv_status textinv_clip_get_info(const textinv_clip *clip, textinv_clip_info *info);
 
 /**
  * A picture's embedding, as image_embeds of transformers' CLIPModel: of unit length, so that the

@@ -731,6 +731,8 @@ says "tokenize a learnt word: its vector" "<x> vector 0 of 1" out
 run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
   photos/p-002.png
 run 0 "inspect a picture" inspect sheet.png
+run 0 "inspect a CLIP model" inspect "$golden/tiny-clip"
+says "inspect a CLIP model: its sizes" "pictures: 32 x 32 pixels" out
 run 0 "inspect a model" inspect "$model"
 says "inspect a model: its networks" "text encoders: 1" out
 # --- devices: a program and a library of their own, beside which there is a plug-in or not
