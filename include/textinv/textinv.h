@@ -643,7 +643,11 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
 /**
  * Write words to a file. The file appears under its name complete or not at all. It says what wrote
  * it and, of words that were learnt in one run, how many "step"s that took; A1111's has the step.
- * Nothing else that textinv_embeddings_metadata() tells of a loaded file is passed on.
+ *
+ * Of what textinv_embeddings_metadata() tells, words that have not been changed since that load pass
+ * on what other programs read: "sd_checkpoint" and "sd_checkpoint_name", the model that A1111 learnt
+ * them with, and into safetensors "modelspec.*" of the Model Spec that kohya's scripts write (title,
+ * architecture, date, ...), but for the hash of the tensors, and a trigger phrase without the word.
  *
  * @param path   where; its folder must exist; an existing file is replaced
  * @param format a TEXTINV_FORMAT_* value; TEXTINV_FORMAT_AUTO goes with every model

@@ -214,8 +214,8 @@ static textinv_status run_write_memory(ti_error *error)
 
 static textinv_status run_write_checkpoint(ti_error *error)
 {
-  ti_word words[] = { { entry.word, 2, { 3, 0 }, { (float *)rows, NULL }, 0 },
-                      { (char *)"<other>", 1, { 3, 3 }, { (float *)rows, (float *)rows }, 0 } };
+  ti_word words[] = { { entry.word, 2, { 3, 0 }, { (float *)rows, NULL }, 0, 0 },
+                      { (char *)"<other>", 1, { 3, 3 }, { (float *)rows, (float *)rows }, 0, 0 } };
   const textinv_embeddings e = { .words = words, .count = 2, .room = 2 };
   const ti_adamw adamw = { 5e-3f, 0.9f, 0.999f, 1e-8f, 0.01f };
   const ti_checkpoint_info info = { 7, "seed=3", 0.5f };
