@@ -90,4 +90,22 @@ END
 gimp error
 grep -q 'missing.safetensors' "$work/log"
 result "an error has the library's message"
+
+cat >"$work/grey.scm" <<END
+(let* ((image (car (gimp-image-new 64 64 GRAY))))
+  (plug-in-textinv RUN-NONINTERACTIVE image -1 "a cat" "" "$model" 2 7.5 1.0 3)
+  (gimp-quit 0))
+END
+gimp grey
+grep -q 'is grey or has a palette' "$work/log"
+result "a grey image is refused"
+
+cat >"$work/long.scm" <<END
+(let* ((image (car (gimp-image-new 64 64 RGB))))
+  (plug-in-textinv RUN-NONINTERACTIVE image -1 (make-string 5000 #\a) "" "$model" 2 7.5 1.0 3)
+  (gimp-quit 0))
+END
+gimp long
+grep -q 'over 4095 bytes' "$work/log"
+result "a prompt that is too long is refused"
 exit $failed
