@@ -234,6 +234,7 @@ textinv_status ti_clip_encode_picture(textinv_session *s, const textinv_clip *cl
                            images->pixels +
                              (size_t)i * (size_t)images->width * (size_t)images->height * 3 };
   ti_net_plan *plan;
+  ti_error met;
   textinv_status status = ti_plan_get(&plan, s, &clip->model, &key);
 
   if (status < 0)
@@ -242,9 +243,11 @@ textinv_status ti_clip_encode_picture(textinv_session *s, const textinv_clip *cl
 
   for (int k = 0; k <= ti_clip_vision_patches(c); k++)
     ids[k] = k;
-  if ((status = ti_clip_image_values(ti_plan_at(s, plan, plan->patches), &s->error, &clip->image,
-                                     &image, c->patch)) < 0 ||
-      (status = ti_plan_execute(s, plan, 0)) < 0)
+  if ((status = ti_clip_image_values(ti_plan_at(s, plan, plan->patches), &met, &clip->image, &image,
+                                     c->patch)) < 0)
+    return ti_fail(&s->error, status, "%s, of %d x %d: %s", name, image.width, image.height,
+                   met.text);
+  if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   return take_output(s, clip, plan, name, out);
 }

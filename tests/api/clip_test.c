@@ -351,6 +351,10 @@ static void arguments_are_checked(void **state)
   assert_int_equal(textinv_clip_encode_image(NULL, out, DIM, clip, one, 0), TEXTINV_E_INVALID);
   must(textinv_images_new(&narrow, s, NULL, 1, 1, 1000));
   refused(textinv_clip_encode_image(s, out, DIM, clip, narrow, 0), TEXTINV_E_LIMIT, "40 x 40000");
+  p.pictures = (const textinv_images *const[]){ one, narrow };
+  refused(textinv_evaluate(s, &scores, NULL, 0, clip, &p), TEXTINV_E_LIMIT,
+          "picture 1, of 1 x 1000: resize: the picture is 40 x 40000");
+  p = params();
   textinv_images_free(narrow);
 
   refused(textinv_clip_encode_text(s, NULL, DIM, NULL, clip, "a"), TEXTINV_E_INVALID, "out");
