@@ -849,7 +849,7 @@ class Session(_Handle):
         params = self._params('evaluate_params', dict(pictures=pictures, references=references, prompts=prompts, **options))
         handles = C.cast(params.pictures, C.POINTER(C.c_void_p))
         count = sum(lib.textinv_images_count(handles[i]) for i in range(params.num_pictures))
-        each, scores = _empty(count, 2), _ready('scores')
+        each, scores = _empty(count, 2) if count else None, _ready('scores')
         self.call('evaluate', self, C.byref(scores), each, _size(each), clip, C.byref(params))
         return SimpleNamespace(**vars(_values(scores)), each=each)
 
