@@ -215,7 +215,7 @@ static int prepare(run *r)
 /* one line, of what was compared */
 static void print_line(const values *v, const char *path, float image, float text)
 {
-  fputs(path, stdout);
+  cli_print_text(path);
   if (v->references.count)
     printf("\t%.4f", (double)image);
   if (v->prompts.count)

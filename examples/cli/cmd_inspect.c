@@ -60,27 +60,11 @@ static void print_words(const textinv_embeddings *e)
   }
 }
 
-/* text of a file, which may hold anything: no control character reaches the terminal, not even C1,
- * which is two bytes of UTF-8 */
-static void print_text(const char *text)
-{
-  for (; *text; text++) {
-    const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
-
-    if (c < 0x20 || c == 0x7f)
-      printf("\\x%02x", c);
-    else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
-      printf("\\x%02x", (unsigned char)*++text);
-    else
-      putchar(c);
-  }
-}
-
 /* "kind: path" */
 static void print_path(const char *kind, const char *path)
 {
   printf("%s: ", kind);
-  print_text(path);
+  cli_print_text(path);
   putchar('\n');
 }
 
@@ -91,9 +75,9 @@ static void print_metadata(const textinv_embeddings *e)
   puts("file:");
   for (size_t i = 0; (value = textinv_embeddings_metadata(e, i, &key)); i++) {
     printf("  ");
-    print_text(key);
+    cli_print_text(key);
     printf(": ");
-    print_text(value);
+    cli_print_text(value);
     putchar('\n');
   }
 }

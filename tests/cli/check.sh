@@ -329,6 +329,9 @@ holds "evaluate by one prompt: the column of texts alone, a blank more or less" 
 cp out one
 run 0 "evaluate, a prompt for each" $evaluate --pictures photos photos/p-001.png --prompt 'a dog' --prompt 'a cat'
 holds "evaluate, a prompt for each: the last one" [ "$(sed -n 5p out)" = "$(sed -n 2p one)" ]
+mkdir odd-name && cp photos/p-001.png "odd-name/$(printf 'a\tb\nc.png')"
+run 0 "evaluate, a name of two lines" $evaluate --pictures odd-name --prompt 'a cat'
+holds "evaluate, a name of two lines: one line of two fields" [ "$(sed -n 2p out | cut -f 1)" = 'odd-name/a\x09b\x0ac.png' ]
 run 0 "evaluate by references" $evaluate --pictures photos --references photos
 holds "evaluate by references: the column of images alone" [ "$(head -n 1 out)" = "$(printf 'picture\timage')" ]
 run 0 "evaluate, a mistyped word" $evaluate --pictures photos --prompt 'a <x>' --placeholder '<y>'
@@ -721,7 +724,7 @@ printf '\200\002\212\012l\374\234F' >old.pt
 run 1 "an old torch file" inspect old.pt
 says "an old torch file: message" "older than torch 1.6" err
 run 1 "weights of a model" inspect "$model/unet/diffusion_pytorch_model.safetensors"
-says "weights of a model: message" "is no model, embedding, checkpoint or picture" err
+says "weights of a model: message" "is no model, CLIP model, embedding, checkpoint or picture" err
 run 1 "several words into a1111" convert z.safetensors z.pt --format a1111
 run 0 "tokenize" tokenize --model "$model" 'a photo of a cat'
 holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]
