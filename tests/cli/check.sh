@@ -186,6 +186,8 @@ refused "pixels to keep without a mask" "--keep-pixels: --mask, which says which
   --init-image photos/p-000.png --keep-pixels
 refused "the mask as output" "--out ./photos/p-001.png: is read, too, as photos/p-001.png" $generate \
   --init-image photos/p-000.png --mask photos/p-001.png --out ./photos/p-001.png
+refused "the mask as one of several outputs" "--out photos/p-001.png: is read, too, as photos/p-001.png" $generate \
+  --init-image photos/p-002.png --mask photos/p-001.png --separate --images 2 --out photos/p.png
 refused "a picture of the sheet as output" "--out photos/p-000.png: is read, too, as photos/p-000.png" sheet \
   --out photos/p-000.png photos/p-001.png label=photos/p-000.png
 ln -s "$golden/../fuzz/corpus/embedding/text.png" toy.png
