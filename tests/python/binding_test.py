@@ -268,6 +268,8 @@ def check_scores(session, folder):
     again = session.evaluate(clip, both, prompts='a cat', progress=lambda p: steps.append((p.phase, p.step, p.steps)))
     holds('two pictures of one handle', [b for _, b in again.each.tolist()] == [b for _, b in met.each.tolist()], again)
     holds('progress of an evaluation', steps == [('evaluate', 1, 2), ('evaluate', 2, 2)], steps)
+    holds('sizes of a CLIP model', (clip.info.size, clip.info.patch, clip.info.dim) == (32, 8, clip.dim) and
+          session.file_kind(CLIP) == 'clip', clip.info)
     raises('no pictures to score', textinv.Error, 'there are no pictures', session.evaluate, clip, [], prompts='a')
     raises('nothing to compare with', textinv.Error, 'neither references nor prompts', session.evaluate, clip, photos)
     raises('a folder that is no CLIP model', textinv.Error, 'TEXTINV_E_NOT_FOUND', session.open_clip, MODEL)
