@@ -130,6 +130,27 @@ static textinv_status read_pixels(textinv_images **out, textinv_session *session
   return TEXTINV_OK;
 }
 
+/* the image as one layer; where none is visible that is the background */
+static gint32 flatten(gint32 image)
+{
+  gint count;
+  gint *layers = gimp_image_get_layers(image, &count);
+  gboolean seen = FALSE;
+
+  for (gint i = 0; i < count; i++)
+    seen |= gimp_item_get_visible(layers[i]);
+  g_free(layers);
+  if (!seen) {
+    const gint32 ground = gimp_layer_new(image, "", gimp_image_width(image),
+                                         gimp_image_height(image), GIMP_RGB_IMAGE, 100.0,
+                                         GIMP_LAYER_MODE_NORMAL);
+
+    gimp_drawable_fill(ground, GIMP_FILL_BACKGROUND);
+    gimp_image_insert_layer(image, ground, 0, 0);
+  }
+  return gimp_image_flatten(image);
+}
+
 /* what is seen in the region and what of it is selected, width x height */
 static textinv_status read_region(textinv_images **picture, textinv_images **mask,
                                   textinv_session *session, gint32 image, const region *r,
@@ -143,7 +164,7 @@ static textinv_status read_region(textinv_images **picture, textinv_images **mas
   gimp_image_scale(copy, width, height);
   status = selected ? read_pixels(mask, session, gimp_image_get_selection(copy)) : TEXTINV_OK;
   if (status >= 0)
-    status = read_pixels(picture, session, gimp_image_flatten(copy));
+    status = read_pixels(picture, session, flatten(copy));
   gimp_image_delete(copy);
   return status;
 }
