@@ -92,14 +92,33 @@ static int add_file(pictures *p, textinv_session *session, char *path, size_t va
   return CLI_OK;
 }
 
+/* whether it begins as PNG or JPEG, which is what invert takes of a folder; -1 = it cannot be read
+ */
+static int is_picture(const char *path)
+{
+  FILE *f = fopen(path, "rb");
+  char head[8];
+  size_t count;
+  int failed;
+
+  if (!f)
+    return -1;
+  count = fread(head, 1, sizeof(head), f);
+  failed = ferror(f);
+  fclose(f);
+  if (failed)
+    return -1;
+  return (count == 8 && !memcmp(head, "\x89PNG\r\n\x1a\n", 8)) ||
+         (count >= 3 && !memcmp(head, "\xff\xd8\xff", 3));
+}
+
 /* "FOLDER/FILE" when that is a picture, else NULL; *result is not CLI_OK after a message */
-static char *picture_in(int *result, textinv_session *session, const char *folder, const char *file)
+static char *picture_in(int *result, const char *folder, const char *file)
 {
   const size_t size = strlen(folder) + strlen(file) + 2;
   char *path = malloc(size);
-  textinv_kind kind = TEXTINV_KIND_UNKNOWN;
-  textinv_status status = TEXTINV_OK;
   struct stat st;
+  int found = 0;
 
   if (!path) {
     *result = cli_fail(name, "out of memory");
@@ -107,11 +126,11 @@ static char *picture_in(int *result, textinv_session *session, const char *folde
   }
   snprintf(path, size, "%s/%s", folder, file);
   if (!stat(path, &st) && S_ISREG(st.st_mode))
-    status = textinv_file_kind(&kind, session, path);
-  if (status < 0)
-    *result = cli_report(name, session, status);
-  if (kind == TEXTINV_KIND_IMAGE)
+    found = is_picture(path);
+  if (found > 0)
     return path;
+  if (found < 0)
+    *result = cli_fail(name, "%s: %s", path, strerror(errno));
   free(path);
   return NULL;
 }
@@ -132,7 +151,7 @@ static int add_folder(pictures *p, textinv_session *session, const char *folder,
   if (count < 0)
     return cli_fail(name, "%s: %s", folder, strerror(errno));
   for (int i = 0; i < count; i++) {
-    char *path = result == CLI_OK ? picture_in(&result, session, folder, entries[i]->d_name) : NULL;
+    char *path = result == CLI_OK ? picture_in(&result, folder, entries[i]->d_name) : NULL;
 
     if (path)
       result = add_file(p, session, path, value);

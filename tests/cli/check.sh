@@ -340,6 +340,9 @@ run 0 "evaluate, a mistyped word" $evaluate --pictures photos --prompt 'a <x>' -
 says "evaluate, a mistyped word: message" 'warning: no prompt has the word "<y>"' err
 run 0 "evaluate, progress for programs" $evaluate --pictures photos --prompt a --progress json
 says "evaluate, progress for programs: one object a line" '{"phase":"evaluate","step":1,"steps":3' err
+mkdir embedding && cp "$golden/../fuzz/corpus/embedding/text.png" embedding && echo x >embedding/x.txt
+run 0 "evaluate a picture that holds an embedding" $evaluate --pictures embedding --prompt a
+holds "evaluate a picture that holds an embedding: it is one of the folder" [ "$(sed -n 2p out | cut -f 1)" = embedding/text.png ]
 run 1 "evaluate an empty folder" $evaluate --pictures empty --prompt a
 says "evaluate an empty folder: message" "empty: holds no PNG or JPEG picture" err
 run 1 "evaluate what is not there" $evaluate --pictures gone.png --prompt a
