@@ -75,6 +75,9 @@ int cli_require(const char *command, const char *option, int given);
 
 /* the session's error on stderr; returns CLI_FAILED, or CLI_INTERRUPTED for TEXTINV_E_CANCELLED */
 int cli_report(const char *command, textinv_session *session, textinv_status status);
+/* text of a file or a path, which may hold anything, on stdout: no control character reaches the
+ * terminal or divides a line, not even C1, which is two bytes of UTF-8 */
+void cli_print_text(const char *text);
 /* "textinv COMMAND: message" on stderr; returns CLI_FAILED */
 int cli_fail(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* a warning is printed once until this is called, as what comes is about something else */

@@ -35,11 +35,15 @@ static void init(void *p)
   cli_common_init(&((values *)p)->common);
 }
 
-/* pictures of files and folders, one a handle */
+typedef struct picture {
+  textinv_images *images; /* one */
+  char *path;
+  size_t value; /* of the option, which it comes from */
+} picture;
+
+/* of files and folders */
 typedef struct pictures {
-  textinv_images **images; /* [count] */
-  char **paths;            /* [count] */
-  size_t *values;          /* [count]: which value of the option it comes from */
+  picture *items;
   size_t count, room;
 } pictures;
 
@@ -48,59 +52,73 @@ typedef struct run {
   textinv_session *session;
   textinv_clip *clip;
   pictures drawn, references;
-  const char **prompts; /* [drawn.count], or NULL */
-  float *each;          /* [drawn.count, 2] */
+  const textinv_images **images; /* [drawn.count], then [references.count] */
+  const char **prompts;          /* [drawn.count], or NULL */
+  float *each;                   /* [drawn.count, 2] */
   progress_state progress;
 } run;
 
 static void pictures_free(pictures *p)
 {
   for (size_t i = 0; i < p->count; i++) {
-    textinv_images_free(p->images[i]);
-    free(p->paths[i]);
+    textinv_images_free(p->items[i].images);
+    free(p->items[i].path);
   }
-  free(p->images);
-  free(p->paths);
-  free(p->values);
+  free(p->items);
 }
 
 /* the file of path, which is freed here or with the pictures */
 static int add_file(pictures *p, textinv_session *session, char *path, size_t value)
 {
+  picture new = { NULL, path, value };
   textinv_status status;
 
   if (p->count == p->room) {
     const size_t room = p->room ? 2 * p->room : 16;
-    textinv_images **images = realloc(p->images, room * sizeof(*images));
-    char **paths = images ? realloc(p->paths, room * sizeof(*paths)) : NULL;
-    size_t *from = paths ? realloc(p->values, room * sizeof(*from)) : NULL;
+    picture *items = realloc(p->items, room * sizeof(*items));
 
-    p->images = images ? images : p->images;
-    p->paths = paths ? paths : p->paths;
-    p->values = from ? from : p->values;
-    if (!from) {
+    if (!items) {
       free(path);
       return cli_fail(name, "out of memory");
     }
+    p->items = items;
     p->room = room;
   }
-  if ((status = textinv_image_read(&p->images[p->count], session, path)) < 0) {
+  if ((status = textinv_image_read(&new.images, session, path)) < 0) {
     free(path);
     return cli_report(name, session, status);
   }
-  p->paths[p->count] = path;
-  p->values[p->count++] = value;
+  p->items[p->count++] = new;
   return CLI_OK;
 }
 
+/* whether it begins as PNG or JPEG, which is what invert takes of a folder; -1 = it cannot be read
+ */
+static int is_picture(const char *path)
+{
+  FILE *f = fopen(path, "rb");
+  char head[8];
+  size_t count;
+  int failed;
+
+  if (!f)
+    return -1;
+  count = fread(head, 1, sizeof(head), f);
+  failed = ferror(f);
+  fclose(f);
+  if (failed)
+    return -1;
+  return (count == 8 && !memcmp(head, "\x89PNG\r\n\x1a\n", 8)) ||
+         (count >= 3 && !memcmp(head, "\xff\xd8\xff", 3));
+}
+
 /* "FOLDER/FILE" when that is a picture, else NULL; *result is not CLI_OK after a message */
-static char *picture_in(int *result, textinv_session *session, const char *folder, const char *file)
+static char *picture_in(int *result, const char *folder, const char *file)
 {
   const size_t size = strlen(folder) + strlen(file) + 2;
   char *path = malloc(size);
-  textinv_kind kind = TEXTINV_KIND_UNKNOWN;
-  textinv_status status = TEXTINV_OK;
   struct stat st;
+  int found = 0;
 
   if (!path) {
     *result = cli_fail(name, "out of memory");
@@ -108,11 +126,11 @@ static char *picture_in(int *result, textinv_session *session, const char *folde
   }
   snprintf(path, size, "%s/%s", folder, file);
   if (!stat(path, &st) && S_ISREG(st.st_mode))
-    status = textinv_file_kind(&kind, session, path);
-  if (status < 0)
-    *result = cli_report(name, session, status);
-  if (kind == TEXTINV_KIND_IMAGE)
+    found = is_picture(path);
+  if (found > 0)
     return path;
+  if (found < 0)
+    *result = cli_fail(name, "%s: %s", path, strerror(errno));
   free(path);
   return NULL;
 }
@@ -133,7 +151,7 @@ static int add_folder(pictures *p, textinv_session *session, const char *folder,
   if (count < 0)
     return cli_fail(name, "%s: %s", folder, strerror(errno));
   for (int i = 0; i < count; i++) {
-    char *path = result == CLI_OK ? picture_in(&result, session, folder, entries[i]->d_name) : NULL;
+    char *path = result == CLI_OK ? picture_in(&result, folder, entries[i]->d_name) : NULL;
 
     if (path)
       result = add_file(p, session, path, value);
@@ -197,19 +215,26 @@ static int prepare(run *r)
   if ((result = read_pictures(&r->drawn, r->session, &v->pictures)) != CLI_OK ||
       (result = read_pictures(&r->references, r->session, &v->references)) != CLI_OK)
     return result;
-  r->prompts = calloc(r->drawn.count, sizeof(*r->prompts));
-  r->each = calloc(r->drawn.count, 2 * sizeof(*r->each));
-  if (!r->prompts || !r->each)
+  const size_t drawn = r->drawn.count;
+
+  r->images = calloc(drawn + r->references.count, sizeof(*r->images));
+  r->prompts = calloc(drawn, sizeof(*r->prompts));
+  r->each = calloc(drawn, 2 * sizeof(*r->each));
+  if (!r->images || !r->prompts || !r->each)
     return cli_fail(name, "out of memory");
-  for (size_t i = 0; i < r->drawn.count && v->prompts.count; i++)
-    r->prompts[i] = v->prompts.items[v->prompts.count > 1 ? r->drawn.values[i] : 0].text;
+  for (size_t i = 0; i < drawn; i++)
+    r->images[i] = r->drawn.items[i].images;
+  for (size_t i = 0; i < r->references.count; i++)
+    r->images[drawn + i] = r->references.items[i].images;
+  for (size_t i = 0; i < drawn && v->prompts.count; i++)
+    r->prompts[i] = v->prompts.items[v->prompts.count > 1 ? r->drawn.items[i].value : 0].text;
   return CLI_OK;
 }
 
 /* one line, of what was compared */
 static void print_line(const values *v, const char *path, float image, float text)
 {
-  fputs(path, stdout);
+  cli_print_text(path);
   if (v->references.count)
     printf("\t%.4f", (double)image);
   if (v->prompts.count)
@@ -231,9 +256,9 @@ static int evaluate(run *r)
     words[i] = v->placeholders.items[i].text;
   textinv_evaluate_params_init(&p, sizeof(p));
   textinv_scores_init(&scores, sizeof(scores));
-  p.pictures = (const textinv_images *const *)r->drawn.images;
+  p.pictures = r->images;
   p.num_pictures = r->drawn.count;
-  p.references = (const textinv_images *const *)r->references.images;
+  p.references = r->images + r->drawn.count;
   p.num_references = r->references.count;
   p.prompts = r->prompts;
   p.num_prompts = v->prompts.count > 1 ? r->drawn.count : v->prompts.count;
@@ -248,7 +273,7 @@ static int evaluate(run *r)
     return cli_report(name, r->session, status);
   printf("picture%s%s\n", v->references.count ? "\timage" : "", v->prompts.count ? "\ttext" : "");
   for (size_t i = 0; i < r->drawn.count; i++)
-    print_line(v, r->drawn.paths[i], r->each[2 * i], r->each[2 * i + 1]);
+    print_line(v, r->drawn.items[i].path, r->each[2 * i], r->each[2 * i + 1]);
   print_line(v, "mean", scores.image_similarity, scores.text_similarity);
   return CLI_OK;
 }
@@ -269,6 +294,7 @@ static int run_evaluate(void *p, const cli_arguments *arguments)
   }
   free(r.each);
   free(r.prompts);
+  free(r.images);
   pictures_free(&r.drawn);
   pictures_free(&r.references);
   textinv_clip_free(r.clip);

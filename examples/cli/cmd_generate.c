@@ -108,6 +108,21 @@ static textinv_images *picture(const run *r, size_t n, uint32_t *i)
 
 /* ------------------------------------------------------------------ checks */
 
+/* what is read must not be written, whatever the files are called */
+static int check_apart(const values *v, const char *in)
+{
+  const size_t count = v->separate ? v->prompts.count * v->p.images : 0;
+  int status = v->separate ? CLI_OK : cli_check_apart(name, v->out, in);
+
+  for (size_t i = 0; i < count && status == CLI_OK; i++) {
+    char *out = cli_numbered(v->out, i);
+
+    status = out ? cli_check_apart(name, out, in) : cli_fail(name, "out of memory");
+    free(out);
+  }
+  return status;
+}
+
 static int check(const values *v)
 {
   int status;
@@ -122,18 +137,16 @@ static int check(const values *v)
       name, "--mask %s: --init-image, the picture to keep parts of, is expected, too", v->mask);
   if (v->p.keep_pixels && !v->mask)
     return cli_usage(name, "--keep-pixels: --mask, which says which to keep, is expected, too");
-  if (v->init_image && !v->separate &&
-      (status = cli_check_apart(name, v->out, v->init_image)) != CLI_OK)
+  if (v->prompts.count > 256)
+    return cli_usage(name, "%zu --prompt; at most 256 are expected", v->prompts.count);
+  if ((v->init_image && (status = check_apart(v, v->init_image)) != CLI_OK) ||
+      (v->mask && (status = check_apart(v, v->mask)) != CLI_OK))
     return status;
-  if (v->mask && !v->separate && (status = cli_check_apart(name, v->out, v->mask)) != CLI_OK)
-    return status;
-  for (size_t i = 0; i < v->embeddings.count && !v->separate; i++) {
-    status = cli_check_apart(name, v->out, cli_embedding_file(v->embeddings.items[i].text));
+  for (size_t i = 0; i < v->embeddings.count; i++) {
+    status = check_apart(v, cli_embedding_file(v->embeddings.items[i].text));
     if (status != CLI_OK)
       return status;
   }
-  if (v->prompts.count > 256)
-    return cli_usage(name, "%zu --prompt; at most 256 are expected", v->prompts.count);
   if (v->init_image && (status = cli_check_input(name, "--init-image", v->init_image)) != CLI_OK)
     return status;
   if (v->mask)

@@ -1,5 +1,5 @@
-/* textinv inspect: what is in an embedding, a checkpoint, a model or a picture. Prints to stdout.
- */
+/* textinv inspect: what is in an embedding, a checkpoint, a model, a CLIP model or a picture.
+ * Prints to stdout. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -60,27 +60,11 @@ static void print_words(const textinv_embeddings *e)
   }
 }
 
-/* text of a file, which may hold anything: no control character reaches the terminal, not even C1,
- * which is two bytes of UTF-8 */
-static void print_text(const char *text)
-{
-  for (; *text; text++) {
-    const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
-
-    if (c < 0x20 || c == 0x7f)
-      printf("\\x%02x", c);
-    else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
-      printf("\\x%02x", (unsigned char)*++text);
-    else
-      putchar(c);
-  }
-}
-
 /* "kind: path" */
 static void print_path(const char *kind, const char *path)
 {
   printf("%s: ", kind);
-  print_text(path);
+  cli_print_text(path);
   putchar('\n');
 }
 
@@ -91,9 +75,9 @@ static void print_metadata(const textinv_embeddings *e)
   puts("file:");
   for (size_t i = 0; (value = textinv_embeddings_metadata(e, i, &key)); i++) {
     printf("  ");
-    print_text(key);
+    cli_print_text(key);
     printf(": ");
-    print_text(value);
+    cli_print_text(value);
     putchar('\n');
   }
 }
@@ -158,6 +142,24 @@ static textinv_status print_model(textinv_session *session, const char *path)
   return status;
 }
 
+static textinv_status print_clip(textinv_session *session, const char *path)
+{
+  textinv_clip *clip = NULL;
+  textinv_clip_info info;
+  textinv_status status = textinv_clip_open(&clip, session, path);
+
+  textinv_clip_info_init(&info, sizeof(info));
+  if (status >= 0 && (status = textinv_clip_get_info(clip, &info)) >= 0) {
+    print_path("CLIP model", info.path);
+    printf("parameters: %" PRIu64 "\nembeddings: %u values\n", info.parameters, info.dim);
+    printf("pictures: %u x %u pixels, in patches of %u x %u\n", info.size, info.size, info.patch,
+           info.patch);
+    printf("tokens of a text: %u, vocabulary of %u\n", info.max_tokens, info.vocabulary);
+  }
+  textinv_clip_free(clip);
+  return status;
+}
+
 static textinv_status print_image(textinv_session *session, const char *path)
 {
   textinv_images *images = NULL;
@@ -190,7 +192,10 @@ static int run_inspect(void *p, const cli_arguments *arguments)
     case TEXTINV_KIND_EMBEDDING: status = print_embedding(session, path); break;
     case TEXTINV_KIND_CHECKPOINT: status = print_checkpoint(session, path); break;
     case TEXTINV_KIND_IMAGE: status = print_image(session, path); break;
-    default: result = cli_fail(name, "%s: is no model, embedding, checkpoint or picture", path);
+    case TEXTINV_KIND_CLIP: status = print_clip(session, path); break;
+    default:
+      result = cli_fail(name, "%s: is no model, CLIP model, embedding, checkpoint or picture",
+                        path);
     }
   }
   if (status < 0)
@@ -200,8 +205,8 @@ static int run_inspect(void *p, const cli_arguments *arguments)
 }
 
 static const char summary[] =
-  "Say what is in an embedding, a checkpoint, a model or a picture; without an\n"
-  "argument what the default model is.";
+  "Say what is in an embedding, a checkpoint, a model, a CLIP model or a picture;\n"
+  "without an argument what the default model is.";
 
 const cli_command cli_inspect = { .name = name,
                                   .summary = summary,

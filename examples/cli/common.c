@@ -79,6 +79,20 @@ int cli_fail(const char *command, const char *format, ...)
   return CLI_FAILED;
 }
 
+void cli_print_text(const char *text)
+{
+  for (; *text; text++) {
+    const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
+
+    if (c < 0x20 || c == 0x7f)
+      printf("\\x%02x", c);
+    else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+      printf("\\x%02x", (unsigned char)*++text);
+    else
+      putchar(c);
+  }
+}
+
 void cli_say(const cli_common *common, const char *format, ...)
 {
   va_list ap;

@@ -9,6 +9,7 @@
  * themselves, a status that becomes an exception, and a function object as callback.
  */
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -125,6 +126,16 @@ static void interrupt(int)
   std::signal(SIGINT, SIG_DFL); // the second Ctrl-C does not wait for a step
 }
 
+static uint32_t read_steps(const char *text)
+{
+  char *end;
+  const unsigned long steps = std::strtoul(text, &end, 10);
+
+  if (*text == '-' || *end || !steps || steps > UINT32_MAX)
+    throw std::runtime_error(std::string("STEPS is \"") + text + "\", expected a number above 0");
+  return static_cast<uint32_t>(steps);
+}
+
 // Learns, saves the word beside the picture as OUT.safetensors, and draws.
 static void run(int argc, char **argv)
 {
@@ -143,7 +154,7 @@ static void run(int argc, char **argv)
   auto learn = textinv::defaults(textinv_invert_params_init);
   learn.concepts = &toy;
   learn.num_concepts = 1;
-  learn.steps = argc > 7 ? std::atoi(argv[7]) : 300;
+  learn.steps = argc > 7 ? read_steps(argv[7]) : 300;
 
   textinv::observer observer([](const textinv_progress &p) {
     if (p.step % 50 == 0 || p.step == p.steps)

@@ -20,7 +20,7 @@
 
 #define PROCEDURE "plug-in-textinv"
 
-enum { TEXT = 1024 };
+enum { TEXT = 4096 };
 
 /* GIMP keeps them until the next call; paths may be "" */
 typedef struct options {
@@ -36,6 +36,15 @@ typedef struct options {
 typedef struct region {
   gint x, y, width, height; /* pixels of the image */
 } region;
+
+/* NULL, or why they are not taken */
+static gchar *take_texts(options *o, const gchar *prompt, const gchar *words, const gchar *model)
+{
+  if (g_strlcpy(o->prompt, prompt, TEXT) < TEXT && g_strlcpy(o->words, words, TEXT) < TEXT &&
+      g_strlcpy(o->model, model, TEXT) < TEXT)
+    return NULL;
+  return g_strdup_printf("a prompt or a path has over %d bytes", TEXT - 1);
+}
 
 /* --- drawing */
 
@@ -121,6 +130,27 @@ static textinv_status read_pixels(textinv_images **out, textinv_session *session
   return TEXTINV_OK;
 }
 
+/* the image as one layer; where none is visible that is the background */
+static gint32 flatten(gint32 image)
+{
+  gint count;
+  gint *layers = gimp_image_get_layers(image, &count);
+  gboolean seen = FALSE;
+
+  for (gint i = 0; i < count; i++)
+    seen |= gimp_item_get_visible(layers[i]);
+  g_free(layers);
+  if (!seen) {
+    const gint32 ground = gimp_layer_new(image, "", gimp_image_width(image),
+                                         gimp_image_height(image), GIMP_RGB_IMAGE, 100.0,
+                                         GIMP_LAYER_MODE_NORMAL);
+
+    gimp_drawable_fill(ground, GIMP_FILL_BACKGROUND);
+    gimp_image_insert_layer(image, ground, 0, 0);
+  }
+  return gimp_image_flatten(image);
+}
+
 /* what is seen in the region and what of it is selected, width x height */
 static textinv_status read_region(textinv_images **picture, textinv_images **mask,
                                   textinv_session *session, gint32 image, const region *r,
@@ -134,7 +164,7 @@ static textinv_status read_region(textinv_images **picture, textinv_images **mas
   gimp_image_scale(copy, width, height);
   status = selected ? read_pixels(mask, session, gimp_image_get_selection(copy)) : TEXTINV_OK;
   if (status >= 0)
-    status = read_pixels(picture, session, gimp_image_flatten(copy));
+    status = read_pixels(picture, session, flatten(copy));
   gimp_image_delete(copy);
   return status;
 }
@@ -176,6 +206,8 @@ static gchar *draw(gint32 image, const options *o)
   gint width, height;
   const gboolean selected = find_region(&r, image);
 
+  if (gimp_image_base_type(image) != GIMP_RGB)
+    return g_strdup("the image is grey or has a palette, RGB is expected: Image / Mode / RGB");
   gimp_progress_init(o->prompt);
   textinv_model_info_init(&info, sizeof(info));
   textinv_generate_params_init(&params, sizeof(params));
@@ -226,7 +258,6 @@ static GtkWidget *entry(const gchar *text, const gchar *tip)
 {
   GtkWidget *widget = gtk_entry_new();
 
-  gtk_entry_set_max_length(GTK_ENTRY(widget), TEXT / 4 - 1); /* characters of up to four bytes */
   gtk_entry_set_width_chars(GTK_ENTRY(widget), 40);
   gtk_entry_set_text(GTK_ENTRY(widget), text);
   gimp_help_set_help_data(widget, tip, NULL);
@@ -242,7 +273,8 @@ static GtkWidget *number(gdouble value, gdouble least, gdouble most, gdouble ste
   return widget;
 }
 
-static gboolean ask(options *o)
+/* *message: why what was asked for is not possible, or NULL */
+static gboolean ask(options *o, gchar **message)
 {
   GtkWidget *dialog, *table, *prompt, *words, *model, *steps, *guidance, *strength, *seed;
   gboolean run;
@@ -274,9 +306,9 @@ static gboolean ask(options *o)
   gtk_widget_show_all(dialog);
   run = gimp_dialog_run(GIMP_DIALOG(dialog)) == GTK_RESPONSE_OK;
   if (run) {
-    g_strlcpy(o->prompt, gtk_entry_get_text(GTK_ENTRY(prompt)), TEXT);
-    g_strlcpy(o->words, gtk_entry_get_text(GTK_ENTRY(words)), TEXT);
-    g_strlcpy(o->model, gtk_entry_get_text(GTK_ENTRY(model)), TEXT);
+    *message = take_texts(o, gtk_entry_get_text(GTK_ENTRY(prompt)),
+                          gtk_entry_get_text(GTK_ENTRY(words)),
+                          gtk_entry_get_text(GTK_ENTRY(model)));
     o->steps = gtk_spin_button_get_value_as_int(GTK_SPIN_BUTTON(steps));
     o->guidance = gtk_spin_button_get_value(GTK_SPIN_BUTTON(guidance));
     o->strength = gtk_spin_button_get_value(GTK_SPIN_BUTTON(strength));
@@ -316,7 +348,7 @@ static void run(const gchar *name, gint count, const GimpParam *in, gint *num_ou
   static GimpParam result[2];
   options o = { "", "", "", 30, 7.5, 1.0, 0 };
   const GimpRunMode mode = (GimpRunMode)in[0].data.d_int32;
-  gchar *message;
+  gchar *message = NULL;
 
   (void)name;
   *out = result;
@@ -326,7 +358,7 @@ static void run(const gchar *name, gint count, const GimpParam *in, gint *num_ou
   gegl_init(NULL, NULL);
   if (mode != GIMP_RUN_NONINTERACTIVE) {
     gimp_get_data(PROCEDURE, &o);
-    if (mode == GIMP_RUN_INTERACTIVE && !ask(&o)) {
+    if (mode == GIMP_RUN_INTERACTIVE && !ask(&o, &message)) {
       result[0].data.d_status = GIMP_PDB_CANCEL;
       return;
     }
@@ -334,15 +366,14 @@ static void run(const gchar *name, gint count, const GimpParam *in, gint *num_ou
     result[0].data.d_status = GIMP_PDB_CALLING_ERROR;
     return;
   } else {
-    g_strlcpy(o.prompt, in[3].data.d_string, TEXT);
-    g_strlcpy(o.words, in[4].data.d_string, TEXT);
-    g_strlcpy(o.model, in[5].data.d_string, TEXT);
+    message = take_texts(&o, in[3].data.d_string, in[4].data.d_string, in[5].data.d_string);
     o.steps = in[6].data.d_int32;
     o.guidance = in[7].data.d_float;
     o.strength = in[8].data.d_float;
     o.seed = in[9].data.d_int32;
   }
-  message = draw(in[1].data.d_image, &o);
+  if (!message)
+    message = draw(in[1].data.d_image, &o);
   if (message) {
     result[0].data.d_status = GIMP_PDB_EXECUTION_ERROR;
     result[1].type = GIMP_PDB_STRING;

@@ -41,6 +41,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/cgo"
 	"strconv"
 	"unsafe"
@@ -99,7 +100,7 @@ func (m memory) free() {
 
 type job struct {
 	pictures, word, initializer, prompt, out, model string
-	steps                                           int
+	steps                                           uint32
 }
 
 // Learns, saves the word beside the picture as out.safetensors, and draws.
@@ -110,8 +111,11 @@ func run(j job, tell Progress) error {
 	defer user.Delete()
 
 	var session *C.textinv_session
-	if status := C.textinv_session_new(&session, nil); status < 0 {
-		return &Error{status, "no session"}
+	runtime.LockOSThread() // without a session the message is the thread's
+	err := check(nil, C.textinv_session_new(&session, nil))
+	runtime.UnlockOSThread()
+	if err != nil {
+		return err
 	}
 	defer C.textinv_session_free(session)
 	var path *C.char // NULL is the default model
@@ -170,11 +174,12 @@ func main() {
 	args := append(os.Args[1:], "", "")
 	j := job{args[0], args[1], args[2], args[3], args[4], args[5], 300}
 	if args[6] != "" {
-		var err error
-		if j.steps, err = strconv.Atoi(args[6]); err != nil || j.steps < 1 {
+		steps, err := strconv.ParseUint(args[6], 10, 32)
+		if err != nil || steps < 1 {
 			fmt.Fprintf(os.Stderr, "%s: STEPS is %q, expected a number above 0\n", os.Args[0], args[6])
 			os.Exit(2)
 		}
+		j.steps = uint32(steps)
 	}
 
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -184,6 +184,16 @@ static int learn_list(const textinv_model *model, const options *o)
   return failed;
 }
 
+/* 0 when text is a number */
+static int read_number(uint32_t *out, const char *text)
+{
+  char *end;
+  const unsigned long n = strtoul(text, &end, 10);
+
+  *out = (uint32_t)n;
+  return *text < '0' || *text > '9' || *end || n > UINT32_MAX;
+}
+
 /* 0 when the arguments make sense */
 static int read_options(options *o, job *j, int argc, char **argv)
 {
@@ -195,7 +205,7 @@ static int read_options(options *o, job *j, int argc, char **argv)
                                          { "threads", required_argument, NULL, 't' },
                                          { "cuda", no_argument, NULL, 'g' },
                                          { NULL, 0, NULL, 0 } };
-  int met;
+  int met, wrong = 0;
 
   opterr = rank == 0; /* once is enough */
   while ((met = getopt_long(argc, argv, "", known, NULL)) >= 0) {
@@ -203,16 +213,16 @@ static int read_options(options *o, job *j, int argc, char **argv)
     case 'm': o->model = optarg; break;
     case 'l': o->list = optarg; break;
     case 'c': o->checkpoints = optarg; break;
-    case 's': o->steps = (uint32_t)atoi(optarg); break;
-    case 'b': o->batch = (uint32_t)atoi(optarg); break;
-    case 't': o->threads = (uint32_t)atoi(optarg); break;
+    case 's': wrong |= read_number(&o->steps, optarg); break;
+    case 'b': wrong |= read_number(&o->batch, optarg); break;
+    case 't': wrong |= read_number(&o->threads, optarg); break;
     case 'g': o->cuda = 1; break;
     default: return 1;
     }
   }
   if (o->list)
-    return argc != optind;
-  if (argc - optind != 4)
+    return wrong || o->checkpoints || argc != optind;
+  if (wrong || argc - optind != 4)
     return 1;
   *j = (job){ argv[optind], argv[optind + 1], argv[optind + 2], argv[optind + 3] };
   return 0;

@@ -29,7 +29,7 @@ up its array of floats over all of them, in place; with mpi4py: lambda values: c
 
 Handles are freed by close(), at the end of a "with", or with the last reference. A model may be used by any number of
 threads at once, everything else by one at a time. A session that is in a call refuses another with RuntimeError, in its
-callbacks, too; cancel() is always possible, and previews may make and save Images.
+callbacks, too; cancel() is always possible, and previews may make and save Images. What a call uses refuses close() so.
 
 Arrays are numpy's where numpy is installed, and memoryviews of the same shape where it is not. As arguments anything with a
 buffer will do, and nested lists.
@@ -355,10 +355,25 @@ class _Calls:
 # --- handles
 
 
+_using = threading.RLock()  # of the counts of calls; a signal's handler may close a handle meanwhile
+
+
 def _free(kind, cell, _):
     if cell:
         getattr(lib, f'textinv_{kind}_free')(cell)
         cell.value = None
+
+
+def _handles(value):
+    """What is a handle among a call's arguments, and in their structs."""
+    if isinstance(value, _Handle):
+        yield value
+        yield from _handles(getattr(value, 'model', None))  # which a tokenizer is part of
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _handles(item)
+    else:  # of a struct, or of a pointer to one
+        yield from _handles(getattr(getattr(value, '_obj', value), 'keep', ()))
 
 
 class _Handle:
@@ -367,7 +382,7 @@ class _Handle:
 
     def __init__(self, session=None, keep=None):
         """empty, for a call to fill _cell; keep: what must live as long"""
-        self.session, self._cell = session, C.c_void_p()
+        self.session, self._cell, self._calls_in = session, C.c_void_p(), 0
         self._finalizer = weakref.finalize(self, _free, self.kind, self._cell, keep)
         self._finalizer.atexit = False  # a thread may still be in a call
 
@@ -393,7 +408,10 @@ class _Handle:
 
     def close(self):
         """Free it now."""
-        self._finalizer()
+        with _using:
+            if self._calls_in:
+                raise RuntimeError(f'the {self.kind} is used by a call')
+            self._finalizer()
 
     def __enter__(self):
         return self
@@ -431,13 +449,15 @@ class Model(_Handle):
 
 
 class Clip(_Handle):
-    """A CLIP model, which pictures are scored with; `dim` is the width of its embeddings."""
+    """A CLIP model, which pictures are scored with. `info` has the fields of textinv_clip_info, `dim` is one of them."""
     kind = 'clip'
 
     def __init__(self, session, path=None):
         super().__init__()
         session.call('clip_open', C.byref(self._cell), session, path)
-        self.dim = lib.textinv_clip_dim(self.handle)
+        info = _ready('clip_info')
+        _check(lib.textinv_clip_get_info(self.handle, C.byref(info)))
+        self.info, self.dim = _values(info), info.dim
 
 
 class Tokenizer(_Handle):
@@ -642,9 +662,17 @@ class Session(_Handle):
     def call(self, name, *arguments):
         """textinv_NAME(arguments); raises what a callback raised, or what the library says when it fails."""
         def function():
-            declared = _header.functions['textinv_' + name][1]
-            status = getattr(lib, 'textinv_' + name)(*[
-                _argument(*parameter, value) for parameter, value in zip(declared, arguments)])
+            declared, used = _header.functions['textinv_' + name][1], [*_handles(arguments)]
+            with _using:
+                for handle in used:
+                    handle._calls_in += 1
+            try:
+                status = getattr(lib, 'textinv_' + name)(*[
+                    _argument(*parameter, value) for parameter, value in zip(declared, arguments)])
+            finally:
+                with _using:
+                    for handle in used:
+                        handle._calls_in -= 1
             if status < 0:
                 kind = Cancelled if status == _header.constants['TEXTINV_E_CANCELLED'] else Error
                 raise kind(status, lib.textinv_session_error(self._cell))
@@ -771,7 +799,7 @@ class Session(_Handle):
         return images
 
     def file_kind(self, path):
-        """'model', 'embedding', 'checkpoint', 'image' or 'unknown', from the content."""
+        """'model', 'embedding', 'checkpoint', 'image', 'clip' or 'unknown', from the content."""
         kind = C.c_int32()
         self.call('file_kind', C.byref(kind), self, path)
         return _name('kind', kind.value)
@@ -821,7 +849,7 @@ class Session(_Handle):
         params = self._params('evaluate_params', dict(pictures=pictures, references=references, prompts=prompts, **options))
         handles = C.cast(params.pictures, C.POINTER(C.c_void_p))
         count = sum(lib.textinv_images_count(handles[i]) for i in range(params.num_pictures))
-        each, scores = _empty(count, 2), _ready('scores')
+        each, scores = _empty(count, 2) if count else None, _ready('scores')
         self.call('evaluate', self, C.byref(scores), each, _size(each), clip, C.byref(params))
         return SimpleNamespace(**vars(_values(scores)), each=each)
 

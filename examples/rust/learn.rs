@@ -170,6 +170,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::mem::size_of;
 use std::os::raw::{c_int, c_void};
+use std::os::unix::ffi::OsStringExt;
 use std::process;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -323,10 +324,10 @@ extern "C" fn interrupt(_: c_int) {
 }
 
 fn main() {
-    // an argument holds no zero
-    let args: Vec<_> = env::args()
+    // an argument holds no zero, and may be no UTF-8
+    let args: Vec<_> = env::args_os()
         .skip(1)
-        .map(|a| CString::new(a).unwrap())
+        .map(|a| CString::new(a.into_vec()).unwrap())
         .collect();
     let steps = args.get(6).map_or(Ok(300), |a| a.to_string_lossy().parse());
     if args.len() < 5 || steps.is_err() {

@@ -193,7 +193,8 @@ enum {
   TEXTINV_KIND_MODEL      = 1, /* a diffusers folder, or a single file with a UNet */
   TEXTINV_KIND_EMBEDDING  = 2,
   TEXTINV_KIND_CHECKPOINT = 3, /* a checkpoint of textinv_invert() */
-  TEXTINV_KIND_IMAGE      = 4
+  TEXTINV_KIND_IMAGE      = 4,
+  TEXTINV_KIND_CLIP       = 5  /* a CLIPModel's folder */
 };
 
 /**
@@ -440,8 +441,9 @@ TEXTINV_API const float *textinv_model_alphas_cumprod(const textinv_model *model
  * Say what a file or folder is, from what is in it and never from its name. An embedding is a file
  * that textinv_embeddings_load() can read, or a PyTorch file of which it says what is wrong; a PNG
  * picture that has one in its text; a folder with diffusers' learned_embeds. A single file is a
- * model when it has a UNet, whether or not textinv_model_open() takes it; other weights of a model
- * are unknown.
+ * model when it has a UNet, whether or not textinv_model_open() takes it, and a folder a CLIP model
+ * when its config.json has two towers, whether or not textinv_clip_open() takes it; other weights
+ * of a model are unknown.
  *
  * @param[out] out a TEXTINV_KIND_* value
  * @return TEXTINV_OK (with TEXTINV_KIND_UNKNOWN for anything else), TEXTINV_E_INVALID,
@@ -643,7 +645,11 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
 /**
  * Write words to a file. The file appears under its name complete or not at all. It says what wrote
  * it and, of words that were learnt in one run, how many "step"s that took; A1111's has the step.
- * Nothing else that textinv_embeddings_metadata() tells of a loaded file is passed on.
+ *
+ * Of what textinv_embeddings_metadata() tells, words that have not been changed since that load pass
+ * on what other programs read: "sd_checkpoint" and "sd_checkpoint_name", the model that A1111 learnt
+ * them with, and into safetensors "modelspec.*" of the Model Spec that kohya's scripts write (title,
+ * architecture, date, ...), but for the hash of the tensors, and a trigger phrase without the word.
  *
  * @param path   where; its folder must exist; an existing file is replaced
  * @param format a TEXTINV_FORMAT_* value; TEXTINV_FORMAT_AUTO goes with every model
@@ -931,7 +937,8 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * Progress is reported to every process, with the loss and the gradient of all. A step whose sums
  * are not finite is skipped by all. A process that is cancelled or fails says so in the next sum:
  * all stop after the same step, with its status. But one whose session, model, embeddings, report
- * or parallel is refused, or whose all_reduce fails, returns alone, and the host ends the others.
+ * or parallel is refused, or the struct params itself (TEXTINV_E_VERSION), or whose all_reduce fails,
+ * returns alone, and the host ends the others.
  *
  * The callbacks may read embeddings, but not change them: calls that would, with another session,
  * return TEXTINV_E_INVALID, and textinv_embeddings_free() does nothing.
@@ -1161,6 +1168,30 @@ TEXTINV_API void textinv_clip_free(textinv_clip *clip);
 
 /** Values of an embedding; 0 with NULL. */
 TEXTINV_API uint32_t textinv_clip_dim(const textinv_clip *clip);
+
+/* What a CLIP model is. Made ready by textinv_clip_info_init(). */
+typedef struct textinv_clip_info {
+  size_t      struct_size;
+  const char *path;       /* the folder; owned by the CLIP model */
+  uint64_t    parameters; /* weights of both towers */
+  uint32_t    dim;        /* values of an embedding */
+  uint32_t    size;       /* width and height of what is seen of a picture, in pixels */
+  uint32_t    patch;      /* width and height of a patch of it, in pixels */
+  uint32_t    max_tokens; /* positions of a text, begin and end tokens counted */
+  uint32_t    vocabulary; /* ids of the tokenizer */
+  uint32_t    reserved;   /* 0 */
+} textinv_clip_info;
+
+/** Make info ready to be filled. See textinv_session_params_init(). */
+TEXTINV_API textinv_status textinv_clip_info_init(textinv_clip_info *info, size_t size);
+
+/**
+ * Fill info, which textinv_clip_info_init() has made ready.
+ *
+ * @return TEXTINV_OK, or TEXTINV_E_INVALID when an argument is NULL or info was not made ready;
+ *         textinv_session_error(NULL) says which.
+ */
+TEXTINV_API textinv_status textinv_clip_get_info(const textinv_clip *clip, textinv_clip_info *info);
 
 /**
  * A picture's embedding, as image_embeds of transformers' CLIPModel: of unit length, so that the

@@ -203,6 +203,7 @@ typedef struct ti_word {
   int dim[TI_MAX_ENCODERS]; /* 0 = none */
   float *rows[TI_MAX_ENCODERS];
   long long step; /* steps of the run that learnt it; 0 = not known */
+  int described;  /* as it is now it comes from the file that the set's metadata are of */
 } ti_word;
 
 struct textinv_embeddings {

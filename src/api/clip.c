@@ -8,6 +8,9 @@
 #include "format.h"
 #include "library.h"
 
+static const textinv_clip_info info_defaults = { .struct_size = sizeof(textinv_clip_info) };
+static const size_t CLIP_INFO_MIN = sizeof(textinv_clip_info);
+
 /* ------------------------------------------------------------------ reading */
 
 static textinv_status open_config(ti_json *out, ti_error *error, const char *folder)
@@ -169,6 +172,32 @@ void textinv_clip_free(textinv_clip *clip)
   ti_free(clip);
 }
 
+textinv_status textinv_clip_info_init(textinv_clip_info *info, size_t size)
+{
+  return ti_params_init(info, size, &info_defaults, sizeof(info_defaults), CLIP_INFO_MIN);
+}
+
+textinv_status textinv_clip_get_info(const textinv_clip *clip, textinv_clip_info *info)
+{
+  ti_error *error = ti_begin(NULL);
+  textinv_clip_info full = info_defaults;
+  textinv_status status;
+
+  if ((status = ti_check_null(error, clip, "clip")) < 0 ||
+      (status = ti_check_null(error, info, "info")) < 0 ||
+      (status = ti_struct_check(error, info, CLIP_INFO_MIN, "clip_info")) < 0)
+    return status;
+  full.path = clip->model.dir.path;
+  full.parameters = ti_model_parameters(&clip->model);
+  full.dim = textinv_clip_dim(clip);
+  full.size = (uint32_t)clip->model.vision.side;
+  full.patch = (uint32_t)clip->model.vision.patch;
+  full.max_tokens = (uint32_t)clip->model.tokens;
+  full.vocabulary = ti_clip_bpe_size(clip->model.encoders[0].tokenizer->bpe);
+  ti_struct_write(info, &full, sizeof(full));
+  return TEXTINV_OK;
+}
+
 uint32_t textinv_clip_dim(const textinv_clip *clip)
 {
   return clip ? (uint32_t)clip->model.vision.projection : 0;
@@ -205,6 +234,7 @@ textinv_status ti_clip_encode_picture(textinv_session *s, const textinv_clip *cl
                            images->pixels +
                              (size_t)i * (size_t)images->width * (size_t)images->height * 3 };
   ti_net_plan *plan;
+  ti_error met;
   textinv_status status = ti_plan_get(&plan, s, &clip->model, &key);
 
   if (status < 0)
@@ -213,9 +243,11 @@ textinv_status ti_clip_encode_picture(textinv_session *s, const textinv_clip *cl
 
   for (int k = 0; k <= ti_clip_vision_patches(c); k++)
     ids[k] = k;
-  if ((status = ti_clip_image_values(ti_plan_at(s, plan, plan->patches), &s->error, &clip->image,
-                                     &image, c->patch)) < 0 ||
-      (status = ti_plan_execute(s, plan, 0)) < 0)
+  if ((status = ti_clip_image_values(ti_plan_at(s, plan, plan->patches), &met, &clip->image, &image,
+                                     c->patch)) < 0)
+    return ti_fail(&s->error, status, "%s, of %d x %d: %s", name, image.width, image.height,
+                   met.text);
+  if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   return take_output(s, clip, plan, name, out);
 }

@@ -181,6 +181,7 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
   w->dim[encoder] = dim;
   w->vectors = vectors;
   w->step = 0;
+  w->described = 0;
   return TEXTINV_OK;
 }
 
@@ -204,8 +205,10 @@ textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
           status = ti_embeddings_set_rows(&next, error, kept->name, k, kept->vectors, kept->dim[k],
                                           kept->rows[k]);
       }
-      if (status >= 0)
+      if (status >= 0) {
         ti_embeddings_find(&next, kept->name)->step = kept->step;
+        ti_embeddings_find(&next, kept->name)->described = kept->described;
+      }
     }
   }
   if (status >= 0) {

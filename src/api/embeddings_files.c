@@ -145,13 +145,17 @@ static void log_loaded(const textinv_session *session, const char *path, const t
            chosen);
 }
 
-static void swap_metadata(textinv_embeddings *e, ti_embedding_file *file)
+/* from here on the metadata are those of file, which has brought the words of loaded */
+static void swap_metadata(textinv_embeddings *e, ti_embedding_file *file,
+                          const textinv_embeddings *loaded)
 {
   ti_key_value *const metadata = e->metadata;
   const size_t count = e->num_metadata;
 
   e->metadata = file->metadata, e->num_metadata = file->num_metadata;
   file->metadata = metadata, file->num_metadata = count;
+  for (size_t i = 0; i < e->count; i++)
+    e->words[i].described = ti_embeddings_find(loaded, e->words[i].name) != NULL;
 }
 
 /* all words of a file, or none */
@@ -203,11 +207,11 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
   }
   if (status >= 0)
     status = ti_embeddings_replace(embeddings, error, &next);
-  ti_embeddings_free_words(&next);
   if (status >= 0) {
     log_loaded(session, path, model, file, spaced, word);
-    swap_metadata(embeddings, file);
+    swap_metadata(embeddings, file, &next);
   }
+  ti_embeddings_free_words(&next);
   return status;
 }
 
@@ -261,17 +265,67 @@ textinv_status textinv_embeddings_load_memory(textinv_session *session,
   return status;
 }
 
+/*
+ * What of a file's metadata other programs read, and stays true in another file: the model that
+ * A1111 has learnt it with, and the Model Spec of kohya's scripts and OneTrainer, but for its hash
+ * of the tensors
+ */
+static const char *const passed_on[] = {
+  "sd_checkpoint",
+  "sd_checkpoint_name",
+  "modelspec.sai_model_spec",
+  "modelspec.architecture",
+  "modelspec.implementation",
+  "modelspec.implementation_version",
+  "modelspec.title",
+  "modelspec.description",
+  "modelspec.author",
+  "modelspec.date",
+  "modelspec.license",
+  "modelspec.tags",
+  "modelspec.usage_hint",
+  "modelspec.trigger_phrase",
+  "modelspec.thumbnail",
+  "modelspec.merged_from",
+  "modelspec.resolution",
+  "modelspec.prediction_type",
+  "modelspec.timestep_range",
+  "modelspec.encoder_layer",
+  "modelspec.preprocessor",
+  "modelspec.is_negative_embedding",
+};
+
+enum { OWN_PAIRS = 3, PASSED_ON = sizeof(passed_on) / sizeof(*passed_on) };
+
+/* those of the loaded file behind others; a trigger phrase without the word is another word's */
+static size_t add_passed_on(ti_key_value *to, size_t count, const textinv_embeddings *e,
+                            const char *word)
+{
+  for (size_t i = 0; i < PASSED_ON; i++) {
+    size_t k = e->num_metadata;
+
+    while (k > 0 &&
+           strcmp(e->metadata[k - 1].key, passed_on[i])) /* of equal keys the last counts */
+      k--;
+    if (k && (strcmp(passed_on[i], "modelspec.trigger_phrase") ||
+              strstr(e->metadata[k - 1].value, word)))
+      to[count++] = e->metadata[k - 1];
+  }
+  return count;
+}
+
 static textinv_status save_to(ti_memory_file *memory, textinv_session *session,
                               const textinv_embeddings *embeddings, const char *path,
                               textinv_format format, const char *word)
 {
   ti_error *error = &session->error;
   char version[32], step[24];
-  ti_key_value metadata[] = { { "format", "pt" }, { "producer", version }, { "step", step } };
+  ti_key_value metadata[OWN_PAIRS + PASSED_ON] = { { "format", "pt" }, { "producer", version } };
   ti_embedding_entry *entries;
-  size_t count = 0, words = 0, num_metadata = 3;
+  size_t count = 0, words = 0, num_metadata = 2;
   long long steps = 0;
   int two = 0; /* encoders */
+  int together = 1, described = 1;
   textinv_status status;
 
   if (word && !ti_embeddings_find(embeddings, word))
@@ -288,6 +342,7 @@ static textinv_status save_to(ti_memory_file *memory, textinv_session *session,
       continue;
     words++;
     two |= w->dim[1] > 0;
+    described &= w->described;
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
       if (!w->dim[k])
         continue;
@@ -295,13 +350,17 @@ static textinv_status save_to(ti_memory_file *memory, textinv_session *session,
                                                w->rows[k] };
       /* one number for the file: of words that were learnt together */
       if (!w->step || (count > 1 && w->step != steps))
-        num_metadata = 2;
+        together = 0;
       steps = w->step;
     }
   }
   ti_format(step, sizeof(step), "%lld", steps);
   ti_format(version, sizeof(version), "libtextinv %d.%d.%d", TEXTINV_VERSION_MAJOR,
             TEXTINV_VERSION_MINOR, TEXTINV_VERSION_PATCH);
+  if (together)
+    metadata[num_metadata++] = (ti_key_value){ "step", step };
+  if (described)
+    num_metadata = add_passed_on(metadata, num_metadata, embeddings, entries->word);
   if (format == TEXTINV_FORMAT_AUTO)
     format = two ? TEXTINV_FORMAT_SDXL : TEXTINV_FORMAT_DIFFUSERS;
   status = ti_embedding_file_write_to(memory, error, path, format, entries, count, metadata,

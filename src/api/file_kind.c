@@ -137,6 +137,23 @@ static textinv_kind kind_of_bytes(const unsigned char *bytes, size_t size, const
   return torch && kind == TEXTINV_KIND_EMBEDDING ? TEXTINV_KIND_MODEL : TEXTINV_KIND_UNKNOWN;
 }
 
+/* a CLIPModel's config has those of two towers */
+static int is_clip(const char *folder)
+{
+  char path[TI_PATH_SIZE];
+  struct stat st;
+  ti_json json;
+  int towers;
+
+  ti_format(path, sizeof(path), "%s/config.json", folder);
+  if (stat(path, &st) || !S_ISREG(st.st_mode) || ti_json_open(&json, NULL, path) < 0)
+    return 0;
+  towers = json_is_object(json_object_get(json.root, "text_config")) &&
+           json_is_object(json_object_get(json.root, "vision_config"));
+  ti_json_close(&json);
+  return towers;
+}
+
 textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, const char *path)
 {
   ti_error *error = ti_begin(session);
@@ -157,6 +174,8 @@ textinv_status textinv_file_kind(textinv_kind *out, textinv_session *session, co
       *out = TEXTINV_KIND_MODEL;
     else if (ti_embedding_folder_check(path))
       *out = TEXTINV_KIND_EMBEDDING;
+    else if (is_clip(path))
+      *out = TEXTINV_KIND_CLIP;
     return TEXTINV_OK;
   }
   if ((status = ti_file_map(&bytes, &size, error, path)) < 0)

@@ -354,8 +354,12 @@ static void fill_report(const ti_run *r, textinv_invert_report *report_, double 
 /* for the files that will hold the words */
 static void note_step(ti_run *r)
 {
-  for (size_t i = 0; i < r->p.num_concepts; i++)
-    ti_embeddings_find(r->embeddings, r->concepts[i].placeholder)->step = r->step;
+  for (size_t i = 0; i < r->p.num_concepts; i++) {
+    ti_word *w = ti_embeddings_find(r->embeddings, r->concepts[i].placeholder);
+
+    w->step = r->step;
+    w->described = 0;
+  }
 }
 
 /* words that this call added and that a refused run leaves behind are taken out again */

@@ -238,6 +238,7 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
       at += count;
     }
     embeddings->words[i].step = (long long)optimizer->steps;
+    embeddings->words[i].described = 0;
   }
   return TEXTINV_OK;
 }

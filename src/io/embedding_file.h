@@ -47,8 +47,8 @@ void ti_embedding_metadata_free(ti_key_value *metadata, size_t count); /* of one
 /*
  * format is TEXTINV_FORMAT_*. DIFFUSERS: any number of words of one encoder. A1111, KOHYA: one
  * entry. SDXL: one or two entries of one word, encoders 0 and 1. Metadata goes into safetensors
- * files, with "format" and, where the layout has no room for the word, "name" added; "step" into
- * A1111 files.
+ * files, with "format" and, where the layout has no room for the word, "name" added; "step",
+ * "sd_checkpoint" and "sd_checkpoint_name" into A1111 files.
  */
 textinv_status ti_embedding_file_write(ti_error *error, const char *path, textinv_format format,
                                        const ti_embedding_entry *entries, size_t count,

@@ -129,8 +129,10 @@ textinv_status ti_embedding_file_write_to(ti_memory_file *memory, ti_error *erro
     return status;
   if (format == TEXTINV_FORMAT_A1111)
     return ti_torch_write_a1111(memory, error, path, entries->word,
-                                ti_embedding_step(metadata, num_metadata), entries->num_vectors,
-                                entries->dim, entries->rows);
+                                ti_embedding_step(metadata, num_metadata),
+                                lookup(metadata, num_metadata, "sd_checkpoint"),
+                                lookup(metadata, num_metadata, "sd_checkpoint_name"),
+                                entries->num_vectors, entries->dim, entries->rows);
 
   tensors = ti_calloc(count, sizeof(*tensors));
   all = ti_calloc(num_metadata + 2, sizeof(*all));

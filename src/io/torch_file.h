@@ -35,12 +35,14 @@ const ti_tensor *ti_torch_tensor(const ti_torch_file *file, size_t i);
 
 /*
  * Write {"string_to_token": {"*": 265}, "string_to_param": {"*": [num_vectors, dim]}, "name": word,
- * "step": step or None, "sd_checkpoint": None, "sd_checkpoint_name": None} atomically, the layout
- * of the AUTOMATIC1111 web UI. No member that its loader does not know ("byteorder") is written.
- * Into memory in place of path when it is not NULL.
+ * "step": step or None, "sd_checkpoint": model, "sd_checkpoint_name": model_name} atomically, the
+ * layout of the AUTOMATIC1111 web UI. Both may be NULL for None, as over 1024 bytes are. No member
+ * that its loader does not know ("byteorder") is written. Into memory in place of path when it is
+ * not NULL.
  */
 textinv_status ti_torch_write_a1111(ti_memory_file *memory, ti_error *error, const char *path,
-                                    const char *word, long long step, int num_vectors, int dim,
+                                    const char *word, long long step, const char *model,
+                                    const char *model_name, int num_vectors, int dim,
                                     const float *rows);
 
 #endif /* TI_TORCH_FILE_H */

@@ -9,7 +9,14 @@
 #include "atomic_file.h"
 #include "torch_file.h"
 
-enum { FOLDER = 9, MAX_PICKLE = 4096, MAX_MEMBERS = 3, ALIGNMENT = 64, HEADER = 30 };
+enum {
+  FOLDER = 9,
+  MAX_PICKLE = 4096,
+  MAX_TEXT = 1024,
+  MAX_MEMBERS = 3,
+  ALIGNMENT = 64,
+  HEADER = 30
+};
 
 static const char folder[FOLDER + 1] = "embedding";
 
@@ -45,6 +52,15 @@ static void put_string(buffer *b, const char *s)
   put_text(b, s);
 }
 
+/* or None */
+static void put_model(buffer *b, const char *s)
+{
+  if (s && strlen(s) <= MAX_TEXT)
+    put_string(b, s);
+  else
+    put_text(b, "N");
+}
+
 static void put_int(buffer *b, long long v)
 {
   if (v >= INT32_MIN && v <= INT32_MAX) {
@@ -76,7 +92,8 @@ static void put_tensor(buffer *b, int n, int dim)
   put_text(b, "ccollections\nOrderedDict\n)RtR");
 }
 
-static void put_pickle(buffer *b, const char *word, long long step, int n, int dim)
+static void put_pickle(buffer *b, const char *word, long long step, const char *model,
+                       const char *model_name, int n, int dim)
 {
   put(b, "\x80\x02}(", 4); /* protocol 2, dict, mark */
   put_string(b, "string_to_token");
@@ -97,9 +114,10 @@ static void put_pickle(buffer *b, const char *word, long long step, int n, int d
   else
     put_int(b, step);
   put_string(b, "sd_checkpoint");
-  put_text(b, "N");
+  put_model(b, model);
   put_string(b, "sd_checkpoint_name");
-  put_text(b, "Nu."); /* None, set items, stop */
+  put_model(b, model_name);
+  put_text(b, "u."); /* set items, stop */
 }
 
 /* --- zip */
@@ -185,7 +203,8 @@ static void write_directory(ti_atomic_file *file, const member *members, int cou
 }
 
 textinv_status ti_torch_write_a1111(ti_memory_file *memory, ti_error *error, const char *path,
-                                    const char *word, long long step, int num_vectors, int dim,
+                                    const char *word, long long step, const char *model,
+                                    const char *model_name, int num_vectors, int dim,
                                     const float *rows)
 {
   buffer pickle;
@@ -194,11 +213,11 @@ textinv_status ti_torch_write_a1111(ti_memory_file *memory, ti_error *error, con
   textinv_status status;
   size_t at = 0;
 
-  if (strlen(word) > 1024)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s: the word has %zu bytes, at most 1024", path,
-                   strlen(word));
+  if (strlen(word) > MAX_TEXT)
+    return ti_fail(error, TEXTINV_E_INVALID, "%s: the word has %zu bytes, at most %d", path,
+                   strlen(word), MAX_TEXT);
   pickle.size = 0;
-  put_pickle(&pickle, word, step, num_vectors, dim);
+  put_pickle(&pickle, word, step, model, model_name, num_vectors, dim);
   members[0] = (member){ "data.pkl", pickle.bytes, pickle.size, 0, 0 };
   members[1] = (member){ "data/0", rows, (size_t)num_vectors * (size_t)dim * sizeof(*rows), 0, 0 };
   members[2] = (member){ "version", "3\n", 2, 0, 0 };

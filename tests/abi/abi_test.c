@@ -67,6 +67,7 @@ FREEZE(TEXTINV_KIND_MODEL == 1);
 FREEZE(TEXTINV_KIND_EMBEDDING == 2);
 FREEZE(TEXTINV_KIND_CHECKPOINT == 3);
 FREEZE(TEXTINV_KIND_IMAGE == 4);
+FREEZE(TEXTINV_KIND_CLIP == 5);
 
 FREEZE(sizeof(textinv_status) == 4);
 FREEZE(sizeof(textinv_backend) == 4);
@@ -272,6 +273,17 @@ OFFSET(textinv_scores, image_similarity, 16);
 OFFSET(textinv_scores, text_similarity, 20);
 SIZE(textinv_scores, 24);
 
+OFFSET(textinv_clip_info, struct_size, 0);
+OFFSET(textinv_clip_info, path, 8);
+OFFSET(textinv_clip_info, parameters, 16);
+OFFSET(textinv_clip_info, dim, 24);
+OFFSET(textinv_clip_info, size, 28);
+OFFSET(textinv_clip_info, patch, 32);
+OFFSET(textinv_clip_info, max_tokens, 36);
+OFFSET(textinv_clip_info, vocabulary, 40);
+OFFSET(textinv_clip_info, reserved, 44);
+SIZE(textinv_clip_info, 48);
+
 /* no padding at the end: an option added there would not change the size, and an older library
  * would ignore it in silence */
 LAST(textinv_progress, eta);
@@ -288,6 +300,7 @@ LAST(textinv_generate_params, mask);
 LAST(textinv_predict_params, size_ids);
 LAST(textinv_evaluate_params, progress_user);
 LAST(textinv_scores, text_similarity);
+LAST(textinv_clip_info, reserved);
 #endif
 
 /* ------------------------------------------------------------------ sized structs */
@@ -319,6 +332,7 @@ INIT(predict_params)
 INIT(evaluate_params)
 INIT(scores)
 INIT(parallel)
+INIT(clip_info)
 
 #define SIZED(kind, first)                                                                         \
   {                                                                                                \
@@ -329,7 +343,7 @@ static const sized structs[] = {
   SIZED(loss_params, 56),    SIZED(optimizer_params, 32), SIZED(generate_params, 96),
   SIZED(predict_params, 64), SIZED(model_info, 88),       SIZED(invert_report, 48),
   SIZED(device_info, 808),   SIZED(evaluate_params, 88),  SIZED(scores, 24),
-  SIZED(parallel, 32),
+  SIZED(parallel, 32),       SIZED(clip_info, 48),
 };
 
 enum { NUM_STRUCTS = sizeof(structs) / sizeof(*structs), ROOM = 1024, CANARY = 0xaa };

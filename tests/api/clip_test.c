@@ -104,6 +104,22 @@ static void patches_are_cut_out_of_pictures(void **state)
   }
 }
 
+static void sizes_are_those_of_the_config(void **state)
+{
+  textinv_clip_info info;
+
+  (void)state;
+  must(textinv_clip_info_init(&info, sizeof(info)));
+  must(textinv_clip_get_info(clip, &info));
+  assert_string_equal(info.path, golden);
+  assert_int_equal(info.parameters, 38048);
+  assert_int_equal(info.dim, DIM);
+  assert_int_equal(info.size, SIDE);
+  assert_int_equal(info.patch, 8);
+  assert_int_equal(info.max_tokens, 77);
+  assert_int_equal(info.vocabulary, 717);
+}
+
 static void embeddings_are_those_of_transformers(void **state)
 {
   float out[DIM];
@@ -311,6 +327,7 @@ static void arguments_are_checked(void **state)
   textinv_session *const s = session;
   const textinv_images *const one = pictures[0];
   textinv_evaluate_params p = params();
+  textinv_clip_info info = { 0 };
   textinv_images *narrow;
   textinv_clip *c;
   float out[DIM];
@@ -321,6 +338,9 @@ static void arguments_are_checked(void **state)
   assert_string_equal(textinv_session_error(NULL), "session is NULL");
   textinv_clip_free(NULL);
   assert_int_equal(textinv_clip_dim(NULL), 0);
+  assert_int_equal(textinv_clip_get_info(NULL, &info), TEXTINV_E_INVALID);
+  assert_string_equal(textinv_session_error(NULL), "clip is NULL");
+  assert_int_equal(textinv_clip_get_info(clip, &info), TEXTINV_E_INVALID); /* not made ready */
 
   refused(textinv_clip_encode_image(s, NULL, DIM, clip, one, 0), TEXTINV_E_INVALID, "out is NULL");
   refused(textinv_clip_encode_image(s, out, DIM, NULL, one, 0), TEXTINV_E_INVALID, "clip is NULL");
@@ -331,6 +351,10 @@ static void arguments_are_checked(void **state)
   assert_int_equal(textinv_clip_encode_image(NULL, out, DIM, clip, one, 0), TEXTINV_E_INVALID);
   must(textinv_images_new(&narrow, s, NULL, 1, 1, 1000));
   refused(textinv_clip_encode_image(s, out, DIM, clip, narrow, 0), TEXTINV_E_LIMIT, "40 x 40000");
+  p.pictures = (const textinv_images *const[]){ one, narrow };
+  refused(textinv_evaluate(s, &scores, NULL, 0, clip, &p), TEXTINV_E_LIMIT,
+          "picture 1, of 1 x 1000: resize: the picture is 40 x 40000");
+  p = params();
   textinv_images_free(narrow);
 
   refused(textinv_clip_encode_text(s, NULL, DIM, NULL, clip, "a"), TEXTINV_E_INVALID, "out");
@@ -617,6 +641,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(pictures_are_seen_as_by_the_image_processor),
     cmocka_unit_test(patches_are_cut_out_of_pictures),
+    cmocka_unit_test(sizes_are_those_of_the_config),
     cmocka_unit_test(embeddings_are_those_of_transformers),
     cmocka_unit_test(texts_that_do_not_fit_are_cut),
     cmocka_unit_test(bf16_is_near),

@@ -626,48 +626,6 @@ static void a_file_names_its_word(void **state)
   textinv_embeddings_free(e);
 }
 
-/* value of a key in what the last load found; NULL when it is not there */
-static const char *metadata_of(const textinv_embeddings *e, const char *wanted)
-{
-  const char *key, *value;
-
-  for (size_t i = 0; (value = textinv_embeddings_metadata(e, i, &key)); i++) {
-    if (!strcmp(key, wanted))
-      return value;
-  }
-  return NULL;
-}
-
-static void the_last_file_says_what_it_is(void **state)
-{
-  textinv_embeddings *e = new_words();
-  const char *key = "unset";
-  char path[512];
-
-  (void)state;
-  assert_null(textinv_embeddings_metadata(e, 0, &key));
-  assert_null(key);
-  assert_null(textinv_embeddings_metadata(NULL, 0, NULL));
-  must(textinv_embeddings_add(session, e, model, "<toy>", 1, NULL, 3));
-  snprintf(path, sizeof(path), "%s", test_path("said"));
-  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_KOHYA, NULL));
-  assert_null(textinv_embeddings_metadata(e, 0, NULL)); /* nothing was loaded yet */
-  must(textinv_embeddings_load(session, e, model, path, "<kohya>"));
-  assert_string_equal(textinv_embeddings_metadata(e, 0, &key), "kohya");
-  assert_string_equal(key, "layout");
-  assert_string_equal(metadata_of(e, "name"), "<toy>");
-  assert_memory_equal(metadata_of(e, "producer"), "libtextinv ", 11);
-  /* a load that fails leaves what the one before it found, a load that succeeds does not */
-  refused(textinv_embeddings_load(session, e, model, path, "<kohya>"), TEXTINV_E_CONFLICT, "added");
-  assert_string_equal(metadata_of(e, "layout"), "kohya");
-  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_A1111, "<toy>"));
-  must(textinv_embeddings_load(session, e, model, path, "<a1111>"));
-  assert_string_equal(metadata_of(e, "layout"), "a1111");
-  assert_string_equal(metadata_of(e, "name"), "<toy>");
-  assert_null(metadata_of(e, "producer"));
-  textinv_embeddings_free(e);
-}
-
 static void missing_files_and_folders_are_not_found(void **state)
 {
   textinv_embeddings *e = new_words();
@@ -729,7 +687,6 @@ int main(void)
     cmocka_unit_test(a_failed_load_adds_nothing),
     cmocka_unit_test(a_bare_tensor_is_named_by_the_caller),
     cmocka_unit_test(what_is_left_out_is_told),
-    cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(other_widths_say_whose_they_are),
   };
 

@@ -106,6 +106,11 @@ static void kinds_are_told_by_content(void **state)
   snprintf(path, sizeof(path), "%s/0.png", tiny_pictures("kinds", 1, 8, 8));
   must(textinv_file_kind(&kind, session, path));
   assert_int_equal(kind, TEXTINV_KIND_IMAGE);
+  must(textinv_file_kind(&kind, session, "tests/golden/tiny-clip"));
+  assert_int_equal(kind, TEXTINV_KIND_CLIP);
+  snprintf(path, sizeof(path), "%s/text_encoder", tiny_model()); /* one tower alone */
+  must(textinv_file_kind(&kind, session, path));
+  assert_int_equal(kind, TEXTINV_KIND_UNKNOWN);
   refused(textinv_file_kind(&kind, session, "/nowhere"), TEXTINV_E_NOT_FOUND, "/nowhere");
 }
 

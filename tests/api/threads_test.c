@@ -1,6 +1,6 @@
-/* One model in several threads, each with a session of its own: the bytes are those of a serial
- * run. And a call that another thread cancels. `make check-threads` runs this under
- * ThreadSanitizer. */
+/* One model and one CLIP model in several threads, each with a session of its own: the bytes are
+ * those of a serial run. And a call that another thread cancels. `make check-threads` runs this
+ * under ThreadSanitizer. */
 #include "testing_api.h"
 
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #include "tiny_model.h"
 #include "weight.h"
 
-enum { THREADS = 4, ROUNDS = 8, PARTS = 4, LATENT = 4 * 8 * 8 };
+enum { THREADS = 4, ROUNDS = 8, PARTS = 4, LATENT = 4 * 8 * 8, CLIP_DIM = 12 };
 
 static textinv_model *model;
 
@@ -21,12 +21,14 @@ typedef struct results {
   uint8_t pixels[TINY_SIZE * TINY_SIZE * 3];
   uint32_t ids[TINY_TOKENS];
   size_t num_ids;
+  float seen[CLIP_DIM], read[CLIP_DIM];
 } results;
 
 /* a failure of cmocka must not leave its thread: what went wrong is told to the first one */
 typedef struct worker {
   pthread_barrier_t *start;
   const textinv_model *model;
+  const textinv_clip *clip;
   int first; /* part to begin with, so that threads meet in different networks */
   textinv_status status;
   char message[512];
@@ -90,6 +92,19 @@ static textinv_status (*const parts[PARTS])(results *, textinv_session *, const 
                                             const textinv_embeddings *) = { encode, loss, generate,
                                                                             tokenize };
 
+/* with the picture that was drawn, and in the other order in every second thread */
+static textinv_status score(results *r, textinv_session *s, const textinv_clip *clip, int turned)
+{
+  textinv_images *drawn;
+  textinv_status status = textinv_images_new(&drawn, s, r->pixels, 1, TINY_SIZE, TINY_SIZE);
+
+  for (int i = 0; i < 2 && status >= 0; i++)
+    status = i ^ turned ? textinv_clip_encode_text(s, r->read, CLIP_DIM, NULL, clip, text)
+                        : textinv_clip_encode_image(s, r->seen, CLIP_DIM, clip, drawn, 0);
+  textinv_images_free(drawn);
+  return status;
+}
+
 static textinv_status new_session(textinv_session **out)
 {
   textinv_session_params p;
@@ -113,6 +128,8 @@ static void *work(void *user)
     w->status = textinv_embeddings_add(s, e, w->model, "<toy>", 2, "toy", 3);
   for (int i = 0; i < PARTS && w->status >= 0; i++)
     w->status = parts[(w->first + i) % PARTS](&w->out, s, w->model, e);
+  if (w->status >= 0)
+    w->status = score(&w->out, s, w->clip, w->first & 1);
   if (w->status < 0)
     snprintf(w->message, sizeof(w->message), "%s", textinv_session_error(s));
   textinv_embeddings_free(e);
@@ -121,19 +138,22 @@ static void *work(void *user)
   return NULL;
 }
 
-/* count workers at once on a model that nothing has used yet */
+/* count workers at once on models that nothing has used yet */
 static void run(worker *workers, int count)
 {
   pthread_t threads[THREADS];
   pthread_barrier_t start;
   textinv_model *fresh;
+  textinv_clip *clip;
 
   must(textinv_model_open(&fresh, session, tiny_model()));
+  must(textinv_clip_open(&clip, session, "tests/golden/tiny-clip"));
   assert_int_equal(pthread_barrier_init(&start, NULL, (unsigned)count), 0);
   memset(workers, 0, (size_t)count * sizeof(*workers));
   for (int i = 0; i < count; i++) {
     workers[i].start = &start;
     workers[i].model = fresh;
+    workers[i].clip = clip;
     workers[i].first = i;
     assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
   }
@@ -144,10 +164,11 @@ static void run(worker *workers, int count)
       fail_msg("thread %d: %s: %s", i, textinv_status_name(workers[i].status), workers[i].message);
   }
   pthread_barrier_destroy(&start);
+  textinv_clip_free(clip);
   textinv_model_free(fresh);
 }
 
-static void threads_share_a_model(void **state)
+static void threads_share_models(void **state)
 {
   static worker alone, together[THREADS];
 
@@ -312,7 +333,7 @@ static int close_all(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(threads_share_a_model),
+    cmocka_unit_test(threads_share_models),
     cmocka_unit_test(weights_are_joined_and_packed_once),
     cmocka_unit_test(another_thread_cancels),
   };

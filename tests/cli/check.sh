@@ -185,6 +185,8 @@ refused "pixels to keep without a mask" "--keep-pixels: --mask, which says which
   --init-image photos/p-000.png --keep-pixels
 refused "the mask as output" "--out ./photos/p-001.png: is read, too, as photos/p-001.png" $generate \
   --init-image photos/p-000.png --mask photos/p-001.png --out ./photos/p-001.png
+refused "the mask as one of several outputs" "--out photos/p-001.png: is read, too, as photos/p-001.png" $generate \
+  --init-image photos/p-002.png --mask photos/p-001.png --separate --images 2 --out photos/p.png
 refused "a picture of the sheet as output" "--out photos/p-000.png: is read, too, as photos/p-000.png" sheet \
   --out photos/p-000.png photos/p-001.png label=photos/p-000.png
 ln -s "$golden/../fuzz/corpus/embedding/text.png" toy.png
@@ -328,12 +330,18 @@ holds "evaluate by one prompt: the column of texts alone, a blank more or less" 
 cp out one
 run 0 "evaluate, a prompt for each" $evaluate --pictures photos photos/p-001.png --prompt 'a dog' --prompt 'a cat'
 holds "evaluate, a prompt for each: the last one" [ "$(sed -n 5p out)" = "$(sed -n 2p one)" ]
+mkdir odd-name && cp photos/p-001.png "odd-name/$(printf 'a\tb\nc.png')"
+run 0 "evaluate, a name of two lines" $evaluate --pictures odd-name --prompt 'a cat'
+holds "evaluate, a name of two lines: one line of two fields" [ "$(sed -n 2p out | cut -f 1)" = 'odd-name/a\x09b\x0ac.png' ]
 run 0 "evaluate by references" $evaluate --pictures photos --references photos
 holds "evaluate by references: the column of images alone" [ "$(head -n 1 out)" = "$(printf 'picture\timage')" ]
 run 0 "evaluate, a mistyped word" $evaluate --pictures photos --prompt 'a <x>' --placeholder '<y>'
 says "evaluate, a mistyped word: message" 'warning: no prompt has the word "<y>"' err
 run 0 "evaluate, progress for programs" $evaluate --pictures photos --prompt a --progress json
 says "evaluate, progress for programs: one object a line" '{"phase":"evaluate","step":1,"steps":3' err
+mkdir embedding && cp "$golden/../fuzz/corpus/embedding/text.png" embedding && echo x >embedding/x.txt
+run 0 "evaluate a picture that holds an embedding" $evaluate --pictures embedding --prompt a
+holds "evaluate a picture that holds an embedding: it is one of the folder" [ "$(sed -n 2p out | cut -f 1)" = embedding/text.png ]
 run 1 "evaluate an empty folder" $evaluate --pictures empty --prompt a
 says "evaluate an empty folder: message" "empty: holds no PNG or JPEG picture" err
 run 1 "evaluate what is not there" $evaluate --pictures gone.png --prompt a
@@ -720,7 +728,7 @@ printf '\200\002\212\012l\374\234F' >old.pt
 run 1 "an old torch file" inspect old.pt
 says "an old torch file: message" "older than torch 1.6" err
 run 1 "weights of a model" inspect "$model/unet/diffusion_pytorch_model.safetensors"
-says "weights of a model: message" "is no model, embedding, checkpoint or picture" err
+says "weights of a model: message" "is no model, CLIP model, embedding, checkpoint or picture" err
 run 1 "several words into a1111" convert z.safetensors z.pt --format a1111
 run 0 "tokenize" tokenize --model "$model" 'a photo of a cat'
 holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]
@@ -730,6 +738,8 @@ says "tokenize a learnt word: its vector" "<x> vector 0 of 1" out
 run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
   photos/p-002.png
 run 0 "inspect a picture" inspect sheet.png
+run 0 "inspect a CLIP model" inspect "$golden/tiny-clip"
+says "inspect a CLIP model: its sizes" "pictures: 32 x 32 pixels" out
 run 0 "inspect a model" inspect "$model"
 says "inspect a model: its networks" "text encoders: 1" out
 # --- devices: a program and a library of their own, beside which there is a plug-in or not

@@ -89,4 +89,37 @@ END
 gimp error
 grep -q 'missing.safetensors' "$work/log"
 result "an error has the library's message"
+
+cat >"$work/hidden.scm" <<END
+(let* ((image (car (gimp-image-new 64 64 RGB)))
+       (layer (car (gimp-layer-new image 64 64 RGB-IMAGE "x" 100 LAYER-MODE-NORMAL))))
+  (plug-in-textinv RUN-NONINTERACTIVE image -1 "a" "" "$model" 2 7.5 0.5 3)
+  (gimp-image-insert-layer image layer 0 -1)
+  (gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 32 32)
+  (map (lambda (i) (gimp-item-set-visible i FALSE)) (vector->list (cadr (gimp-image-get-layers image))))
+  (plug-in-textinv RUN-NONINTERACTIVE image -1 "b" "" "$model" 2 7.5 1.0 3)
+  (gimp-message (string-append "layers: " (number->string (car (gimp-image-get-layers image)))))
+  (gimp-quit 0))
+END
+gimp hidden
+grep -q 'layers: 3' "$work/log"
+result "where no layer is visible the background is seen"
+
+cat >"$work/grey.scm" <<END
+(let* ((image (car (gimp-image-new 64 64 GRAY))))
+  (plug-in-textinv RUN-NONINTERACTIVE image -1 "a cat" "" "$model" 2 7.5 1.0 3)
+  (gimp-quit 0))
+END
+gimp grey
+grep -q 'is grey or has a palette' "$work/log"
+result "a grey image is refused"
+
+cat >"$work/long.scm" <<END
+(let* ((image (car (gimp-image-new 64 64 RGB))))
+  (plug-in-textinv RUN-NONINTERACTIVE image -1 (make-string 5000 #\a) "" "$model" 2 7.5 1.0 3)
+  (gimp-quit 0))
+END
+gimp long
+grep -q 'over 4095 bytes' "$work/log"
+result "a prompt that is too long is refused"
 exit $failed

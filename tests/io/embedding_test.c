@@ -205,6 +205,23 @@ static void a1111_file_is_the_one_that_torch_read(void **state)
   free(expected);
 }
 
+/* what a file says of its model may be of any length */
+static void a_model_that_is_no_name_is_left_out(void **state)
+{
+  static char text[8000];
+  const ti_key_value model[] = { { "sd_checkpoint", text }, { "sd_checkpoint_name", "v1-5" } };
+  const char *path = test_path("named.pt");
+
+  (void)state;
+  fill();
+  memset(text, 'x', sizeof(text) - 1);
+  assert_succeeds(ti_embedding_file_write(&error, path, TEXTINV_FORMAT_A1111, &toy, 1, model, 2));
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_int_equal(file.num_metadata, 3); /* layout, name and the other one */
+  assert_string_equal(file.metadata[2].value, "v1-5");
+  ti_embedding_file_free(&file);
+}
+
 static void what_is_written_reads_back(void **state)
 {
   static const struct {
@@ -632,6 +649,7 @@ int main(void)
     cmocka_unit_test(files_say_what_they_are),
     cmocka_unit_test(metadata_is_bounded),
     cmocka_unit_test(a1111_file_is_the_one_that_torch_read),
+    cmocka_unit_test(a_model_that_is_no_name_is_left_out),
     cmocka_unit_test(what_is_written_reads_back),
     cmocka_unit_test(what_cannot_be_written),
     cmocka_unit_test(shapes_and_types_are_checked),

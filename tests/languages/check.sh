@@ -45,6 +45,15 @@ try() {
   "$program" ../photos 2>err
   [ $? = 2 ]
   result "wrong usage"
+  for steps in x 0 -3 4294967297; do
+    timeout 60 "$program" ../photos '<toy>' cat 'a <toy>' y.png "$model" $steps 2>err
+    [ $? != 0 ] && [ ! -e y.png ]
+    result "$steps steps are refused"
+  done
+  mkdir "$work/$language/$(printf 'b\344r')"
+  "$program" "$(printf 'b\344r')" '<toy>' cat 'a <toy>' y.png "$model" 1 2>err
+  [ $? = 1 ] && grep -qa 'TEXTINV_E_NOT_FOUND\|TEXTINV_E_INVALID' err
+  result "a path that is no UTF-8 reaches the library"
   "$program" ../photos '<toy>' cat 'a <toy>' y.png "$model" 1000000 2>err &
   until grep -q 'train: step 50 ' err || ! kill -0 $! 2>/dev/null; do
     sleep 0.05

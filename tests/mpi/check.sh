@@ -72,6 +72,15 @@ result "a model that is not there"
 mpi 2 photos
 [ $? = 2 ] && [ "$(grep -c usage: err)" = 1 ]
 result "wrong usage"
+for wrong in '--steps 4294967297' '--steps x' '--batch 2x' '--threads -1'; do
+  # shellcheck disable=SC2086
+  mpi 2 $wrong photos '<toy>' cat x.safetensors
+  [ $? = 2 ] && [ ! -e x.safetensors ]
+  result "wrong usage: $wrong"
+done
+mpi 2 --checkpoints checkpoints --list list
+[ $? = 2 ]
+result "wrong usage: checkpoints of a list"
 
 # --- one process is asked to stop
 mpi 2 --steps 600 --batch 1 photos '<toy>' cat whole.safetensors

@@ -268,6 +268,9 @@ def check_scores(session, folder):
     again = session.evaluate(clip, both, prompts='a cat', progress=lambda p: steps.append((p.phase, p.step, p.steps)))
     holds('two pictures of one handle', [b for _, b in again.each.tolist()] == [b for _, b in met.each.tolist()], again)
     holds('progress of an evaluation', steps == [('evaluate', 1, 2), ('evaluate', 2, 2)], steps)
+    holds('sizes of a CLIP model', (clip.info.size, clip.info.patch, clip.info.dim) == (32, 8, clip.dim) and
+          session.file_kind(CLIP) == 'clip', clip.info)
+    raises('no pictures to score', textinv.Error, 'there are no pictures', session.evaluate, clip, [], prompts='a')
     raises('nothing to compare with', textinv.Error, 'neither references nor prompts', session.evaluate, clip, photos)
     raises('a folder that is no CLIP model', textinv.Error, 'TEXTINV_E_NOT_FOUND', session.open_clip, MODEL)
     clip.close()
@@ -401,6 +404,19 @@ def check_interruptions(session, model, folder, images):
                            'peak_bytes()': session.peak_bytes, 'clear_cancel()': session.clear_cancel,
                            'images.save()': lambda: images.save(folder / 'b.png')}.items():
         raises(what + ' in a callback', *busy, session.generate, model, 'a', progress=serve(function))
+    held = RuntimeError, 'is used by a call'
+    clip, words, mask = session.open_clip(CLIP), session.load(), session.read_image(images.to_bytes())
+    for handle in model, words, images, mask:
+        raises(f'close() of the {handle.kind} of a running generate()', *held, session.generate, model, 'a', words,
+               init_image=images, mask=mask, progress=serve(handle.close))
+    for handle in clip, images, mask:
+        raises(f'close() of the {handle.kind} of a running evaluate()', *held, session.evaluate, clip, [images],
+               references=[mask], progress=serve(handle.close))
+    for handle in model, words, images:
+        raises(f'close() of the {handle.kind} of a running invert()', *held, session.invert, model, words, steps=1,
+               progress=serve(handle.close), **{**run, 'images': [images]})
+    clip.close(), words.close(), mask.close()
+    raises('afterwards they can be closed', ValueError, 'the images is closed', len, mask)
     raises('generate() in a preview', *busy, session.invert, model, steps=1, preview_prompt='a', preview_every=1,
            preview_steps=1, preview=serve(session.generate, model, 'a'), **run)
     began.clear()
@@ -411,6 +427,7 @@ def check_interruptions(session, model, folder, images):
     began.wait()
     raises('generate() while another thread is in a call', *busy, session.generate, model, 'a')
     raises('images.save() while another is in a preview', *busy, images.save, folder / 'b.png')
+    raises('close() of a model while another thread is in a call with it', *held, model.close)
     raises('close() while another thread is in a call', *busy, session.close)
     goes_on.set()
     thread.join()
