@@ -4,7 +4,6 @@
 
 #include <stdatomic.h>
 
-#include "clip_bpe.h"
 #include "clip_image.h"
 #include "clip_text.h"
 #include "clip_vision.h"
@@ -62,7 +61,7 @@ typedef struct ti_text_encoder {
 } ti_text_encoder;
 
 struct textinv_tokenizer {
-  ti_clip_bpe *bpe;
+  ti_tokenizer *t;
 };
 
 struct textinv_model {

@@ -98,12 +98,12 @@ static textinv_status open_tokenizer(textinv_model *m, ti_error *error, int i)
                                      "CLIP's vocabulary, which no model in one file has,",
                                      "\"make install\" puts it there")) < 0)
     return status;
-  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, folder,
-                                 file ? ti_single_file_pad(file, i) : NULL)) < 0)
+  if ((status = ti_tokenizer_open(&e->tokenizer->t, error, folder,
+                                  file ? ti_single_file_pad(file, i) : NULL)) < 0)
     return status;
-  if (ti_clip_bpe_size(e->tokenizer->bpe) > (uint32_t)e->config.vocab)
+  if (ti_tokenizer_size(e->tokenizer->t) > (uint32_t)e->config.vocab)
     return ti_fail(error, TEXTINV_E_SHAPE, "%s has %u words, the table of %s/%s %d", folder,
-                   ti_clip_bpe_size(e->tokenizer->bpe), m->dir.path, encoder_names[i],
+                   ti_tokenizer_size(e->tokenizer->t), m->dir.path, encoder_names[i],
                    e->config.vocab);
   return TEXTINV_OK;
 }
@@ -143,8 +143,8 @@ static textinv_status read_encoders(textinv_model *m, ti_error *error)
 
     if ((status = read_encoder(m, error, i)) < 0)
       return status;
-    const int tokens = ti_clip_bpe_max_length(e->tokenizer->bpe) < e->config.positions
-                         ? ti_clip_bpe_max_length(e->tokenizer->bpe)
+    const int tokens = ti_tokenizer_max_length(e->tokenizer->t) < e->config.positions
+                         ? ti_tokenizer_max_length(e->tokenizer->t)
                          : e->config.positions;
 
     if (tokens < 3)

@@ -60,7 +60,7 @@ textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error,
                                    const textinv_embeddings *embeddings, const char *text,
                                    int32_t *ids, int32_t *eos, size_t *truncated)
 {
-  const textinv_status status = ti_prompt_fit(model->encoders[encoder].tokenizer->bpe, error,
+  const textinv_status status = ti_prompt_fit(model->encoders[encoder].tokenizer->t, error,
                                               t->words, t->num_words, text, model->tokens, ids,
                                               truncated, eos);
 

@@ -276,10 +276,10 @@ static textinv_status open_clip(textinv_session *s)
 /* target: a folder with nothing but merges */
 static textinv_status run_open_merges(ti_error *error)
 {
-  ti_clip_bpe *bpe;
-  const textinv_status status = ti_clip_bpe_open(&bpe, error, target, "!");
+  ti_tokenizer *bpe;
+  const textinv_status status = ti_tokenizer_open(&bpe, error, target, "!");
 
-  ti_clip_bpe_free(bpe);
+  ti_tokenizer_free(bpe);
   return status;
 }
 
