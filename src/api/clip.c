@@ -41,10 +41,10 @@ static textinv_status read_towers(textinv_model *m, ti_error *error)
   if ((status = open_config(&json, error, m->dir.path)) >= 0 &&
       (status = ti_json_object(&json, error, "text_config", &text)) >= 0 &&
       (status = ti_json_object(&json, error, "vision_config", &vision)) >= 0 &&
-      (status = ti_clip_text_read(&e->config, error, &text, 0)) >= 0 &&
+      (status = ti_clip_text_read(&e->config, &e->clip, error, &text, 0)) >= 0 &&
       (status = ti_clip_vision_read(&m->vision, error, &vision)) >= 0)
     status = ti_json_int(&json, error, "projection_dim", 512, 1, 16384, &m->vision.projection);
-  e->config.projection = m->vision.projection;
+  e->clip.projection = m->vision.projection;
   ti_json_close(&vision);
   ti_json_close(&text);
   ti_json_close(&json);

@@ -276,7 +276,7 @@ static const ti_weight *table_of(const textinv_model *model, int encoder)
   ti_net net = { &none, &model->encoders[encoder].weights };
 
   memset(&none, 0, sizeof(none));
-  return ti_net_optional(&net, "embeddings.token_embedding", "weight");
+  return ti_net_optional(&net, model->encoders[encoder].config.table, "weight");
 }
 
 /* rows [vectors, dim] of an initializer's ids, in turn, or random */

@@ -153,7 +153,8 @@ static textinv_status check(job *j, ti_error *error)
   ti_warn_of_sampler(j->s, j->model, p->sampler);
   j->w = (int)w;
   j->h = (int)h;
-  j->guided = p->guidance_scale > 1.0f; /* as diffusers */
+  /* as diffusers' pipelines */
+  j->guided = j->model->ldm ? p->guidance_scale != 1.0f : p->guidance_scale > 1.0f;
   return TEXTINV_OK;
 }
 

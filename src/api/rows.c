@@ -22,7 +22,7 @@ void ti_row_table_update(ti_row_table *t, const textinv_embeddings *embeddings, 
 textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const textinv_model *model,
                                  int encoder, const textinv_embeddings *embeddings)
 {
-  const ti_clip_text_config *c = &model->encoders[encoder].config;
+  const ti_text_config *c = &model->encoders[encoder].config;
 
   memset(out, 0, sizeof(*out));
   out->dim = c->width;
