@@ -16,9 +16,9 @@ enum { TI_PROMPT_MAX_BYTES = 1 << 20 };
 
 /*
  * ids with begin and end token, no padding, any length; *ids: ti_free(). A word is found wherever
- * it stands, also within letters, in any case and Unicode form, as transformers finds added tokens;
- * of words that differ in case alone each is found as it is written, and the first otherwise. text
- * over TI_PROMPT_MAX_BYTES is refused with LIMIT.
+ * it stands, also within letters, in any case and Unicode form, for BERT with accents or without,
+ * as transformers finds added tokens; of words that differ in case alone each is found as it is
+ * written, and the first otherwise. text over TI_PROMPT_MAX_BYTES is refused with LIMIT.
  */
 textinv_status ti_prompt_encode(const ti_tokenizer *t, ti_error *error, const ti_prompt_word *words,
                                 size_t num_words, const char *text, uint32_t **ids, size_t *count);
