@@ -63,6 +63,9 @@ static textinv_status read_tokenizer(textinv_model *m, ti_error *error)
     return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
   if ((status = ti_tokenizer_open(&e->tokenizer->t, error, m->dir.path, NULL)) < 0)
     return status;
+  if (ti_tokenizer_kind_of(e->tokenizer->t) != TI_TOKENIZER_CLIP)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: the tokenizer is BERT's, expected CLIP's",
+                   m->dir.path);
   const int longest = ti_tokenizer_max_length(e->tokenizer->t);
 
   m->tokens = longest < e->config.positions ? longest : e->config.positions;

@@ -96,6 +96,23 @@ static void broken_models_are_refused(void **state)
   }
 }
 
+/* with the UNet of SDXL, which needs a pooled text */
+static void text_is_not_pooled(void **state)
+{
+  const char *folder = copy_of_ldm("pooled");
+  textinv_model *ldm;
+
+  (void)state;
+  tiny_model_edit(folder, "unet/config.json", "\"addition_embed_type\": null",
+                  "\"addition_embed_type\": \"text_time\"");
+  tiny_model_edit(folder, "unet/config.json", "\"addition_time_embed_dim\": null",
+                  "\"addition_time_embed_dim\": 8");
+  tiny_model_edit(folder, "unet/config.json", "\"projection_class_embeddings_input_dim\": null",
+                  "\"projection_class_embeddings_input_dim\": 64");
+  refused(textinv_model_open(&ldm, session, folder), TEXTINV_E_UNSUPPORTED,
+          "unet/config.json: addition_embed_type \"text_time\" with a BERT");
+}
+
 /* the tokenizer of the other kind of model */
 static void tokenizers_go_with_their_encoders(void **state)
 {
@@ -120,10 +137,7 @@ static void tokenizers_go_with_their_encoders(void **state)
 /* of a vocabulary without "</w>", of words in lower case and without accents */
 static void words_are_those_of_bert(void **state)
 {
-  static const char *const ordinary[] = { "robot", "ROBOT",
-                                          "r\xc3\xb2"
-                                          "bot",
-                                          "##ing", "[SEP]" };
+  static const char *const ordinary[] = { "robot", "ROBOT", "rob\xc3\xb2t", "##ing", "[SEP]" };
   textinv_embeddings *e = new_words();
   textinv_model *ldm;
   const textinv_tokenizer *t;
@@ -201,6 +215,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(models_are_read_as_their_pipeline_reads_them),
     cmocka_unit_test(broken_models_are_refused),
+    cmocka_unit_test(text_is_not_pooled),
     cmocka_unit_test(tokenizers_go_with_their_encoders),
     cmocka_unit_test(words_are_those_of_bert),
     cmocka_unit_test(words_are_learnt),
