@@ -383,12 +383,14 @@ typedef struct textinv_model_info {
 
 /**
  * Open a pipeline in the diffusers folder layout or in a single file: SD 1.x, SD 2.x, SDXL and any
- * other size of the same networks, the UNet with or without a middle block (BK-SDM). Weights stay
- * memory mapped; the files must not change while the model is open.
+ * other size of the same networks, the UNet with or without a middle block (BK-SDM); and as a
+ * folder the latent diffusion model of Rombach et al. 2022 (LDMTextToImagePipeline, an
+ * AutoencoderKL as its "vqvae"). Weights stay memory mapped; the files must not change while the
+ * model is open.
  *
- * Configs count as diffusers' pipelines take them. For a model that is not SDXL, steps_offset
- * is 1 and clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet
- * saved before diffusers 0.9.0 is at least 64.
+ * Configs count as diffusers' pipelines take them. For SD 1.x and SD 2.x steps_offset is 1 and
+ * clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet saved
+ * before diffusers 0.9.0 is at least 64.
  *
  * The scheduler may be of any class with a schedule of betas, whether or not there is a sampler for
  * it (see textinv_sampler); one that diffusers 0.42 does not have must spell out beta_schedule,
@@ -464,10 +466,10 @@ TEXTINV_API const textinv_tokenizer *textinv_model_tokenizer(const textinv_model
                                                              uint32_t encoder);
 
 /**
- * Open a CLIP tokenizer alone.
+ * Open a tokenizer alone: CLIP's or BERT's.
  *
  * @param[out] out  the tokenizer; the caller frees it with textinv_tokenizer_free()
- * @param      path a folder with vocab.json and merges.txt, or with tokenizer.json
+ * @param      path a folder with vocab.json and merges.txt, with vocab.txt, or with tokenizer.json
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
  *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED (a tokenizer of another kind) or
  *         TEXTINV_E_NOT_FOUND.
@@ -1081,7 +1083,8 @@ typedef struct textinv_generate_params {
   uint32_t              batch;            /* pictures drawn at once, 0 = as many as fit (default) */
   uint64_t              seed;             /* picture i has the seed seed + i (default 0) */
   uint32_t              steps;            /* sampler steps, 1..1000 (default 30) */
-  float                 guidance_scale;   /* classifier-free; 1 or less = none (default 7.5) */
+  float guidance_scale;                   /* classifier-free; 1 or less = none (default 7.5);
+                                             for latent diffusion 1 alone */
   textinv_sampler       sampler;          /* default TEXTINV_SAMPLER_DEFAULT */
   uint32_t              width;            /* pixels, a multiple of latent_scale (SD: 8);
                                              0 = the model's, or that of init_image rounded down

@@ -4,7 +4,7 @@
 
 #include <stdatomic.h>
 
-#include "clip_bpe.h"
+#include "bert_text.h"
 #include "clip_image.h"
 #include "clip_text.h"
 #include "clip_vision.h"
@@ -56,18 +56,21 @@ void ti_struct_write(void *dst, const void *src, size_t size);
 /* ------------------------------------------------------------------ model */
 
 typedef struct ti_text_encoder {
-  ti_clip_text_config config;
+  ti_text_config config;
+  ti_clip_text_config clip;
+  ti_bert_text_config bert; /* of a latent diffusion model, instead */
   ti_weights weights;
   textinv_tokenizer *tokenizer;
 } ti_text_encoder;
 
 struct textinv_tokenizer {
-  ti_clip_bpe *bpe;
+  ti_tokenizer *t;
 };
 
 struct textinv_model {
   uint64_t id; /* never used twice in a process */
   ti_model_dir dir;
+  int ldm; /* latent diffusion: LDMBertModel for CLIP, and folders of other names */
   int num_encoders;
   ti_text_encoder encoders[TI_MAX_ENCODERS];
   ti_unet_config unet;

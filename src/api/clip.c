@@ -44,10 +44,10 @@ static textinv_status read_towers(textinv_model *m, ti_error *error)
   if ((status = open_config(&json, error, m->dir.path)) >= 0 &&
       (status = ti_json_object(&json, error, "text_config", &text)) >= 0 &&
       (status = ti_json_object(&json, error, "vision_config", &vision)) >= 0 &&
-      (status = ti_clip_text_read(&e->config, error, &text, 0)) >= 0 &&
+      (status = ti_clip_text_read(&e->config, &e->clip, error, &text, 0)) >= 0 &&
       (status = ti_clip_vision_read(&m->vision, error, &vision)) >= 0)
     status = ti_json_int(&json, error, "projection_dim", 512, 1, 16384, &m->vision.projection);
-  e->config.projection = m->vision.projection;
+  e->clip.projection = m->vision.projection;
   ti_json_close(&vision);
   ti_json_close(&text);
   ti_json_close(&json);
@@ -64,17 +64,20 @@ static textinv_status read_tokenizer(textinv_model *m, ti_error *error)
   e->tokenizer = ti_calloc(1, sizeof(*e->tokenizer));
   if (!e->tokenizer)
     return ti_fail_nomem(error, sizeof(*e->tokenizer), "a tokenizer");
-  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, m->dir.path, NULL)) < 0)
+  if ((status = ti_tokenizer_open(&e->tokenizer->t, error, m->dir.path, NULL)) < 0)
     return status;
-  const int longest = ti_clip_bpe_max_length(e->tokenizer->bpe);
+  if (ti_tokenizer_kind_of(e->tokenizer->t) != TI_TOKENIZER_CLIP)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: the tokenizer is BERT's, expected CLIP's",
+                   m->dir.path);
+  const int longest = ti_tokenizer_max_length(e->tokenizer->t);
 
   m->tokens = longest < e->config.positions ? longest : e->config.positions;
   if (m->tokens < 3)
     return ti_fail(error, TEXTINV_E_SHAPE, "%s: texts of %d tokens are too short", m->dir.path,
                    m->tokens);
-  if (ti_clip_bpe_size(e->tokenizer->bpe) > (uint32_t)e->config.vocab)
+  if (ti_tokenizer_size(e->tokenizer->t) > (uint32_t)e->config.vocab)
     return ti_fail(error, TEXTINV_E_SHAPE, "%s: the tokenizer has %u words, the table %d",
-                   m->dir.path, ti_clip_bpe_size(e->tokenizer->bpe), e->config.vocab);
+                   m->dir.path, ti_tokenizer_size(e->tokenizer->t), e->config.vocab);
   return TEXTINV_OK;
 }
 
@@ -261,7 +264,7 @@ textinv_status ti_clip_encode_text(textinv_session *s, const textinv_clip *clip,
   textinv_status status = ti_plan_get(&plan, s, m, &key);
 
   if (status < 0 ||
-      (status = ti_prompt_fit(m->encoders[0].tokenizer->bpe, &s->error, NULL, 0, text, m->tokens,
+      (status = ti_prompt_fit(m->encoders[0].tokenizer->t, &s->error, NULL, 0, text, m->tokens,
                               ti_plan_at(s, plan, plan->ids[0]), truncated,
                               ti_plan_at(s, plan, plan->eos))) < 0 ||
       (status = ti_plan_execute(s, plan, 0)) < 0)

@@ -4,9 +4,9 @@
 
 #include "alloc.h"
 #include "api.h"
-#include "clip_normal.h"
 #include "embedding_file.h"
 #include "format.h"
+#include "unicode.h"
 #include "utf8.h"
 
 textinv_status textinv_embeddings_new(textinv_embeddings **out, textinv_session *session)
@@ -87,8 +87,8 @@ textinv_status ti_check_word(ti_error *error, const char *word)
   for (size_t i = 0, n; i < len; i += n) {
     int32_t c;
 
-    n = ti_clip_next(&c, word + i);
-    if (ti_clip_class_of(c) == TI_CLIP_SPACE || is_control(word + i))
+    n = ti_text_next(&c, word + i);
+    if (ti_unicode_is_space(c) || is_control(word + i))
       return ti_fail(error, TEXTINV_E_INVALID,
                      "word \"%s\" has white space or a control character at byte %zu", word, i);
   }
@@ -279,7 +279,7 @@ static const ti_weight *table_of(const textinv_model *model, int encoder)
   ti_net net = { &none, &model->encoders[encoder].weights };
 
   memset(&none, 0, sizeof(none));
-  return ti_net_optional(&net, "embeddings.token_embedding", "weight");
+  return ti_net_optional(&net, model->encoders[encoder].config.table, "weight");
 }
 
 /* rows [vectors, dim] of an initializer's ids, in turn, or random */
@@ -311,25 +311,28 @@ static void fill_rows(float *rows, const ti_weight *table, int vectors, const ui
 
 textinv_status ti_check_vocabulary(ti_error *error, const textinv_model *model, const char *word)
 {
-  char whole[2 * TI_ERROR_SIZE], *normal;
-  size_t length;
+  char whole[2 * TI_ERROR_SIZE];
+  textinv_status status = TEXTINV_OK;
   uint32_t id;
-  textinv_status status = ti_clip_normalize(&normal, &length, NULL, error, word, strlen(word));
 
-  if (status < 0)
-    return status;
-  for (int i = 0; i < 2 * model->num_encoders && status >= 0; i++) {
-    const ti_clip_bpe *bpe = model->encoders[i / 2].tokenizer->bpe;
-    const char *form = i % 2 ? normal : word;
+  for (int i = 0; i < model->num_encoders && status >= 0; i++) {
+    const ti_tokenizer *t = model->encoders[i].tokenizer->t;
+    const char *forms[2] = { word, NULL };
+    char *normal;
+    size_t length;
 
-    ti_format(whole, sizeof(whole), "%s</w>", form);
-    if (ti_clip_bpe_find(bpe, form, &id) || ti_clip_bpe_find(bpe, whole, &id))
-      status = ti_fail(
-        error, TEXTINV_E_CONFLICT,
-        "word \"%s\" is in the vocabulary already (\"%s\", id %u); take a new one such as \"<%s>\"",
-        word, form, id, word);
+    status = ti_tokenizer_normalize(t, &normal, &length, NULL, error, word, strlen(word));
+    forms[1] = normal;
+    for (int k = 0; k < 2 && status >= 0; k++) {
+      ti_format(whole, sizeof(whole), "%s</w>", forms[k]);
+      if (ti_tokenizer_find(t, forms[k], &id) || ti_tokenizer_find(t, whole, &id))
+        status = ti_fail(error, TEXTINV_E_CONFLICT,
+                         "word \"%s\" is in the vocabulary already (\"%s\", id %u); take a new one "
+                         "such as \"<%s>\"",
+                         word, forms[k], id, word);
+    }
+    ti_free(normal);
   }
-  ti_free(normal);
   return status;
 }
 
@@ -356,8 +359,8 @@ textinv_status textinv_embeddings_add(textinv_session *session, textinv_embeddin
   if ((status = ti_check_vocabulary(error, model, word)) < 0)
     return status;
   for (int i = 0; i < model->num_encoders && initializer && *initializer; i++) {
-    status = ti_clip_bpe_encode(model->encoders[i].tokenizer->bpe, error, initializer,
-                                strlen(initializer), &ids[i], &num_ids[i]);
+    status = ti_tokenizer_encode(model->encoders[i].tokenizer->t, error, initializer,
+                                 strlen(initializer), &ids[i], &num_ids[i]);
     if (status >= 0 && !num_ids[i])
       status = ti_fail(error, TEXTINV_E_INVALID, "initializer \"%s\" has no tokens", initializer);
     if (status < 0)

@@ -3,9 +3,9 @@
 
 #include "alloc.h"
 #include "api.h"
-#include "clip_normal.h"
 #include "embedding_file.h"
 #include "format.h"
+#include "unicode.h"
 #include "utf8.h"
 
 /* which encoder a file's entry is for */
@@ -74,8 +74,8 @@ static int replace_spaces(char *name)
   for (size_t n; *name; name += n) {
     int32_t c;
 
-    n = ti_clip_next(&c, name);
-    if (ti_clip_class_of(c) == TI_CLIP_SPACE) {
+    n = ti_text_next(&c, name);
+    if (ti_unicode_is_space(c)) {
       *to++ = '-';
       found = 1;
     } else {

@@ -4,9 +4,9 @@
 
 #include "alloc.h"
 #include "api.h"
-#include "clip_normal.h"
 #include "format.h"
 #include "guidance.h"
+#include "unicode.h"
 
 static const textinv_generate_params generate_defaults = {
   .struct_size = sizeof(textinv_generate_params),
@@ -153,7 +153,8 @@ static textinv_status check(job *j, ti_error *error)
   ti_warn_of_sampler(j->s, j->model, p->sampler);
   j->w = (int)w;
   j->h = (int)h;
-  j->guided = p->guidance_scale > 1.0f; /* as diffusers */
+  /* as diffusers' pipelines */
+  j->guided = j->model->ldm ? p->guidance_scale != 1.0f : p->guidance_scale > 1.0f;
   return TEXTINV_OK;
 }
 
@@ -514,7 +515,7 @@ static textinv_status describe(job *j, int i)
             rng_name(j->p.rng), TEXTINV_VERSION_MAJOR, TEXTINV_VERSION_MINOR,
             TEXTINV_VERSION_PATCH);
   /* of a prompt that is not UTF-8 as the tokenizer read it, and a folder may have any name */
-  status = ti_clip_repair(&j->images->texts[i], &length, &j->s->error, text, strlen(text));
+  status = ti_text_repair(&j->images->texts[i], &length, &j->s->error, text, strlen(text));
   ti_free(text);
   return status;
 }

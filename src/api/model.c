@@ -16,6 +16,25 @@ static const size_t MODEL_INFO_MIN = sizeof(textinv_model_info);
 static const char *const encoder_names[] = { "text_encoder", "text_encoder_2" };
 static const char *const tokenizer_names[] = { "tokenizer", "tokenizer_2" };
 
+/* LDMTextToImagePipeline asks for so many, whatever its tokenizer says */
+enum { LDM_TOKENS = 77 };
+
+static const char *encoder_name(const textinv_model *m, int i)
+{
+  return m->ldm ? "bert" : encoder_names[i];
+}
+
+static const char *vae_name(const textinv_model *m)
+{
+  return m->ldm ? "vqvae" : "vae";
+}
+
+/* what StableDiffusionPipeline changes in a model's configs, others leave */
+static int is_updated(const textinv_model *m)
+{
+  return !m->ldm && !ti_model_is_xl(m);
+}
+
 int ti_model_is_xl(const textinv_model *model)
 {
   return model->unet.text_time;
@@ -67,6 +86,15 @@ static textinv_status check_class(const ti_model_dir *dir, ti_error *error, cons
   return TEXTINV_OK;
 }
 
+static textinv_status read_kind(textinv_model *m, ti_error *error)
+{
+  const char *name;
+  const textinv_status status = ti_model_dir_class(&m->dir, error, "bert", &name);
+
+  m->ldm = name != NULL;
+  return status;
+}
+
 /* diffusers hides the padding from the encoder where its config says so, but for SDXL */
 static textinv_status check_mask(const textinv_model *m, ti_error *error, const ti_json *json)
 {
@@ -98,34 +126,38 @@ static textinv_status open_tokenizer(textinv_model *m, ti_error *error, int i)
                                      "CLIP's vocabulary, which no model in one file has,",
                                      "\"make install\" puts it there")) < 0)
     return status;
-  if ((status = ti_clip_bpe_open(&e->tokenizer->bpe, error, folder,
-                                 file ? ti_single_file_pad(file, i) : NULL)) < 0)
+  if ((status = ti_tokenizer_open(&e->tokenizer->t, error, folder,
+                                  file ? ti_single_file_pad(file, i) : NULL)) < 0)
     return status;
-  if (ti_clip_bpe_size(e->tokenizer->bpe) > (uint32_t)e->config.vocab)
+  if (ti_tokenizer_kind_of(e->tokenizer->t) != (m->ldm ? TI_TOKENIZER_BERT : TI_TOKENIZER_CLIP))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s is not the tokenizer of a %s model", folder,
+                   m->ldm ? "BERT" : "CLIP");
+  if (ti_tokenizer_size(e->tokenizer->t) > (uint32_t)e->config.vocab)
     return ti_fail(error, TEXTINV_E_SHAPE, "%s has %u words, the table of %s/%s %d", folder,
-                   ti_clip_bpe_size(e->tokenizer->bpe), m->dir.path, encoder_names[i],
+                   ti_tokenizer_size(e->tokenizer->t), m->dir.path, encoder_name(m, i),
                    e->config.vocab);
   return TEXTINV_OK;
 }
 
 static textinv_status read_encoder(textinv_model *m, ti_error *error, int i)
 {
+  static const char clip[] = "CLIPTextModel", projected[] = "CLIPTextModelWithProjection";
   ti_text_encoder *e = &m->encoders[i];
-  const char *class_name = NULL;
+  const char *name = encoder_name(m, i), *class_name = NULL;
   ti_json json = { NULL, NULL };
   textinv_status status;
 
-  if ((status = check_class(&m->dir, error, encoder_names[i], "CLIPTextModel",
-                            "CLIPTextModelWithProjection", &class_name)) < 0 ||
-      (status = ti_model_dir_config(&m->dir, error, encoder_names[i], &json)) < 0)
+  if ((status = check_class(&m->dir, error, name, m->ldm ? "LDMBertModel" : clip,
+                            m->ldm ? NULL : projected, &class_name)) < 0 ||
+      (status = ti_model_dir_config(&m->dir, error, name, &json)) < 0)
     return status;
-  if ((status = check_mask(m, error, &json)) >= 0)
-    status = ti_clip_text_read(&e->config, error, &json,
-                               !strcmp(class_name, "CLIPTextModelWithProjection"));
+  if (m->ldm)
+    status = ti_bert_text_read(&e->config, &e->bert, error, &json);
+  else if ((status = check_mask(m, error, &json)) >= 0)
+    status = ti_clip_text_read(&e->config, &e->clip, error, &json, !strcmp(class_name, projected));
   ti_json_close(&json);
-  if (status < 0)
-    return status;
-  if ((status = ti_weights_open(&e->weights, error, &m->dir, encoder_names[i], "text_model.")) < 0)
+  if (status < 0 || (status = ti_weights_open(&e->weights, error, &m->dir, name,
+                                              m->ldm ? "model." : "text_model.")) < 0)
     return status;
   return open_tokenizer(m, error, i);
 }
@@ -137,15 +169,14 @@ static textinv_status read_encoders(textinv_model *m, ti_error *error)
 
   if (status < 0)
     return status;
-  m->num_encoders = second ? 2 : 1;
+  m->num_encoders = second && !m->ldm ? 2 : 1;
   for (int i = 0; i < m->num_encoders; i++) {
     const ti_text_encoder *e = &m->encoders[i];
 
     if ((status = read_encoder(m, error, i)) < 0)
       return status;
-    const int tokens = ti_clip_bpe_max_length(e->tokenizer->bpe) < e->config.positions
-                         ? ti_clip_bpe_max_length(e->tokenizer->bpe)
-                         : e->config.positions;
+    const int longest = m->ldm ? LDM_TOKENS : ti_tokenizer_max_length(e->tokenizer->t);
+    const int tokens = longest < e->config.positions ? longest : e->config.positions;
 
     if (tokens < 3)
       return ti_fail(error, TEXTINV_E_SHAPE, "%s/%s: prompts of %d tokens are too short",
@@ -167,7 +198,8 @@ static textinv_status read_unet(textinv_model *m, ti_error *error)
         0 ||
       (status = ti_model_dir_config(&m->dir, error, "unet", &json)) < 0)
     return status;
-  status = ti_unet_read(&m->unet, error, &json);
+  if ((status = ti_unet_read(&m->unet, error, &json)) >= 0 && is_updated(m))
+    status = ti_unet_update(&m->unet, error, &json);
   ti_json_close(&json);
   m->pooled_dim = ti_unet_pooled_dim(&m->unet);
   return status < 0 ? status : ti_weights_open(&m->unet_weights, error, &m->dir, "unet", NULL);
@@ -179,12 +211,12 @@ static textinv_status read_vae(textinv_model *m, ti_error *error)
   ti_json json = { NULL, NULL };
   textinv_status status;
 
-  if ((status = check_class(&m->dir, error, "vae", "AutoencoderKL", NULL, &class_name)) < 0 ||
-      (status = ti_model_dir_config(&m->dir, error, "vae", &json)) < 0)
+  if ((status = check_class(&m->dir, error, vae_name(m), "AutoencoderKL", NULL, &class_name)) < 0 ||
+      (status = ti_model_dir_config(&m->dir, error, vae_name(m), &json)) < 0)
     return status;
   status = ti_vae_read(&m->vae, error, &json);
   ti_json_close(&json);
-  return status < 0 ? status : ti_weights_open(&m->vae_weights, error, &m->dir, "vae", NULL);
+  return status < 0 ? status : ti_weights_open(&m->vae_weights, error, &m->dir, vae_name(m), NULL);
 }
 
 static textinv_status read_schedule(textinv_model *m, ti_error *error)
@@ -198,7 +230,7 @@ static textinv_status read_schedule(textinv_model *m, ti_error *error)
     return status;
   status = ti_schedule_read(&m->schedule, error, &json, class_name, m->dir.index.path);
   ti_json_close(&json);
-  if (status >= 0 && !ti_model_is_xl(m))
+  if (status >= 0 && is_updated(m))
     ti_schedule_update(&m->schedule);
   return status;
 }
@@ -225,14 +257,17 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
   if (!xl && m->num_encoders != 1)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s: two text encoders without addition_embed_type \"text_time\"", path);
-  const ti_clip_text_config *last = &m->encoders[m->num_encoders - 1].config;
+  const ti_text_encoder *last = &m->encoders[m->num_encoders - 1];
 
-  if (xl && m->pooled_dim != (last->projection ? last->projection : last->width))
+  if (xl && m->ldm)
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s/unet/config.json: addition_embed_type \"text_time\" with a BERT", path);
+  if (xl && m->pooled_dim != (last->clip.projection ? last->clip.projection : last->config.width))
     return ti_fail(
       error, TEXTINV_E_SHAPE,
       "%s/unet/config.json: projection_class_embeddings_input_dim leaves %d values for the "
       "pooled text; %s gives %d",
-      path, m->pooled_dim, encoder_names[m->num_encoders - 1], last->projection);
+      path, m->pooled_dim, encoder_names[m->num_encoders - 1], last->clip.projection);
   for (int i = 0; xl && i < m->num_encoders; i++) {
     if (m->encoders[i].config.layers < 2)
       return ti_fail(error, TEXTINV_E_SHAPE,
@@ -270,14 +305,14 @@ static textinv_status check_networks(const textinv_model *m, textinv_session *s)
   if ((status = check_network(m, s, "unet", &key)) < 0)
     return status;
   key.kind = TI_PLAN_DECODE;
-  if ((status = check_network(m, s, "vae", &key)) < 0)
+  if ((status = check_network(m, s, vae_name(m), &key)) < 0)
     return status;
   key.kind = TI_PLAN_ENCODE;
-  if ((status = check_network(m, s, "vae", &key)) < 0)
+  if ((status = check_network(m, s, vae_name(m), &key)) < 0)
     return status;
   key.kind = TI_PLAN_TEXT;
   for (key.encoder = 0; key.encoder < m->num_encoders; key.encoder++) {
-    if ((status = check_network(m, s, encoder_names[key.encoder], &key)) < 0)
+    if ((status = check_network(m, s, encoder_name(m, key.encoder), &key)) < 0)
       return status;
   }
   return TEXTINV_OK;
@@ -342,7 +377,8 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
     return ti_fail_nomem(error, sizeof(*m), "a model");
   m->id = ti_model_new_id();
   if ((status = ti_model_dir_open(&m->dir, error, path)) < 0 ||
-      (status = read_unet(m, error)) < 0 || (status = read_schedule(m, error)) < 0 ||
+      (status = read_kind(m, error)) < 0 || (status = read_unet(m, error)) < 0 ||
+      (status = read_schedule(m, error)) < 0 ||
       (status = ti_json_bool(&m->dir.index, error, "force_zeros_for_empty_prompt",
                              ti_model_is_xl(m), &m->zero_no_negative)) < 0 ||
       (status = read_vae(m, error)) < 0 || (status = read_encoders(m, error)) < 0 ||

@@ -35,8 +35,12 @@ static ti_clip_text_outputs text_encoder(ti_net_plan *p, const textinv_model *mo
   }
   if (pools)
     p->eos = ti_input(t, TI_TYPE_I32, n, 1, 1, 1);
-  return ti_clip_text(&net, &e->config, p->ids[encoder], p->rows[encoder], pools ? p->eos : TI_NONE,
-                      xl ? p->key.skip + 1 : p->key.skip, !xl);
+  if (model->ldm)
+    return (ti_clip_text_outputs){ ti_bert_text(&net, &e->config, &e->bert, p->ids[encoder],
+                                                p->rows[encoder], p->key.skip),
+                                   TI_NONE };
+  return ti_clip_text(&net, &e->config, &e->clip, p->ids[encoder], p->rows[encoder],
+                      pools ? p->eos : TI_NONE, xl ? p->key.skip + 1 : p->key.skip, !xl);
 }
 
 static void record_text(ti_net_plan *p, const textinv_model *model)
@@ -143,8 +147,9 @@ static void record_clip_text(ti_net_plan *p, const textinv_model *clip)
 
   p->ids[0] = ti_input(t, TI_TYPE_I32, p->key.n, 1, clip->tokens, 1);
   p->eos = ti_input(t, TI_TYPE_I32, p->key.n, 1, 1, 1);
-  p->out = ti_cast(t, ti_clip_text(&net, &e->config, p->ids[0], TI_NONE, p->eos, 0, 0).pooled,
-                   TI_TYPE_F32);
+  p->out = ti_cast(
+    t, ti_clip_text(&net, &e->config, &e->clip, p->ids[0], TI_NONE, p->eos, 0, 0).pooled,
+    TI_TYPE_F32);
   ti_output(t, p->out);
 }
 

@@ -22,7 +22,7 @@ void ti_row_table_update(ti_row_table *t, const textinv_embeddings *embeddings, 
 textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const textinv_model *model,
                                  int encoder, const textinv_embeddings *embeddings)
 {
-  const ti_clip_text_config *c = &model->encoders[encoder].config;
+  const ti_text_config *c = &model->encoders[encoder].config;
 
   memset(out, 0, sizeof(*out));
   out->dim = c->width;
@@ -60,7 +60,7 @@ textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error,
                                    const textinv_embeddings *embeddings, const char *text,
                                    int32_t *ids, int32_t *eos, size_t *truncated)
 {
-  const textinv_status status = ti_prompt_fit(model->encoders[encoder].tokenizer->bpe, error,
+  const textinv_status status = ti_prompt_fit(model->encoders[encoder].tokenizer->t, error,
                                               t->words, t->num_words, text, model->tokens, ids,
                                               truncated, eos);
 

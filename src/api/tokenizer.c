@@ -27,7 +27,7 @@ textinv_status textinv_tokenizer_open(textinv_tokenizer **out, textinv_session *
   t = ti_calloc(1, sizeof(*t));
   if (!t)
     return ti_fail_nomem(error, sizeof(*t), "a tokenizer");
-  if ((status = ti_clip_bpe_open(&t->bpe, error, path, NULL)) < 0) {
+  if ((status = ti_tokenizer_open(&t->t, error, path, NULL)) < 0) {
     ti_free(t);
     return status;
   }
@@ -39,18 +39,18 @@ void textinv_tokenizer_free(textinv_tokenizer *tokenizer)
 {
   if (!tokenizer)
     return;
-  ti_clip_bpe_free(tokenizer->bpe);
+  ti_tokenizer_free(tokenizer->t);
   ti_free(tokenizer);
 }
 
 uint32_t textinv_tokenizer_size(const textinv_tokenizer *tokenizer)
 {
-  return tokenizer ? ti_clip_bpe_size(tokenizer->bpe) : 0;
+  return tokenizer ? ti_tokenizer_size(tokenizer->t) : 0;
 }
 
 const char *textinv_tokenizer_token(const textinv_tokenizer *tokenizer, uint32_t id)
 {
-  return tokenizer ? ti_clip_bpe_token(tokenizer->bpe, id) : NULL;
+  return tokenizer ? ti_tokenizer_token(tokenizer->t, id) : NULL;
 }
 
 textinv_status textinv_tokenizer_encode(textinv_session *session, uint32_t *ids, size_t capacity,
@@ -73,13 +73,13 @@ textinv_status textinv_tokenizer_encode(textinv_session *session, uint32_t *ids,
   words = ti_calloc(num_words, sizeof(*words));
   if (!words)
     return ti_fail_nomem(error, num_words * sizeof(*words), "words");
-  next = ti_clip_bpe_size(tokenizer->bpe);
+  next = ti_tokenizer_size(tokenizer->t);
   for (size_t i = 0; i < num_words; i++) {
     words[i] = (ti_prompt_word){ embeddings->words[i].name, next,
                                  (uint32_t)embeddings->words[i].vectors };
     next += words[i].num_vectors;
   }
-  status = ti_prompt_encode(tokenizer->bpe, error, words, num_words, text, &all, count);
+  status = ti_prompt_encode(tokenizer->t, error, words, num_words, text, &all, count);
   if (status >= 0 && ids)
     memcpy(ids, all, (*count < capacity ? *count : capacity) * sizeof(*ids));
   ti_free(all);

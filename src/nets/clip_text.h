@@ -3,16 +3,16 @@
 #define TI_CLIP_TEXT_H
 
 #include "clip_layer.h"
+#include "text_embedding.h"
 
 typedef struct ti_clip_text_config {
-  int vocab, width, layers, positions;
   ti_clip_layer_config layer;
   int projection; /* width of the projected pooled output; 0 = the model has none */
 } ti_clip_text_config;
 
 /* config.json; with_projection: the class is CLIPTextModelWithProjection */
-textinv_status ti_clip_text_read(ti_clip_text_config *out, ti_error *error, const ti_json *json,
-                                 int with_projection);
+textinv_status ti_clip_text_read(ti_text_config *out, ti_clip_text_config *clip, ti_error *error,
+                                 const ti_json *json, int with_projection);
 
 typedef struct ti_clip_text_outputs {
   ti_val hidden; /* [n, 1, tokens, width] */
@@ -25,7 +25,8 @@ typedef struct ti_clip_text_outputs {
  * width] are the new words. hidden is the state after layers - skip layers, through the final norm
  * when final_norm.
  */
-ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_clip_text_config *c, ti_val ids,
-                                  ti_val rows, ti_val eos, int skip, int final_norm);
+ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_text_config *c,
+                                  const ti_clip_text_config *clip, ti_val ids, ti_val rows,
+                                  ti_val eos, int skip, int final_norm);
 
 #endif /* TI_CLIP_TEXT_H */

@@ -24,6 +24,8 @@ typedef struct ti_unet_config {
 } ti_unet_config;
 
 textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json *json);
+/* what StableDiffusionPipeline makes of it, and no other pipeline */
+textinv_status ti_unet_update(ti_unet_config *c, ti_error *error, const ti_json *json);
 int ti_unet_pooled_dim(const ti_unet_config *c); /* 0 without text_time */
 
 /*

@@ -170,23 +170,6 @@ static textinv_status read_only_cross(ti_unet_config *out, ti_error *error, cons
   return TEXTINV_OK;
 }
 
-/*
- * diffusers' StableDiffusionPipeline takes a UNet that was saved before 0.9.0 for one of 64 latents
- * a side or more: the size in such configs was a default of its time.
- */
-static textinv_status update_sample_size(ti_unet_config *c, ti_error *error, const ti_json *json)
-{
-  const char *version;
-  char *end;
-  textinv_status status = ti_json_string(json, error, "_diffusers_version", NULL, &version);
-
-  if (status < 0 || !version || c->text_time || c->sample_size >= 64)
-    return status;
-  if (strtol(version, &end, 10) == 0 && *end == '.' && strtol(end + 1, NULL, 10) < 9)
-    c->sample_size = 64;
-  return TEXTINV_OK;
-}
-
 static textinv_status check_sizes(const ti_unet_config *c, ti_error *error, const ti_json *json)
 {
   for (int i = 0; i < c->blocks; i++) {
@@ -254,7 +237,6 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
                            out->blocks, out->up_attention)) < 0 ||
       (status = read_only_cross(out, error, json)) < 0 ||
       (status = read_addition(out, error, json)) < 0 ||
-      (status = update_sample_size(out, error, json)) < 0 ||
       (status = check_sizes(out, error, json)) < 0)
     return status;
   if (strcmp(activation, "silu") && strcmp(activation, "swish"))
@@ -262,6 +244,23 @@ textinv_status ti_unet_read(ti_unet_config *out, ti_error *error, const ti_json 
                    activation);
   for (int i = 0; i < out->blocks; i++)
     out->up_transformer_layers[i] = out->transformer_layers[out->blocks - 1 - i];
+  return TEXTINV_OK;
+}
+
+/*
+ * diffusers' StableDiffusionPipeline takes a UNet that was saved before 0.9.0 for one of 64 latents
+ * a side or more: the size in such configs was a default of its time.
+ */
+textinv_status ti_unet_update(ti_unet_config *c, ti_error *error, const ti_json *json)
+{
+  const char *version;
+  char *end;
+  textinv_status status = ti_json_string(json, error, "_diffusers_version", NULL, &version);
+
+  if (status < 0 || !version || c->sample_size >= 64)
+    return status;
+  if (strtol(version, &end, 10) == 0 && *end == '.' && strtol(end + 1, NULL, 10) < 9)
+    c->sample_size = 64;
   return TEXTINV_OK;
 }
 

@@ -31,13 +31,14 @@ static textinv_status check_tensor(const ti_tensor_set *set, ti_error *error,
   return TEXTINV_OK;
 }
 
-/* buffers that some versions saved beside the weights, and what CLIP's loss alone needs */
+/* buffers that some versions saved beside the weights, and what the training of CLIP and of BERT
+ * alone needed */
 static int is_unused(const char *name)
 {
   const size_t len = strlen(name);
   static const char ids[] = "position_ids";
 
-  return !strcmp(name, "logit_scale") ||
+  return !strcmp(name, "logit_scale") || !strncmp(name, "to_logits.", 10) ||
          (len >= sizeof(ids) - 1 && !strcmp(name + len - (sizeof(ids) - 1), ids));
 }
 

@@ -1,128 +1,33 @@
 /*
- * Text to ids, as CLIPTokenizer does it: tokens that are found whole split the text, what is left
- * is normalised and split into words, each byte of a word is a symbol (the last one with "</w>"),
- * and the pair with the lowest rank is merged until none is left, of equal ranks the leftmost
- * first. Pairs wait in a heap, so a word of n bytes takes O(n log n).
+ * Text to ids, as CLIPTokenizer does it: normalised text is split into words, each byte of a word
+ * is a symbol (the last one with "</w>"), and the pair with the lowest rank is merged until none is
+ * left, of equal ranks the leftmost first. Pairs wait in a heap, so a word of n bytes takes
+ * O(n log n).
  */
 #include "clip_bpe.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "alloc.h"
-#include "clip_bpe_state.h"
 #include "clip_normal.h"
+#include "tokenizer_state.h"
+#include "unicode.h"
 
 static const uint32_t none = UINT32_MAX;
 
-textinv_status ti_clip_bpe_open(ti_clip_bpe **out, ti_error *error, const char *folder,
-                                const char *pad)
-{
-  ti_clip_bpe *bpe = ti_calloc(1, sizeof(*bpe));
-  textinv_status status;
-
-  *out = NULL;
-  if (!bpe)
-    return ti_fail_nomem(error, sizeof(*bpe), "the tokenizer");
-  if ((status = ti_clip_bpe_read(bpe, error, folder, pad)) < 0) {
-    ti_clip_bpe_free(bpe);
-    return status;
-  }
-  *out = bpe;
-  return TEXTINV_OK;
-}
-
-void ti_clip_bpe_free(ti_clip_bpe *bpe)
-{
-  if (!bpe)
-    return;
-  for (uint32_t i = 0; bpe->tokens && i < bpe->size; i++)
-    ti_free(bpe->tokens[i]);
-  for (size_t i = 0; i < bpe->num_raw; i++)
-    ti_free((char *)bpe->raw[i].text);
-  for (size_t i = 0; i < bpe->num_normal; i++)
-    ti_free((char *)bpe->normal[i].text);
-  ti_free(bpe->tokens);
-  ti_free(bpe->sorted);
-  ti_free(bpe->merges);
-  ti_free(bpe->merge_start);
-  ti_free(bpe->raw);
-  ti_free(bpe->normal);
-  ti_free(bpe);
-}
-
-uint32_t ti_clip_bpe_size(const ti_clip_bpe *bpe)
-{
-  return bpe->size;
-}
-
-uint32_t ti_clip_bpe_bos(const ti_clip_bpe *bpe)
-{
-  return bpe->bos;
-}
-
-uint32_t ti_clip_bpe_eos(const ti_clip_bpe *bpe)
-{
-  return bpe->eos;
-}
-
-uint32_t ti_clip_bpe_pad(const ti_clip_bpe *bpe)
-{
-  return bpe->pad;
-}
-
-int ti_clip_bpe_max_length(const ti_clip_bpe *bpe)
-{
-  return bpe->max_length;
-}
-
-const char *ti_clip_bpe_token(const ti_clip_bpe *bpe, uint32_t id)
-{
-  return id < bpe->size ? bpe->tokens[id] : NULL;
-}
-
-int ti_clip_bpe_find(const ti_clip_bpe *bpe, const char *token, uint32_t *id)
-{
-  size_t lo = 0, hi = bpe->num_sorted;
-
-  while (lo < hi) {
-    const size_t mid = lo + (hi - lo) / 2;
-    const int order = strcmp(token, bpe->sorted[mid].token);
-
-    if (order == 0) {
-      *id = bpe->sorted[mid].id;
-      return 1;
-    }
-    if (order < 0)
-      hi = mid;
-    else
-      lo = mid + 1;
-  }
-  return 0;
-}
-
 /* ------ one word */
 
-typedef struct symbol {
+struct ti_clip_symbol {
   uint32_t id; /* none = merged into the one before */
   uint32_t before, after;
-} symbol;
+};
 
-typedef struct waiting {
+struct ti_clip_waiting {
   uint32_t rank, at, result;
-} waiting;
+};
 
-typedef struct encoder {
-  const ti_clip_bpe *bpe;
-  const ti_match *normal;
-  size_t num_normal;
-  ti_error *error;
-  symbol *symbols; /* [room] */
-  waiting *heap;   /* [3 room] */
-  size_t room, heap_count;
-  uint32_t *ids;
-  size_t count, capacity;
-} encoder;
+typedef struct ti_clip_symbol symbol;
+typedef struct ti_clip_waiting waiting;
 
 static const ti_clip_merge *find_merge(const ti_clip_bpe *bpe, uint32_t first, uint32_t second)
 {
@@ -147,7 +52,7 @@ static int sooner(const waiting *a, const waiting *b)
   return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
 }
 
-static void heap_push(encoder *e, waiting w)
+static void heap_push(ti_encoding *e, waiting w)
 {
   size_t i = e->heap_count++;
 
@@ -158,7 +63,7 @@ static void heap_push(encoder *e, waiting w)
   e->heap[i] = w;
 }
 
-static waiting heap_pop(encoder *e)
+static waiting heap_pop(ti_encoding *e)
 {
   const waiting top = e->heap[0], last = e->heap[--e->heap_count];
   size_t i = 0;
@@ -180,35 +85,19 @@ static waiting heap_pop(encoder *e)
 }
 
 /* the pair that begins at symbol at may be merged */
-static void consider(encoder *e, uint32_t at)
+static void consider(ti_encoding *e, uint32_t at)
 {
   const symbol *s = &e->symbols[at];
   const ti_clip_merge *m;
 
   if (s->after == none)
     return;
-  m = find_merge(e->bpe, s->id, e->symbols[s->after].id);
+  m = find_merge(&e->t->clip, s->id, e->symbols[s->after].id);
   if (m)
     heap_push(e, (waiting){ m->rank, at, m->result });
 }
 
-static textinv_status push_ids(encoder *e, uint32_t first, uint32_t count)
-{
-  if (!e->ids || e->capacity - e->count < count) {
-    const size_t capacity = (e->count + count) * 2 + 16;
-    uint32_t *grown = ti_realloc_array(e->ids, capacity, sizeof(*grown));
-
-    if (!grown)
-      return ti_fail_nomem(e->error, capacity * sizeof(*grown), "token ids");
-    e->ids = grown;
-    e->capacity = capacity;
-  }
-  for (uint32_t i = 0; i < count; i++)
-    e->ids[e->count++] = first + i;
-  return TEXTINV_OK;
-}
-
-static textinv_status make_room(encoder *e, size_t len)
+static textinv_status make_room(ti_encoding *e, size_t len)
 {
   const size_t room = len * 2 + 64;
 
@@ -225,7 +114,7 @@ static textinv_status make_room(encoder *e, size_t len)
   return TEXTINV_OK;
 }
 
-static textinv_status encode_word(encoder *e, const char *word, size_t len)
+static textinv_status encode_word(ti_encoding *e, const char *word, size_t len)
 {
   textinv_status status = make_room(e, len);
   symbol *s = e->symbols;
@@ -236,7 +125,7 @@ static textinv_status encode_word(encoder *e, const char *word, size_t len)
     const unsigned char byte = (unsigned char)word[i];
     const int last = i == len - 1;
 
-    s[i].id = last ? e->bpe->end_bytes[byte] : e->bpe->bytes[byte];
+    s[i].id = last ? e->t->clip.end_bytes[byte] : e->t->clip.bytes[byte];
     s[i].before = i > 0 ? (uint32_t)i - 1 : none;
     s[i].after = last ? none : (uint32_t)i + 1;
   }
@@ -252,7 +141,7 @@ static textinv_status encode_word(encoder *e, const char *word, size_t len)
     if (left->id == none || left->after == none)
       continue;
     right = &s[left->after];
-    m = find_merge(e->bpe, left->id, right->id);
+    m = find_merge(&e->t->clip, left->id, right->id);
     if (!m || m->result != w.result) /* one of the two has changed since */
       continue;
     left->id = w.result;
@@ -265,7 +154,7 @@ static textinv_status encode_word(encoder *e, const char *word, size_t len)
     consider(e, w.at);
   }
   for (uint32_t i = 0; i != none; i = s[i].after)
-    if ((status = push_ids(e, s[i].id, 1)) < 0)
+    if ((status = ti_encoding_push(e, s[i].id, 1)) < 0)
       return status;
   return TEXTINV_OK;
 }
@@ -304,12 +193,12 @@ static size_t word_length(const char *text, size_t len, int *marker)
     if (begins(text, len, endings[i]))
       return strlen(endings[i]);
 
-  n = ti_clip_next(&c, text);
+  n = ti_text_next(&c, text);
   class = ti_clip_class_of(c);
   if (class == TI_CLIP_SPACE)
     return 0;
   while (class != TI_CLIP_NUMBER && n < len) {
-    const size_t bytes = ti_clip_next(&c, text + n);
+    const size_t bytes = ti_text_next(&c, text + n);
 
     if (ti_clip_class_of(c) != class)
       break;
@@ -318,7 +207,7 @@ static size_t word_length(const char *text, size_t len, int *marker)
   return n;
 }
 
-static textinv_status encode_plain(encoder *e, const char *text, size_t len)
+textinv_status ti_clip_bpe_encode(ti_encoding *e, const char *text, size_t len)
 {
   textinv_status status;
 
@@ -339,79 +228,4 @@ static textinv_status encode_plain(encoder *e, const char *text, size_t len)
     i += n;
   }
   return TEXTINV_OK;
-}
-
-/* ------ texts */
-
-typedef textinv_status (*piece_fn)(encoder *e, const char *text, size_t len);
-
-/* the matches give their ids, what is between them goes to piece */
-static textinv_status split(encoder *e, const ti_match *matches, size_t count, const char *text,
-                            const int32_t *written, size_t len, piece_fn piece)
-{
-  textinv_status status;
-  size_t begin = 0, i = 0;
-
-  while (i < len) {
-    const ti_match *m = ti_match_longest(matches, count, text + i, len - i);
-
-    if (!m) {
-      i++;
-      continue;
-    }
-    if (written)
-      m = ti_match_written(m, matches + count, written + i);
-    if (i > begin && (status = piece(e, text + begin, i - begin)) < 0)
-      return status;
-    if ((status = push_ids(e, m->first_id, m->num_ids)) < 0)
-      return status;
-    begin = i += m->len;
-  }
-  return len > begin ? piece(e, text + begin, len - begin) : TEXTINV_OK;
-}
-
-static textinv_status encode_piece(encoder *e, const char *text, size_t len)
-{
-  char *normal;
-  int32_t *written;
-  size_t normal_len;
-  textinv_status status = ti_clip_normalize(&normal, &normal_len, &written, e->error, text, len);
-
-  if (status >= 0)
-    status = split(e, e->normal, e->num_normal, normal, written, normal_len, encode_plain);
-  ti_free(normal);
-  ti_free(written);
-  return status;
-}
-
-textinv_status ti_clip_bpe_encode_words(const ti_clip_bpe *bpe, ti_error *error,
-                                        const ti_match *normal, size_t num_normal, const char *text,
-                                        size_t len, uint32_t **ids, size_t *count)
-{
-  encoder e = { .bpe = bpe, .normal = normal, .num_normal = num_normal, .error = error };
-  textinv_status status;
-  char *valid;
-  size_t valid_len;
-
-  *ids = NULL;
-  *count = 0;
-  if ((status = ti_clip_repair(&valid, &valid_len, error, text, len)) < 0 ||
-      (status = push_ids(&e, 0, 0)) < 0 ||
-      (status = split(&e, bpe->raw, bpe->num_raw, valid, NULL, valid_len, encode_piece)) < 0)
-    goto out;
-  *ids = e.ids;
-  *count = e.count;
-  e.ids = NULL;
-out:
-  ti_free(e.ids);
-  ti_free(e.symbols);
-  ti_free(e.heap);
-  ti_free(valid);
-  return status;
-}
-
-textinv_status ti_clip_bpe_encode(const ti_clip_bpe *bpe, ti_error *error, const char *text,
-                                  size_t len, uint32_t **ids, size_t *count)
-{
-  return ti_clip_bpe_encode_words(bpe, error, bpe->normal, bpe->num_normal, text, len, ids, count);
 }

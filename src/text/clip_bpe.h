@@ -2,34 +2,32 @@
 #ifndef TI_CLIP_BPE_H
 #define TI_CLIP_BPE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include <jansson.h>
 
 #include "error.h"
+#include "json.h"
 
-typedef struct ti_clip_bpe ti_clip_bpe;
+typedef struct ti_clip_merge {
+  uint32_t first, second; /* the pair */
+  uint32_t rank, result;
+} ti_clip_merge;
 
-/*
- * A folder with vocab.json + merges.txt, or tokenizer.json; special_tokens_map.json and
- * tokenizer_config.json too. With pad it may be CLIP's own vocabulary, of which merges.txt alone
- * does; pad fills prompts where the files name no token for it.
- */
-textinv_status ti_clip_bpe_open(ti_clip_bpe **out, ti_error *error, const char *folder,
-                                const char *pad);
-void ti_clip_bpe_free(ti_clip_bpe *bpe);
+typedef struct ti_clip_bpe {
+  /* a byte as a symbol within and at the end of a word; the unknown token when there is none */
+  uint32_t bytes[256], end_bytes[256];
+  ti_clip_merge *merges; /* by first, then second */
+  size_t num_merges;
+  uint32_t *merge_start; /* [size + 1]: merges of first id i are merge_start[i] .. [i + 1] - 1 */
+} ti_clip_bpe;
 
-uint32_t ti_clip_bpe_size(const ti_clip_bpe *bpe); /* largest id + 1 */
-uint32_t ti_clip_bpe_bos(const ti_clip_bpe *bpe);
-uint32_t ti_clip_bpe_eos(const ti_clip_bpe *bpe);
-uint32_t ti_clip_bpe_pad(const ti_clip_bpe *bpe);
-int ti_clip_bpe_max_length(
-  const ti_clip_bpe *bpe); /* model_max_length, 77 when the files do not tell */
-const char *ti_clip_bpe_token(const ti_clip_bpe *bpe, uint32_t id); /* NULL = no such id */
-int ti_clip_bpe_find(const ti_clip_bpe *bpe, const char *token,
-                     uint32_t *id); /* 1 = found, as in the vocabulary */
-
-/* ids of text, without begin and end; invalid UTF-8 is read as U+FFFD; *ids: ti_free() */
-textinv_status ti_clip_bpe_encode(const ti_clip_bpe *bpe, ti_error *error, const char *text,
-                                  size_t len, uint32_t **ids, size_t *count);
+/* symbols of bytes; unk: of those that the vocabulary lacks */
+void ti_clip_symbols_read(ti_clip_bpe *bpe, const json_t *vocab, uint32_t unk);
+/* merges from a list of tokenizer.json, or from FOLDER/merges.txt; size: of the vocabulary */
+textinv_status ti_clip_merges_read(ti_clip_bpe *bpe, uint32_t size, ti_error *error,
+                                   const char *path, const json_t *vocab, const json_t *list);
+textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, uint32_t size, ti_error *error,
+                                        const char *folder, const json_t *vocab);
+/* the vocabulary that FOLDER/merges.txt makes */
+textinv_status ti_clip_vocab_of_merges(ti_json *out, ti_error *error, const char *folder);
 
 #endif /* TI_CLIP_BPE_H */

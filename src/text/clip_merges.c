@@ -1,5 +1,5 @@
 /*
- * Merges of a tokenizer: lines "a b" of merges.txt, or a list of such strings or of pairs in
+ * Symbols of bytes, and merges: lines "a b" of merges.txt, or a list of such strings or of pairs in
  * tokenizer.json. Their rank is their place; of a pair that comes twice the later place counts.
  * Where there is nothing else they make the vocabulary, as in CLIP's: bytes, bytes that end a word,
  * what the merges give, <|startoftext|> and <|endoftext|>.
@@ -9,8 +9,9 @@
 
 #include "alloc.h"
 #include "atomic_file.h"
-#include "clip_bpe_state.h"
+#include "clip_bpe.h"
 #include "format.h"
+#include "tokenizer_files.h"
 #include "utf8.h"
 
 enum { MAX_MERGES_BYTES = 16 << 20 };
@@ -21,16 +22,6 @@ typedef struct merges_of {
   const char *path;
   const json_t *vocab;
 } merges_of;
-
-int ti_clip_vocab_id(const json_t *vocab, const char *token, uint32_t *id)
-{
-  const json_t *v = json_object_get(vocab, token);
-
-  if (!v)
-    return 0;
-  *id = (uint32_t)json_integer_value(v);
-  return 1;
-}
 
 static textinv_status add_merge(const merges_of *r, size_t rank, const char *a, size_t len_a,
                                 const char *b, size_t len_b)
@@ -53,7 +44,7 @@ static textinv_status add_merge(const merges_of *r, size_t rank, const char *a, 
     memcpy(text, a, parts[i].len_a);
     memcpy(text + parts[i].len_a, b, parts[i].len_b);
     text[parts[i].len_a + parts[i].len_b] = 0;
-    if (!ti_clip_vocab_id(r->vocab, text, parts[i].id))
+    if (!ti_vocab_id(r->vocab, text, parts[i].id))
       status = ti_fail(r->error, TEXTINV_E_FORMAT,
                        "%s: merge %zu needs the token \"%.*s\", which the vocabulary lacks",
                        r->path, rank + 1, ti_utf8_cut(text, 60), text);
@@ -155,7 +146,7 @@ static int by_pair(const void *a_, const void *b_)
 }
 
 /* sort them, of the same pair keep the last, and index them by the first id */
-static textinv_status index_merges(const merges_of *r)
+static textinv_status index_merges(const merges_of *r, uint32_t size)
 {
   ti_clip_bpe *bpe = r->bpe;
   size_t n = 0;
@@ -169,25 +160,24 @@ static textinv_status index_merges(const merges_of *r)
     bpe->merges[n++] = *m;
   }
   bpe->num_merges = n;
-  bpe->merge_start = ti_calloc((size_t)bpe->size + 1, sizeof(*bpe->merge_start));
+  bpe->merge_start = ti_calloc((size_t)size + 1, sizeof(*bpe->merge_start));
   if (!bpe->merge_start)
-    return ti_fail_nomem(r->error, ((size_t)bpe->size + 1) * sizeof(*bpe->merge_start),
-                         "the merges");
+    return ti_fail_nomem(r->error, ((size_t)size + 1) * sizeof(*bpe->merge_start), "the merges");
   for (size_t i = 0; i < n; i++)
     bpe->merge_start[bpe->merges[i].first + 1]++;
-  for (uint32_t i = 0; i < bpe->size; i++)
+  for (uint32_t i = 0; i < size; i++)
     bpe->merge_start[i + 1] += bpe->merge_start[i];
   return TEXTINV_OK;
 }
 
-textinv_status ti_clip_merges_read(ti_clip_bpe *bpe, ti_error *error, const char *path,
-                                   const json_t *vocab, const json_t *list)
+textinv_status ti_clip_merges_read(ti_clip_bpe *bpe, uint32_t size, ti_error *error,
+                                   const char *path, const json_t *vocab, const json_t *list)
 {
   const merges_of r = { bpe, error, path, vocab };
   textinv_status status;
 
   if (list)
-    return (status = merges_of_json(&r, list)) < 0 ? status : index_merges(&r);
+    return (status = merges_of_json(&r, list)) < 0 ? status : index_merges(&r, size);
   return ti_fail(error, TEXTINV_E_FORMAT, "%s: model has no \"merges\"", path);
 }
 
@@ -210,8 +200,8 @@ static textinv_status read_text(char **path, void **text, size_t *bytes, ti_erro
   return TEXTINV_OK;
 }
 
-textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, ti_error *error, const char *folder,
-                                        const json_t *vocab)
+textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, uint32_t size, ti_error *error,
+                                        const char *folder, const json_t *vocab)
 {
   char *path;
   void *text;
@@ -220,10 +210,43 @@ textinv_status ti_clip_merges_read_file(ti_clip_bpe *bpe, ti_error *error, const
   const merges_of r = { bpe, error, path, vocab };
 
   if (status >= 0 && (status = merges_of_lines(&r, text, bytes)) >= 0)
-    status = index_merges(&r);
+    status = index_merges(&r, size);
   ti_free(text);
   ti_free(path);
   return status;
+}
+
+/* ------ bytes */
+
+/* the code point that stands for a byte: printable Latin-1 is itself, the rest follows from U+0100
+ */
+static unsigned symbol_of(unsigned byte)
+{
+  unsigned next = 256;
+
+  for (unsigned b = 0; b <= byte; b++) {
+    const int self = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad);
+
+    if (b == byte)
+      return self ? b : next;
+    next += !self;
+  }
+  return next;
+}
+
+void ti_clip_symbols_read(ti_clip_bpe *bpe, const json_t *vocab, uint32_t unk)
+{
+  for (unsigned byte = 0; byte < 256; byte++) {
+    char name[16];
+    const size_t n = ti_utf8_put(name, symbol_of(byte));
+
+    name[n] = 0;
+    if (!ti_vocab_id(vocab, name, &bpe->bytes[byte]))
+      bpe->bytes[byte] = unk;
+    memcpy(name + n, "</w>", 5);
+    if (!ti_vocab_id(vocab, name, &bpe->end_bytes[byte]))
+      bpe->end_bytes[byte] = unk;
+  }
 }
 
 /* ------ the vocabulary that merges make */
@@ -263,7 +286,7 @@ static textinv_status add_bytes(const merges_of *r, const char *end)
 
   for (int printable = 1; printable >= 0; printable--) {
     for (unsigned byte = 0; byte < 256; byte++) {
-      const unsigned symbol = ti_clip_symbol(byte);
+      const unsigned symbol = symbol_of(byte);
       char token[16];
 
       if ((symbol == byte) != printable)

@@ -7,19 +7,10 @@
 
 #include "error.h"
 
-enum { TI_CLIP_MAX_BYTES = 1 << 24 };
-
 typedef enum { TI_CLIP_SPACE, TI_CLIP_LETTER, TI_CLIP_NUMBER, TI_CLIP_OTHER } ti_clip_class;
 
 /* what \s \p{L} \p{N} say of a code point */
 ti_clip_class ti_clip_class_of(int32_t c);
-
-/* next code point of valid UTF-8, returns its bytes */
-size_t ti_clip_next(int32_t *c, const char *text);
-
-/* a copy in which every maximal invalid part is U+FFFD; ti_free() it */
-textinv_status ti_clip_repair(char **out, size_t *out_len, ti_error *error, const char *text,
-                              size_t len);
 
 /*
  * of valid UTF-8; ti_free() it. *written, where it is asked for, [*out_len]: the code points before

@@ -8,7 +8,7 @@
 typedef struct ti_match {
   const char *text; /* not empty; not owned */
   size_t len;
-  const int32_t *written; /* [len] of ti_clip_normalize(), NULL = any case; not owned */
+  const int32_t *written; /* [len] of ti_tokenizer_normalize(), NULL = any case; not owned */
   uint32_t first_id, num_ids;
   size_t order; /* of equal texts the lowest counts */
 } ti_match;

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "clip_bpe_state.h"
-#include "clip_normal.h"
+#include "tokenizer_state.h"
+#include "unicode.h"
 
 typedef struct matchers {
   ti_match *all; /* the words and the tokenizer's own */
@@ -27,10 +27,10 @@ static void free_matchers(matchers *m)
   ti_free(m->all);
 }
 
-static textinv_status make_matchers(matchers *m, const ti_clip_bpe *bpe, ti_error *error,
+static textinv_status make_matchers(matchers *m, const ti_tokenizer *t, ti_error *error,
                                     const ti_prompt_word *words, size_t num_words)
 {
-  const size_t room = num_words + bpe->num_normal;
+  const size_t room = num_words + t->num_normal;
 
   m->all = ti_calloc(room, sizeof(*m->all));
   if (!m->all)
@@ -43,9 +43,9 @@ static textinv_status make_matchers(matchers *m, const ti_clip_bpe *bpe, ti_erro
     int32_t *written;
     size_t len;
 
-    if ((status = ti_clip_repair(&valid, &len, error, w->word, strlen(w->word))) < 0)
+    if ((status = ti_text_repair(&valid, &len, error, w->word, strlen(w->word))) < 0)
       return status;
-    status = ti_clip_normalize(&text, &len, &written, error, valid, len);
+    status = ti_tokenizer_normalize(t, &text, &len, &written, error, valid, len);
     ti_free(valid);
     if (status >= 0 && len > 0) {
       m->all[m->count++] = (ti_match){ text, len, written, w->first_id, w->num_vectors, i };
@@ -57,17 +57,16 @@ static textinv_status make_matchers(matchers *m, const ti_clip_bpe *bpe, ti_erro
       return status;
   }
   /* a word goes before a token of the same text */
-  for (size_t i = 0; i < bpe->num_normal; i++) {
-    m->all[m->count] = bpe->normal[i];
+  for (size_t i = 0; i < t->num_normal; i++) {
+    m->all[m->count] = t->normal[i];
     m->all[m->count++].order += num_words;
   }
   ti_match_sort(m->all, m->count);
   return TEXTINV_OK;
 }
 
-textinv_status ti_prompt_encode(const ti_clip_bpe *bpe, ti_error *error,
-                                const ti_prompt_word *words, size_t num_words, const char *text,
-                                uint32_t **ids, size_t *count)
+textinv_status ti_prompt_encode(const ti_tokenizer *t, ti_error *error, const ti_prompt_word *words,
+                                size_t num_words, const char *text, uint32_t **ids, size_t *count)
 {
   const size_t len = strnlen(text, (size_t)TI_PROMPT_MAX_BYTES + 1);
   matchers m = { 0 };
@@ -80,17 +79,17 @@ textinv_status ti_prompt_encode(const ti_clip_bpe *bpe, ti_error *error,
   if (len > TI_PROMPT_MAX_BYTES)
     return ti_fail(error, TEXTINV_E_LIMIT, "a prompt has over %d bytes, which is the most",
                    TI_PROMPT_MAX_BYTES);
-  if ((status = make_matchers(&m, bpe, error, words, num_words)) < 0 ||
-      (status = ti_clip_bpe_encode_words(bpe, error, m.all, m.count, text, len, &body, &n)) < 0)
+  if ((status = make_matchers(&m, t, error, words, num_words)) < 0 ||
+      (status = ti_tokenizer_encode_words(t, error, m.all, m.count, text, len, &body, &n)) < 0)
     goto out;
   *ids = ti_calloc(n + 2, sizeof(**ids));
   if (!*ids) {
     status = ti_fail_nomem(error, (n + 2) * sizeof(**ids), "token ids");
     goto out;
   }
-  (*ids)[0] = ti_clip_bpe_bos(bpe);
+  (*ids)[0] = ti_tokenizer_begin(t);
   memcpy(*ids + 1, body, n * sizeof(**ids));
-  (*ids)[n + 1] = ti_clip_bpe_eos(bpe);
+  (*ids)[n + 1] = ti_tokenizer_end(t);
   *count = n + 2;
 out:
   ti_free(body);
@@ -107,7 +106,7 @@ static uint32_t vector_of(const ti_prompt_word *words, size_t num_words, uint32_
   return 0;
 }
 
-textinv_status ti_prompt_fit(const ti_clip_bpe *bpe, ti_error *error, const ti_prompt_word *words,
+textinv_status ti_prompt_fit(const ti_tokenizer *t, ti_error *error, const ti_prompt_word *words,
                              size_t num_words, const char *text, int length, int32_t *ids,
                              size_t *truncated, int32_t *eos)
 {
@@ -120,7 +119,7 @@ textinv_status ti_prompt_fit(const ti_clip_bpe *bpe, ti_error *error, const ti_p
   if (length < 2)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "a prompt is fitted into %d positions, expected 2 or more", length);
-  if ((status = ti_prompt_encode(bpe, error, words, num_words, text, &all, &count)) < 0)
+  if ((status = ti_prompt_encode(t, error, words, num_words, text, &all, &count)) < 0)
     return status;
 
   kept = count - 2; /* between begin and end */
@@ -131,10 +130,10 @@ textinv_status ti_prompt_fit(const ti_clip_bpe *bpe, ti_error *error, const ti_p
   }
   for (size_t i = 0; i < 1 + kept; i++)
     ids[i] = (int32_t)all[i];
-  ids[1 + kept] = (int32_t)ti_clip_bpe_eos(bpe);
+  ids[1 + kept] = (int32_t)ti_tokenizer_end(t);
   for (int i = (int)kept + 2; i < length; i++)
-    ids[i] = (int32_t)ti_clip_bpe_pad(bpe);
-  while (ids[*eos] != (int32_t)ti_clip_bpe_eos(bpe))
+    ids[i] = (int32_t)ti_tokenizer_pad(t);
+  while (ids[*eos] != (int32_t)ti_tokenizer_end(t))
     ++*eos;
   ti_free(all);
   return TEXTINV_OK;

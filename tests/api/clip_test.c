@@ -518,6 +518,24 @@ static void folders_that_are_none_are_refused(void **state)
   not_opened("tests/golden/clip.py", TEXTINV_E_NOT_FOUND, "no config.json");
 }
 
+static void a_tokenizer_of_bert_is_refused(void **state)
+{
+  static const char *const clips[] = { "vocab.json", "merges.txt", "tokenizer_config.json" };
+  char path[400], *vocab = realpath("tests/golden/tiny-ldm/tokenizer/vocab.txt", NULL);
+  const char *folder = copy("bert");
+
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    snprintf(path, sizeof(path), "%s/%s", folder, clips[i]);
+    assert_int_equal(unlink(path), 0);
+  }
+  snprintf(path, sizeof(path), "%s/vocab.txt", folder);
+  assert_non_null(vocab);
+  assert_int_equal(symlink(vocab, path), 0);
+  free(vocab);
+  not_opened(folder, TEXTINV_E_UNSUPPORTED, "the tokenizer is BERT's, expected CLIP's");
+}
+
 /* what older and newer versions of transformers write, and what is not in a file */
 static void settings_of_pictures_are_found(void **state)
 {
@@ -650,6 +668,7 @@ int main(void)
     cmocka_unit_test(a_call_that_fails_changes_no_score),
     cmocka_unit_test(arguments_are_checked),
     cmocka_unit_test(folders_that_are_none_are_refused),
+    cmocka_unit_test(a_tokenizer_of_bert_is_refused),
     cmocka_unit_test(settings_of_pictures_are_found),
     cmocka_unit_test(the_budget_is_kept),
     cmocka_unit_test(things_are_told_apart),

@@ -1,4 +1,5 @@
-"""Two tiny models of random weights, and what diffusers makes of them: tiny-sd/ and tiny-sdxl/ beside this script.
+"""Tiny models of random weights, and what diffusers makes of them: tiny-sd/, tiny-sdxl/ and tiny-ldm/ beside this
+script.
 
 Needs the packages of tests/parity/requirements.txt. In each folder expected.safetensors holds
 
@@ -16,6 +17,9 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     mask, picture.mask            [h, w, 3]: likewise 24 x 16 with euler_a, strength 1, from init where mask is white
     picture.skip                  tiny-sd: likewise with ddim, negative and clip_skip 1
     picture.rescale               likewise with ddim, negative, guidance 15 and guidance_rescale 0.7
+
+tiny-ldm, whose pipeline knows no negative prompt, has of the pictures picture.none alone, and picture.half: likewise
+with guidance 0.5.
 """
 import pathlib
 import shutil
@@ -64,6 +68,22 @@ def sdxl(vocab, full):
     return unet, tiny_vae(scaling_factor=0.13025), texts, scheduler
 
 
+def ldm(vocab, full):
+    unet = D.UNet2DConditionModel(sample_size=8, cross_attention_dim=16, attention_head_dim=2, layers_per_block=1,
+                                  block_out_channels=[8, 16], norm_num_groups=4,
+                                  down_block_types=['CrossAttnDownBlock2D', 'DownBlock2D'],
+                                  up_block_types=['UpBlock2D', 'CrossAttnUpBlock2D'])
+    autoencoder = models.vae([8, 8], layers_per_block=1, norm_num_groups=4, sample_size=16)
+    scheduler = D.DDIMScheduler(**models.SCHEDULE, clip_sample=False)
+    return unet, autoencoder, [models.bert(16, 2, 3, 4, vocab)], scheduler
+
+
+def save(folder, out):
+    save_file({k: v.detach().contiguous() for k, v in out.items()}, folder / 'expected.safetensors',
+              metadata={'prompt': PROMPT, 'negative': NEGATIVE})
+    print(folder.name, sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()), 'bytes')
+
+
 def make(name, parts):
     folder = HERE / f'tiny-{name}'
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,11 +92,14 @@ def make(name, parts):
     if name == 'sd':
         shutil.rmtree(folder / 'tokenizer')
         models.write_tokenizer(folder / 'tokenizer')
+    if name == 'ldm':
+        shutil.rmtree(folder / 'tokenizer')
+        models.write_wordpiece(folder / 'tokenizer')
     models.make_type(folder, torch.float16)
     models.model = lambda _: folder
     rng = np.random.default_rng(17)
     generator = torch.Generator().manual_seed(17)
-    dims = [16] if name == 'sd' else [16, 24]
+    dims = [16, 24] if name == 'sdxl' else [16]
     rows = [rng.normal(0, 0.02, (2, d)).astype(np.float32) for d in dims]
     latents = torch.randn(2, 4, 8, 8, generator=generator)
     noise = torch.randn(2, 4, 8, 8, generator=generator)
@@ -103,6 +126,13 @@ def make(name, parts):
         mean, deviation = torch_training.moments(pipe, pixels[None])
         out.update(mean=mean[0], deviation=deviation[0])
         out['decoded'] = pipe.vae.decode(latents[:1] / pipe.vae.config.scaling_factor).sample[0]
+    if name == 'ldm':  # whose pipeline takes every autoencoder for one that halves three times
+        for what, guidance in (('none', 5.0), ('half', 0.5)):
+            picture = check_images.draw(pipe, [42], prompt=PROMPT, num_inference_steps=30, guidance_scale=guidance,
+                                        width=64, height=64)
+            out[f'picture.{what}'] = torch.from_numpy(picture[0])
+        save(folder, out)
+        return
     config = pipe.scheduler.config
     pictures = {'ddim': {}, 'euler': {}, 'none': {'negative_prompt': None}, 'empty': {'negative_prompt': ''},
                 'rescale': {'guidance_scale': 15.0, 'guidance_rescale': 0.7}}
@@ -127,11 +157,10 @@ def make(name, parts):
                                 guidance_scale=5.0, strength=1.0, image=Image.fromarray(init), width=24, height=16,
                                 mask_image=Image.fromarray(mask))
     out.update({'mask': torch.from_numpy(mask), 'picture.mask': torch.from_numpy(picture[0])})
-    save_file({k: v.detach().contiguous() for k, v in out.items()}, folder / 'expected.safetensors',
-              metadata={'prompt': PROMPT, 'negative': NEGATIVE})
-    print(folder.name, sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()), 'bytes')
+    save(folder, out)
 
 
 if __name__ == '__main__':
     make('sd', sd)
     make('sdxl', sdxl)
+    make('ldm', ldm)

@@ -255,6 +255,15 @@ static textinv_status open_model(textinv_session *s)
   return status;
 }
 
+static textinv_status open_ldm(textinv_session *s)
+{
+  textinv_model *model;
+  const textinv_status status = textinv_model_open(&model, s, "tests/golden/tiny-ldm");
+
+  textinv_model_free(model);
+  return status;
+}
+
 static textinv_status open_tokenizer(textinv_session *s)
 {
   textinv_tokenizer *t;
@@ -371,10 +380,10 @@ static textinv_status run_learn(ti_error *error)
 /* target: a folder with nothing but merges */
 static textinv_status run_open_merges(ti_error *error)
 {
-  ti_clip_bpe *bpe;
-  const textinv_status status = ti_clip_bpe_open(&bpe, error, target, "!");
+  ti_tokenizer *bpe;
+  const textinv_status status = ti_tokenizer_open(&bpe, error, target, "!");
 
-  ti_clip_bpe_free(bpe);
+  ti_tokenizer_free(bpe);
   return status;
 }
 
@@ -386,6 +395,11 @@ static textinv_status run_open_session(ti_error *error)
 static textinv_status run_open_model(ti_error *error)
 {
   return run_session(error, open_model);
+}
+
+static textinv_status run_open_ldm(ti_error *error)
+{
+  return run_session(error, open_ldm);
 }
 
 static textinv_status run_open_tokenizer(ti_error *error)
@@ -559,6 +573,7 @@ static void openings(void **state)
   json_set_alloc_funcs(steady_malloc, free);
   fail_each("tokenizer", run_open_tokenizer);
   fail_each("model", run_open_model);
+  fail_each("latent diffusion", run_open_ldm);
   fail_each("clip", run_open_clip);
   strcpy(target, test_path("merges"));
   assert_int_equal(mkdir(target, 0777), 0);

@@ -97,6 +97,15 @@ static int open_sdxl(void **state)
   return 0;
 }
 
+static int open_ldm(void **state)
+{
+  static fixture f;
+
+  open_model(&f, "tests/golden/tiny-ldm");
+  *state = &f;
+  return 0;
+}
+
 static int close_model(void **state)
 {
   fixture *f = *state;
@@ -303,6 +312,17 @@ static void pictures(void **state)
   draws(*state, &p, "picture.euler");
 }
 
+/* as its pipeline draws them: below 1, too, guidance is what it says */
+static void ldm_pictures(void **state)
+{
+  textinv_generate_params p = options(*state);
+
+  p.negative_prompt = NULL;
+  draws(*state, &p, "picture.none");
+  p.guidance_scale = 0.5f;
+  draws(*state, &p, "picture.half");
+}
+
 static void rescaled_guidance(void **state)
 {
   textinv_generate_params p = options(*state);
@@ -365,8 +385,12 @@ int main(void)
     cmocka_unit_test(from_a_picture), cmocka_unit_test(rescaled_guidance),
   };
   const struct CMUnitTest once[] = { cmocka_unit_test(unet_without_middle) };
+  const struct CMUnitTest ldm[] = { cmocka_unit_test(text_encoder), cmocka_unit_test(unet),
+                                    cmocka_unit_test(autoencoder), cmocka_unit_test(gradient),
+                                    cmocka_unit_test(ldm_pictures) };
   int failed = cmocka_run_group_tests_name("tiny-sd", sd, open_sd, close_model);
 
   failed += cmocka_run_group_tests_name("tiny-sd, changed", once, open_sd, close_model);
+  failed += cmocka_run_group_tests_name("tiny-ldm", ldm, open_ldm, close_model);
   return failed + cmocka_run_group_tests_name("tiny-sdxl", sd, open_sdxl, close_model);
 }

@@ -64,6 +64,10 @@ def decode(pipe, latents):
 
 
 def draw(pipe, seeds, **arguments):
+    if isinstance(pipe, models.LatentDiffusion):  # which knows neither several pictures nor new words
+        arguments['prompt'] = pipe.maybe_convert_prompt(arguments['prompt'], pipe.tokenizer)
+        images = [pipe(generator=torch.Generator().manual_seed(s), output_type='np', **arguments).images for s in seeds]
+        return (np.concatenate(images) * 255).round().astype(np.uint8)
     generators = [torch.Generator().manual_seed(s) for s in seeds]
     if len(generators) == 1:
         generators = generators[0]
@@ -129,6 +133,14 @@ def check_model(report, name):
         prompt, negative = 'a photo of <toy> on the beach', 'dark, snow'
         if name in models.FULL:
             report.guard(name, case.run, 'ddim 4 steps', 'ddim', prompt, negative, 4, 7.5)
+            return
+        if name == 'ldm':  # its pipeline has no negative prompt, and two of the samplers
+            for sampler, options in (('ddim', dict(steps=30, guidance=7.5)), ('pndm', dict(steps=13, guidance=4.0)),
+                                     ('ddim', dict(steps=9, guidance=1.0, images=3)),
+                                     ('ddim', dict(steps=7, guidance=0.5)),
+                                     ('ddim', dict(steps=10, guidance=3.0, width=size + side, height=size - side))):
+                what = f'{sampler} ' + ', '.join(f'{k} {v}' for k, v in options.items())
+                report.guard(f'{name} {what}', lambda: case.run(what, sampler, prompt, None, **options))
             return
         samplers = samplers_of(pipe)
         for sampler in samplers:

@@ -25,6 +25,8 @@ def prompt_of(pipe, prompt, skip=0):
     if skip:
         ids = pipe.tokenizer(prompt, padding='max_length', max_length=77, truncation=True, return_tensors='pt')
         states = pipe.text_encoder(ids.input_ids, output_hidden_states=True).hidden_states
+        if isinstance(pipe, models.LatentDiffusion):
+            return pipe.bert.model.layer_norm(states[-(skip + 1)])[0], None
         encoder = getattr(pipe.text_encoder, 'text_model', pipe.text_encoder)
         return encoder.final_layer_norm(states[-(skip + 1)])[0], None
     context, _ = pipe.encode_prompt(prompt, 'cpu', 1, False)

@@ -18,6 +18,8 @@ os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
 import diffusers
 import torch
 import transformers
+from diffusers.loaders import TextualInversionLoaderMixin
+from diffusers.pipelines.latent_diffusion import pipeline_latent_diffusion as latent_diffusion
 from safetensors.torch import load_file, save_file
 
 diffusers.utils.logging.set_verbosity_error()
@@ -87,6 +89,24 @@ def write_tokenizer(folder, num_merges=300, pad=None):
     return len(tokens)
 
 
+def write_wordpiece(folder):
+    """vocab.txt and its companions as BERT's published folders have them; returns the vocabulary's size."""
+    words = set(CORPUS.split())
+    letters = sorted(set(''.join(words)) | set('0123456789!,.<>_'))
+    longer = words | {w[:k] for w in words for k in (2, 3)} | {'##' + w[k:] for w in words for k in (2, 3) if w[k:]}
+    single = letters + ['##' + c for c in letters]
+    tokens = ['[PAD]', *(f'[unused{i}]' for i in range(5)), '[UNK]', '[CLS]', '[SEP]', '[MASK]', *single,
+              *sorted(longer - set(single))]
+    names = {f'{kind}_token': f'[{kind.upper()}]' for kind in ('unk', 'sep', 'pad', 'cls', 'mask')}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'vocab.txt').write_text(''.join(t + '\n' for t in tokens))
+    dump(folder / 'special_tokens_map.json', names)
+    dump(folder / 'tokenizer_config.json', {**names, 'do_lower_case': True, 'model_max_length': 512,
+                                            'tokenize_chinese_chars': True, 'strip_accents': None,
+                                            'tokenizer_class': 'BertTokenizer'})
+    return len(tokens)
+
+
 def dump(path, value):
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n')
 
@@ -136,6 +156,12 @@ def clip(width, layers, heads, act, vocab, projection=None, **more):
         num_attention_heads=heads, max_position_embeddings=77, hidden_act=act, projection_dim=projection or 512,
         bos_token_id=vocab - 2, eos_token_id=vocab - 1, pad_token_id=1)
     return (transformers.CLIPTextModelWithProjection if projection else transformers.CLIPTextModel)(config)
+
+
+def bert(width, layers, heads, head_dim, vocab, **more):
+    config = latent_diffusion.LDMBertConfig(vocab_size=vocab, d_model=width, encoder_layers=layers, head_dim=head_dim,
+                                            encoder_attention_heads=heads, encoder_ffn_dim=4 * width, **more)
+    return latent_diffusion.LDMBertModel(config)
 
 
 def vae(channels, **more):
@@ -211,13 +237,35 @@ def parts_odd(vocab, full=False):
     return unet, autoencoder, [clip(40, 2, 5, 'gelu', vocab, inner=72)], scheduler
 
 
-PARTS = {'sd1': parts_sd1, 'sd2': parts_sd2, 'sdxl': parts_sdxl, 'odd': parts_odd}
-SEEDS = {'sd1': 1, 'sd2': 2, 'sdxl': 3, 'odd': 4, 'sd15-full': 5}
+def parts_ldm(vocab, full=False):
+    """Latent diffusion, the paper's own: a BERT whose heads are narrower together than its states."""
+    unet = diffusers.UNet2DConditionModel(sample_size=16, cross_attention_dim=48, attention_head_dim=8,
+                                          block_out_channels=[32, 64, 96, 96], down_block_types=DOWN4,
+                                          up_block_types=UP4)
+    scheduler = diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False)
+    return unet, vae([32, 32, 64, 64]), [bert(48, 4, 3, 10, vocab)], scheduler
+
+
+PARTS = {'sd1': parts_sd1, 'sd2': parts_sd2, 'sdxl': parts_sdxl, 'odd': parts_odd, 'ldm': parts_ldm}
+SEEDS = {'sd1': 1, 'sd2': 2, 'sdxl': 3, 'odd': 4, 'sd15-full': 5, 'ldm': 6}
 FULL = ['sd15-full']
 TYPES = {'sd15-bf16': torch.bfloat16}  # of the weights, where they are not float
 
 
+class LatentDiffusion(TextualInversionLoaderMixin, diffusers.LDMTextToImagePipeline):
+    """Its parts under the names that they have in other pipelines, and with new words."""
+    text_encoder = property(lambda self: self.bert)
+    vae = property(lambda self: self.vqvae)
+
+    def encode_prompt(self, prompt, *_, **__):
+        prompt = self.maybe_convert_prompt(prompt, self.tokenizer)
+        ids = self.tokenizer(prompt, padding='max_length', max_length=77, truncation=True, return_tensors='pt')
+        return self.bert(ids.input_ids)[0], None
+
+
 def pipeline_class(name):
+    if name.startswith('ldm'):
+        return LatentDiffusion
     return diffusers.StableDiffusionXLPipeline if name.startswith('sdxl') else diffusers.StableDiffusionPipeline
 
 
@@ -227,9 +275,12 @@ def build_plain(name, folder, parts=None):
     parts = parts or PARTS['sd1' if full else name]
     device = 'cuda' if full and torch.cuda.is_available() else 'cpu'
     pad = '!' if name in ('sd2', 'sdxl') else None
-    encoder_names = ['text_encoder', 'text_encoder_2']
+    ldm = name.startswith('ldm')
+    encoder_names = ['bert' if ldm else 'text_encoder', 'text_encoder_2']
     tokenizer_folders = [folder / 'tokenizer', folder / 'tokenizer_2']
-    vocab = write_tokenizer(tokenizer_folders[0], pad=None if name == 'sdxl' else pad)
+    tokenizer_class = transformers.BertTokenizer if ldm else transformers.CLIPTokenizer
+    vocab = write_wordpiece(tokenizer_folders[0]) if ldm else \
+        write_tokenizer(tokenizer_folders[0], pad=None if name == 'sdxl' else pad)
     with torch.device(device):
         generator = torch.Generator(device).manual_seed(SEEDS.get(name, 9))
         unet, autoencoder, texts, scheduler = parts(vocab, full)
@@ -238,19 +289,19 @@ def build_plain(name, folder, parts=None):
         calibrate(unet, autoencoder, generator)
     for module in (unet, autoencoder, *texts):
         module.to('cpu', TYPES.get(name))
-    components = dict(unet=unet, vae=autoencoder, scheduler=scheduler)
+    components = {'unet': unet, 'vqvae' if ldm else 'vae': autoencoder, 'scheduler': scheduler}
     for i, text in enumerate(texts):
         if i:
             write_tokenizer(tokenizer_folders[i], pad=pad)
         components[encoder_names[i]] = text
-        components[tokenizer_folders[i].name] = transformers.CLIPTokenizer.from_pretrained(tokenizer_folders[i])
+        components[tokenizer_folders[i].name] = tokenizer_class.from_pretrained(tokenizer_folders[i])
     if name.startswith('sdxl'):
         components['force_zeros_for_empty_prompt'] = True
-    else:
+    elif not ldm:
         components.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     for path in tokenizer_folders:
         shutil.rmtree(path, ignore_errors=True)
-    pipe = pipeline_class(name)(**components)
+    pipe = (diffusers.LDMTextToImagePipeline if ldm else pipeline_class(name))(**components)
     pipe.save_pretrained(folder)
     # published folders have it whatever the scheduler's class; samplers that are switched to take it from there
     path = folder / 'scheduler/scheduler_config.json'
@@ -283,7 +334,7 @@ def drop_defaults(path, cls):
 
 
 def make_old(folder):
-    """As diffusers 0.3 and transformers 4.22 wrote Stable Diffusion 1.x."""
+    """As diffusers 0.3 and transformers 4.22 wrote Stable Diffusion 1.x and, still earlier, latent diffusion."""
     names = {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}
 
     def change(path, tensors):
@@ -291,7 +342,7 @@ def make_old(folder):
             out = {f'text_model.{k}': v for k, v in tensors.items()}
             out['text_model.embeddings.position_ids'] = torch.arange(77).reshape(1, 77)
             return out
-        if path.parent.name == 'vae':
+        if path.parent.name in ('vae', 'vqvae'):
             for old in [k for k in tensors if '.attentions.' in k]:
                 new = old
                 for today, before in names.items():
@@ -303,10 +354,17 @@ def make_old(folder):
 
     each_file(folder, change)
     shutil.rmtree(folder / 'tokenizer')
-    write_tokenizer(folder / 'tokenizer')
+    ldm = (folder / 'bert').exists()
+    (write_wordpiece if ldm else write_tokenizer)(folder / 'tokenizer')
     drop_defaults(folder / 'unet/config.json', diffusers.UNet2DConditionModel)
-    drop_defaults(folder / 'vae/config.json', diffusers.AutoencoderKL)
-    drop_defaults(folder / 'scheduler/scheduler_config.json', diffusers.PNDMScheduler)
+    drop_defaults(folder / ('vqvae' if ldm else 'vae') / 'config.json', diffusers.AutoencoderKL)
+    drop_defaults(folder / 'scheduler/scheduler_config.json',
+                  diffusers.DDIMScheduler if ldm else diffusers.PNDMScheduler)
+    if ldm:  # torch files, and a size below 64 that StableDiffusionPipeline would not believe
+        config = json.loads((folder / 'unet/config.json').read_text())
+        dump(folder / 'unet/config.json', {**config, '_diffusers_version': '0.0.4'})
+        make_bin(folder)
+        return
     config = json.loads((folder / 'text_encoder/config.json').read_text())
     config['model_type'], config['eos_token_id'] = 'clip_text_model', 2
     dump(folder / 'text_encoder/config.json', config)
@@ -348,6 +406,7 @@ def make_bin(folder):
 # name: plain folder, rewriting, rounding of the weights
 REWRITTEN = {
     'sd1-old': ('sd1', make_old, None),
+    'ldm-old': ('ldm', make_old, None),
     'sd1-f16': ('sd1', lambda f: make_type(f, torch.float16), torch.float16),
     'sd1-bf16': ('sd1', lambda f: make_type(f, torch.bfloat16), torch.bfloat16),
     'sd1-fp16-variant': ('sd1', make_variant, torch.float16),

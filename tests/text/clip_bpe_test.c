@@ -1,87 +1,20 @@
 /* the tokenizer against transformers (tests/golden/make_prompts.py), its files in all layouts,
  * hostile ones */
-#include "clip_bpe.h"
+#include "text_tokenizer.h"
 
 #include <time.h>
 
 #include "alloc.h"
-#include "clip_normal.h"
+#include "unicode.h"
 #include "clip_vocab.h"
+#include "tokenizer_testing.h"
 
-static ti_clip_bpe *clip;
-
-static ti_clip_bpe *open_folder(const char *folder)
-{
-  ti_error error = { "" };
-  ti_clip_bpe *bpe;
-
-  if (ti_clip_bpe_open(&bpe, &error, folder, NULL) < 0)
-    fail_msg("%s", error.text);
-  return bpe;
-}
-
-/* "a</w> cat</w>" of a text */
-static const char *tokens(const ti_clip_bpe *bpe, const char *text)
-{
-  static char out[4096];
-  ti_error error;
-  uint32_t *ids;
-  size_t count, n = 0;
-
-  assert_int_equal(ti_clip_bpe_encode(bpe, &error, text, strlen(text), &ids, &count), 0);
-  *out = 0;
-  for (size_t i = 0; i < count; i++)
-    n += (size_t)snprintf(out + n, sizeof(out) - n, "%s%s", i ? " " : "",
-                          ti_clip_bpe_token(bpe, ids[i]));
-  ti_free(ids);
-  return out;
-}
-
-static uint32_t read_u32(FILE *f)
-{
-  unsigned char b[4];
-
-  assert_int_equal(fread(b, 1, 4, f), 4);
-  return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
+static ti_tokenizer *clip;
 
 static void equal_to_transformers(void **state)
 {
-  FILE *f = fopen("tests/golden/prompts.bin", "rb");
-  char text[8192];
-  int prompts = 0, c;
-
   (void)state;
-  assert_non_null(f);
-  while ((c = getc(f)) != EOF) {
-    uint32_t len, expected, *ids;
-    ti_error error;
-    size_t count;
-
-    ungetc(c, f);
-    len = read_u32(f);
-    expected = read_u32(f);
-    assert_true(len <= sizeof(text));
-    assert_int_equal(fread(text, 1, len, f), len);
-    assert_int_equal(ti_clip_bpe_encode(clip, &error, text, len, &ids, &count), 0);
-    if (count + 2 != expected)
-      fail_msg("prompt %d: %zu ids, expected %u: %.*s", prompts, count, expected - 2, (int)len,
-               text);
-    for (size_t i = 0; i < expected; i++) {
-      const uint32_t id = i == 0           ? ti_clip_bpe_bos(clip)
-                          : i == count + 1 ? ti_clip_bpe_eos(clip)
-                                           : ids[i - 1];
-      const int lo = getc(f), hi = getc(f);
-
-      if (id != (uint32_t)(lo | hi << 8))
-        fail_msg("prompt %d: id %zu is %u, expected %d: %.*s", prompts, i, id, lo | hi << 8,
-                 (int)len, text);
-    }
-    ti_free(ids);
-    prompts++;
-  }
-  assert_int_equal(prompts, 2000);
-  fclose(f);
+  assert_int_equal(compare_prompts(clip, "tests/golden/prompts.bin"), 2000);
 }
 
 static void properties(void **state)
@@ -89,19 +22,19 @@ static void properties(void **state)
   uint32_t id;
 
   (void)state;
-  assert_int_equal(ti_clip_bpe_size(clip), 49408);
-  assert_int_equal(ti_clip_bpe_bos(clip), 49406);
-  assert_int_equal(ti_clip_bpe_eos(clip), 49407);
-  assert_int_equal(ti_clip_bpe_pad(clip), 49407);
-  assert_int_equal(ti_clip_bpe_max_length(clip), 77);
-  assert_string_equal(ti_clip_bpe_token(clip, 320), "a</w>");
-  assert_null(ti_clip_bpe_token(clip, 49408));
-  assert_int_equal(ti_clip_bpe_find(clip, "cat</w>", &id), 1);
+  assert_int_equal(ti_tokenizer_size(clip), 49408);
+  assert_int_equal(ti_tokenizer_begin(clip), 49406);
+  assert_int_equal(ti_tokenizer_end(clip), 49407);
+  assert_int_equal(ti_tokenizer_pad(clip), 49407);
+  assert_int_equal(ti_tokenizer_max_length(clip), 77);
+  assert_string_equal(ti_tokenizer_token(clip, 320), "a</w>");
+  assert_null(ti_tokenizer_token(clip, 49408));
+  assert_int_equal(ti_tokenizer_find(clip, "cat</w>", &id), 1);
   assert_int_equal(id, 2368);
-  assert_int_equal(ti_clip_bpe_find(clip, "<|endoftext|>", &id), 1);
+  assert_int_equal(ti_tokenizer_find(clip, "<|endoftext|>", &id), 1);
   assert_int_equal(id, 49407);
-  assert_int_equal(ti_clip_bpe_find(clip, "catcatcat</w>", &id), 0);
-  assert_int_equal(ti_clip_bpe_find(clip, "", &id), 0);
+  assert_int_equal(ti_tokenizer_find(clip, "catcatcat</w>", &id), 0);
+  assert_int_equal(ti_tokenizer_find(clip, "", &id), 0);
 }
 
 static void normal_forms(void **state)
@@ -149,7 +82,7 @@ static void invalid_utf8(void **state)
     char *out;
     size_t len;
 
-    assert_int_equal(ti_clip_repair(&out, &len, &error, cases[i].text, strlen(cases[i].text)), 0);
+    assert_int_equal(ti_text_repair(&out, &len, &error, cases[i].text, strlen(cases[i].text)), 0);
     assert_int_equal(len, strlen(cases[i].repaired));
     assert_memory_equal(out, cases[i].repaired, len);
     ti_free(out);
@@ -176,7 +109,7 @@ static void long_words(void **state)
       strcpy(text + n, units[k]);
       n += strlen(units[k]);
     }
-    assert_int_equal(ti_clip_bpe_encode(clip, &error, text, n, &ids, &count), 0);
+    assert_int_equal(ti_tokenizer_encode(clip, &error, text, n, &ids, &count), 0);
     assert_true(count > 0);
     ti_free(ids);
     print_message("%zu bytes of %s: %.2f s\n", n, units[k],
@@ -188,7 +121,7 @@ static void long_words(void **state)
 
 static void text_limit(void **state)
 {
-  const size_t size = (size_t)TI_CLIP_MAX_BYTES + 1;
+  const size_t size = (size_t)TI_TEXT_MAX_BYTES + 1;
   char *text = malloc(size);
   ti_error error = { "" };
   uint32_t *ids;
@@ -196,7 +129,7 @@ static void text_limit(void **state)
 
   (void)state;
   memset(text, 'a', size);
-  assert_int_equal(ti_clip_bpe_encode(clip, &error, text, size, &ids, &count), TEXTINV_E_LIMIT);
+  assert_int_equal(ti_tokenizer_encode(clip, &error, text, size, &ids, &count), TEXTINV_E_LIMIT);
   assert_null(ids);
   assert_non_null(strstr(error.text, "16777217"));
   free(text);
@@ -299,7 +232,7 @@ static void layouts(void **state)
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     const char *folder = new_folder("layout");
     const char *files[4] = { NULL, cases[i].config, cases[i].map, cases[i].added_json };
-    ti_clip_bpe *bpe;
+    ti_tokenizer *bpe;
 
     for (int k = 0; k < 4; k++)
       write_file(folder, names[k], files[k]);
@@ -308,11 +241,11 @@ static void layouts(void **state)
     else
       write_vocab(folder, MERGES);
     bpe = open_folder(folder);
-    assert_int_equal(ti_clip_bpe_size(bpe), cases[i].size);
-    assert_int_equal(ti_clip_bpe_pad(bpe), cases[i].pad);
-    assert_int_equal(ti_clip_bpe_max_length(bpe), cases[i].max_length);
+    assert_int_equal(ti_tokenizer_size(bpe), cases[i].size);
+    assert_int_equal(ti_tokenizer_pad(bpe), cases[i].pad);
+    assert_int_equal(ti_tokenizer_max_length(bpe), cases[i].max_length);
     assert_string_equal(tokens(bpe, cases[i].text), cases[i].tokens);
-    ti_clip_bpe_free(bpe);
+    ti_tokenizer_free(bpe);
     write_file(folder, "tokenizer.json", NULL);
   }
 }
@@ -327,13 +260,13 @@ static void odd_merges(void **state)
   (void)state;
   for (size_t i = 0; i < sizeof(merges) / sizeof(*merges); i++) {
     const char *folder = new_folder("odd");
-    ti_clip_bpe *bpe;
+    ti_tokenizer *bpe;
 
     write_vocab(folder, MERGES);
     write_file(folder, "merges.txt", merges[i]);
     bpe = open_folder(folder);
     assert_string_equal(tokens(bpe, "cat"), "cat</w>");
-    ti_clip_bpe_free(bpe);
+    ti_tokenizer_free(bpe);
   }
 }
 
@@ -341,7 +274,7 @@ static void odd_merges(void **state)
 static void unknown_bytes(void **state)
 {
   const char *folder = new_folder("unknown");
-  ti_clip_bpe *bpe;
+  ti_tokenizer *bpe;
 
   (void)state;
   write_file(folder, "vocab.json",
@@ -350,7 +283,7 @@ static void unknown_bytes(void **state)
   bpe = open_folder(folder);
   assert_string_equal(tokens(bpe, "aa xa a"), "aa</w> <|endoftext|> a</w> a</w>");
   assert_string_equal(tokens(bpe, "ax"), "a <|endoftext|>");
-  ti_clip_bpe_free(bpe);
+  ti_tokenizer_free(bpe);
 }
 
 /* ------ hostile files */
@@ -408,8 +341,8 @@ static void refuses_files(void **state)
       TEXTINV_E_FORMAT, "contradicts" },
     { NULL, NULL, NULL, "{}", TEXTINV_E_FORMAT, "\"model\"" },
     { NULL, NULL, NULL, "{\"model\":{}}", TEXTINV_E_FORMAT, "\"vocab\"" },
-    { NULL, NULL, NULL, "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{" SPECIAL "}}}",
-      TEXTINV_E_UNSUPPORTED, "WordPiece" },
+    { NULL, NULL, NULL, "{\"model\":{\"type\":\"Unigram\",\"vocab\":{" SPECIAL "}}}",
+      TEXTINV_E_UNSUPPORTED, "Unigram" },
     { NULL, NULL, NULL, "{\"model\":{\"end_of_word_suffix\":null,\"vocab\":{" SPECIAL "}}}",
       TEXTINV_E_UNSUPPORTED, "end_of_word_suffix" },
     { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "}}}", TEXTINV_E_FORMAT, "merges" },
@@ -433,7 +366,7 @@ static void refuses_files(void **state)
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     const char *folder = new_folder("hostile");
     ti_error error = { "" };
-    ti_clip_bpe *bpe = clip;
+    ti_tokenizer *bpe = clip;
     textinv_status status;
 
     write_file(folder, "vocab.json", cases[i].vocab);
@@ -441,8 +374,8 @@ static void refuses_files(void **state)
     write_file(folder, "tokenizer_config.json", cases[i].config);
     write_file(folder, "tokenizer.json", cases[i].modern);
     /* merges alone are CLIP's own */
-    status = ti_clip_bpe_open(&bpe, &error, folder,
-                              strstr(cases[i].part, "merges.txt: ") ? "!" : NULL);
+    status = ti_tokenizer_open(&bpe, &error, folder,
+                               strstr(cases[i].part, "merges.txt: ") ? "!" : NULL);
     if (status != cases[i].status || !strstr(error.text, cases[i].part) ||
         strncmp(error.text, folder, strlen(folder)) != 0)
       fail_msg("case %zu: %d, %s", i, status, error.text);
@@ -456,13 +389,13 @@ static void refuses_nesting(void **state)
   const char *folder = new_folder("bomb");
   char *text = malloc(1 << 20);
   ti_error error;
-  ti_clip_bpe *bpe;
+  ti_tokenizer *bpe;
 
   (void)state;
   memset(text, '[', 1 << 20);
   text[(1 << 20) - 1] = 0;
   write_file(folder, "tokenizer.json", text);
-  assert_int_equal(ti_clip_bpe_open(&bpe, &error, folder, NULL), TEXTINV_E_LIMIT);
+  assert_int_equal(ti_tokenizer_open(&bpe, &error, folder, NULL), TEXTINV_E_LIMIT);
   assert_null(bpe);
   free(text);
 }
@@ -476,21 +409,21 @@ static void the_vocabulary_that_is_shipped(void **state)
   (void)state;
   for (int i = 0; i < 2; i++) {
     ti_error error = { "" };
-    ti_clip_bpe *bpe;
+    ti_tokenizer *bpe;
     uint32_t *ids = NULL;
     size_t count = 0;
 
-    if (ti_clip_bpe_open(&bpe, &error, "models/clip-tokenizer", i ? "!" : "<|endoftext|>") < 0 ||
-        ti_clip_bpe_encode(bpe, &error, text, strlen(text), &ids, &count) < 0)
+    if (ti_tokenizer_open(&bpe, &error, "models/clip-tokenizer", i ? "!" : "<|endoftext|>") < 0 ||
+        ti_tokenizer_encode(bpe, &error, text, strlen(text), &ids, &count) < 0)
       fail_msg("%s", error.text);
-    assert_int_equal(ti_clip_bpe_size(bpe), 49408);
-    assert_int_equal(ti_clip_bpe_max_length(bpe), 77);
-    assert_int_equal(ti_clip_bpe_eos(bpe), 49407);
-    assert_int_equal(ti_clip_bpe_pad(bpe), i ? 0 : 49407);
+    assert_int_equal(ti_tokenizer_size(bpe), 49408);
+    assert_int_equal(ti_tokenizer_max_length(bpe), 77);
+    assert_int_equal(ti_tokenizer_end(bpe), 49407);
+    assert_int_equal(ti_tokenizer_pad(bpe), i ? 0 : 49407);
     assert_int_equal(count, 4);
     assert_memory_equal(ids, expected[i], sizeof(expected[i]));
     ti_free(ids);
-    ti_clip_bpe_free(bpe);
+    ti_tokenizer_free(bpe);
   }
 }
 
@@ -499,7 +432,7 @@ static int open_clip(void **state)
   (void)state;
   ti_error error;
 
-  if (ti_clip_bpe_open(&clip, &error, clip_folder(), "<|endoftext|>") < 0)
+  if (ti_tokenizer_open(&clip, &error, clip_folder(), "<|endoftext|>") < 0)
     fail_msg("%s", error.text);
   return 0;
 }
@@ -507,7 +440,7 @@ static int open_clip(void **state)
 static int close_clip(void **state)
 {
   (void)state;
-  ti_clip_bpe_free(clip);
+  ti_tokenizer_free(clip);
   return 0;
 }
 

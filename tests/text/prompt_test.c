@@ -6,7 +6,7 @@
 
 enum { SIZE = 516, BOS = 514, EOS = 515 }; /* of the small vocabulary */
 
-static ti_clip_bpe *small;
+static ti_tokenizer *small;
 
 /* the words of most tests; vectors are shown as word.0, word.1 */
 static const ti_prompt_word words[] = {
@@ -22,7 +22,7 @@ static size_t show(char *out, size_t room, uint32_t id)
       return (size_t)snprintf(out, room, "%s.%u", words[i].word, id - words[i].first_id);
   if (id == BOS || id == EOS)
     return (size_t)snprintf(out, room, "%s", id == BOS ? "[" : "]");
-  return (size_t)snprintf(out, room, "%s", ti_clip_bpe_token(small, id));
+  return (size_t)snprintf(out, room, "%s", ti_tokenizer_token(small, id));
 }
 
 static const char *show_all(const uint32_t *ids, size_t count)
@@ -192,7 +192,7 @@ static void other_padding(void **state)
   /* without merges the special tokens are 512 and 513 */
   static const int32_t expected[] = { 512, 64 + 256, 0, 513, 0, 0 };
   const char *folder = new_folder("padding");
-  ti_clip_bpe *bpe;
+  ti_tokenizer *bpe;
   ti_error error;
   int32_t ids[6], eos;
   size_t truncated;
@@ -200,11 +200,11 @@ static void other_padding(void **state)
   (void)state;
   write_vocab(folder, "");
   write_file(folder, "special_tokens_map.json", "{\"pad_token\":\"!\"}");
-  assert_int_equal(ti_clip_bpe_open(&bpe, &error, folder, NULL), 0);
+  assert_int_equal(ti_tokenizer_open(&bpe, &error, folder, NULL), 0);
   assert_int_equal(ti_prompt_fit(bpe, &error, NULL, 0, "a!", 6, ids, &truncated, &eos), 0);
   assert_memory_equal(ids, expected, sizeof(expected));
   assert_int_equal(eos, 3);
-  ti_clip_bpe_free(bpe);
+  ti_tokenizer_free(bpe);
 }
 
 static void limits(void **state)
@@ -285,7 +285,7 @@ static int open_small(void **state)
 
   (void)state;
   write_vocab(folder, "#version: 0.2\nc a\nca t</w>\n");
-  if (ti_clip_bpe_open(&small, &error, folder, NULL) < 0) {
+  if (ti_tokenizer_open(&small, &error, folder, NULL) < 0) {
     print_error("%s\n", error.text);
     return -1;
   }
@@ -295,7 +295,7 @@ static int open_small(void **state)
 static int close_small(void **state)
 {
   (void)state;
-  ti_clip_bpe_free(small);
+  ti_tokenizer_free(small);
   return 0;
 }
 

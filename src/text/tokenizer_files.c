@@ -1,26 +1,27 @@
 /*
  * A tokenizer's files, in the forms that transformers has written:
  *
- *   tokenizer.json             vocabulary, merges (strings or pairs) and added tokens
- *   vocab.json, merges.txt     the older pair, read when there is no tokenizer.json; of CLIP's own
+ *   tokenizer.json             vocabulary, CLIP's merges (strings or pairs) and added tokens
+ *   vocab.json, merges.txt     CLIP's older pair, read when there is no tokenizer.json; of its own
  *                              vocabulary merges.txt alone, as the rest follows
+ *   vocab.txt                  BERT's vocabulary, read when there is none of these
  *   tokenizer_config.json      special tokens, model_max_length, added_tokens_decoder
  *   special_tokens_map.json    special tokens that go before those of the config
  *   added_tokens.json          further tokens with their ids
  *
  * The last two are not looked at when the config has an added_tokens_decoder, as in transformers.
  * Config and map may list more special tokens, as additional_special_tokens or, since transformers
- * 5, extra_special_tokens. How text is normalised and split is CLIP's whatever tokenizer.json says
- * of it, as there, too.
+ * 5, extra_special_tokens. How text is normalised and split is the class's matter whatever
+ * tokenizer.json says of it, as there, too.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "alloc.h"
-#include "clip_bpe_state.h"
-#include "clip_normal.h"
 #include "format.h"
 #include "json.h"
+#include "tokenizer_files.h"
+#include "tokenizer_state.h"
 #include "utf8.h"
 
 enum { DEFAULT_LENGTH = 77 };
@@ -32,10 +33,10 @@ typedef struct added {
 } added;
 
 typedef struct reader {
-  ti_clip_bpe *bpe;
+  ti_tokenizer *t;
   ti_error *error;
   const char *pad;           /* of CLIP's own vocabulary; NULL = the files are a model's */
-  ti_json main, config, map; /* main: tokenizer.json or vocab.json */
+  ti_json main, config, map; /* main: tokenizer.json, vocab.json or vocab.txt */
   json_t *vocab;             /* borrowed from main */
   int modern;                /* main is tokenizer.json */
   added *added;
@@ -66,6 +67,16 @@ static textinv_status open_json(ti_json *out, int *there, ti_error *error, const
 
 /* ------ vocabulary */
 
+int ti_vocab_id(const json_t *vocab, const char *token, uint32_t *id)
+{
+  const json_t *v = json_object_get(vocab, token);
+
+  if (!v)
+    return 0;
+  *id = (uint32_t)json_integer_value(v);
+  return 1;
+}
+
 static textinv_status check_id(const reader *r, const char *path, const char *token,
                                const json_t *v)
 {
@@ -73,31 +84,31 @@ static textinv_status check_id(const reader *r, const char *path, const char *to
     return ti_fail(r->error, TEXTINV_E_FORMAT,
                    "%s: the id of token \"%.*s\" is no whole number of 0 or more", path,
                    ti_utf8_cut(token, 60), token);
-  if (json_integer_value(v) >= TI_CLIP_MAX_IDS)
+  if (json_integer_value(v) >= TI_TOKENIZER_MAX_IDS)
     return ti_fail(
       r->error, TEXTINV_E_LIMIT, "%s: the id of token \"%.*s\" is %lld, expected less than %d",
-      path, ti_utf8_cut(token, 60), token, (long long)json_integer_value(v), TI_CLIP_MAX_IDS);
+      path, ti_utf8_cut(token, 60), token, (long long)json_integer_value(v), TI_TOKENIZER_MAX_IDS);
   return TEXTINV_OK;
 }
 
 static textinv_status set_token(reader *r, const char *path, const char *token, uint32_t id)
 {
-  if (r->bpe->tokens[id])
+  if (r->t->tokens[id])
     return ti_fail(
       r->error, TEXTINV_E_FORMAT, "%s: tokens \"%.*s\" and \"%.*s\" have the same id %u", path,
-      ti_utf8_cut(r->bpe->tokens[id], 60), r->bpe->tokens[id], ti_utf8_cut(token, 60), token, id);
-  r->bpe->tokens[id] = ti_strdup(token);
-  return r->bpe->tokens[id] ? TEXTINV_OK : ti_fail_nomem(r->error, strlen(token), "a token");
+      ti_utf8_cut(r->t->tokens[id], 60), r->t->tokens[id], ti_utf8_cut(token, 60), token, id);
+  r->t->tokens[id] = ti_strdup(token);
+  return r->t->tokens[id] ? TEXTINV_OK : ti_fail_nomem(r->error, strlen(token), "a token");
 }
 
 static int by_token(const void *a, const void *b)
 {
-  return strcmp(((const ti_clip_entry *)a)->token, ((const ti_clip_entry *)b)->token);
+  return strcmp(((const ti_vocab_entry *)a)->token, ((const ti_vocab_entry *)b)->token);
 }
 
 static textinv_status read_vocab(reader *r)
 {
-  ti_clip_bpe *bpe = r->bpe;
+  ti_tokenizer *t = r->t;
   textinv_status status;
   const char *token;
   json_t *v;
@@ -114,11 +125,11 @@ static textinv_status read_vocab(reader *r)
   for (size_t i = 0; i < r->num_added; i++)
     most = r->added[i].id > most ? r->added[i].id : most;
 
-  bpe->tokens = ti_calloc((size_t)most + 1, sizeof(*bpe->tokens));
-  bpe->sorted = ti_calloc((size_t)most + 1, sizeof(*bpe->sorted));
-  if (!bpe->tokens || !bpe->sorted)
-    return ti_fail_nomem(r->error, ((size_t)most + 1) * sizeof(*bpe->sorted), "the vocabulary");
-  bpe->size = (uint32_t)most + 1;
+  t->tokens = ti_calloc((size_t)most + 1, sizeof(*t->tokens));
+  t->sorted = ti_calloc((size_t)most + 1, sizeof(*t->sorted));
+  if (!t->tokens || !t->sorted)
+    return ti_fail_nomem(r->error, ((size_t)most + 1) * sizeof(*t->sorted), "the vocabulary");
+  t->size = (uint32_t)most + 1;
 
   json_object_foreach(
     r->vocab, token,
@@ -128,50 +139,21 @@ static textinv_status read_vocab(reader *r)
     const added *a = &r->added[i];
     uint32_t id;
 
-    if (ti_clip_vocab_id(r->vocab, a->text, &id)
+    if (ti_vocab_id(r->vocab, a->text, &id)
           ? id != a->id
-          : bpe->tokens[a->id] && strcmp(bpe->tokens[a->id], a->text) != 0)
+          : t->tokens[a->id] && strcmp(t->tokens[a->id], a->text) != 0)
       return ti_fail(r->error, TEXTINV_E_FORMAT,
                      "%s: added token \"%.*s\" has the id %u, which contradicts the vocabulary",
                      r->main.path, ti_utf8_cut(a->text, 60), a->text, a->id);
-    if (!bpe->tokens[a->id] && (status = set_token(r, r->main.path, a->text, a->id)) < 0)
+    if (!t->tokens[a->id] && (status = set_token(r, r->main.path, a->text, a->id)) < 0)
       return status;
   }
-  for (uint32_t i = 0; i < bpe->size; i++) {
-    if (bpe->tokens[i])
-      bpe->sorted[bpe->num_sorted++] = (ti_clip_entry){ bpe->tokens[i], i };
+  for (uint32_t i = 0; i < t->size; i++) {
+    if (t->tokens[i])
+      t->sorted[t->num_sorted++] = (ti_vocab_entry){ t->tokens[i], i };
   }
-  qsort(bpe->sorted, bpe->num_sorted, sizeof(*bpe->sorted), by_token);
+  qsort(t->sorted, t->num_sorted, sizeof(*t->sorted), by_token);
   return TEXTINV_OK;
-}
-
-unsigned ti_clip_symbol(unsigned byte)
-{
-  unsigned next = 256;
-
-  for (unsigned b = 0; b <= byte; b++) {
-    const int self = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad);
-
-    if (b == byte)
-      return self ? b : next;
-    next += !self;
-  }
-  return next;
-}
-
-static void read_bytes(reader *r)
-{
-  for (unsigned byte = 0; byte < 256; byte++) {
-    char name[16];
-    const size_t n = ti_utf8_put(name, ti_clip_symbol(byte));
-
-    name[n] = 0;
-    if (!ti_clip_vocab_id(r->vocab, name, &r->bpe->bytes[byte]))
-      r->bpe->bytes[byte] = r->bpe->unk;
-    memcpy(name + n, "</w>", 5);
-    if (!ti_clip_vocab_id(r->vocab, name, &r->bpe->end_bytes[byte]))
-      r->bpe->end_bytes[byte] = r->bpe->unk;
-  }
 }
 
 /* ------ added and special tokens */
@@ -202,9 +184,9 @@ static textinv_status add_added(reader *r, const char *path, const char *text, c
     r->added = grown;
     r->room = room;
   }
-  if (r->num_added == TI_CLIP_MAX_ADDED)
+  if (r->num_added == TI_TOKENIZER_MAX_ADDED)
     return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: has over %d added tokens", path,
-                   TI_CLIP_MAX_ADDED);
+                   TI_TOKENIZER_MAX_ADDED);
   r->added[r->num_added] = (added){ ti_strdup(text), (uint32_t)json_integer_value(id), normalized };
   if (!r->added[r->num_added].text)
     return ti_fail_nomem(r->error, strlen(text), "an added token");
@@ -343,9 +325,9 @@ static textinv_status special_list(reader *r, const ti_json *from, const char *k
   size_t i;
   json_t *v;
 
-  if (json_array_size(list) > TI_CLIP_MAX_ADDED)
+  if (json_array_size(list) > TI_TOKENIZER_MAX_ADDED)
     return ti_fail(r->error, TEXTINV_E_LIMIT, "%s: \"%s\" has over %d entries", from->path, key,
-                   TI_CLIP_MAX_ADDED);
+                   TI_TOKENIZER_MAX_ADDED);
   json_array_foreach(list, i, v)
   {
     const json_t *content = json_is_object(v) ? json_object_get(v, "content") : v, *id;
@@ -386,26 +368,35 @@ static textinv_status read_special(reader *r)
 {
   static const char begin[] = "<|startoftext|>", end[] = "<|endoftext|>";
   const size_t listed = r->num_added;
-  ti_clip_bpe *bpe = r->bpe;
+  ti_tokenizer *t = r->t;
   textinv_status status;
+  uint32_t mask;
 
-  if ((status = special(r, "bos_token", begin, &bpe->bos, listed)) < 0 ||
-      (status = special(r, "eos_token", end, &bpe->eos, listed)) < 0 ||
-      (status = special(r, "unk_token", end, &bpe->unk, listed)) < 0 ||
-      (status = special(r, "pad_token", r->pad ? r->pad : end, &bpe->pad, listed)) < 0)
+  if (t->kind == TI_TOKENIZER_BERT) {
+    if ((status = special(r, "cls_token", "[CLS]", &t->begin, listed)) < 0 ||
+        (status = special(r, "sep_token", "[SEP]", &t->end, listed)) < 0 ||
+        (status = special(r, "unk_token", "[UNK]", &t->unk, listed)) < 0 ||
+        (status = special(r, "pad_token", "[PAD]", &t->pad, listed)) < 0 ||
+        (status = special(r, "mask_token", "[MASK]", &mask, listed)) < 0)
+      return status;
+  } else if ((status = special(r, "bos_token", begin, &t->begin, listed)) < 0 ||
+             (status = special(r, "eos_token", end, &t->end, listed)) < 0 ||
+             (status = special(r, "unk_token", end, &t->unk, listed)) < 0 ||
+             (status = special(r, "pad_token", r->pad ? r->pad : end, &t->pad, listed)) < 0) {
     return status;
+  }
   return special_lists(r);
 }
 
 static textinv_status build_matches(reader *r)
 {
-  ti_clip_bpe *bpe = r->bpe;
+  ti_tokenizer *t = r->t;
   textinv_status status;
 
-  bpe->raw = ti_calloc(r->num_added, sizeof(*bpe->raw));
-  bpe->normal = ti_calloc(r->num_added, sizeof(*bpe->normal));
-  if (!bpe->raw || !bpe->normal)
-    return ti_fail_nomem(r->error, r->num_added * sizeof(*bpe->raw), "the added tokens");
+  t->raw = ti_calloc(r->num_added, sizeof(*t->raw));
+  t->normal = ti_calloc(r->num_added, sizeof(*t->normal));
+  if (!t->raw || !t->normal)
+    return ti_fail_nomem(r->error, r->num_added * sizeof(*t->raw), "the added tokens");
   for (size_t i = 0; i < r->num_added; i++) {
     added *a = &r->added[i];
     ti_match m = { a->text, strlen(a->text), NULL, a->id, 1, i };
@@ -413,17 +404,18 @@ static textinv_status build_matches(reader *r)
     if (a->normalized) {
       char *text;
 
-      if ((status = ti_clip_normalize(&text, &m.len, NULL, r->error, a->text, strlen(a->text))) < 0)
+      if ((status = ti_tokenizer_normalize(t, &text, &m.len, NULL, r->error, a->text,
+                                           strlen(a->text))) < 0)
         return status;
       m.text = text;
-      bpe->normal[bpe->num_normal++] = m;
+      t->normal[t->num_normal++] = m;
     } else {
-      bpe->raw[bpe->num_raw++] = m;
+      t->raw[t->num_raw++] = m;
       a->text = NULL; /* handed over */
     }
   }
-  ti_match_sort(bpe->raw, bpe->num_raw);
-  ti_match_sort(bpe->normal, bpe->num_normal);
+  ti_match_sort(t->raw, t->num_raw);
+  ti_match_sort(t->normal, t->num_normal);
   return TEXTINV_OK;
 }
 
@@ -431,10 +423,12 @@ static textinv_status build_matches(reader *r)
 
 static textinv_status read_config(reader *r, const char *folder)
 {
-  static const char *const known[] = { "CLIPTokenizer", "CLIPTokenizerFast",
-                                       "PreTrainedTokenizerFast", "TokenizersBackend" };
+  static const char *const known[2][4] = {
+    { "CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend" },
+    { "BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend" },
+  };
+  const char *const *classes = known[r->t->kind == TI_TOKENIZER_BERT], *class = classes[0];
   textinv_status status;
-  const char *class = known[0];
   double length = 0;
   int there, found = 0;
 
@@ -446,14 +440,14 @@ static textinv_status read_config(reader *r, const char *folder)
           0)
       return status;
   }
-  for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-    found |= strcmp(class, known[i]) == 0;
+  for (int i = 0; i < 4; i++)
+    found |= strcmp(class, classes[i]) == 0;
   if (!found)
     return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
-                   "%s: \"tokenizer_class\" is \"%.*s\", expected CLIPTokenizer", r->config.path,
-                   ti_utf8_cut(class, 60), class);
+                   "%s: \"tokenizer_class\" is \"%.*s\", expected %s", r->config.path,
+                   ti_utf8_cut(class, 60), class, classes[0]);
   /* transformers writes 1e30 for "unknown" */
-  r->bpe->max_length = length >= 3 && length <= 1 << 20 ? (int)length : DEFAULT_LENGTH;
+  r->t->max_length = length >= 3 && length <= 1 << 20 ? (int)length : DEFAULT_LENGTH;
 
   if (there && json_is_object(json_object_get(r->config.root, "added_tokens_decoder")))
     return TEXTINV_OK;
@@ -466,12 +460,16 @@ static textinv_status find_model(reader *r, const json_t **merges)
   const json_t *model = json_object_get(r->main.root, "model");
   const json_t *type = json_object_get(model, "type"),
                *suffix = json_object_get(model, "end_of_word_suffix");
+  const char *name = json_is_string(type) ? json_string_value(type) : "BPE";
 
   if (!json_is_object(model))
     return ti_fail(r->error, TEXTINV_E_FORMAT, "%s: has no \"model\"", r->main.path);
-  if (json_is_string(type) && strcmp(json_string_value(type), "BPE") != 0)
-    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED, "%s: model \"type\" is \"%.*s\", expected BPE",
-                   r->main.path, ti_utf8_cut(json_string_value(type), 60), json_string_value(type));
+  if (!strcmp(name, "WordPiece"))
+    r->t->kind = TI_TOKENIZER_BERT;
+  else if (strcmp(name, "BPE") != 0)
+    return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
+                   "%s: model \"type\" is \"%.*s\", expected BPE or WordPiece", r->main.path,
+                   ti_utf8_cut(name, 60), name);
   if (suffix && !(json_is_string(suffix) && strcmp(json_string_value(suffix), "</w>") == 0))
     return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
                    "%s: model \"end_of_word_suffix\" is not \"</w>\", as CLIP's is", r->main.path);
@@ -482,35 +480,57 @@ static textinv_status find_model(reader *r, const json_t **merges)
   return TEXTINV_OK;
 }
 
+/* the vocabulary of a folder without tokenizer.json */
+static textinv_status open_vocab(reader *r, const char *folder)
+{
+  textinv_status status;
+  int there;
+
+  if ((status = open_json(&r->main, &there, r->error, folder, "vocab.json")) < 0)
+    return status;
+  if (!there && r->pad) {
+    status = ti_clip_vocab_of_merges(&r->main, r->error, folder);
+  } else if (!there) {
+    r->t->kind = TI_TOKENIZER_BERT;
+    status = ti_wordpiece_vocab(&r->main, r->error, folder);
+    if (status == TEXTINV_E_NOT_FOUND)
+      status = ti_fail(r->error, status,
+                       "%s: holds neither tokenizer.json nor vocab.json nor vocab.txt", folder);
+  }
+  r->vocab = r->main.root;
+  return status;
+}
+
+static textinv_status read_kind(reader *r, const char *folder, const json_t *merges)
+{
+  ti_tokenizer *t = r->t;
+
+  if (t->kind == TI_TOKENIZER_BERT)
+    return ti_wordpiece_read(&t->wordpiece, r->error, &r->config, t->tokens, t->size);
+  ti_clip_symbols_read(&t->clip, r->vocab, t->unk);
+  return r->modern
+           ? ti_clip_merges_read(&t->clip, t->size, r->error, r->main.path, r->vocab, merges)
+           : ti_clip_merges_read_file(&t->clip, t->size, r->error, folder, r->vocab);
+}
+
 static textinv_status read_files(reader *r, const char *folder)
 {
   const json_t *merges = NULL;
   textinv_status status;
-  int there = 1;
 
   if ((status = open_json(&r->main, &r->modern, r->error, folder, "tokenizer.json")) < 0 ||
-      (!r->modern && (status = open_json(&r->main, &there, r->error, folder, "vocab.json")) < 0))
-    return status;
-  if (!there && !r->pad)
-    return ti_fail(r->error, TEXTINV_E_NOT_FOUND, "%s: holds neither tokenizer.json nor vocab.json",
-                   folder);
-  if (!there && (status = ti_clip_vocab_of_merges(&r->main, r->error, folder)) < 0)
-    return status;
-  r->vocab = r->main.root;
-  if ((r->modern && (status = find_model(r, &merges)) < 0) ||
+      (status = r->modern ? find_model(r, &merges) : open_vocab(r, folder)) < 0 ||
       (status = read_config(r, folder)) < 0 || (status = read_added(r, folder)) < 0 ||
       (status = read_vocab(r)) < 0 || (status = read_special(r)) < 0 ||
-      (status = r->modern ? ti_clip_merges_read(r->bpe, r->error, r->main.path, r->vocab, merges)
-                          : ti_clip_merges_read_file(r->bpe, r->error, folder, r->vocab)) < 0)
+      (status = read_kind(r, folder, merges)) < 0)
     return status;
-  read_bytes(r);
   return build_matches(r);
 }
 
-textinv_status ti_clip_bpe_read(ti_clip_bpe *bpe, ti_error *error, const char *folder,
-                                const char *pad)
+textinv_status ti_tokenizer_read(ti_tokenizer *t, ti_error *error, const char *folder,
+                                 const char *pad)
 {
-  reader r = { .bpe = bpe, .error = error, .pad = pad };
+  reader r = { .t = t, .error = error, .pad = pad };
   const textinv_status status = read_files(&r, folder);
 
   for (size_t i = 0; i < r.num_added; i++)
