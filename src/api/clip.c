@@ -196,7 +196,7 @@ textinv_status textinv_clip_get_info(const textinv_clip *clip, textinv_clip_info
   full.size = (uint32_t)clip->model.vision.side;
   full.patch = (uint32_t)clip->model.vision.patch;
   full.max_tokens = (uint32_t)clip->model.tokens;
-  full.vocabulary = ti_clip_bpe_size(clip->model.encoders[0].tokenizer->bpe);
+  full.vocabulary = ti_tokenizer_size(clip->model.encoders[0].tokenizer->t);
   ti_struct_write(info, &full, sizeof(full));
   return TEXTINV_OK;
 }
