@@ -42,8 +42,8 @@ typedef struct job {
   float *redrawn;                           /* [batch, h, w]: 1 where mask is white, else 0 */
   float *init_mean, *init_deviation;        /* of init_image */
   float *init_latents, *init_noise; /* [batch, c, h, w], what the first latents are made of */
-  float *masked_mean, *masked_deviation; /* of init_image without what is white, for a UNet that */
-  float *masked_latents;                 /* takes it [batch, c, h, w] */
+  float *masked_mean, *masked_deviation; /* of init_image without what is white in mask */
+  float *masked_latents;                 /* [batch, c, h, w], which some UNets read */
   double began;
 } job;
 

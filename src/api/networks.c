@@ -335,7 +335,7 @@ textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uin
   return TEXTINV_OK;
 }
 
-/* [c, hw] into the channels of nhwc, which has all */
+/* planes [c, hw] to channels that follow each other in nhwc [hw, all] */
 static void put_channels(float *nhwc, int all, const float *chw, int c, size_t hw)
 {
   for (size_t i = 0; i < hw; i++) {
@@ -344,7 +344,7 @@ static void put_channels(float *nhwc, int all, const float *chw, int c, size_t h
   }
 }
 
-/* what changes from evaluation to evaluation: latents and timestep; and a mask with its picture */
+/* latents and timestep, which change from evaluation to evaluation; behind the latents a mask */
 static void write_latents(textinv_session *s, const ti_net_plan *plan, const textinv_model *model,
                           const ti_evaluation *e)
 {
