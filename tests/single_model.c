@@ -40,6 +40,11 @@ static list component, whole;
 static const char *prefix; /* of the component in the file */
 static single_kind made;   /* what is being written */
 
+static int is_sd2(void)
+{
+  return made == SINGLE_SD2 || made == SINGLE_INPAINT;
+}
+
 static at join(at a, const char *ours, const char *theirs)
 {
   at out;
@@ -63,8 +68,8 @@ static size_t bytes_of(size_t count)
 static void append(list *l, const char *first, const char *name, int rank, const int *dims,
                    const void *data)
 {
-  static const ti_file_dtype types[] = { TI_FILE_F16, TI_FILE_BF16, TI_FILE_F32 };
-  static const char *const names[] = { "F16", "BF16", "F32" };
+  static const ti_file_dtype types[] = { TI_FILE_F16, TI_FILE_BF16, TI_FILE_F32, TI_FILE_BF16 };
+  static const char *const names[] = { "F16", "BF16", "F32", "BF16" };
   ti_tensor *t = &l->tensors[l->count++];
   char full[320];
 
@@ -128,8 +133,8 @@ static void conv(at a, int in, int out, int k, int flat)
 static void norm(at a, int c)
 {
   add(a, "weight", 1, c, 0, 0, 0.2f, 1.0f, 0);
-  /* by their size SD 2 with v prediction is told */
-  add(a, "bias", 1, c, 0, 0, made == SINGLE_SD2 ? 0.3f : 0.1f, 0.0f, 0);
+  /* by their size SD 2 with v prediction is told, but not when it is for inpainting */
+  add(a, "bias", 1, c, 0, 0, is_sd2() ? 0.3f : 0.1f, 0.0f, 0);
 }
 
 /* ------ UNet: two levels of one layer */
@@ -195,7 +200,8 @@ static void write_unet(void)
     linear(block("add_embedding.linear_1.", "label_emb.0.0."), POOLED + 6 * SIZE_DIM, time, 1);
     linear(block("add_embedding.linear_2.", "label_emb.0.2."), time, time, 1);
   }
-  conv(block("conv_in.", "input_blocks.0.0."), LATENT, c, 3, 0);
+  conv(block("conv_in.", "input_blocks.0.0."), made == SINGLE_INPAINT ? 2 * LATENT + 1 : LATENT, c,
+       3, 0);
   resnet(block("down_blocks.0.resnets.0.", "input_blocks.1.0."), c, c, time);
   if (first)
     transformer(block("down_blocks.0.attentions.0.", "input_blocks.1.1."), c, first, context);
@@ -316,7 +322,7 @@ static void write_text(int open_clip)
 {
   const at text = block("text_model.", "");
 
-  prefix = made == SINGLE_SD2   ? "cond_stage_model.model."
+  prefix = is_sd2()             ? "cond_stage_model.model."
            : made == SINGLE_SD1 ? "cond_stage_model.transformer.text_model."
            : open_clip          ? "conditioner.embedders.1.model."
                                 : "conditioner.embedders.0.transformer.text_model.";
@@ -463,9 +469,13 @@ static const struct {
     "\"down_block_types\": [\"DownBlock2D\", \"CrossAttnDownBlock2D\"], "
     "\"up_block_types\": [\"CrossAttnUpBlock2D\", \"UpBlock2D\"]}",
     VAE "0.13025}", TEXT "\"quick_gelu\"}", "{\"timestep_spacing\": \"leading\", " SCHEDULE "}" },
+  { CLASSES "[\"diffusers\", \"PNDMScheduler\"]}",
+    "{\"sample_size\": 256, \"block_out_channels\": [64, 128], \"cross_attention_dim\": 64, "
+    "\"in_channels\": 9, \"attention_head_dim\": [1, 2], " CROSSED_FIRST "}",
+    VAE "0.18215}", TEXT "\"gelu\"}", "{" SCHEDULE "}" },
 };
 
-static char folders[3][512], files[3][520];
+static char folders[4][512], files[4][520];
 
 static void write_model(single_kind kind)
 {
@@ -482,14 +492,14 @@ static void write_model(single_kind kind)
   assert_int_equal(mkdir(folders[kind], 0755), 0);
   put_text(folders[kind], "model_index.json", configs[kind].index, strlen(configs[kind].index));
   put_component(folders[kind], "scheduler", configs[kind].scheduler);
-  put_tokenizer(folders[kind], "tokenizer", kind == SINGLE_SD2);
+  put_tokenizer(folders[kind], "tokenizer", is_sd2());
   write_unet();
   put_component(folders[kind], "unet", configs[kind].unet);
   write_vae();
   put_component(folders[kind], "vae", configs[kind].vae);
-  write_text(kind == SINGLE_SD2);
+  write_text(is_sd2());
   put_component(folders[kind], "text_encoder", configs[kind].text);
-  if (kind == SINGLE_SD2)
+  if (is_sd2())
     write_spare();
   if (xl) {
     put_tokenizer(folders[kind], "tokenizer_2", 1);

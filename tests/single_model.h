@@ -3,9 +3,10 @@
 #ifndef TI_SINGLE_MODEL_H
 #define TI_SINGLE_MODEL_H
 
-typedef enum { SINGLE_SD1, SINGLE_SD2, SINGLE_SDXL } single_kind;
+/* the last is SD 2 for inpainting */
+typedef enum { SINGLE_SD1, SINGLE_SD2, SINGLE_SDXL, SINGLE_INPAINT } single_kind;
 
-/* made at the first call; weights are f16, bf16 and f32 */
+/* made at the first call; weights are f16, bf16, f32 and bf16 */
 const char *single_model_folder(single_kind kind);
 const char *single_model_file(single_kind kind);
 

@@ -158,13 +158,13 @@ static void transformer(writer *w, const char *prefix, int c)
   conv(w, part, c, c, 1);
 }
 
-static void write_unet(const char *folder)
+static void write_unet(const char *folder, int in_channels)
 {
   static writer w;
 
   linear(&w, "time_embedding.linear_1", C0, 4 * C0, 1);
   linear(&w, "time_embedding.linear_2", 4 * C0, 4 * C0, 1);
-  conv(&w, "conv_in", LATENT, C0, 3);
+  conv(&w, "conv_in", in_channels, C0, 3);
   resnet(&w, "down_blocks.0.resnets.0", C0, C0, 4 * C0);
   conv(&w, "down_blocks.0.downsamplers.0.conv", C0, C0, 3);
   resnet(&w, "down_blocks.1.resnets.0", C0, C1, 4 * C0);
@@ -354,11 +354,11 @@ static void make_folders(const char *folder)
   }
 }
 
-static void write_model(const char *folder)
+static void write_model(const char *folder, int in_channels)
 {
   make_folders(folder);
   test_seed(77);
-  write_unet(folder);
+  write_unet(folder, in_channels);
   write_vae(folder);
   write_text_encoder(folder);
   write_tokenizer(folder);
@@ -381,7 +381,19 @@ const char *tiny_model(void)
 
   if (!*folder) {
     snprintf(folder, sizeof(folder), "%s", test_path("tiny-sd"));
-    write_model(folder);
+    write_model(folder, LATENT);
+  }
+  return folder;
+}
+
+const char *tiny_inpainting_model(void)
+{
+  static char folder[512];
+
+  if (!*folder) {
+    snprintf(folder, sizeof(folder), "%s", test_path("tiny-inpainting"));
+    write_model(folder, 2 * LATENT + 1);
+    tiny_model_edit(folder, "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9");
   }
   return folder;
 }
@@ -391,7 +403,7 @@ const char *tiny_model_copy(const char *copy)
   static char folder[512];
 
   snprintf(folder, sizeof(folder), "%s", test_path(copy));
-  write_model(folder);
+  write_model(folder, LATENT);
   return folder;
 }
 

@@ -10,6 +10,9 @@ enum { TINY_SIZE = 16, TINY_WIDTH = 16, TINY_TOKENS = 32 };
 /* the folder, made at the first call; epsilon prediction, 16 px, latents 8 x 8 x 4, DDIM */
 const char *tiny_model(void);
 
+/* the same whose UNet takes nine channels */
+const char *tiny_inpainting_model(void);
+
 /* a copy of it below the temporary folder, to be broken by a test */
 const char *tiny_model_copy(const char *name);
 

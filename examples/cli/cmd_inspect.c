@@ -135,6 +135,8 @@ static textinv_status print_model(textinv_session *session, const char *path)
       printf(", pooled %u", info.pooled_dim);
     printf("\nlatents: %u channels, one for %u x %u pixels\nsize: %u x %u pixels\n",
            info.latent_channels, info.latent_scale, info.latent_scale, info.size, info.size);
+    if (info.needs_mask)
+      puts("made for: inpainting, with --init-image and --mask");
     printf("predicts: %s\nschedule: %u timesteps\nsampler: %s\n", info.prediction,
            info.train_timesteps, info.sampler);
   }

@@ -223,6 +223,10 @@ static gchar *draw(gint32 image, const options *o)
       (status = textinv_embeddings_new(&words, session)) < 0 ||
       (status = load_words(session, words, model, o->words)) < 0)
     goto out;
+  if (info.needs_mask && !selected) {
+    message = g_strdup("The model was made for inpainting: select what it is to draw.");
+    goto out;
+  }
   find_size(&width, &height, &r, &info);
   params.width = (uint32_t)width;
   params.height = (uint32_t)height;

@@ -899,8 +899,11 @@ class Session(_Handle):
         self.call('encode_image', self, mean, deviation, _size(mean), model, images, i)
         return mean, deviation
 
-    def predict_noise(self, model, latents, timestep, context, pooled=None, size_ids=None):
-        """What the UNet says of latents [batch, channels, height, width]: the same shape."""
+    def predict_noise(self, model, latents, timestep, context, pooled=None, size_ids=None, mask=None, masked=None):
+        """What the UNet says of latents [batch, channels, height, width]: the same shape.
+
+        A model made for inpainting needs mask [batch, 1, height, width] and masked, latents of the masked picture.
+        """
         info = model.info
         latents = _array(latents, None, info.latent_channels, None, None)
         batch, _, height, width = latents.shape
@@ -908,7 +911,9 @@ class Session(_Handle):
             batch=batch, height=height, width=width, latents=latents, timestep=timestep,
             context=_array(context, batch, info.max_tokens, info.context_dim),
             pooled=None if pooled is None else _array(pooled, batch, info.pooled_dim),
-            size_ids=None if size_ids is None else _array(size_ids, batch, 6)))
+            size_ids=None if size_ids is None else _array(size_ids, batch, 6),
+            mask=None if mask is None else _array(mask, batch, 1, height, width),
+            masked=None if masked is None else _array(masked, *latents.shape)))
         out = _empty(*latents.shape)
         self.call('predict_noise', self, out, _size(out), model, C.byref(params))
         return out

@@ -379,6 +379,9 @@ typedef struct textinv_model_info {
   uint32_t    size;             /* width and height the model was trained for, in pixels */
   uint32_t    train_timesteps;  /* length of the noise schedule */
   uint64_t    parameters;       /* weights of all its networks */
+  uint32_t    needs_mask;       /* 1 = made for inpainting: it redraws a part of a picture, and
+                                   textinv_generate() needs init_image and mask; 0 = any other */
+  uint32_t    reserved;         /* 0 */
 } textinv_model_info;
 
 /**
@@ -387,6 +390,10 @@ typedef struct textinv_model_info {
  * folder the latent diffusion model of Rombach et al. 2022 (LDMTextToImagePipeline, an
  * AutoencoderKL as its "vqvae"). Weights stay memory mapped; the files must not change while the
  * model is open.
+ *
+ * A UNet may take a mask and the latents of the masked picture beside its own, as those of SD 1.5,
+ * SD 2 and SDXL inpainting: 9 channels for 4. Such a model draws with words that were learnt with
+ * the model it was made from; it does not learn any itself.
  *
  * Configs count as diffusers' pipelines take them. For SD 1.x and SD 2.x steps_offset is 1 and
  * clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet saved
@@ -402,8 +409,8 @@ typedef struct textinv_model_info {
  * published folders of these models, and the tokenizer is that of CLIP, which is installed with the
  * library. Whether it predicts v or noise is told by the first of these: a file of the same name
  * that ends in .yaml, with "parameterization: v" or without; a tensor "v_pred", which stands for v;
- * the metadata "modelspec.prediction_type"; for SD 2.x the weights, as ComfyUI tells them. Else it
- * is noise. A tensor "ztsnr" stands for rescale_betas_zero_snr.
+ * the metadata "modelspec.prediction_type"; for SD 2.x the weights, as ComfyUI tells them. Else,
+ * and for SD 2 inpainting, it is noise. A tensor "ztsnr" stands for rescale_betas_zero_snr.
  *
  * @param[out] out     the model; the caller frees it with textinv_model_free()
  * @param      session reports errors and log lines; not kept
@@ -953,7 +960,7 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  *                        textinv_invert_report_init(), or the call fails before any work; may be
  *                        NULL
  * @return TEXTINV_OK, TEXTINV_E_CANCELLED or any other code. What can be refused is refused before
- *         any work.
+ *         any work; TEXTINV_E_UNSUPPORTED is a model made for inpainting.
  */
 TEXTINV_API textinv_status textinv_invert(textinv_session *session, const textinv_model *model,
                                           textinv_embeddings *embeddings,
@@ -983,8 +990,9 @@ TEXTINV_API textinv_status textinv_loss_params_init(textinv_loss_params *params,
  * @param[out] gradient [num_values], the rows of all words in the order of embeddings: for each
  *                      word encoder 0 [vectors, dim], then encoder 1; NULL for the loss alone
  * @param      num_values values in gradient: textinv_embeddings_num_values()
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
- *         TEXTINV_E_BACKEND. Loss and gradient may come out infinite or NaN.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_UNSUPPORTED (a model made for
+ *         inpainting), TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND. Loss and gradient
+ *         may come out infinite or NaN.
  */
 TEXTINV_API textinv_status textinv_loss(textinv_session *session, float *loss, float *gradient,
                                         size_t num_values, const textinv_model *model,
@@ -1091,8 +1099,8 @@ typedef struct textinv_generate_params {
                                              (with a warning in the log over twice the model's) */
   uint32_t              height;           /* pixels, likewise */
   textinv_rng           rng;              /* default TEXTINV_RNG_TORCH_CPU */
-  const textinv_images *init_image;       /* start from this picture, resized as Pillow's LANCZOS
-                                             does; NULL = from noise */
+  const textinv_images *init_image;       /* start from this one picture, resized as Pillow's
+                                             LANCZOS does; NULL = from noise */
   float                 strength;         /* with init_image: share of the steps, above 0 to 1,
                                              taken as a decimal: 0.7 of 10 are 7 (default 0.8) */
   uint32_t              clip_skip;        /* text encoder's layers left out, 0..11 (default 0);
@@ -1120,10 +1128,12 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * Draw pictures of a prompt. With TEXTINV_RNG_TORCH_CPU picture i is the one that diffusers draws
  * with torch.Generator("cpu").manual_seed(seed + i).
  *
- * With a mask it is the one of diffusers' inpainting pipelines for a UNet without channels for a
- * mask, width and height given. After every step what is kept takes the latents of init_image back,
- * noised as the next step expects it; the last time without noise. With strength 1 the first step
- * sees noise alone, where without a mask it sees init_image under that noise.
+ * With a mask it is the one of diffusers' inpainting pipelines, width and height given. A model
+ * made for inpainting (textinv_model_info.needs_mask) sees the mask and the latents of init_image
+ * without what is white in it, at every step. With any other, after every step what is kept takes
+ * the latents of init_image back, noised as the next step expects it; the last time without noise.
+ * With strength 1 the first step sees noise alone, where without a mask it sees init_image under
+ * that noise.
  *
  * Two differences are deliberate. The pooled text of SDXL is the state at the end of the prompt. Where
  * the config of text_encoder_2 has "eos_token_id": 2, as published ones do, transformers takes the
@@ -1137,7 +1147,8 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * @param      model      the model
  * @param      embeddings the new words that the prompts may use, or NULL
  * @param      params     options; read only during the call
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT,
+ * @return TEXTINV_OK, TEXTINV_E_INVALID (also a model made for inpainting without init_image and
+ *         mask), TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT,
  *         TEXTINV_E_UNSUPPORTED (the first timestep is noise alone and the model predicts epsilon),
  *         TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
@@ -1343,6 +1354,10 @@ typedef struct textinv_predict_params {
   const float *pooled;   /* [batch, pooled_dim]; required when pooled_dim > 0 */
   const float *size_ids; /* SDXL: [batch, 6] original h, w, crop top, left, target h, w; NULL = the
                             size of the picture without a crop */
+  const float *mask;     /* a model made for inpainting: [batch, 1, height, width], 1 where it
+                            redraws and 0 where it does not; required for it, NULL for any other */
+  const float *masked;   /* with mask: [batch, latent_channels, height, width], latents of the
+                            picture whose pixels are 0 of -1..1, a middle grey, where it is redrawn */
 } textinv_predict_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */

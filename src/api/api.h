@@ -96,6 +96,8 @@ struct textinv_clip {
 uint64_t ti_model_new_id(void);
 /* SDXL takes the state before the last layer, without the final norm */
 int ti_model_is_xl(const textinv_model *model);
+/* made for inpainting: behind the latents the UNet takes a mask and the masked picture's latents */
+int ti_model_needs_mask(const textinv_model *model);
 uint64_t ti_model_parameters(const textinv_model *model);
 uint64_t ti_model_bytes(const textinv_model *model); /* of its weights in the files */
 
@@ -269,10 +271,11 @@ struct textinv_images {
 textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
                              int height);
 
-/* moments of one picture [c, h, w], scaled; pixels [height, width, 3]; name is for messages */
+/* moments of one picture [c, h, w], scaled; pixels [height, width, 3]; mask [height, width]: what
+ * is white in it, from 128 on, is not seen; or NULL; name is for messages */
 textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, const char *name,
-                                const uint8_t *pixels, int width, int height, float *mean,
-                                float *deviation);
+                                const uint8_t *pixels, const uint8_t *mask, int width, int height,
+                                float *mean, float *deviation);
 /* latents [c, h, w] to [3, height, width]; number is that of the picture, for messages */
 textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, uint32_t number,
                              const float *latents, int h, int w, float *values);
@@ -302,6 +305,7 @@ typedef struct ti_evaluation {
   int guided;      /* batch / 2 latents, each with the contexts i and i + batch / 2 */
   float timestep;
   const float *latents, *context, *pooled, *size_ids;
+  const float *mask, *masked; /* as many as latents, for a model that needs a mask */
   int same_context; /* context, pooled and size_ids are those of the evaluation before */
 } ti_evaluation;
 
@@ -345,6 +349,9 @@ typedef struct ti_samples {
   const float *noisy, *target;         /* [n, c, h, w] */
   const float *timesteps;              /* [n] */
 } ti_samples;
+
+/* that the model is one to learn with */
+textinv_status ti_check_learns(ti_error *error, const textinv_model *model);
 
 ti_plan_key ti_train_key(const textinv_model *model, const ti_row_table *tables, int n, int h,
                          int w, int learn);

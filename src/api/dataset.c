@@ -295,8 +295,8 @@ static textinv_status encode_views(loader *l, uint32_t index, const char *name,
 
       if (flip)
         mirror(&fitted);
-      status = ti_encode_pixels(l->s, l->model, name, fitted.pixels, fitted.width, fitted.height,
-                                picture->mean + view, picture->deviation + view);
+      status = ti_encode_pixels(l->s, l->model, name, fitted.pixels, NULL, fitted.width,
+                                fitted.height, picture->mean + view, picture->deviation + view);
       if (status >= 0 && l->progress)
         status = l->progress(l->user, ++l->done, (int)d->num_pictures * views);
     }

@@ -37,9 +37,13 @@ typedef struct job {
   float *latents, *noise, *scaled, *output; /* [batch, c, h, w]; the last [2 batch, c, h, w] */
   int evaluated;                            /* the contexts have been used as they are */
   ti_torch_rng *torch;                      /* [batch] */
-  ti_image init, mask;                      /* as large as the result */
+  ti_image init;                            /* as large as the result */
+  uint8_t *mask;                            /* as large: luminances */
+  float *redrawn;                           /* [batch, h, w]: 1 where mask is white, else 0 */
   float *init_mean, *init_deviation;        /* of init_image */
   float *init_latents, *init_noise; /* [batch, c, h, w], what the first latents are made of */
+  float *masked_mean, *masked_deviation; /* of init_image without what is white in mask */
+  float *masked_latents;                 /* [batch, c, h, w], which some UNets read */
   double began;
 } job;
 
@@ -129,6 +133,9 @@ static textinv_status check(job *j, ti_error *error)
   if (!(p->strength > 0.0f && p->strength <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible",
                    (double)p->strength);
+  if (p->init_image && p->init_image->count != 1)
+    return ti_fail(error, TEXTINV_E_INVALID, "init_image holds %d pictures; 1 is expected",
+                   p->init_image->count);
   if (p->mask && !p->init_image)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "mask is given without init_image, the picture whose black part is kept");
@@ -137,6 +144,11 @@ static textinv_status check(job *j, ti_error *error)
                    p->mask->count);
   if (p->keep_pixels && !p->mask)
     return ti_fail(error, TEXTINV_E_INVALID, "keep_pixels is %d without mask", p->keep_pixels);
+  if (ti_model_needs_mask(j->model) && !p->mask)
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "%s is NULL: the model was made for inpainting and redraws what is white in "
+                   "mask of init_image; a white mask is all of it",
+                   p->init_image ? "mask" : "init_image");
   if (p->init_image && (status = take_init_size(j, error, scale)) < 0)
     return status;
   if (p->width % scale || p->height % scale || p->width > 2048 * scale || p->height > 2048 * scale)
@@ -209,8 +221,9 @@ static textinv_status allocate(job *j)
   const textinv_model *m = j->model;
   const size_t doubled = (size_t)j->batch << j->guided;
   const int scale = ti_vae_scale(&m->vae);
+  const size_t hw = (size_t)j->h * (size_t)j->w;
 
-  j->chw = (size_t)m->unet.in_channels * (size_t)j->h * (size_t)j->w;
+  j->chw = (size_t)m->vae.latent_channels * hw;
   j->context_size = (size_t)m->tokens * (size_t)m->context_dim;
   j->context = ti_calloc(doubled * j->context_size, sizeof(float));
   j->pooled = ti_calloc(doubled * (size_t)m->pooled_dim, sizeof(float));
@@ -223,8 +236,13 @@ static textinv_status allocate(job *j)
   j->init_deviation = ti_calloc(j->chw, sizeof(float));
   j->init_latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
   j->init_noise = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
+  j->redrawn = ti_calloc((size_t)j->batch * hw, sizeof(float));
+  j->masked_mean = ti_calloc(j->chw, sizeof(float));
+  j->masked_deviation = ti_calloc(j->chw, sizeof(float));
+  j->masked_latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
   if (!j->context || !j->pooled || !j->latents || !j->noise || !j->scaled || !j->output ||
-      !j->torch || !j->init_mean || !j->init_deviation || !j->init_latents || !j->init_noise)
+      !j->torch || !j->init_mean || !j->init_deviation || !j->init_latents || !j->init_noise ||
+      !j->redrawn || !j->masked_mean || !j->masked_deviation || !j->masked_latents)
     return ti_fail_nomem(&j->s->error, doubled * j->context_size * sizeof(float),
                          "latents and context");
   return ti_images_new(&j->images, &j->s->error, (int)j->p.images, j->w * scale, j->h * scale);
@@ -240,11 +258,15 @@ static void release(job *j)
   ti_free(j->output);
   ti_free(j->torch);
   ti_image_free(&j->init);
-  ti_image_free(&j->mask);
+  ti_free(j->mask);
+  ti_free(j->redrawn);
   ti_free(j->init_mean);
   ti_free(j->init_deviation);
   ti_free(j->init_latents);
   ti_free(j->init_noise);
+  ti_free(j->masked_mean);
+  ti_free(j->masked_deviation);
+  ti_free(j->masked_latents);
   textinv_images_free(j->images);
 }
 
@@ -308,46 +330,73 @@ static textinv_status fit(ti_image *out, job *j, const textinv_images *picture)
                          j->images->width, j->images->height);
 }
 
-static textinv_status encode_init(job *j)
-{
-  const textinv_status status = fit(&j->init, j, j->p.init_image);
-
-  if (status < 0)
-    return status;
-  return ti_encode_pixels(j->s, j->model, "init_image", j->init.pixels, j->init.width,
-                          j->init.height, j->init_mean, j->init_deviation);
-}
-
 /* as Pillow's convert("L") */
-static int luminance(const uint8_t *rgb)
+static uint8_t luminance(const uint8_t *rgb)
 {
-  return (19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 0x8000) >> 16;
-}
-
-/* place i of [h, w] of the latents; the pixel nearest to it is the top left one in diffusers */
-static int is_redrawn(const job *j, size_t i)
-{
-  const size_t scale = (size_t)ti_vae_scale(&j->model->vae), w = (size_t)j->w;
-  const size_t pixel = i / w * scale * (size_t)j->mask.width + i % w * scale;
-
-  return luminance(j->mask.pixels + 3 * pixel) >= 128;
+  return (uint8_t)((19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 0x8000) >> 16);
 }
 
 static textinv_status read_mask(job *j)
 {
-  const size_t places = (size_t)j->h * (size_t)j->w;
-  const textinv_status status = fit(&j->mask, j, j->p.mask);
-  size_t i = 0;
+  const size_t scale = (size_t)ti_vae_scale(&j->model->vae), w = (size_t)j->w;
+  const size_t places = (size_t)j->h * w, width = w * scale, pixels = places * scale * scale;
+  ti_image fitted = { 0, 0, NULL };
+  const textinv_status status = fit(&fitted, j, j->p.mask);
+  int any = 0;
 
   if (status < 0)
     return status;
-  while (i < places && !is_redrawn(j, i))
-    i++;
-  if (i == places)
+  j->mask = fitted.pixels;
+  for (size_t i = 0; i < pixels; i++)
+    j->mask[i] = luminance(fitted.pixels + 3 * i);
+  for (size_t i = 0; i < (size_t)j->batch * places; i++) {
+    /* the pixel nearest to a place of the latents is its top left one in diffusers */
+    const size_t k = i % places, pixel = k / w * scale * width + k % w * scale;
+    const int white = j->mask[pixel] >= 128;
+
+    j->redrawn[i] = (float)white;
+    any |= white;
+  }
+  if (!any)
     ti_log(j->s, TEXTINV_LOG_WARNING,
            "mask keeps the whole picture: it needs white parts, of %d x %d pixels or more",
            ti_vae_scale(&j->model->vae), ti_vae_scale(&j->model->vae));
   return TEXTINV_OK;
+}
+
+/* diffusers samples no latents of init_image where a UNet that reads a mask begins with noise */
+static int starts_from_init(const job *j)
+{
+  return j->p.init_image && !(ti_model_needs_mask(j->model) && j->p.strength == 1.0f);
+}
+
+static textinv_status encode(job *j, const uint8_t *mask, float *mean, float *deviation)
+{
+  return ti_encode_pixels(j->s, j->model, "init_image", j->init.pixels, mask, j->init.width,
+                          j->init.height, mean, deviation);
+}
+
+static textinv_status read_pictures(job *j)
+{
+  textinv_status status;
+
+  if (!j->p.init_image)
+    return TEXTINV_OK;
+  if ((status = fit(&j->init, j, j->p.init_image)) < 0 ||
+      (j->p.mask && (status = read_mask(j)) < 0) ||
+      (starts_from_init(j) && (status = encode(j, NULL, j->init_mean, j->init_deviation)) < 0))
+    return status;
+  return ti_model_needs_mask(j->model) ? encode(j, j->mask, j->masked_mean, j->masked_deviation)
+                                       : TEXTINV_OK;
+}
+
+/* samples of a picture's latents, by a draw of noise */
+static void sample(job *j, float *latents, const float *mean, const float *deviation, int first,
+                   int count, int draw)
+{
+  draw_noise(j, j->noise, first, count, draw);
+  for (size_t i = 0; i < (size_t)count * j->chw; i++)
+    latents[i] = mean[i % j->chw] + deviation[i % j->chw] * j->noise[i];
 }
 
 /* latents to start from; returns the number of noise draws made */
@@ -362,19 +411,16 @@ static int start(job *j, const ti_sampler *sampler, int first, int count)
   for (int i = 0; i < count; i++)
     ti_torch_rng_seed(&j->torch[i], j->p.seed + (uint64_t)(first + i),
                       j->p.rng == TEXTINV_RNG_TORCH_CPU_SCALAR);
-  if (j->p.init_image) { /* a sample of the picture's latents */
-    draw_noise(j, j->noise, first, count, draws++);
-    for (size_t i = 0; i < total; i++)
-      j->init_latents[i] = j->init_mean[i % j->chw] + j->init_deviation[i % j->chw] * j->noise[i];
-  }
+  if (starts_from_init(j))
+    sample(j, j->init_latents, j->init_mean, j->init_deviation, first, count, draws++);
   draw_noise(j, j->init_noise, first, count, draws++);
   if (!from_noise)
     ti_sampler_add_noise(sampler, 0, j->latents, j->init_latents, j->init_noise);
   for (size_t i = 0; from_noise && i < total; i++)
     j->latents[i] = j->init_noise[i] * sigma;
-  /* diffusers samples the latents of the masked picture, too, for UNets that read them */
+  /* diffusers samples the latents of the masked picture whether or not the UNet reads them */
   if (j->p.mask)
-    draw_noise(j, j->noise, first, count, draws++);
+    sample(j, j->masked_latents, j->masked_mean, j->masked_deviation, first, count, draws++);
   return draws;
 }
 
@@ -389,7 +435,7 @@ static void keep_latents(job *j, const ti_sampler *sampler, int i, size_t total)
     kept = j->scaled;
   }
   for (size_t k = 0; k < total; k++) {
-    if (!is_redrawn(j, k % places))
+    if (j->redrawn[k % places] == 0.0f)
       j->latents[k] = kept[k];
   }
 }
@@ -436,6 +482,8 @@ static textinv_status evaluate(job *j, const ti_sampler *sampler, int i, int cou
                             .latents = j->scaled,
                             .context = j->context,
                             .pooled = j->pooled,
+                            .mask = j->redrawn,
+                            .masked = j->masked_latents,
                             .same_context = j->evaluated };
 
   status = ti_predict(j->s, j->model, &e, j->output);
@@ -523,10 +571,10 @@ static textinv_status describe(job *j, int i)
 /* init_image shows through where mask is not white */
 static void keep_pixels(const job *j, uint8_t *pixels)
 {
-  const size_t values = (size_t)j->mask.width * (size_t)j->mask.height * 3;
+  const size_t values = (size_t)j->init.width * (size_t)j->init.height * 3;
 
   for (size_t i = 0; i < values; i++) {
-    const int drawn = luminance(j->mask.pixels + i / 3 * 3);
+    const int drawn = j->mask[i / 3];
 
     pixels[i] = (uint8_t)((drawn * pixels[i] + (255 - drawn) * j->init.pixels[i] + 127) / 255);
   }
@@ -579,7 +627,7 @@ static textinv_status draw(job *j, int first, int count)
     if (fresh)
       draw_noise(j, j->noise, first, count, draws++);
     ti_sampler_step(sampler, i, j->latents, j->output, fresh ? j->noise : NULL);
-    if (j->p.mask)
+    if (j->p.mask && !ti_model_needs_mask(j->model))
       keep_latents(j, sampler, i, total);
     if ((status = report(j, "sample", done * steps + i + 1, batches * steps)) < 0)
       goto out;
@@ -611,8 +659,7 @@ textinv_status textinv_generate(textinv_images **out, textinv_session *session,
       (status = reserve(&j)) < 0 || (status = allocate(&j)) < 0)
     goto out;
   j.began = ti_seconds();
-  if ((status = encode_prompts(&j)) < 0 || (j.p.init_image && (status = encode_init(&j)) < 0) ||
-      (j.p.mask && (status = read_mask(&j)) < 0))
+  if ((status = encode_prompts(&j)) < 0 || (status = read_pictures(&j)) < 0)
     goto out;
   const int batch = j.batch;
 

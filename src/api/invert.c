@@ -101,6 +101,8 @@ static textinv_status check_params(ti_run *r)
   const uint32_t multiple = scale << (r->model->unet.blocks - 1);
   textinv_status status;
 
+  if ((status = ti_check_learns(error, r->model)) < 0)
+    return status;
   if (!p->concepts || p->num_concepts < 1 || p->num_concepts > MAX_CONCEPTS)
     return ti_fail(error, TEXTINV_E_INVALID, "%zu concepts; 1 to %d are possible",
                    p->concepts ? p->num_concepts : 0, MAX_CONCEPTS);

@@ -4,6 +4,16 @@
 #include "alloc.h"
 #include "api.h"
 
+textinv_status ti_check_learns(ti_error *error, const textinv_model *model)
+{
+  if (ti_model_needs_mask(model))
+    return ti_fail(error, TEXTINV_E_UNSUPPORTED,
+                   "%s: the model was made for inpainting: learn words with the model that it was "
+                   "made from, and draw with them here",
+                   model->dir.path);
+  return TEXTINV_OK;
+}
+
 ti_plan_key ti_train_key(const textinv_model *model, const ti_row_table *tables, int n, int h,
                          int w, int learn)
 {
@@ -197,7 +207,8 @@ textinv_status textinv_loss(textinv_session *session, float *loss, float *gradie
                    : !p.noise     ? "noise"
                    : !p.timesteps ? "timesteps"
                                   : "prompts");
-  if ((status = ti_check_latents(error, model, p.batch, 1u << (model->unet.blocks - 1), &p.width,
+  if ((status = ti_check_learns(error, model)) < 0 ||
+      (status = ti_check_latents(error, model, p.batch, 1u << (model->unet.blocks - 1), &p.width,
                                  &p.height)) < 0)
     return status;
   if (gradient && num_values != textinv_embeddings_num_values(embeddings))

@@ -11,7 +11,7 @@
 #include "library.h"
 
 static const textinv_model_info info_defaults = { .struct_size = sizeof(textinv_model_info) };
-static const size_t MODEL_INFO_MIN = sizeof(textinv_model_info);
+static const size_t MODEL_INFO_MIN = offsetof(textinv_model_info, needs_mask);
 
 static const char *const encoder_names[] = { "text_encoder", "text_encoder_2" };
 static const char *const tokenizer_names[] = { "tokenizer", "tokenizer_2" };
@@ -38,6 +38,11 @@ static int is_updated(const textinv_model *m)
 int ti_model_is_xl(const textinv_model *model)
 {
   return model->unet.text_time;
+}
+
+int ti_model_needs_mask(const textinv_model *model)
+{
+  return model->unet.in_channels > model->vae.latent_channels;
 }
 
 uint64_t ti_model_parameters(const textinv_model *model)
@@ -239,13 +244,14 @@ static textinv_status read_schedule(textinv_model *m, ti_error *error)
 static textinv_status check_parts(const textinv_model *m, ti_error *error)
 {
   const char *path = m->dir.path;
-  const int xl = ti_model_is_xl(m);
+  const int xl = ti_model_is_xl(m), in = m->unet.in_channels, c = m->vae.latent_channels;
 
-  if (m->unet.in_channels != m->vae.latent_channels)
+  if (in != c && in != 2 * c + 1)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                   "%s/unet/config.json: in_channels %d; the autoencoder has %d latent channels "
-                   "(inpainting and depth models are not supported; others take a mask, too)",
-                   path, m->unet.in_channels, m->vae.latent_channels);
+                   "%s/unet/config.json: in_channels %d; the autoencoder has %d latent channels, "
+                   "so %d are expected, or %d for inpainting (models that take depth, or a picture "
+                   "to edit or enlarge, are not supported)",
+                   path, in, c, c, 2 * c + 1);
   if (m->unet.out_channels != m->vae.latent_channels)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s/unet/config.json: out_channels %d; the autoencoder has %d latent channels",
@@ -438,6 +444,7 @@ textinv_status textinv_model_get_info(const textinv_model *model, textinv_model_
   full.size = (uint32_t)model->size;
   full.train_timesteps = (uint32_t)model->schedule.timesteps;
   full.parameters = ti_model_parameters(model);
+  full.needs_mask = (uint32_t)ti_model_needs_mask(model);
   ti_struct_write(info, &full, sizeof(full));
   return TEXTINV_OK;
 }

@@ -153,8 +153,8 @@ static textinv_status check_output(ti_error *error, const char *name, const char
 }
 
 textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, const char *name,
-                                const uint8_t *pixels, int width, int height, float *mean,
-                                float *deviation)
+                                const uint8_t *pixels, const uint8_t *mask, int width, int height,
+                                float *mean, float *deviation)
 {
   const int scale = ti_vae_scale(&model->vae), c = model->vae.latent_channels;
   const int h = height / scale, w = width / scale;
@@ -168,7 +168,7 @@ textinv_status ti_encode_pixels(textinv_session *s, const textinv_model *model, 
   float *x = ti_plan_at(s, plan, plan->latents);
 
   for (size_t i = 0; i < (size_t)width * (size_t)height * 3; i++)
-    x[i] = (float)pixels[i] / 255.0f * 2.0f - 1.0f;
+    x[i] = mask && mask[i / 3] >= 128 ? 0.0f : (float)pixels[i] / 255.0f * 2.0f - 1.0f;
   if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   const float *moments = ti_plan_at(s, plan, plan->out);
@@ -219,7 +219,7 @@ textinv_status textinv_encode_image(textinv_session *session, float *mean, float
   const size_t bytes = (size_t)images->width * (size_t)images->height * 3;
 
   ti_format(name, sizeof(name), "picture %u", i);
-  status = ti_encode_pixels(session, model, name, images->pixels + i * bytes, images->width,
+  status = ti_encode_pixels(session, model, name, images->pixels + i * bytes, NULL, images->width,
                             images->height, mean, deviation);
   return ti_session_end(session, status);
 }
@@ -307,7 +307,7 @@ out:
 
 static const textinv_predict_params predict_defaults = { .struct_size = sizeof(
                                                            textinv_predict_params) };
-static const size_t PREDICT_PARAMS_MIN = sizeof(textinv_predict_params);
+static const size_t PREDICT_PARAMS_MIN = offsetof(textinv_predict_params, mask);
 
 textinv_status textinv_predict_params_init(textinv_predict_params *params, size_t size)
 {
@@ -335,16 +335,29 @@ textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uin
   return TEXTINV_OK;
 }
 
-/* what changes from evaluation to evaluation: latents and timestep */
+/* planes [c, hw] to channels that follow each other in nhwc [hw, all] */
+static void put_channels(float *nhwc, int all, const float *chw, int c, size_t hw)
+{
+  for (size_t i = 0; i < hw; i++) {
+    for (int k = 0; k < c; k++)
+      nhwc[i * (size_t)all + (size_t)k] = chw[(size_t)k * hw + i];
+  }
+}
+
+/* latents and timestep, which change from evaluation to evaluation; behind the latents a mask */
 static void write_latents(textinv_session *s, const ti_net_plan *plan, const textinv_model *model,
                           const ti_evaluation *e)
 {
-  const int c = model->unet.in_channels;
-  const size_t chw = (size_t)c * (size_t)e->h * (size_t)e->w;
+  const int c = model->vae.latent_channels, all = model->unet.in_channels;
+  const size_t hw = (size_t)e->h * (size_t)e->w, chw = (size_t)c * hw;
   float *x = ti_plan_at(s, plan, plan->latents), *t = ti_plan_at(s, plan, plan->timesteps);
 
-  for (int i = 0; i < e->batch >> e->guided; i++) {
-    ti_to_nhwc(TI_F32, x + (size_t)i * chw, e->latents + (size_t)i * chw, c, e->h, e->w);
+  for (size_t i = 0; i < (size_t)(e->batch >> e->guided); i++, x += (size_t)all * hw) {
+    put_channels(x, all, e->latents + i * chw, c, hw);
+    if (ti_model_needs_mask(model)) {
+      put_channels(x + c, all, e->mask + i * hw, 1, hw);
+      put_channels(x + c + 1, all, e->masked + i * chw, c, hw);
+    }
     t[i] = e->timestep;
   }
 }
@@ -420,6 +433,16 @@ textinv_status textinv_predict_noise(textinv_session *session, float *out, size_
   if (!(p.timestep >= 0.0f && p.timestep <= (float)(model->schedule.timesteps - 1)))
     return ti_fail(error, TEXTINV_E_INVALID, "timestep is %g; 0 to %d are possible",
                    (double)p.timestep, model->schedule.timesteps - 1);
+  if (ti_model_needs_mask(model)) {
+    if ((status = ti_check_null(error, p.mask, "mask")) < 0 ||
+        (status = ti_check_null(error, p.masked, "masked")) < 0)
+      return status;
+  } else if (p.mask || p.masked) {
+    return ti_fail(error, TEXTINV_E_INVALID,
+                   "%s is given; the UNet of this model takes no mask, as it was not made for "
+                   "inpainting",
+                   p.mask ? "mask" : "masked");
+  }
   const ti_evaluation e = { .batch = (int)p.batch,
                             .h = (int)p.height,
                             .w = (int)p.width,
@@ -427,7 +450,9 @@ textinv_status textinv_predict_noise(textinv_session *session, float *out, size_
                             .timestep = p.timestep,
                             .context = p.context,
                             .pooled = p.pooled,
-                            .size_ids = p.size_ids };
+                            .size_ids = p.size_ids,
+                            .mask = p.mask,
+                            .masked = p.masked };
 
   status = ti_predict(session, model, &e, out);
   return ti_session_end(session, status);

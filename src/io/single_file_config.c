@@ -165,13 +165,15 @@ static textinv_status check_fit(const ti_single_file *f, ti_error *error)
 {
   const ti_single_unet *u = &f->unet;
   const int pooled = f->texts[1].projection, sizes = u->label_dim - pooled;
+  const int c = f->vae.latent_channels;
   int width = 0;
 
-  if (u->in_channels != f->vae.latent_channels || u->out_channels != f->vae.latent_channels)
+  /* for inpainting it takes a mask and the latents of the masked picture, too */
+  if ((u->in_channels != c && u->in_channels != 2 * c + 1) || u->out_channels != c)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s: the UNet takes %d channels and gives %d, the latents of the autoencoder "
                    "have %d",
-                   f->name, u->in_channels, u->out_channels, f->vae.latent_channels);
+                   f->name, u->in_channels, u->out_channels, c);
   for (int i = 0; i < f->num_texts; i++)
     width += f->texts[i].width;
   if (u->context_dim != width)

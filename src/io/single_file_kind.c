@@ -80,7 +80,9 @@ static textinv_status refuse_part(const ti_single_file *f, ti_error *error)
 static textinv_status refuse(const ti_single_file *f, ti_error *error, const char *what)
 {
   return ti_fail(error, TEXTINV_E_UNSUPPORTED,
-                 "%s: is %s; supported are SD 1.x, SD 2.x and SDXL base", f->name, what);
+                 "%s: is %s; supported are SD 1.x, SD 2.x and SDXL base, and models that were made "
+                 "of them for inpainting",
+                 f->name, what);
 }
 
 static textinv_status incomplete(const ti_single_file *f, ti_error *error, const char *part,
@@ -107,7 +109,6 @@ static textinv_status check_unet(const ti_single_file *f, ti_error *error)
   if (ti_single_find(f, "edm_mean") || ti_single_find(f, "edm_vpred.sigma_max"))
     return refuse(f, error, "a model of an EDM schedule");
   switch (ti_single_dim(f, 1, TI_SINGLE_UNET "input_blocks.0.0.weight")) {
-  case 9: return refuse(f, error, "a model for inpainting");
   case 8: return refuse(f, error, "a model that edits pictures (InstructPix2Pix)");
   case 7: return refuse(f, error, "a model that enlarges pictures");
   case 5: return refuse(f, error, "a model that takes depth");
@@ -234,7 +235,7 @@ static double value(const ti_tensor *t, size_t i)
 
 /*
  * SD 2 is there with both, and in the same shapes. ComfyUI tells them by the deviation of the bias
- * of one norm, which training for v at 768 pixels has left larger.
+ * of one norm, which training for v at 768 pixels has left larger. Inpainting predicts noise.
  */
 static textinv_status guess(ti_single_file *f, ti_error *error)
 {
@@ -281,7 +282,7 @@ textinv_status ti_single_predict(ti_single_file *file, ti_error *error, const ch
     return TEXTINV_OK;
   if (type)
     file->v_prediction = *type == 'v';
-  else if (file->kind == TI_SINGLE_SD2)
+  else if (file->kind == TI_SINGLE_SD2 && file->unet.in_channels == file->unet.out_channels)
     return guess(file, error);
   return TEXTINV_OK;
 }

@@ -281,6 +281,9 @@ static void nonsense_is_refused(void **state)
   p = params(init, several);
   refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID,
           "mask holds 2 pictures; 1 is expected");
+  p = params(several, NULL);
+  refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID,
+          "init_image holds 2 pictures; 1 is expected");
   p = params(init, NULL);
   p.keep_pixels = 1;
   refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID,

@@ -206,8 +206,9 @@ static const breakage breakages[] = {
     "class_embed_type" },
   { "unet/config.json", "\"cross_attention_dim\": 16", "\"cross_attention_dim\": 24",
     TEXTINV_E_SHAPE, "cross_attention_dim 24; the text encoders give 16" },
-  { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9", TEXTINV_E_UNSUPPORTED,
-    "in_channels 9" },
+  { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 5", TEXTINV_E_UNSUPPORTED,
+    "in_channels 5; the autoencoder has 4 latent channels, so 4 are expected, or 9 for inpainting" },
+  { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9", TEXTINV_E_SHAPE, "conv_in" },
   { "unet/config.json", "{", "{\"sample_size\": 8, ", TEXTINV_E_FORMAT, "unet/config.json" },
   { "unet/config.json", "}", "", TEXTINV_E_FORMAT, "unet/config.json" },
   /* as many values, another kernel */

@@ -70,10 +70,16 @@ static textinv_model *open_it(const char *path, textinv_model_info *info)
   return model;
 }
 
+/* where a picture is light, which every model can */
 static textinv_images *draw(const textinv_model *model)
 {
   textinv_generate_params p;
-  textinv_images *images;
+  textinv_images *images, *picture;
+  uint8_t pixels[3 * 16 * 16];
+
+  for (size_t i = 0; i < sizeof(pixels); i++)
+    pixels[i] = (uint8_t)(i * 255 / sizeof(pixels));
+  must(textinv_images_new(&picture, session, pixels, 1, 16, 16));
 
   must(textinv_generate_params_init(&p, sizeof(p)));
   p.prompt = "A photo of a toy!";
@@ -81,7 +87,9 @@ static textinv_images *draw(const textinv_model *model)
   p.steps = 3;
   p.width = p.height = 16;
   p.seed = 11;
+  p.init_image = p.mask = picture;
   must(textinv_generate(&images, session, model, NULL, &p));
+  textinv_images_free(picture);
   return images;
 }
 
@@ -147,6 +155,19 @@ static void sdxl_is_the_model_of_its_folder(void **state)
   (void)state;
   same_model(SINGLE_SDXL, single_model_file(SINGLE_SDXL), "euler", 1024);
   same_model(SINGLE_SDXL, single_model_changed(SINGLE_SDXL, "ema", &ema), "euler", 1024);
+}
+
+static void inpainting_is_the_model_of_its_folder(void **state)
+{
+  textinv_model_info info;
+  textinv_model *model = open_it(single_model_file(SINGLE_INPAINT), &info);
+
+  (void)state;
+  assert_int_equal(info.needs_mask, 1);
+  assert_int_equal(info.latent_channels, 4);
+  assert_string_equal(info.prediction, "epsilon"); /* though its norms are as those for v */
+  textinv_model_free(model);
+  same_model(SINGLE_INPAINT, single_model_file(SINGLE_INPAINT), "pndm", 512);
 }
 
 /* ------ noise or v */
@@ -410,11 +431,11 @@ static void parts_are_named(void **state)
     textinv_status status;
     const char *message;
   } cases[] = {
-    { unet, 4, 9, TEXTINV_E_UNSUPPORTED, "is a model for inpainting; supported are SD 1.x" },
-    { unet, 4, 8, TEXTINV_E_UNSUPPORTED, "InstructPix2Pix" },
+    { unet, 4, 8, TEXTINV_E_UNSUPPORTED, "(InstructPix2Pix); supported are SD 1.x, SD 2.x and" },
     { unet, 4, 7, TEXTINV_E_UNSUPPORTED, "enlarges" },
     { unet, 4, 5, TEXTINV_E_UNSUPPORTED, "depth" },
     { unet, 4, 4, TEXTINV_E_FORMAT, "has no text encoder" },
+    { unet, 4, 9, TEXTINV_E_FORMAT, "has no text encoder" },
     { "lora_unet_down.lora_up.weight lora_te.alpha", 2, 4, TEXTINV_E_UNSUPPORTED, "is a LoRA" },
     { "unet.down_blocks.0.attn1.to_q.lora_A.weight", 2, 4, TEXTINV_E_UNSUPPORTED, "is a LoRA" },
     { "lycoris_unet.hada_w1_a", 2, 4, TEXTINV_E_UNSUPPORTED, "is a LoRA" },
@@ -482,6 +503,7 @@ int main(void)
     cmocka_unit_test(sd1_is_the_model_of_its_folder),
     cmocka_unit_test(sd2_is_the_model_of_its_folder),
     cmocka_unit_test(sdxl_is_the_model_of_its_folder),
+    cmocka_unit_test(inpainting_is_the_model_of_its_folder),
     cmocka_unit_test(marks_tell_what_is_predicted),
     cmocka_unit_test(a_mark_tells_of_zero_snr),
     cmocka_unit_test(what_is_refused),

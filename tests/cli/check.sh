@@ -302,6 +302,20 @@ holds "black pixels are kept to the bit" cmp p-000-sheet.png kept-000-sheet.png
 holds "with every seed" cmp p-000-sheet.png kept-004-sheet.png
 holds "white ones are not" [ "$(cmp p-000-sheet.png x-sheet.png | wc -l)" = 1 ]
 rm kept-00?.png ./*-sheet.png
+run 1 "a folder to start from" $generate --init-image photos
+says "a folder to start from: message" "photos: is a folder, expected a file" err
+inpaint="generate --model $golden/tiny-inpaint --prompt cat --steps 2 --out x.png"
+run 0 "inspect a model for inpainting" inspect "$golden/tiny-inpaint"
+says "a model for inpainting: inspect says so" "made for: inpainting, with --init-image and --mask" out
+run 1 "a model for inpainting without a picture" $inpaint
+says "a model for inpainting without a picture: message" "init_image is NULL: the model was made for inpainting" err
+run 1 "a model for inpainting without a mask" $inpaint --init-image photos/p-000.png
+says "a model for inpainting without a mask: message" "mask is NULL: the model was made for inpainting" err
+run 0 "a model for inpainting" $inpaint --init-image photos/p-000.png --mask half.png
+run 1 "learning with a model for inpainting" invert --model "$golden/tiny-inpaint" --images photos --placeholder '<z>' \
+  --initializer cat --steps 2 --out z.safetensors
+says "learning with a model for inpainting: message" "learn words with the model that it was made from" err
+holds "learning with a model for inpainting: nothing is left" [ ! -e z.safetensors ] && [ ! -e z-run ]
 run 1 "a mask that is no picture" $masked --mask out
 says "a mask that is no picture: message" "out: " err
 run 0 "bf16" $generate --steps 2 --dtype bf16

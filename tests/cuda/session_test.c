@@ -18,13 +18,14 @@ enum {
 
 /* what the networks of the model make of fixed inputs */
 typedef struct outputs {
-  float context[CONTEXT], noise[BATCH * VALUES], moments[2 * VALUES], decoded[PIXELS];
+  float context[CONTEXT], noise[BATCH * VALUES], inpainted[BATCH * VALUES], moments[2 * VALUES], decoded[PIXELS];
   float clip[2][DIM]; /* of a picture and of a text */
 } outputs;
 
-static void predict(textinv_session *s, float *out)
+static void predict(textinv_session *s, const textinv_model *m, float *out)
 {
-  static float latents[BATCH * VALUES], context[BATCH * CONTEXT];
+  static float latents[BATCH * VALUES], context[BATCH * CONTEXT], masked[BATCH * VALUES];
+  static float mask[BATCH * VALUES / 4];
   textinv_predict_params p;
 
   test_seed(3);
@@ -37,19 +38,31 @@ static void predict(textinv_session *s, float *out)
   p.latents = latents;
   p.context = context;
   p.timestep = 321.0f;
-  must(s, textinv_predict_noise(s, out, BATCH * VALUES, model, &p));
+  if (m != model) { /* made for inpainting */
+    for (int i = 0; i < BATCH * VALUES; i++)
+      masked[i] = test_normal();
+    for (int i = 0; i < BATCH * VALUES / 4; i++)
+      mask[i] = (float)test_below(2);
+    p.mask = mask;
+    p.masked = masked;
+  }
+  must(s, textinv_predict_noise(s, out, BATCH * VALUES, m, &p));
 }
 
 static void run_networks(textinv_session *s, outputs *out)
 {
   float latents[VALUES];
+  textinv_model *inpainting;
   textinv_images *image;
   textinv_clip *clip;
   char path[600];
 
   must(s, textinv_encode_prompt(s, out->context, CONTEXT, NULL, 0, NULL, model, NULL,
                                 "a photo of toy", 0));
-  predict(s, out->noise);
+  predict(s, model, out->noise);
+  must(s, textinv_model_open(&inpainting, s, tiny_inpainting_model()));
+  predict(s, inpainting, out->inpainted);
+  textinv_model_free(inpainting);
   snprintf(path, sizeof(path), "%s/0.png", pictures);
   must(s, textinv_image_read(&image, s, path));
   must(s, textinv_images_resize(s, image, TINY_SIZE, TINY_SIZE));
@@ -73,6 +86,7 @@ static void check_networks(const outputs *out, const outputs *truth, const outpu
     size_t from, count;
   } parts[] = { { offsetof(outputs, context) / 4, CONTEXT },
                 { offsetof(outputs, noise) / 4, BATCH * VALUES },
+                { offsetof(outputs, inpainted) / 4, BATCH * VALUES },
                 { offsetof(outputs, moments) / 4, 2 * VALUES },
                 { offsetof(outputs, decoded) / 4, PIXELS },
                 { offsetof(outputs, clip) / 4, 2 * DIM } };

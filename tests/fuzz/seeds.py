@@ -270,6 +270,9 @@ SD1 = single("v_pred", *unet_names(0), *vae_names(), *clip_names("cond_stage_mod
 put("single", "sd1", as_safetensors(SD1))
 SD2 = single(*unet_names(0), *vae_names(), *open_clip_names("cond_stage_model.model", 3))
 put("single", "sd2", as_safetensors(SD2))
+SHAPES["model.diffusion_model.input_blocks.0.0.weight"] = [2, 9]
+put("single", "inpaint", as_safetensors(single(*SD2)))
+SHAPES["model.diffusion_model.input_blocks.0.0.weight"] = [2, 4]
 put("single", "sdxl", as_safetensors(single("ztsnr", *unet_names(1), *vae_names(),
                                             *clip_names("conditioner.embedders.0.transformer"),
                                             *open_clip_names("conditioner.embedders.1.model", 2)),

@@ -3,7 +3,7 @@
 set -u
 plugin=$(realpath "${BUILD:-build/cc}/examples/gimp/textinv-gimp")
 textinv=$(realpath "${BUILD:-build/cc}/textinv")
-model=$(realpath tests/golden/tiny-sd)
+model=$(realpath tests/golden/tiny-sd) inpaint=$(realpath tests/golden/tiny-inpaint)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
@@ -122,4 +122,21 @@ END
 gimp long
 grep -q 'over 4095 bytes' "$work/log"
 result "a prompt that is too long is refused"
+
+# a model made for inpainting: with nothing selected, and with everything
+for select in none all; do
+  cat >"$work/$select.scm" <<END
+(let* ((image (car (gimp-file-load RUN-NONINTERACTIVE "$work/cat.png" "cat.png"))))
+  (gimp-selection-$select image)
+  (plug-in-textinv RUN-NONINTERACTIVE image -1 "a <toy>" "$work/words" "$inpaint" 2 7.5 1.0 3)
+  (gimp-message (car (gimp-item-get-name (car (gimp-image-get-active-layer image)))))
+  (gimp-quit 0))
+END
+done
+gimp none
+grep -q 'made for inpainting: select what it is to draw' "$work/log"
+result "a model made for inpainting wants a selection"
+gimp all
+grep -q 'a <toy>' "$work/log"
+result "a model made for inpainting draws into it"
 exit $failed

@@ -1,5 +1,7 @@
-"""Tiny models of random weights, and what diffusers makes of them: tiny-sd/, tiny-sdxl/ and tiny-ldm/ beside this
-script.
+"""Tiny models of random weights, and what diffusers makes of them: tiny-sd/, tiny-sdxl/, tiny-ldm/ and tiny-inpaint/
+beside this script, the last with another UNet for the parts of tiny-sd.
+
+python tests/golden/networks.py [sd] [sdxl] [ldm] [inpaint]
 
 Needs the packages of tests/parity/requirements.txt. In each folder expected.safetensors holds
 
@@ -19,7 +21,9 @@ Needs the packages of tests/parity/requirements.txt. In each folder expected.saf
     picture.rescale               likewise with ddim, negative, guidance 15 and guidance_rescale 0.7
 
 tiny-ldm, whose pipeline knows no negative prompt, has of the pictures picture.none alone, and picture.half: likewise
-with guidance 0.5.
+with guidance 0.5; and that of tiny-inpaint prompt, negative, rows.0, init, mask and
+
+    picture.mask, picture.redraw  [16, 24, 3]: 20 steps, guidance 7.5, seed 42 with euler_a, strength 1, and ddim, strength 0.6
 """
 import pathlib
 import shutil
@@ -160,7 +164,40 @@ def make(name, parts):
     save(folder, out)
 
 
+def make_inpaint():
+    """Everything but the UNet is that of tiny-sd, by links."""
+    folder, plain = HERE / 'tiny-inpaint', HERE / 'tiny-sd'
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for part in ('vae', 'text_encoder', 'tokenizer', 'scheduler'):
+        (folder / part).symlink_to(pathlib.Path('..', plain.name, part))
+    index = (plain / 'model_index.json').read_text().replace('"StableDiffusionPipeline"', '"StableDiffusionInpaintPipeline"')
+    (folder / 'model_index.json').write_text(index)
+    unet = D.UNet2DConditionModel(sample_size=8, in_channels=9, cross_attention_dim=16, attention_head_dim=2,
+                                  layers_per_block=1, block_out_channels=[8, 16], norm_num_groups=4,
+                                  down_block_types=['CrossAttnDownBlock2D', 'DownBlock2D'],
+                                  up_block_types=['UpBlock2D', 'CrossAttnUpBlock2D'])
+    models.randomize(unet, torch.Generator().manual_seed(23)).half().save_pretrained(folder / 'unet')
+    pipe = D.StableDiffusionInpaintPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    rng = np.random.default_rng(19)
+    rows = rng.normal(0, 0.02, (2, 16)).astype(np.float32)
+    torch_training.add_words(pipe, {'<toy>': [rows]})
+    init, mask = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((19, 21, 3), (5, 7, 3)))
+    out, config = {'rows.0': rows, 'init': init, 'mask': mask}, pipe.scheduler.config
+    for what, sampler, strength in (('mask', 'euler_a', 1.0), ('redraw', 'ddim', 0.6)):
+        pipe.scheduler = check_images.SAMPLERS[sampler][0].from_config(config)
+        out[f'picture.{what}'] = check_images.draw(
+            pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=20, guidance_scale=7.5, width=24,
+            height=16, strength=strength, image=Image.fromarray(init), mask_image=Image.fromarray(mask))[0]
+    save_file({k: torch.from_numpy(v.copy()) for k, v in out.items()}, folder / 'expected.safetensors',
+              metadata={'prompt': PROMPT, 'negative': NEGATIVE})
+
+
 if __name__ == '__main__':
-    make('sd', sd)
-    make('sdxl', sdxl)
-    make('ldm', ldm)
+    chosen = sys.argv[1:] or ['sd', 'sdxl', 'ldm', 'inpaint']
+    if 'inpaint' in chosen:
+        make_inpaint()
+    for name, parts in ('sd', sd), ('sdxl', sdxl), ('ldm', ldm):
+        if name in chosen:
+            make(name, parts)

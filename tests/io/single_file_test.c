@@ -82,9 +82,10 @@ static int in_file(const ti_tensor *t)
 #define TEXT(act)                                                                                  \
   "{\"hidden_act\":\"" act "\",\"hidden_size\":64,\"intermediate_size\":2,"                        \
   "\"max_position_embeddings\":2,\"num_attention_heads\":1,\"num_hidden_layers\":2,"
-#define CROSSED_FIRST                                                                              \
+#define CROSSED_FIRST(channels)                                                                    \
   "\"block_out_channels\":[64,64],\"cross_attention_dim\":64,\"down_block_types\":["               \
-  "\"CrossAttnDownBlock2D\",\"DownBlock2D\"],\"in_channels\":4,\"layers_per_block\":[1,1],"        \
+  "\"CrossAttnDownBlock2D\",\"DownBlock2D\"],\"in_channels\":" channels                           \
+  ",\"layers_per_block\":[1,1],"                                                                   \
   "\"out_channels\":4,\"sample_size\":256,\"transformer_layers_per_block\":[1,1],"                 \
   "\"up_block_types\":[\"UpBlock2D\",\"CrossAttnUpBlock2D\"]}"
 
@@ -97,7 +98,7 @@ static void configs_follow_from_shapes(void **state)
             "{\"scheduler\":[\"diffusers\",\"PNDMScheduler\"],\"text_encoder\":[\"transformers\","
             "\"CLIPTextModel\"],\"unet\":[\"diffusers\",\"UNet2DConditionModel\"],\"vae\":["
             "\"diffusers\",\"AutoencoderKL\"]}");
-  config_is(file, "unet", "{\"attention_head_dim\":[8,8]," CROSSED_FIRST);
+  config_is(file, "unet", "{\"attention_head_dim\":[8,8]," CROSSED_FIRST("4"));
   config_is(file, "vae", VAE("\"sample_size\":512,\"scaling_factor\":0.18215," VAE_END));
   config_is(file, "text_encoder", TEXT("quick_gelu") "\"vocab_size\":2}");
   config_is(file, "scheduler",
@@ -113,9 +114,16 @@ static void configs_follow_from_shapes(void **state)
   close_seed(file);
 
   file = open_seed("sd2"); /* the norm that is asked has one value, which does not deviate */
-  config_is(file, "unet", "{\"attention_head_dim\":[1,1]," CROSSED_FIRST);
+  config_is(file, "unet", "{\"attention_head_dim\":[1,1]," CROSSED_FIRST("4"));
   config_is(file, "text_encoder", TEXT("gelu") "\"vocab_size\":2}");
   assert_string_equal(ti_single_file_pad(file, 0), "!");
+  close_seed(file);
+
+  file = open_seed("inpaint"); /* whatever the norm has, it predicts noise */
+  config_is(file, "unet", "{\"attention_head_dim\":[1,1]," CROSSED_FIRST("9"));
+  config_is(file, "scheduler",
+            SCHEDULER("PNDMScheduler", "\"epsilon\",\"set_alpha_to_one\":false,"
+                                       "\"skip_prk_steps\":true,\"steps_offset\":1}"));
   close_seed(file);
 
   file = open_seed("sdxl");

@@ -106,6 +106,15 @@ static int open_ldm(void **state)
   return 0;
 }
 
+static int open_inpaint(void **state)
+{
+  static fixture f;
+
+  open_model(&f, "tests/golden/tiny-inpaint");
+  *state = &f;
+  return 0;
+}
+
 static int close_model(void **state)
 {
   fixture *f = *state;
@@ -361,6 +370,27 @@ static void from_a_picture(void **state)
   textinv_images_free(mask);
 }
 
+/* with nine channels, from noise and from the picture */
+static void inpainting(void **state)
+{
+  const fixture *f = *state;
+  textinv_images *const init = picture(f, "init"), *const mask = picture(f, "mask");
+  textinv_generate_params p = options(f);
+
+  p.init_image = init;
+  p.mask = mask;
+  p.width = 24;
+  p.height = 16;
+  p.steps = 20;
+  p.guidance_scale = 7.5f;
+  draws(f, &p, "picture.redraw");
+  p.sampler = TEXTINV_SAMPLER_EULER_A;
+  p.strength = 1.0f;
+  draws(f, &p, "picture.mask");
+  textinv_images_free(init);
+  textinv_images_free(mask);
+}
+
 static void negative_prompts(void **state)
 {
   const fixture *f = *state;
@@ -388,9 +418,11 @@ int main(void)
   const struct CMUnitTest ldm[] = { cmocka_unit_test(text_encoder), cmocka_unit_test(unet),
                                     cmocka_unit_test(autoencoder), cmocka_unit_test(gradient),
                                     cmocka_unit_test(ldm_pictures) };
+  const struct CMUnitTest inpaint[] = { cmocka_unit_test(inpainting) };
   int failed = cmocka_run_group_tests_name("tiny-sd", sd, open_sd, close_model);
 
   failed += cmocka_run_group_tests_name("tiny-sd, changed", once, open_sd, close_model);
   failed += cmocka_run_group_tests_name("tiny-ldm", ldm, open_ldm, close_model);
+  failed += cmocka_run_group_tests_name("tiny-inpaint", inpaint, open_inpaint, close_model);
   return failed + cmocka_run_group_tests_name("tiny-sdxl", sd, open_sdxl, close_model);
 }

@@ -107,13 +107,41 @@ class Case:
                 common.update(mask_image=Image.fromarray(mask), width=width, height=height)
                 options['mask'] = ti.Images(self.session, mask[None])
             channels = pipe.unet.config.in_channels
-            if mask is not None:  # its pipeline refuses other numbers, for which it works just as well
+            if mask is not None and channels != 9:  # its pipeline refuses others, for which it works just as well
                 pipe.unet.register_to_config(in_channels=4)
             # one by one: of several, diffusers takes the sample of the picture's latents from the first seed
             expected = np.concatenate([draw(pipe, [s], **common) for s in seeds])
             pipe.unet.register_to_config(in_channels=channels)
         met = np.asarray(self.session.generate(self.model, prompt, self.embeddings, width=width, height=height, **options))
         self.report.at_least(f'{self.name} {what}', close_values(met, expected), ALLOWED)
+
+
+def check_inpaint(report, name, case, samplers, picture, half, colours):
+    """Models made for inpainting: every sampler from noise and from the picture, masks, seeds, sizes, guidance."""
+    size = len(picture)
+    soft = np.repeat(np.linspace(255, 0, size).round().astype(np.uint8), 3 * size).reshape(picture.shape)
+    common = dict(prompt='a photo of <toy> on the beach', negative='dark, snow', guidance=7.5, picture=picture)
+    cases = {}
+    for sampler in samplers:
+        cases[f'{sampler}, strength 1'] = dict(sampler=sampler, steps=9, mask=half, strength=1.0)
+        cases[f'{sampler}, strength 0.6, soft mask'] = dict(sampler=sampler, steps=12, mask=soft, strength=0.6)
+    cases |= {
+        'ddim 30 steps, strength 1': dict(sampler='ddim', steps=30, mask=soft, strength=1.0),
+        'ddim, strength 0.3, no guidance': dict(sampler='ddim', steps=20, guidance=1.0, mask=half, strength=0.3),
+        'euler_a in colours, strength 1, no guidance': dict(sampler='euler_a', steps=8, guidance=1.0, mask=colours,
+                                                            strength=1.0),
+        'euler in colours, strength 0.6, 3 pictures of another size': dict(
+            sampler='euler', steps=10, mask=colours, strength=0.6, images=3, width=size + 64, height=size - 64),
+        'euler_a, strength 1, 5 pictures': dict(sampler='euler_a', steps=6, mask=half, strength=1.0, images=5, seed=7),
+        'unipc, strength 0.9, white mask': dict(sampler='unipc', steps=10, mask=np.full_like(half, 255), strength=0.9),
+        'pndm, strength 1, black mask': dict(sampler='pndm', steps=8, mask=np.zeros_like(half), strength=1.0),
+        'ddim, no negative prompt': dict(sampler='ddim', steps=8, mask=half, strength=1.0, negative=None),
+    }
+    if name.startswith('sdxl'):  # the other pipeline does not take it
+        cases['ddim, guidance 9 rescaled by 0.7'] = dict(sampler='ddim', steps=8, guidance=9.0, mask=half, strength=1.0,
+                                                         rescale=0.7)
+    for what, options in cases.items():
+        report.guard(f'{name} {what}', lambda w=what, o=options: case.run(w, **common | o))
 
 
 def check_model(report, name):
@@ -143,15 +171,18 @@ def check_model(report, name):
                 report.guard(f'{name} {what}', lambda: case.run(what, sampler, prompt, None, **options))
             return
         samplers = samplers_of(pipe)
-        for sampler in samplers:
-            steps = 30 if name == 'sd1' or sampler in ('ddim', 'euler') else 12
-            what = f'{sampler} {steps} steps, guidance 7.5'
-            report.guard(f'{name} {what}', case.run, what, sampler, prompt, negative, steps, 7.5)
         blocks = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((size // 8, size // 8, 1)))
         picture = blocks.astype(np.uint8)
         half = np.zeros((size, size, 3), np.uint8)
         half[:, size // 2 + 3:] = 255
         colours = rng.integers(0, 256, (13, 9, 3), dtype=np.uint8)
+        if model.info.needs_mask:
+            check_inpaint(report, name, case, samplers, picture, half, colours)
+            return
+        for sampler in samplers:
+            steps = 30 if name == 'sd1' or sampler in ('ddim', 'euler') else 12
+            what = f'{sampler} {steps} steps, guidance 7.5'
+            report.guard(f'{name} {what}', case.run, what, sampler, prompt, negative, steps, 7.5)
         for what, options in {
             'euler 7 steps, guidance 3, {} x {}'.format(size + side, size - side): dict(
                 sampler='euler', steps=7, guidance=3.0, width=size + side, height=size - side, seed=2 ** 40 + 7),
@@ -218,4 +249,4 @@ def main(names):
 
 if __name__ == '__main__':
     arguments = [a for a in sys.argv[1:] if not a.startswith('-')]
-    sys.exit(main(arguments or (models.FULL if '--full' in sys.argv else [*models.PARTS])) > 0)
+    sys.exit(main(arguments or (models.FULL if '--full' in sys.argv else [*models.PARTS, *models.INPAINT])) > 0)

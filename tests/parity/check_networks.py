@@ -18,7 +18,7 @@ PROMPTS = ['', 'a photo of a dog and a cat', 'An   oil-painting of 7 TOYS, by th
 def prompt_of(pipe, prompt, skip=0):
     """context and pooled of a prompt, as the pipeline makes them"""
     clip_skip = skip or None
-    if isinstance(pipe, models.diffusers.StableDiffusionXLPipeline):
+    if pipe.components.get('text_encoder_2') is not None:
         context, _, pooled, _ = pipe.encode_prompt(prompt, device='cpu', do_classifier_free_guidance=False,
                                                    clip_skip=clip_skip)
         return context[0], pooled[0]
@@ -87,8 +87,13 @@ def check_unet(report, name, session, model, pipe, cases):
             pooled = torch.randn(batch, info.pooled_dim, generator=rng)
             sizes = torch.tensor([[512, 384, 0, 17, 256.0, 128]] * batch)
             added = {'text_embeds': pooled, 'time_ids': sizes}
-        expected = pipe.unet(x, torch.tensor(timestep), context, added_cond_kwargs=added).sample
-        met = session.predict_noise(model, x, timestep, context, pooled, sizes)
+        inputs, masks = x, {}
+        if info.needs_mask:
+            mask = torch.rand(batch, 1, height, width, generator=rng).round()
+            masks = dict(mask=mask, masked=torch.randn(x.shape, generator=rng))
+            inputs = torch.cat([x, *masks.values()], dim=1)
+        expected = pipe.unet(inputs, torch.tensor(timestep), context, added_cond_kwargs=added).sample
+        met = session.predict_noise(model, x, timestep, context, pooled, sizes, **masks)
         report.at_most(f'{name} unet [{batch}, {height}, {width}] t {timestep:g}', relative_error(met, expected),
                        ALLOWED)
 

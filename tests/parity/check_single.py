@@ -1,6 +1,6 @@
 """Models in one file: what diffusers' own conversion makes of them, and what the library makes of file and folder.
 
-python tests/parity/check_single.py [--full] [--trace] [sd1 sd2 sdxl]
+python tests/parity/check_single.py [--full] [--trace] [sd1 sd2 sdxl sd1-inpaint sd2-inpaint sdxl-inpaint]
 
 single_of() writes a pipeline with the names of LDM and OpenCLIP. That it does so is checked first: the functions of
 diffusers, which know nothing of it, have to give back the pipeline's own names and values. Then the library opens file
@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from PIL import Image
 from diffusers.loaders import single_file_utils as theirs
 from safetensors.torch import load_file, save_file
 
@@ -60,7 +61,17 @@ def sdxl(vocab):
     return unet, models.vae([32, 32, 64, 64], scaling_factor=0.13025, sample_size=1024), texts, scheduler
 
 
+def inpainting(parts):
+    """The same made for inpainting, which predicts noise and is drawn with by PNDM where it is no SDXL."""
+    def build(vocab):
+        unet, autoencoder, texts, scheduler = parts(vocab)
+        scheduler = scheduler if len(texts) > 1 else sd1(vocab)[-1]
+        return models.changed(unet, in_channels=9, sample_size=128 if len(texts) > 1 else 64), autoencoder, texts, scheduler
+    return build
+
+
 PARTS = {'sd1': sd1, 'sd2': sd2, 'sdxl': sdxl}
+PARTS |= {f'{name}-inpaint': inpainting(parts) for name, parts in PARTS.items()}
 
 
 def build(name, folder):
@@ -71,15 +82,16 @@ def build(name, folder):
     unet, autoencoder, texts, scheduler = PARTS[name](49408)
     for module in (unet, autoencoder, *texts):
         models.randomize(module, generator)
-    if name == 'sd2':  # by which the library tells that it predicts v
+    kind = name.removesuffix('-inpaint')
+    if kind == 'sd2':  # by which the library tells that it predicts v, unless it was made for inpainting
         last_norm(unet).bias.data *= 2
     models.calibrate(unet, autoencoder, generator)
     parts = dict(unet=unet, vae=autoencoder, scheduler=scheduler)
     for i, text in enumerate(texts):
-        suffix, pad = ('', '_2')[i], 'sd2' if name == 'sd2' or i else 'sd1'
+        suffix, pad = ('', '_2')[i], 'sd2' if kind == 'sd2' or i else 'sd1'
         parts[f'text_encoder{suffix}'] = text
         parts[f'tokenizer{suffix}'] = models.transformers.CLIPTokenizer.from_pretrained(tokenizers / pad)
-    if name == 'sdxl':
+    if kind == 'sdxl':
         parts['force_zeros_for_empty_prompt'] = True
     else:
         parts.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
@@ -208,9 +220,9 @@ def open_clip(text, prefix, spare):
 
 def single_of(name, pipe, spare=True):
     out = ldm_unet(pipe.unet) | ldm_vae(pipe.vae)
-    if name == 'sd1':
+    if name.startswith('sd1'):
         out |= ldm_clip(pipe.text_encoder, 'cond_stage_model.transformer.')
-    elif name == 'sd2':
+    elif name.startswith('sd2'):
         out |= open_clip(pipe.text_encoder, 'cond_stage_model.model.', spare)
     else:
         out |= ldm_clip(pipe.text_encoder, 'conditioner.embedders.0.transformer.')
@@ -236,22 +248,31 @@ def check_writer(report, name, pipe, weights):
 
     line('UNet', theirs.convert_ldm_unet_checkpoint(dict(weights), dict(pipe.unet.config)), pipe.unet.state_dict())
     line('autoencoder', theirs.convert_ldm_vae_checkpoint(dict(weights), dict(pipe.vae.config)), pipe.vae.state_dict())
-    if name == 'sd2':
+    if name.startswith('sd2'):
         met = theirs.convert_open_clip_checkpoint(pipe.text_encoder, dict(weights))
         # it knows the last layer, which is not used, by the number that it has in the real model
         spare = f'text_model.encoder.layers.{pipe.text_encoder.config.num_hidden_layers}.'
         line('text encoder', {k: v for k, v in met.items() if not k.startswith(spare)}, plain(pipe.text_encoder))
     else:
         line('text encoder', theirs.convert_ldm_clip_checkpoint(dict(weights)), plain(pipe.text_encoder))
-    if name == 'sdxl':
+    if name.startswith('sdxl'):
         met = theirs.convert_open_clip_checkpoint(pipe.text_encoder_2, dict(weights), 'conditioner.embedders.1.model.')
         line('second text encoder', met, plain(pipe.text_encoder_2))
 
 
-def draw_ours(session, path):
+def pictures_of(name):
+    """A picture and a mask, which is white at its left."""
+    rng = np.random.default_rng(8)
+    picture, mask = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), np.zeros((64, 64, 3), np.uint8)
+    mask[:, :37] = 255
+    return {'image': picture, 'mask_image': mask} if name.endswith('inpaint') else {}
+
+
+def draw_ours(session, path, name):
+    given = dict(zip(('init_image', 'mask'), (ti.Images(session, p[None]) for p in pictures_of(name).values())))
     with ti.Model(session, path) as model:
         pictures = session.generate(model, PROMPT, negative_prompt=NEGATIVE, steps=12, guidance_scale=5.0, seed=42,
-                                    width=64, height=64)
+                                    width=64, height=64, strength=1.0, **given)
         return model.info.fingerprint, model.info.prediction, model.info.size, np.asarray(pictures)
 
 
@@ -267,14 +288,15 @@ def check_model(report, name):
     checkpoint = FOLDER / f'single-{name}.ckpt'
     torch.save({'epoch': 3, 'global_step': 470000, 'state_dict': weights | ema, 'optimizer_states': []}, checkpoint)
     with ti.Session(threads=2) as session:
-        expected = draw_ours(session, folder)
+        expected = draw_ours(session, folder, name)
         for what, file in ('safetensors', path), ('ckpt', checkpoint):
-            met = draw_ours(session, file)
+            met = draw_ours(session, file, name)
             report.same(f'{name} {what}: fingerprint, prediction and size of the folder', met[:3], expected[:3])
             report.line(f'{name} {what}: picture of the folder', *(('same', 'same', True) if
                         np.array_equal(met[3], expected[3]) else ('differs', 'same', False)))
         theirs_drawn = draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=12,
-                            guidance_scale=5.0, width=64, height=64)
+                            guidance_scale=5.0, width=64, height=64,
+                            **{k: Image.fromarray(v) for k, v in pictures_of(name).items()})
         report.at_least(f'{name}: picture of diffusers', close_values(met[3], theirs_drawn), ALLOWED)
         if name != 'sd2':
             return
@@ -283,10 +305,10 @@ def check_model(report, name):
                     torch.equal(weights[k], last_norm(pipe.unet).bias))
         base = single_of(name, pipe, False) | {last: weights[last] * 0.1}
         save_file(base, path)
-        report.same('sd2 base: predicts', draw_ours(session, path)[1:3], ('epsilon', 512))
+        report.same('sd2 base: predicts', draw_ours(session, path, name)[1:3], ('epsilon', 512))
         base[last] = weights[last]
         save_file(base, path)
-        report.same('sd2 without its last layer: fingerprint', draw_ours(session, path)[0], expected[0])
+        report.same('sd2 without its last layer: fingerprint', draw_ours(session, path, name)[0], expected[0])
 
 
 def check_real(report, name):
@@ -314,7 +336,7 @@ def main(names):
     report = Report('models in one file: diffusers reads what is written, the library draws as with the folder')
     for name in names:
         report.guard(name, check_model, report, name)
-        if '--full' in sys.argv:
+        if '--full' in sys.argv and not name.endswith('inpaint'):
             report.guard(f'{name} of the real size', check_real, report, name)
     return report.end()
 

@@ -246,7 +246,26 @@ def parts_ldm(vocab, full=False):
     return unet, vae([32, 32, 64, 64]), [bert(48, 4, 3, 10, vocab)], scheduler
 
 
+def changed(module, **keys):
+    """A new module of a config that differs in keys, whether or not they had their default values."""
+    return type(module).from_config({k: v for k, v in module.config.items() if k != '_use_default_values'} | keys)
+
+
+def inpainting(parts):
+    """
+    The same, with a UNet that takes a mask and the latents of the masked picture beside its own. Where all is masked,
+    that picture is of one colour; groups of one channel then have no variance but their eps, and PyTorch's float norm
+    over channels that lie last is 15 % from its double. The groups of real autoencoders have 4 channels and more.
+    """
+    def build(vocab, full=False):
+        unet, autoencoder, texts, scheduler = parts(vocab, full)
+        return changed(unet, in_channels=9), changed(autoencoder, norm_num_groups=8), texts, \
+            changed(scheduler, prediction_type='epsilon')
+    return build
+
+
 PARTS = {'sd1': parts_sd1, 'sd2': parts_sd2, 'sdxl': parts_sdxl, 'odd': parts_odd, 'ldm': parts_ldm}
+INPAINT = {f'{name}-inpaint': inpainting(PARTS[name]) for name in ('sd1', 'sd2', 'sdxl')}
 SEEDS = {'sd1': 1, 'sd2': 2, 'sdxl': 3, 'odd': 4, 'sd15-full': 5, 'ldm': 6}
 FULL = ['sd15-full']
 TYPES = {'sd15-bf16': torch.bfloat16}  # of the weights, where they are not float
@@ -266,15 +285,16 @@ class LatentDiffusion(TextualInversionLoaderMixin, diffusers.LDMTextToImagePipel
 def pipeline_class(name):
     if name.startswith('ldm'):
         return LatentDiffusion
-    return diffusers.StableDiffusionXLPipeline if name.startswith('sdxl') else diffusers.StableDiffusionPipeline
+    xl, what = 'XL' if name.startswith('sdxl') else '', 'Inpaint' if name.endswith('inpaint') else ''
+    return getattr(diffusers, f'StableDiffusion{xl}{what}Pipeline')
 
 
 def build_plain(name, folder, parts=None):
     """A new model of random weights, saved by save_pretrained; a full-size one is made on a GPU where there is one."""
     full = name.startswith('sd15')
-    parts = parts or PARTS['sd1' if full else name]
+    parts = parts or (PARTS | INPAINT)['sd1' if full else name]
     device = 'cuda' if full and torch.cuda.is_available() else 'cpu'
-    pad = '!' if name in ('sd2', 'sdxl') else None
+    pad = '!' if name.startswith(('sd2', 'sdxl')) else None
     ldm = name.startswith('ldm')
     encoder_names = ['bert' if ldm else 'text_encoder', 'text_encoder_2']
     tokenizer_folders = [folder / 'tokenizer', folder / 'tokenizer_2']
@@ -413,7 +433,7 @@ REWRITTEN = {
     'sdxl-sharded': ('sdxl', make_sharded, None),
     'sd2-bin': ('sd2', make_bin, None),
 }
-REDUCED = [*PARTS, *REWRITTEN]
+REDUCED = [*PARTS, *INPAINT, *REWRITTEN]
 
 
 def model(name):

@@ -25,7 +25,7 @@ import models
 def main():
     began = time.time()
     failed = check_tokenizer.main() + check_networks.main(models.REDUCED) + check_clip.main(check_clip.REDUCED) + \
-        check_training.main([*models.PARTS]) + check_images.main([*models.PARTS]) + \
+        check_training.main([*models.PARTS]) + check_images.main([*models.PARTS, *models.INPAINT]) + \
         check_single.main([*check_single.PARTS])
     if '--full' in sys.argv:
         for check in (check_networks, check_training, check_images):

@@ -208,6 +208,13 @@ def check_steps(session, model, words):
     holds('context of a prompt', tuple(context.shape) == (info.max_tokens, info.context_dim) and pooled is None and cut > 0)
     out = session.predict_noise(model, latents, 500, [context.tolist()])
     holds('noise', tuple(out.shape) == shape and all(map(math.isfinite, bytes_to_floats(out))))
+    with textinv.Model(session, ROOT / 'tests/golden/tiny-inpaint') as inpaint:
+        x = [[[[0.5] * 8] * 8] * 4]
+        holds('a model made for inpainting', inpaint.info.needs_mask == 1 and info.needs_mask == 0)
+        text = [session.encode_prompt(inpaint, 'a')[0].tolist()]
+        outs = [session.predict_noise(inpaint, x, 500, text, mask=[[[[m] * 8] * 8]], masked=x) for m in (0, 1)]
+        holds('noise with a mask', bytes_to_floats(outs[0]) != bytes_to_floats(outs[1]))
+        raises('no mask', textinv.Error, 'mask is NULL', session.predict_noise, inpaint, x, 500, text)
     holds('pictures of latents', tuple(session.decode_latents(model, latents).shape) == (1, 3, info.size, info.size))
     mean, _ = session.encode_image(model, session.generate(model, 'a', steps=1))
     holds('latents of a picture', tuple(mean.shape) == shape[1:])
