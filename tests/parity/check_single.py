@@ -261,15 +261,15 @@ def check_writer(report, name, pipe, weights):
 
 
 def pictures_of(name):
-    """A picture and a mask, which is white at its left."""
+    """A picture and a mask, which is white at its left, where the model needs them."""
     rng = np.random.default_rng(8)
     picture, mask = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), np.zeros((64, 64, 3), np.uint8)
     mask[:, :37] = 255
-    return {'image': picture, 'mask_image': mask} if name.endswith('inpaint') else {}
+    return [picture, mask] if name.endswith('inpaint') else []
 
 
 def draw_ours(session, path, name):
-    given = dict(zip(('init_image', 'mask'), (ti.Images(session, p[None]) for p in pictures_of(name).values())))
+    given = dict(zip(('init_image', 'mask'), (ti.Images(session, p[None]) for p in pictures_of(name))))
     with ti.Model(session, path) as model:
         pictures = session.generate(model, PROMPT, negative_prompt=NEGATIVE, steps=12, guidance_scale=5.0, seed=42,
                                     width=64, height=64, strength=1.0, **given)
@@ -294,9 +294,11 @@ def check_model(report, name):
             report.same(f'{name} {what}: fingerprint, prediction and size of the folder', met[:3], expected[:3])
             report.line(f'{name} {what}: picture of the folder', *(('same', 'same', True) if
                         np.array_equal(met[3], expected[3]) else ('differs', 'same', False)))
+        given = dict(zip(('image', 'mask_image'), map(Image.fromarray, pictures_of(name))))
+        if given:
+            given['strength'] = 1.0  # of SDXL it is 0.9999 when nothing is said
         theirs_drawn = draw(pipe, [42], prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=12,
-                            guidance_scale=5.0, width=64, height=64,
-                            **{k: Image.fromarray(v) for k, v in pictures_of(name).items()})
+                            guidance_scale=5.0, width=64, height=64, **given)
         report.at_least(f'{name}: picture of diffusers', close_values(met[3], theirs_drawn), ALLOWED)
         if name != 'sd2':
             return
