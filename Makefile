@@ -51,11 +51,14 @@ LIBS       = $(shell $(PKG_CONFIG) --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-
 Q := $(if $(filter 0,$(V)),@)
 comma := ,
 
-SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled twice: eight lanes, sixteen lanes
-# and a third time: with bf16 instructions
-PAIRS   := $(patsubst %,kernels/cpu/%_simd.c,attention attention_bwd conv2d gemm planes table)
+SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled once for each form of a vector that $(CC)'s processors have
+PAIRS   := $(patsubst %,kernels/cpu/%_simd.c,attention attention_bwd conv2d gemm planes table) # those for bf16 instructions
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+LANES_x86_64  := 8 16
+LANES_aarch64 := 4
+VECTORS := $(foreach lanes,$(LANES_$(MACHINE)),$(SIMD:%.c=%_$(lanes).o)) $(if $(filter x86_64,$(MACHINE)),$(PAIRS:%.c=%_bf16.o))
 SOURCES := $(filter-out $(SIMD),$(sort $(wildcard $(addsuffix /*.c,$(SRCDIRS)) kernels/*.c kernels/cpu/*.c)))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(SIMD:%.c=$(BUILD)/%_8.o) $(SIMD:%.c=$(BUILD)/%_16.o) $(PAIRS:%.c=$(BUILD)/%_bf16.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(VECTORS:%=$(BUILD)/%)
 LIBNAME := libtextinv.so.$(VERSION)
 SONAME  := libtextinv.so.$(MAJOR)
 CLI     := $(sort $(wildcard examples/cli/*.c))
@@ -92,6 +95,8 @@ build: $(BUILD)/$(LIBNAME) $(BUILD)/textinv $(TESTBIN) examples # everything, be
 compile = @mkdir -p $(@D)$(if $(Q), && echo "CC $<") && $(CC) $(1) -MMD -MP -c $< -o $@
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call compile,$(ALL_CFLAGS))
+$(BUILD)/%_simd_4.o: %_simd.c $(BUILD)/flags
+	$(call compile,$(ALL_CFLAGS) -DTI_LANES=4)
 $(BUILD)/%_simd_8.o: %_simd.c $(BUILD)/flags
 	$(call compile,$(ALL_CFLAGS) -DTI_LANES=8)
 $(BUILD)/%_simd_16.o: %_simd.c $(BUILD)/flags

@@ -1,15 +1,18 @@
 /* Conversions between storage types. */
 #include "dtype.h"
 
-#define TI_LANES 8
+#include "cpu/simd_tables.h"
+#define TI_LANES TI_FEWEST_LANES
 #include "cpu/simd.h"
 
 #ifdef TI_HAVE_SIMD
 
+#ifdef __x86_64__
 #include <cpuid.h>
 #include <stdatomic.h>
+#endif
 
-/* eight at a time; returns how many were done */
+/* a vector at a time; returns how many values were done */
 TI_SIMD_INLINE size_t convert_worker(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                                        size_t count)
 {
@@ -34,6 +37,8 @@ static TI_SIMD size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtyp
   }
 }
 
+#ifdef __x86_64__
+
 /* asked once: in a virtual machine cpuid takes tens of microseconds */
 static int vectors_usable(void)
 {
@@ -49,6 +54,15 @@ static int vectors_usable(void)
   }
   return usable;
 }
+
+#else
+
+static int vectors_usable(void)
+{
+  return 1;
+}
+
+#endif
 
 #else
 
