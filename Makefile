@@ -53,7 +53,8 @@ comma := ,
 
 SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled once for each form of a vector that $(CC)'s processors have
 PAIRS   := $(patsubst %,kernels/cpu/%_simd.c,attention attention_bwd conv2d gemm planes table) # those for bf16 instructions
-MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+# of $(CC), or this one where "make deps" has yet to install it
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
 LANES_x86_64  := 8 16
 LANES_aarch64 := 4
 VECTORS := $(foreach lanes,$(LANES_$(MACHINE)),$(SIMD:%.c=%_$(lanes).o)) $(if $(filter x86_64,$(MACHINE)),$(PAIRS:%.c=%_bf16.o))
@@ -75,7 +76,7 @@ MODELS  := $(wildcard models/toybox models/toybox-clip models/clip-tokenizer)
 all: lib $(BUILD)/textinv ## the library and the program (build/cc/textinv)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(filter-out %.d,$(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(filter-out %.d,$(MAKEFILE_LIST)) | expand -t 16
 	@echo 'Variables: PREFIX DESTDIR CC CFLAGS ONEDNN=0 SANITIZE=address,undefined WERROR=1 V=1'
 
 deps: ## install what is missing to build, run and test (Debian, Ubuntu; root or sudo)
@@ -216,6 +217,7 @@ build/venv/ready: tests/parity/requirements.txt
 
 include kernels/cuda/cuda.mk
 include tests/fuzz/fuzz.mk
+include tests/arm64/arm64.mk
 
 # --- speed
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*_bench.c))
