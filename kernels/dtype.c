@@ -37,7 +37,22 @@ static TI_SIMD size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtyp
   }
 }
 
-#ifdef __x86_64__
+#else
+
+static size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
+                              size_t count)
+{
+  (void)y_dtype;
+  (void)y;
+  (void)x_dtype;
+  (void)x;
+  (void)count;
+  return 0;
+}
+
+#endif
+
+#if defined(TI_HAVE_SIMD) && defined(__x86_64__)
 
 /* asked once: in a virtual machine cpuid takes tens of microseconds */
 static int vectors_usable(void)
@@ -60,26 +75,6 @@ static int vectors_usable(void)
 static int vectors_usable(void)
 {
   return 1;
-}
-
-#endif
-
-#else
-
-static size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
-                              size_t count)
-{
-  (void)y_dtype;
-  (void)y;
-  (void)x_dtype;
-  (void)x;
-  (void)count;
-  return 0;
-}
-
-static int vectors_usable(void)
-{
-  return 0;
 }
 
 #endif

@@ -1,5 +1,4 @@
-/* The vectors of simd.h with the NEON of every 64-bit ARM: four floats; a mask is the number of
- * lanes. */
+/* The vectors of simd.h with the NEON of every 64-bit ARM: four floats; a mask is a number. */
 #ifndef TI_SIMD_NEON_H
 #define TI_SIMD_NEON_H
 
@@ -34,7 +33,7 @@ TI_SIMD_INLINE void ti_put(float *p, ti_vec x)
   vst1q_f32(p, x);
 }
 
-/* There are no masks: m values of so many bytes, which may lie at odd addresses in a mapped file. */
+/* There are no masks: m values, which may lie at odd addresses in a mapped file. */
 TI_SIMD_INLINE void ti_copy_lanes(void *to, const void *from, ti_mask m, size_t size)
 {
   const size_t done = (size_t)(m & 2) * size;

@@ -12,7 +12,7 @@ build/arm64-root/ready: tests/arm64/root.sh
 	tests/arm64/root.sh $(@D)
 	@touch $@
 
-# a root of / holds its packages beside those of this machine
+# a root of one's own is taken as it is
 check-arm64: $(filter build/arm64-root/ready,$(ARM64_ROOT)/ready) ## most unit tests on 64-bit ARM, under qemu
 	$(Q)PKG_CONFIG_SYSROOT_DIR='$(abspath $(ARM64_ROOT))' \
 	  PKG_CONFIG_LIBDIR='$(abspath $(ARM64_ROOT)/usr/lib/aarch64-linux-gnu/pkgconfig)' \
