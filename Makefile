@@ -51,11 +51,15 @@ LIBS       = $(shell $(PKG_CONFIG) --libs $(PKGS)) $(if $(filter 0,$(ONEDNN)),,-
 Q := $(if $(filter 0,$(V)),@)
 comma := ,
 
-SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled twice: eight lanes, sixteen lanes
-# and a third time: with bf16 instructions
-PAIRS   := $(patsubst %,kernels/cpu/%_simd.c,attention attention_bwd conv2d gemm planes table)
+SIMD    := $(sort $(wildcard kernels/cpu/*_simd.c)) # compiled once for each form of a vector that $(CC)'s processors have
+PAIRS   := $(patsubst %,kernels/cpu/%_simd.c,attention attention_bwd conv2d gemm planes table) # those for bf16 instructions
+# of $(CC), or this one where "make deps" has yet to install it
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
+LANES_x86_64  := 8 16
+LANES_aarch64 := 4
+VECTORS := $(foreach lanes,$(LANES_$(MACHINE)),$(SIMD:%.c=%_$(lanes).o)) $(if $(filter x86_64,$(MACHINE)),$(PAIRS:%.c=%_bf16.o))
 SOURCES := $(filter-out $(SIMD),$(sort $(wildcard $(addsuffix /*.c,$(SRCDIRS)) kernels/*.c kernels/cpu/*.c)))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(SIMD:%.c=$(BUILD)/%_8.o) $(SIMD:%.c=$(BUILD)/%_16.o) $(PAIRS:%.c=$(BUILD)/%_bf16.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(VECTORS:%=$(BUILD)/%)
 LIBNAME := libtextinv.so.$(VERSION)
 SONAME  := libtextinv.so.$(MAJOR)
 CLI     := $(sort $(wildcard examples/cli/*.c))
@@ -72,7 +76,7 @@ MODELS  := $(wildcard models/toybox models/toybox-clip models/clip-tokenizer)
 all: lib $(BUILD)/textinv ## the library and the program (build/cc/textinv)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(filter-out %.d,$(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(filter-out %.d,$(MAKEFILE_LIST)) | expand -t 16
 	@echo 'Variables: PREFIX DESTDIR CC CFLAGS ONEDNN=0 SANITIZE=address,undefined WERROR=1 V=1'
 
 deps: ## install what is missing to build, run and test (Debian, Ubuntu; root or sudo)
@@ -92,6 +96,8 @@ build: $(BUILD)/$(LIBNAME) $(BUILD)/textinv $(TESTBIN) examples # everything, be
 compile = @mkdir -p $(@D)$(if $(Q), && echo "CC $<") && $(CC) $(1) -MMD -MP -c $< -o $@
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call compile,$(ALL_CFLAGS))
+$(BUILD)/%_simd_4.o: %_simd.c $(BUILD)/flags
+	$(call compile,$(ALL_CFLAGS) -DTI_LANES=4)
 $(BUILD)/%_simd_8.o: %_simd.c $(BUILD)/flags
 	$(call compile,$(ALL_CFLAGS) -DTI_LANES=8)
 $(BUILD)/%_simd_16.o: %_simd.c $(BUILD)/flags
@@ -211,6 +217,7 @@ build/venv/ready: tests/parity/requirements.txt
 
 include kernels/cuda/cuda.mk
 include tests/fuzz/fuzz.mk
+include tests/arm64/arm64.mk
 
 # --- speed
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*_bench.c))

@@ -1,15 +1,18 @@
 /* Conversions between storage types. */
 #include "dtype.h"
 
-#define TI_LANES 8
+#include "cpu/simd_tables.h"
+#define TI_LANES TI_FEWEST_LANES
 #include "cpu/simd.h"
 
 #ifdef TI_HAVE_SIMD
 
+#ifdef __x86_64__
 #include <cpuid.h>
 #include <stdatomic.h>
+#endif
 
-/* eight at a time; returns how many were done */
+/* a vector at a time; returns how many values were done */
 TI_SIMD_INLINE size_t convert_worker(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                                        size_t count)
 {
@@ -34,6 +37,23 @@ static TI_SIMD size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtyp
   }
 }
 
+#else
+
+static size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
+                              size_t count)
+{
+  (void)y_dtype;
+  (void)y;
+  (void)x_dtype;
+  (void)x;
+  (void)count;
+  return 0;
+}
+
+#endif
+
+#if defined(TI_HAVE_SIMD) && defined(__x86_64__)
+
 /* asked once: in a virtual machine cpuid takes tens of microseconds */
 static int vectors_usable(void)
 {
@@ -52,20 +72,9 @@ static int vectors_usable(void)
 
 #else
 
-static size_t convert_vectors(ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
-                              size_t count)
-{
-  (void)y_dtype;
-  (void)y;
-  (void)x_dtype;
-  (void)x;
-  (void)count;
-  return 0;
-}
-
 static int vectors_usable(void)
 {
-  return 0;
+  return 1;
 }
 
 #endif

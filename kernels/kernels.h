@@ -250,10 +250,12 @@ typedef struct ti_kernels {
 void ti_kernels_init_cpu(
   ti_kernels *k); /* the plain C reference: fills every entry but the prepare ones */
 /* these replace entries where this CPU can, and change nothing otherwise; in this order */
-void ti_kernels_init_avx2(ti_kernels *k);
-void ti_kernels_init_avx512(ti_kernels *k);
+void ti_kernels_init_simd(ti_kernels *k); /* with vectors, no further than TEXTINV_CPU says */
 void ti_kernels_init_onednn(
   ti_kernels *k); /* conv2d and linear through oneDNN; nothing when built without it */
+
+/* fails where TEXTINV_CPU in the environment names what this kind of processor never has */
+textinv_status ti_check_cpu(ti_error *error);
 
 #ifdef __cplusplus
 }

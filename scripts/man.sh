@@ -37,7 +37,7 @@ cat <<'END'
 .TP
 .B TEXTINV_CPU
 \fBavx512\fR, \fBavx2\fR or \fBreference\fR keeps from instructions beyond that; \fBbf16\fR takes those of bf16 where they are not
-the faster ones.
+the faster ones. On 64-bit ARM: \fBneon\fR or \fBreference\fR.
 .TP
 .B TEXTINV_CUDA
 \fBcudnn\fR leaves convolutions to cuDNN.

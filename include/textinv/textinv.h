@@ -170,7 +170,7 @@ typedef int32_t textinv_rng;
 enum {
   TEXTINV_RNG_TORCH_CPU        = 0, /* the bits of torch.randn on a CPU generator (x86 with AVX2) */
   TEXTINV_RNG_NATIVE           = 1, /* counter based: independent of size, batch and order */
-  TEXTINV_RNG_TORCH_CPU_SCALAR = 2  /* the bits of torch.randn where AVX2 is not used */
+  TEXTINV_RNG_TORCH_CPU_SCALAR = 2  /* the bits of torch.randn where AVX2 is not used: on ARM */
 };
 
 /*

@@ -181,7 +181,7 @@ TI_SIMD_INLINE void pack_rows_worker(ti_dtype dtype, block *k, const void *x, in
       for (int c = 0; c < channels; c++) {
         const size_t at_unit = from + (size_t)(channel + c) * TI_UNIT;
 
-        _mm_prefetch((const char *)x + (at_unit + ahead) * ti_dtype_size(dtype), _MM_HINT_T0);
+        __builtin_prefetch((const char *)x + (at_unit + ahead) * ti_dtype_size(dtype));
         ti_copy_unit(dtype, to + (size_t)(c * p->num_taps + t) * TI_PANEL, inside ? x : NULL, from,
                      (channel + c) * TI_UNIT, r->src_c);
       }

@@ -38,7 +38,7 @@ TI_SIMD_INLINE ti_mask mask_at(const block *k, int c)
 /* the same channels some rows on: the processor does not foresee pieces of rows */
 TI_SIMD_INLINE void prefetch(ti_dtype dtype, const void *x, size_t at, const block *k)
 {
-  _mm_prefetch((const char *)x + (at + ROWS * k->stride) * ti_dtype_size(dtype), _MM_HINT_T0);
+  __builtin_prefetch((const char *)x + (at + ROWS * k->stride) * ti_dtype_size(dtype));
 }
 
 /* sum += x, or += (x - b)^2 with square */

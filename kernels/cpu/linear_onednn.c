@@ -127,7 +127,10 @@ void ti_kernels_init_onednn(ti_kernels *k)
 #ifdef TI_ONEDNN
   if (!ti_dnnl_engine())
     return;
-#ifdef TI_HAVE_SIMD
+#if defined(TI_HAVE_SIMD) && defined(__aarch64__)
+  if (ti_neon_share_with_onednn(k))
+    return;
+#elif defined(TI_HAVE_SIMD)
   if (ti_bf16_share_with_onednn(k) || ti_avx512_share_with_onednn(k) ||
       ti_avx2_share_with_onednn(k))
     return;

@@ -1,9 +1,10 @@
 /*
- * Vectors of floats. A file X_simd.c that includes this is compiled twice, with TI_LANES 16 for
- * AVX-512 and 8 for AVX2; TI_FN(name) is ti_avx512_name or ti_avx2_name. Files of products are
- * compiled a third time, with TI_PAIRS, for AVX-512 with bf16 instructions, and TI_FN(name) is
+ * Vectors of floats. On x86-64 a file X_simd.c that includes this is compiled twice, with TI_LANES
+ * 16 for AVX-512 and 8 for AVX2; TI_FN(name) is ti_avx512_name or ti_avx2_name. Files of products
+ * are compiled a third time, with TI_PAIRS, for AVX-512 with bf16 instructions, and TI_FN(name) is
  * ti_bf16_name. Functions are compiled for those instructions one by one, so that the library
- * itself runs on any x86-64: what a team calls is plain, and calls them.
+ * itself runs on any x86-64: what a team calls is plain, and calls them. On 64-bit ARM it is
+ * compiled once, with TI_LANES 4, and TI_FN(name) is ti_neon_name.
  *
  * Memory is read and written through masks of the first lanes, lanes outside being 0; dtype is a
  * constant where these functions are inlined.
@@ -15,7 +16,6 @@
 
 #ifdef TI_HAVE_SIMD
 
-#include <immintrin.h>
 #include <string.h>
 
 #include "dtype.h"
@@ -33,8 +33,10 @@
 
 #if TI_LANES == 16
 #include "simd_avx512.h"
-#else
+#elif TI_LANES == 8
 #include "simd_avx2.h"
+#else
+#include "simd_neon.h"
 #endif
 
 /*

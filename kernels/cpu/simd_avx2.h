@@ -2,6 +2,8 @@
 #ifndef TI_SIMD_AVX2_H
 #define TI_SIMD_AVX2_H
 
+#include <immintrin.h>
+
 #define TI_FN(name) ti_avx2_##name
 #define TI_SIMD __attribute__((target("avx2,bmi2,fma,f16c")))
 

@@ -2,6 +2,8 @@
 #ifndef TI_SIMD_AVX512_H
 #define TI_SIMD_AVX512_H
 
+#include <immintrin.h>
+
 #ifdef TI_PAIRS
 #define TI_FN(name) ti_bf16_##name
 #define TI_SIMD                                                                                    \

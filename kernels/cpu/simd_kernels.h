@@ -1,5 +1,4 @@
-/* The overrides with vectors: every name stands for two functions, ti_avx2_name and ti_avx512_name.
- */
+/* The overrides with vectors: every name stands for one function of each form of a vector. */
 #ifndef TI_SIMD_KERNELS_H
 #define TI_SIMD_KERNELS_H
 

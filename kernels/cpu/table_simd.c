@@ -91,6 +91,9 @@ void TI_FN(install)(ti_kernels *k)
 
 #ifdef TI_ONEDNN
 
+/* on 64-bit ARM distributions build oneDNN without the library that it would take products from */
+enum { SHARES_PRODUCTS = TI_LANES > 4 };
+
 /*
  * Where oneDNN is there, too: matrix products in f32 go to it where it can read the file's values
  * as they are, which is a tenth faster, and so do convolutions that the passes do not describe.
@@ -99,7 +102,8 @@ static textinv_status shared_linear(ti_exec *e, ti_dtype dtype, void **prepared,
                                     size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                     const ti_linear_shape *s, int has_residual, int backward)
 {
-  if (dtype == TI_F32 && w->dtype == TI_F32 && (uintptr_t)w->data % sizeof(float) == 0) {
+  if (SHARES_PRODUCTS && dtype == TI_F32 && w->dtype == TI_F32 &&
+      (uintptr_t)w->data % sizeof(float) == 0) {
     const textinv_status status = ti_onednn_linear_prepare(e, dtype, prepared, scratch_bytes, w,
                                                            bias, s, has_residual, backward);
 

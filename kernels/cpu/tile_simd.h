@@ -14,6 +14,8 @@
 /* rows of a tile of two and of three vectors: as many sums as registers, and room for b */
 #if TI_LANES == 16
 enum { TI_TILE_ROWS = 14, TI_TILE_ROWS_3 = 9 };
+#elif TI_LANES == 4
+enum { TI_TILE_ROWS = 8, TI_TILE_ROWS_3 = 6 };
 #else
 enum { TI_TILE_ROWS = 6, TI_TILE_ROWS_3 = 4 };
 #endif
@@ -59,14 +61,17 @@ TI_SIMD_INLINE void ti_tile_fixed(int rows, int vecs, int a_r, float *c, size_t 
 /* X(rows, ...) for every height of a tile of two vectors, and of three */
 #define TI_EACH_4(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__)
 #define TI_EACH_6(X, ...) TI_EACH_4(X, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__)
-#define TI_EACH_9(X, ...)                                                                          \
-  TI_EACH_6(X, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__)
+#define TI_EACH_8(X, ...) TI_EACH_6(X, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__)
+#define TI_EACH_9(X, ...) TI_EACH_8(X, __VA_ARGS__) X(9, __VA_ARGS__)
 #define TI_EACH_14(X, ...)                                                                         \
   TI_EACH_9(X, __VA_ARGS__)                                                                        \
   X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__) X(13, __VA_ARGS__) X(14, __VA_ARGS__)
 #if TI_LANES == 16
 #define TI_EACH_HEIGHT(X, ...) TI_EACH_14(X, __VA_ARGS__)
 #define TI_EACH_HEIGHT_3(X, ...) TI_EACH_9(X, __VA_ARGS__)
+#elif TI_LANES == 4
+#define TI_EACH_HEIGHT(X, ...) TI_EACH_8(X, __VA_ARGS__)
+#define TI_EACH_HEIGHT_3(X, ...) TI_EACH_6(X, __VA_ARGS__)
 #else
 #define TI_EACH_HEIGHT(X, ...) TI_EACH_6(X, __VA_ARGS__)
 #define TI_EACH_HEIGHT_3(X, ...) TI_EACH_4(X, __VA_ARGS__)

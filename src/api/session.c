@@ -55,7 +55,7 @@ static textinv_status check_session(ti_error *error, const textinv_session_param
   if (p->threads > 1024)
     return ti_fail(error, TEXTINV_E_INVALID, "threads is %u; 0 (all cores) to 1024 are possible",
                    p->threads);
-  return TEXTINV_OK;
+  return p->backend == TEXTINV_BACKEND_CPU ? ti_check_cpu(error) : TEXTINV_OK;
 }
 
 const char *ti_wider_types(ti_dtype dtype)
@@ -101,8 +101,7 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
       return ti_fail_nomem(&no_session, 0, "a session's threads");
     }
     ti_kernels_init_cpu(&s->kernels);
-    ti_kernels_init_avx2(&s->kernels);
-    ti_kernels_init_avx512(&s->kernels);
+    ti_kernels_init_simd(&s->kernels);
     ti_kernels_init_onednn(&s->kernels);
   }
   *out = s;

@@ -13,8 +13,13 @@
  */
 #include "random.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
+
+#if FLT_EVAL_METHOD != 0
+#error "the bits of noise need sums of float in float: -msse2 -mfpmath=sse on 32-bit x86"
+#endif
 
 enum { MT_N = 624, MT_M = 397, BLOCK = 16 };
 

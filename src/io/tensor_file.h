@@ -7,6 +7,10 @@
 
 #include "error.h"
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tensors are read where files hold them, little-endian: this processor is big-endian"
+#endif
+
 /* element types that files may hold; the first three have the values of textinv_dtype */
 typedef enum {
   TI_FILE_F32 = 0,

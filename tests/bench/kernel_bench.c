@@ -1,7 +1,7 @@
 /*
  * Speed of single operations at the shapes of the SD 1.5 UNet: kernel_bench [OP [THREADS
- * [BACKEND]]], BACKEND being reference, avx2, avx512, onednn, avx2+onednn or all. avx512 and all
- * take bf16 instructions where the processor has them, unless TEXTINV_CPU=avx512 forbids it.
+ * [BACKEND]]], BACKEND being reference, avx2, avx512, neon, onednn, avx2+onednn or all. avx512 and
+ * all take bf16 instructions where the processor has them, unless TEXTINV_CPU=avx512 forbids it.
  *
  * Warm-up, then the median of 20 runs (of 5 at least, when they are long); next to it the part of
  * the machine's peak, which is measured in the same run by a large matrix product and by a copy.
@@ -554,10 +554,10 @@ int main(int argc, char **argv)
   e.team = ti_team_new(argc > 2 && atoi(argv[2]) > 0 ? atoi(argv[2])
                                                      : (int)sysconf(_SC_NPROCESSORS_ONLN));
   ti_kernels_init_cpu(&k);
-  if (strstr(backend, "avx2") || !strcmp(backend, "all"))
-    ti_kernels_init_avx2(&k);
-  if (!strcmp(backend, "avx512") || !strcmp(backend, "all"))
-    ti_kernels_init_avx512(&k);
+  if (strstr(backend, "avx2"))
+    setenv("TEXTINV_CPU", "avx2", 1);
+  if (strstr(backend, "avx") || strstr(backend, "neon") || !strcmp(backend, "all"))
+    ti_kernels_init_simd(&k);
   if (strstr(backend, "onednn") || !strcmp(backend, "all"))
     ti_kernels_init_onednn(&k);
   matrix(TI_F32, 0, NULL, &(ti_linear_shape){ 2048, 2048, 2048 });

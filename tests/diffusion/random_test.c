@@ -1,4 +1,5 @@
-/* torch.randn bit for bit (hashes of torch 1.13.1 and 2.15.0), Philox by its published vectors */
+/* torch.randn bit for bit (hashes of torch 1.13.1 and 2.15.0, scalar ones also of 2.4.1 on 64-bit
+ * ARM), Philox by its published vectors */
 #include "random.h"
 
 #include <math.h>

@@ -55,24 +55,22 @@ typedef struct backend {
 
 static void init_all(ti_kernels *k)
 {
-  ti_kernels_init_avx2(k);
-  ti_kernels_init_avx512(k);
+  ti_kernels_init_simd(k);
   ti_kernels_init_onednn(k);
 }
 
-static void init_avx2_onednn(ti_kernels *k)
-{
-  ti_kernels_init_avx2(k);
-  ti_kernels_init_onednn(k);
-}
-
-static const backend backends[] = { { "avx2", ti_kernels_init_avx2, 1, "avx2" },
-                                    { "avx512", ti_kernels_init_avx512, 1, "avx512" },
-                                    { "bf16", ti_kernels_init_avx512, 1, "bf16" },
-                                    { "onednn", ti_kernels_init_onednn, 0, NULL },
-                                    { "avx2 and onednn", init_avx2_onednn, 0, "avx2" },
-                                    { "avx512 and onednn", init_all, 0, "avx512" },
-                                    { "bf16 and onednn", init_all, 0, "bf16" } };
+static const backend backends[] = {
+#ifdef __aarch64__
+  { "neon", ti_kernels_init_simd, 1, "neon" },
+  { "onednn", ti_kernels_init_onednn, 0, NULL },
+  { "neon and onednn", init_all, 0, "neon" }
+#else
+  { "avx2", ti_kernels_init_simd, 1, "avx2" }, { "avx512", ti_kernels_init_simd, 1, "avx512" },
+  { "bf16", ti_kernels_init_simd, 1, "bf16" }, { "onednn", ti_kernels_init_onednn, 0, NULL },
+  { "avx2 and onednn", init_all, 0, "avx2" },  { "avx512 and onednn", init_all, 0, "avx512" },
+  { "bf16 and onednn", init_all, 0, "bf16" }
+#endif
+};
 
 static void backend_init(const backend *b, ti_kernels *k)
 {
