@@ -201,7 +201,6 @@ operation::operation(const std::string &name_, double flops_, double bytes_)
   e.device = context;
   e.stream = plugin->stream(context);
   e.error = &error;
-  e.threads = 1;
 }
 
 bool operation::wanted() const
