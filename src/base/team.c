@@ -46,7 +46,7 @@ struct ti_team {
   size_t chunk;
   int threads; /* of this loop */
   int size, started;
-  pid_t process;
+  pid_t process;   /* that has the threads; 0 = none yet */
   member *members; /* [size], the caller's first */
 };
 
@@ -174,6 +174,7 @@ static void start(ti_team *t)
       break;
   }
   pthread_sigmask(SIG_SETMASK, &host, NULL);
+  t->size = t->started;
 }
 
 static void begin_round(ti_team *t, uint64_t open)
@@ -205,8 +206,6 @@ ti_team *ti_team_new(int threads)
     return NULL;
   }
   t->size = threads;
-  start(t);
-  t->size = t->started;
   return t;
 }
 

@@ -22,15 +22,15 @@ typedef struct ti_team ti_team;
 /* iterations from .. to - 1, by one of the loop's threads, thread = 0 being the caller */
 typedef void (*ti_loop)(void *user, int thread, size_t from, size_t to);
 
-/* a team of so many threads, the caller's among them, or of fewer where the system allows no more;
- * NULL when memory ran out */
+/* a team of so many threads, the caller's among them; NULL when memory ran out */
 ti_team *ti_team_new(int threads);
 void ti_team_free(ti_team *team); /* accepts NULL */
 
 /* the number of threads; of NULL, which is a caller alone, 1 */
 int ti_team_size(const ti_team *team);
 
-/* before the loops of a call: a child of fork() has none of its parent's threads, and gets its own */
+/* before the loops of a call, and before the size is asked for: makes the threads where this
+ * process has none, in a child of fork() too; fewer where the system allows no more */
 void ti_team_enter(ti_team *team);
 
 /* loop over 0 .. count - 1, every iteration once, by at most so many threads (1 to the size) */

@@ -32,6 +32,15 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)
   return real(thread, attr, start, arg);
 }
 
+static ti_team *team_of(int threads)
+{
+  ti_team *team = ti_team_new(threads);
+
+  assert_non_null(team);
+  ti_team_enter(team);
+  return team;
+}
+
 static void count_times(void *user, int thread, size_t from, size_t to)
 {
   const int *threads = user;
@@ -57,9 +66,8 @@ static void every_iteration_is_done_once(void **state)
 
   (void)state;
   for (int size = 1; size <= THREADS; size++) {
-    ti_team *team = ti_team_new(size);
+    ti_team *team = team_of(size);
 
-    assert_non_null(team);
     assert_int_equal(ti_team_size(team), size);
     for (int threads = 1; threads <= size; threads++) {
       for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
@@ -93,7 +101,7 @@ static void wait_in_the_first(void *user, int thread, size_t from, size_t to)
 
 static void a_share_that_waits_is_helped_with(void **state)
 {
-  ti_team *team = ti_team_new(2);
+  ti_team *team = team_of(2);
   atomic_size_t done = 0;
 
   (void)state;
@@ -108,7 +116,7 @@ static void a_share_that_waits_is_helped_with(void **state)
 static void threads_wake_and_sleep(void **state)
 {
   const int size = THREADS;
-  ti_team *team = ti_team_new(size);
+  ti_team *team = team_of(size);
 
   (void)state;
   for (int i = 0; i < 3000; i++) {
@@ -130,7 +138,7 @@ static void threads_that_cannot_be_made_are_done_without(void **state)
 {
   (void)state;
   threads_left = 2;
-  ti_team *team = ti_team_new(8);
+  ti_team *team = team_of(8);
 
   threads_left = -1;
   assert_int_equal(ti_team_size(team), 3);
@@ -161,7 +169,7 @@ static void threads_are_their_own(void **state)
 
   (void)state;
   assert_int_equal(fesetround(FE_UPWARD), 0);
-  ti_team *team = ti_team_new(2);
+  ti_team *team = team_of(2);
 
   for (int i = 0; i < 1000 && !atomic_load(&met); i++)
     ti_team_for(team, 2, 64, check_environment, &met);
@@ -180,7 +188,7 @@ static void a_child_has_threads_of_its_own(void **state)
   skip(); /* ThreadSanitizer takes a child's threads for those of its parent */
 #else
   const int size = 3;
-  ti_team *team = ti_team_new(size);
+  ti_team *team = team_of(size);
   atomic_size_t done = 0;
   int status = -1;
 
@@ -205,7 +213,7 @@ static void a_child_has_threads_of_its_own(void **state)
 /* which has not called for a loop since: only what it owns is freed */
 static void a_child_may_free_a_team(void **state)
 {
-  ti_team *team = ti_team_new(3);
+  ti_team *team = team_of(3);
   int status = -1;
 
   (void)state;

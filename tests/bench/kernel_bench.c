@@ -553,6 +553,7 @@ int main(int argc, char **argv)
 
   e.team = ti_team_new(argc > 2 && atoi(argv[2]) > 0 ? atoi(argv[2])
                                                      : (int)sysconf(_SC_NPROCESSORS_ONLN));
+  ti_team_enter(e.team);
   ti_kernels_init_cpu(&k);
   if (strstr(backend, "avx2"))
     setenv("TEXTINV_CPU", "avx2", 1);

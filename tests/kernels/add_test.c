@@ -143,6 +143,7 @@ static void test_copy_columns(void **state)
       ti_exec e = { .team = ti_team_new(2) };
       ti_kernels k;
 
+      ti_team_enter(e.team);
       ti_kernels_init_cpu(&k);
       init_all(&k);
       for (int j = 0; j < rows * a_c; j++)

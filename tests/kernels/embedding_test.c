@@ -130,6 +130,7 @@ static void test_cast(void **state)
   ti_kernels k;
 
   (void)state;
+  ti_team_enter(e.team);
   ti_kernels_init_cpu(&k);
   init_all(&k);
   for (uint32_t i = 0; i < COUNT; i++) {
