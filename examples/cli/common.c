@@ -40,7 +40,7 @@ static const cli_choice dtypes[] = { { "f32", TEXTINV_F32 },  { "bf16", TEXTINV_
 const cli_option cli_compute_options[] = {
   MODEL,
   { "threads", "N", CLI_UINT, offsetof(cli_common, threads), 0, 1024, NULL,
-    CLI_RARE | CLI_QUIET_DEFAULT, "CPU threads; 0 = the cores there are for this process (0)" },
+    CLI_RARE | CLI_QUIET_DEFAULT, "CPU threads; 0 = the cores it may use (0)" },
   { "dtype", "TYPE", CLI_CHOICE, offsetof(cli_common, dtype), 0, 0, dtypes, CLI_RARE,
     "storage; f16 needs CUDA" },
   { "backend", "KIND", CLI_CHOICE, offsetof(cli_common, backend), 0, 0, backends, CLI_RARE, "" },
