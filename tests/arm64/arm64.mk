@@ -6,7 +6,7 @@ ARM64_CC       ?= aarch64-linux-gnu-gcc
 ARM64_EMULATOR ?= qemu-aarch64-static
 ARM64_ROOT     ?= build/arm64-root
 ARM64_TESTS    := $(filter-out tests/io/memory_test,$(patsubst %.c,%,$(sort \
-  $(wildcard $(patsubst %,tests/%_test.c,diffusion/* io/* kernels/* nets/* tape/* text/* api/embeddings api/host api/model)))))
+  $(wildcard $(patsubst %,tests/%_test.c,base/* diffusion/* io/* kernels/* nets/* tape/* text/* api/embeddings api/host api/model)))))
 
 build/arm64-root/ready: tests/arm64/root.sh
 	tests/arm64/root.sh $(@D)
