@@ -440,7 +440,7 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
   r->planes.cout = (s->cout + TI_UNIT - 1) / TI_UNIT;
   r->planes.cin = (s->cin + TI_UNIT - 1) / TI_UNIT;
   list_planes(&r->planes, s);
-  if ((status = TI_FN(planes_pack)(e->error, &r->planes, w, e->team)) < 0) {
+  if ((status = TI_FN(planes_pack)(e, &r->planes, w)) < 0) {
     ti_free(r);
     return status;
   }
