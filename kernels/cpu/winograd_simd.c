@@ -328,11 +328,6 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
   return TEXTINV_OK;
 }
 
-static void release(ti_prepared *p)
-{
-  ti_free(p);
-}
-
 textinv_status TI_FN(winograd_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
                                        size_t *scratch_bytes, ti_weight *w,
                                        const ti_conv2d_shape *s, int backward)
@@ -346,7 +341,6 @@ textinv_status TI_FN(winograd_prepare)(ti_exec *e, ti_dtype dtype, void **prepar
   if (!r)
     return ti_fail_nomem(e->error, sizeof(*r), w->name);
   r->base.run = run;
-  r->base.release = release;
   r->dtype = dtype;
   r->matrix = (ti_matrix){ w->data, w->dtype, s->cout, s->cin, 9, backward };
   r->src_h = backward ? s->oh : s->h * s->up;

@@ -38,11 +38,6 @@ ti_value *ti_tape_value(const ti_tape *t, ti_val v)
   return &t->values[v];
 }
 
-ti_val ti_tape_base(const ti_tape *t, ti_val v)
-{
-  return v == TI_NONE ? TI_NONE : t->values[v].base;
-}
-
 /* room for one more element; *items may move */
 static int grow(ti_tape *t, void **items, int count, int *room, size_t size)
 {

@@ -180,6 +180,5 @@ textinv_status ti_tape_plan(ti_tape *t);
 ti_value *ti_tape_value(const ti_tape *t, ti_val v);
 ti_val ti_tape_new_value(ti_tape *t, ti_type type, int n, int h, int w, int c);
 ti_record *ti_tape_append(ti_tape *t, ti_op op); /* NULL when the tape is dead */
-ti_val ti_tape_base(const ti_tape *t, ti_val v);
 
 #endif /* TI_TAPE_H */
