@@ -196,9 +196,10 @@ textinv_status ti_device_room(size_t *room, textinv_session *s);
 /* all plans, and what the device holds for them */
 void ti_session_drop_plans(textinv_session *s);
 
-/* [c, h, w] floats of torch to and from the tape's NHWC of any storage type, one sample */
-void ti_to_nhwc(ti_dtype dtype, void *nhwc, const float *chw, int c, int h, int w);
-void ti_from_nhwc(float *chw, ti_dtype dtype, const void *nhwc, int c, int h, int w);
+/* one sample, planes [c, hw] of torch, to and from the tape's [hw, all], of which they are the
+ * first c channels */
+void ti_to_nhwc(float *nhwc, int all, const float *chw, int c, size_t hw);
+void ti_from_nhwc(float *chw, const float *nhwc, int c, size_t hw);
 
 /* ------------------------------------------------------------------ embeddings */
 

@@ -37,7 +37,7 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
                              float *const *gradient)
 {
   const int n = samples->n, c = model->unet.in_channels;
-  const size_t chw = (size_t)c * (size_t)samples->h * (size_t)samples->w;
+  const size_t hw = (size_t)samples->h * (size_t)samples->w, chw = (size_t)c * hw;
   ti_net_plan *plan;
   textinv_status status;
 
@@ -59,10 +59,8 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
   float *noisy = ti_plan_at(s, plan, plan->latents), *target = ti_plan_at(s, plan, plan->target);
 
   for (int i = 0; i < n; i++) {
-    ti_to_nhwc(TI_F32, noisy + (size_t)i * chw, samples->noisy + (size_t)i * chw, c, samples->h,
-               samples->w);
-    ti_to_nhwc(TI_F32, target + (size_t)i * chw, samples->target + (size_t)i * chw, c, samples->h,
-               samples->w);
+    ti_to_nhwc(noisy + (size_t)i * chw, c, samples->noisy + (size_t)i * chw, c, hw);
+    ti_to_nhwc(target + (size_t)i * chw, c, samples->target + (size_t)i * chw, c, hw);
   }
   if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
