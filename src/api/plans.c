@@ -133,7 +133,7 @@ static void record_train(ti_net_plan *p, const textinv_model *model, int recompu
   ti_output(t, p->out);
   if (!p->key.learn)
     return;
-  ti_tape_backward(t, p->out, recompute, num_of);
+  ti_tape_backward(t, recompute, num_of);
   for (int i = 0; i < model->num_encoders; i++) {
     p->drows[i] = ti_tape_grad(t, p->rows[i]);
     ti_output(t, p->drows[i]);

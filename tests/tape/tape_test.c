@@ -101,7 +101,7 @@ static net record(ti_tape *t, int recompute, int num_of)
   ti_output(t, n.loss);
   n.forward_records = t->num_records;
   if (num_of > 0) {
-    assert_int_equal(ti_tape_backward(t, n.loss, recompute, num_of), TEXTINV_OK);
+    assert_int_equal(ti_tape_backward(t, recompute, num_of), TEXTINV_OK);
     ti_output(t, ti_tape_grad(t, n.rows));
   }
   if (ti_tape_status(t) < 0)
@@ -308,7 +308,7 @@ static void attend(float out[1 + 2 * KEYS * WIDTH], ti_weight *const *w, ti_weig
   }
   y = ti_mse(t, y, target);
   ti_output(t, y);
-  assert_int_equal(ti_tape_backward(t, y, 0, 1), TEXTINV_OK);
+  assert_int_equal(ti_tape_backward(t, 0, 1), TEXTINV_OK);
   for (int i = 0; i < 2; i++)
     ti_output(t, ti_tape_grad(t, in[i]));
   assert_int_equal(ti_plan_prepare(&plan, &kernels, NULL), TEXTINV_OK);
