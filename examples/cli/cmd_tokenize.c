@@ -20,11 +20,6 @@ static const cli_option options[] = {
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }
 };
 
-static void init(void *p)
-{
-  cli_common_init(&((values *)p)->common);
-}
-
 /* the learnt word that id is a vector of */
 static void print_learnt(const textinv_embeddings *e, uint32_t id)
 {
@@ -115,5 +110,4 @@ const cli_command cli_tokenize = { .name = name,
                                    .size = sizeof(values),
                                    .min_arguments = 1,
                                    .max_arguments = 1,
-                                   .init = init,
                                    .run = run_tokenize };
