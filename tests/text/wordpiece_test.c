@@ -97,6 +97,18 @@ static void odd_vocabularies(void **state)
   ti_tokenizer_free(t);
 }
 
+/* an added token of which normalisation leaves nothing is in no text */
+static void vanishing_token(void **state)
+{
+  ti_tokenizer *t = open_vocab(
+    SPECIAL "\xe2\x80\x8b\na\n##a\n",
+    "{\"added_tokens_decoder\":{\"5\":{\"content\":\"\\u200b\",\"normalized\":true}}}");
+
+  (void)state;
+  assert_string_equal(tokens(t, "aa \xe2\x80\x8b a"), "a ##a a");
+  ti_tokenizer_free(t);
+}
+
 /* words of several vectors, in any case, cut and padded as LDMTextToImagePipeline asks for */
 static void new_words(void **state)
 {
@@ -209,6 +221,7 @@ int main(void)
     cmocka_unit_test(equal_to_transformers),
     cmocka_unit_test(options),
     cmocka_unit_test(odd_vocabularies),
+    cmocka_unit_test(vanishing_token),
     cmocka_unit_test(new_words),
     cmocka_unit_test(long_texts),
     cmocka_unit_test(refuses_files),
