@@ -119,28 +119,6 @@ static size_t general(char *out, double v, int n)
   return (size_t)(p - out);
 }
 
-/* as C's %.{n}f for |v| < 2^63 / 10^n, otherwise as %.17g */
-static size_t fixed(char *out, double v, int n)
-{
-  const double scale = pow(10.0, n);
-  char buffer[32], *end = buffer + sizeof(buffer), *p;
-
-  if (!isfinite(v) || fabs(v) * scale > 9e18)
-    return general(out, v, 17);
-  unsigned long long m = (unsigned long long)llrint(fabs(v) * scale);
-
-  p = end;
-  for (int i = 0; i < n; i++, m /= 10)
-    *--p = (char)('0' + m % 10);
-  if (n)
-    *--p = '.';
-  p = digits(p, m, 10);
-  if (signbit(v))
-    *--p = '-';
-  memcpy(out, p, (size_t)(end - p));
-  return (size_t)(end - p);
-}
-
 /* of the fewest digits, from n to most, that read back as value, a float when most is 9 */
 static size_t shortest(char out[32], double value, int n, int most)
 {
@@ -239,14 +217,11 @@ static const char *convert(sink *s, const char *fmt, va_list *ap)
     put_padded(s, p, (size_t)(end - p), width, pad);
     break;
   }
-  case 'g':
-  case 'f': {
+  case 'g': {
     const double v = va_arg(*ap, double);
     const int n = precision < 0 ? 6 : precision > 17 ? 17 : precision;
-    const size_t len = *fmt == 'g' ? general(buffer, v, n ? n : 1)
-                                   : fixed(buffer, v, n > 9 ? 9 : n);
 
-    put_padded(s, buffer, len, width, pad);
+    put_padded(s, buffer, general(buffer, v, n ? n : 1), width, pad);
     break;
   }
   case '\0': return fmt;
