@@ -47,25 +47,27 @@ static int decimal(double v, int n, char *out)
 {
   int exponent = (int)floor(log10(v));
   const long double scale = powl(10.0L, (long double)(n - 1 - exponent));
+  const long double top = powl(10.0L, n);
   long double scaled = isinf(scale) ? (long double)v * powl(10.0L, 300) *
                                         powl(10.0L, (long double)(n - 301 - exponent))
                                     : (long double)v * scale;
-  const long double top = powl(10.0L, n);
-  unsigned long long m = (unsigned long long)llrintl(scaled);
+  unsigned long long m;
 
-  if (scaled >= top || (long double)m >= top) {
+  if (scaled < top / 10.0L) { /* the logarithm was rounded up */
+    exponent--;
+    scaled *= 10.0L;
+  }
+  m = (unsigned long long)llrintl(scaled);
+  if ((long double)m >= top) {
     exponent++;
     m = (unsigned long long)llrintl(scaled / 10.0L);
-  } else if ((long double)m < top / 10.0L) {
-    exponent--;
-    m = (unsigned long long)llrintl(scaled * 10.0L);
   }
   for (int i = n - 1; i >= 0; i--, m /= 10)
     out[i] = (char)('0' + m % 10);
   return exponent;
 }
 
-/* as C's %.{n}g */
+/* to n significant digits; with an exponent, as C's %g, below 1e-5 and from 1e17 on */
 static size_t general(char *out, double v, int n)
 {
   char d[24];
