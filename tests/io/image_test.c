@@ -1,17 +1,59 @@
 /*
  * Pictures: every kind against the pixels that tests/golden/images.py gives, Pillow's resizes,
- * hostile files, and what is written read back.
+ * hostile files, and what is written read back. This program's open, read and readdir stand before
+ * those of the C library, to fail at will.
  */
 #include "io_testing.h"
 
-#include <stdio.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <jpeglib.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <zlib.h>
 
 #include "alloc.h"
 #include "image.h"
 #include "safetensors.h"
+
+/* the call of the C library that fails, when, and why */
+static const char *failing;
+static int passing, failing_errno;
+
+static int fails(const char *call)
+{
+  if (!failing || strcmp(call, failing) || passing-- > 0)
+    return 0;
+  failing = NULL;
+  errno = failing_errno;
+  return 1;
+}
+
+int open(const char *path, int flags, ...)
+{
+  return fails("open") ? -1 : openat(AT_FDCWD, path, flags);
+}
+
+ssize_t read(int fd, void *bytes, size_t size)
+{
+  return fails("read") ? -1 : syscall(SYS_read, fd, bytes, size);
+}
+
+static const char *repeated; /* the one name in a folder, without end */
+
+struct dirent *readdir(DIR *dir)
+{
+  static struct dirent *(*next)(DIR *);
+  static struct dirent entry;
+
+  if (!next)
+    *(void **)&next = dlsym(RTLD_NEXT, "readdir");
+  if (fails("readdir"))
+    return NULL;
+  errno = 0;
+  return repeated ? strcpy(entry.d_name, repeated), &entry : next(dir);
+}
 
 static ti_safetensors *golden;
 
@@ -628,6 +670,52 @@ static void folders_are_listed_by_content(void **state)
                TEXTINV_E_NOT_FOUND, "nowhere");
 }
 
+/* nothing is left out in silence */
+static void folders_that_cannot_be_listed(void **state)
+{
+  static const struct {
+    const char *call;
+    int after, error_number;
+    const char *message;
+  } faults[] = { { "readdir", 0, EIO, "cannot be read" },
+                 { "readdir", 9, EIO, "cannot be read" },
+                 { "open", 3, EACCES, "cannot be opened" },
+                 { "read", 3, EIO, "cannot be read" } };
+  char folder[256], path[300], **paths;
+  size_t count, left_out;
+
+  (void)state;
+  strcpy(folder, test_path("listed"));
+  mkdir(folder, 0777);
+  make_2x2(NULL, NULL, 0);
+  for (int i = 0; i < 9; i++) {
+    sprintf(path, "%s/%d", folder, i);
+    write_file(path, file.p, file.size);
+  }
+  for (int i = 0; i < 4; i++) {
+    failing = faults[i].call;
+    passing = faults[i].after;
+    failing_errno = faults[i].error_number;
+    assert_fails(ti_image_list(&paths, &count, &left_out, &error, folder), TEXTINV_E_IO, folder,
+                 faults[i].message, strerror(faults[i].error_number));
+    assert_null(failing);
+    assert_null(paths);
+  }
+  failing = "read";
+  passing = 3;
+  failing_errno = EINTR;
+  assert_succeeds(ti_image_list(&paths, &count, &left_out, &error, folder));
+  assert_null(failing);
+  assert_int_equal(count, 9);
+  for (size_t i = 0; i < count; i++)
+    ti_free(paths[i]);
+  ti_free(paths);
+  repeated = "1";
+  assert_fails(ti_image_list(&paths, &count, &left_out, &error, folder), TEXTINV_E_LIMIT, folder,
+               "over 65536");
+  repeated = NULL;
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -648,6 +736,7 @@ int main(void)
     cmocka_unit_test(what_is_written_reads_back),
     cmocka_unit_test(files_that_cannot_be_read),
     cmocka_unit_test(folders_are_listed_by_content),
+    cmocka_unit_test(folders_that_cannot_be_listed),
   };
 
   return cmocka_run_group_tests(tests, open_golden, close_golden);
