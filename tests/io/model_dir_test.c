@@ -2,6 +2,8 @@
  * missing. */
 #include "io_testing.h"
 
+#include <errno.h>
+
 #include "model_dir.h"
 #include "safetensors.h"
 
@@ -133,8 +135,13 @@ static void what_is_no_pipeline(void **state)
   (void)state;
   assert_fails(ti_model_dir_open(&dir, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND,
                "nowhere", "no such file or folder");
+  assert_int_equal(symlink("loop", test_path("loop")), 0);
+  assert_fails(ti_model_dir_open(&dir, &error, test_path("loop")), TEXTINV_E_IO, "loop",
+               "cannot be opened", strerror(ELOOP));
   open_new("{}");
   ti_model_dir_close(&dir);
+  assert_fails(ti_model_dir_open(&dir, &error, in("model_index.json/x")), TEXTINV_E_NOT_FOUND,
+               "no such file or folder");
   assert_fails(ti_model_dir_open(&dir, &error, in("model_index.json")), TEXTINV_E_FORMAT,
                "model_index.json", "safetensors");
   assert_fails(ti_model_dir_open(&dir, &error, in("unet")), TEXTINV_E_NOT_FOUND, "unet",
