@@ -13,7 +13,8 @@
 #include "embedding_file.h"
 #include "image.h"
 #include "json.h"
-#include "single_file.h"
+#include "model_dir.h"
+#include "prompt.h"
 #include "torch_file.h"
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
@@ -105,6 +106,19 @@ static textinv_status run_embedding(ti_error *error)
                                                          input->bytes);
 
   ti_embedding_file_free(&file);
+  return status;
+}
+
+/* target: a folder of pictures */
+static textinv_status run_list(ti_error *error)
+{
+  char **paths;
+  size_t count, left_out;
+  const textinv_status status = ti_image_list(&paths, &count, &left_out, error, target);
+
+  for (size_t i = 0; i < count; i++)
+    ti_free(paths[i]);
+  ti_free(paths);
   return status;
 }
 
@@ -407,6 +421,38 @@ static textinv_status run_open_merges(ti_error *error)
   return status;
 }
 
+/* target: a model, of which the UNet is read */
+static textinv_status run_model_dir(ti_error *error)
+{
+  ti_tensor_set *set = NULL;
+  ti_model_dir dir;
+  textinv_status status = ti_model_dir_open(&dir, error, target);
+
+  if (status < 0)
+    return status;
+  status = ti_model_dir_weights(&dir, error, "unet", &set);
+  ti_tensor_set_free(set);
+  ti_model_dir_close(&dir);
+  return status;
+}
+
+static ti_tokenizer *tokenizer;
+
+static textinv_status run_encode(ti_error *error)
+{
+  static const ti_prompt_word words[] = { { "<toy>", 100000, 2 }, { "\xff*", 100002, 1 } };
+  uint32_t *ids;
+  size_t count;
+  const textinv_status status = ti_prompt_encode(
+    tokenizer, error, words, 2,
+    "A caf\xc3\xa9 of <Toy> it's \xff* a a a a a a a a a a a a a a a a <|STARTOFTEXT|> 1 2 \xe7\x8c\xab.",
+    &ids, &count);
+
+  if (status >= 0)
+    ti_free(ids);
+  return status;
+}
+
 static textinv_status run_open_session(ti_error *error)
 {
   return run_session(error, NULL);
@@ -559,6 +605,37 @@ static void folders(void **state)
       ti_embedding_file_write(&error, path, TEXTINV_FORMAT_DIFFUSERS, &entry, 1, NULL, 0));
   }
   fail_each("folder", run_folder);
+  strcpy(target, test_path("pictures"));
+  assert_int_equal(mkdir(target, 0777), 0);
+  for (int i = 0; i < 3; i++) {
+    sprintf(path, "%s/%d", target, i);
+    write_file(path, "\x89PNG\r\n\x1a\n", 8);
+  }
+  fail_each("pictures", run_list);
+}
+
+/* a UNet of two files and their index */
+static void make_sharded(void)
+{
+  static const char index[] = "{\"weight_map\":{\"a\":\"1\",\"b\":\"2\"}}";
+  char path[300];
+
+  strcpy(target, test_path("sharded"));
+  assert_int_equal(mkdir(target, 0777), 0);
+  sprintf(path, "%s/model_index.json", target);
+  write_file(path, "{}", 2);
+  sprintf(path, "%s/unet", target);
+  assert_int_equal(mkdir(path, 0777), 0);
+  sprintf(path, "%s/unet/model.safetensors.index.json", target);
+  write_file(path, index, sizeof(index) - 1);
+  for (int i = 1; i <= 2; i++) {
+    const ti_tensor t = {
+      .name = i == 1 ? "a" : "b", .rank = 1, .dims = { 1 }, .bytes = 4, .data = rows
+    };
+
+    sprintf(path, "%s/unet/%d", target, i);
+    assert_succeeds(ti_safetensors_write(&error, path, &t, 1, NULL, 0));
+  }
 }
 
 static void single_files(void **state)
@@ -596,6 +673,10 @@ static void openings(void **state)
   fail_each("model", run_open_model);
   fail_each("latent diffusion", run_open_ldm);
   fail_each("clip", run_open_clip);
+  make_sharded();
+  fail_each("sharded", run_model_dir);
+  strcpy(target, "tests/fuzz/corpus/single/sd1");
+  fail_each("single file", run_model_dir);
   strcpy(target, test_path("merges"));
   assert_int_equal(mkdir(target, 0777), 0);
   FILE *f = fopen(test_path("merges/merges.txt"), "w");
@@ -605,6 +686,19 @@ static void openings(void **state)
   assert_int_equal(fclose(f), 0);
   fail_each("merges", run_open_merges);
   json_set_alloc_funcs(malloc, free);
+}
+
+static void texts(void **state)
+{
+  static const char *const folders[] = { "tests/golden/tiny-sd/tokenizer",
+                                         "tests/golden/wordpiece" };
+
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    assert_succeeds(ti_tokenizer_open(&tokenizer, &error, folders[i], NULL));
+    fail_each(folders[i], run_encode);
+    ti_tokenizer_free(tokenizer);
+  }
 }
 
 static void calls(void **state)
@@ -661,6 +755,12 @@ static void openings(void **state)
   skip();
 }
 
+static void texts(void **state)
+{
+  (void)state;
+  skip();
+}
+
 static void calls(void **state)
 {
   (void)state;
@@ -673,7 +773,8 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(readers), cmocka_unit_test(folders),  cmocka_unit_test(single_files),
-    cmocka_unit_test(writers), cmocka_unit_test(openings), cmocka_unit_test(calls),
+    cmocka_unit_test(writers), cmocka_unit_test(openings), cmocka_unit_test(texts),
+    cmocka_unit_test(calls),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
