@@ -632,6 +632,13 @@ static void a_folder_is_looked_into(void **state)
   assert_string_equal(file.entries[1].word, "<toy>");
   check_rows(file.entries + 1, find("diffusers.slice.bin.rows"));
   ti_embedding_file_free(&file);
+  /* one that tells its encoders keeps them */
+  place(folder, "learned_embeds_2.bin", "sdxl.pt.file");
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  assert_int_equal(file.count, 3);
+  assert_int_equal(file.entries[1].encoder, 0);
+  assert_int_equal(file.entries[2].encoder, 1);
+  ti_embedding_file_free(&file);
   place(folder, "learned_embeds_2.bin", "plain.png.file");
   assert_fails(ti_embedding_file_read(&file, &error, folder), TEXTINV_E_UNSUPPORTED,
                "concept/learned_embeds_2.bin");

@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "embedding_file.h"
+#include "single_file.h"
 #include "torch_file.h"
 
 /* --- pickles */
@@ -572,6 +573,7 @@ static void storages_have_to_fit(void **state)
 {
   static char many[2 * 65537 + 4]; /* {None: None, ...} */
   ti_embedding_file embedding;
+  ti_single_file *single;
   member m[3];
 
   (void)state;
@@ -600,6 +602,8 @@ static void storages_have_to_fit(void **state)
   assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
   assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "no dict");
   ti_torch_close(file);
+  assert_fails(ti_single_file_parse(&single, &error, "x.pt", archive, archive_size),
+               TEXTINV_E_FORMAT, "x.pt", "no dict");
   memset(many, 'N', sizeof(many));
   memcpy(many, "}(", 2);
   memcpy(many + sizeof(many) - 2, "u.", 2);
@@ -723,11 +727,14 @@ static void a_cut_archive_is_refused_wherever_it_is_cut(void **state)
 static void other_containers(void **state)
 {
   char tar[512] = "sys_info";
+  ti_single_file *single;
 
   (void)state;
   assert_fails(
     ti_torch_parse(&file, &error, "x.pt", "\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", 15),
     TEXTINV_E_UNSUPPORTED, "older than torch 1.6", "safetensors");
+  assert_fails(ti_single_file_parse(&single, &error, "x.ckpt", "\x80\2N.", 4),
+               TEXTINV_E_UNSUPPORTED, "x.ckpt", "older than torch 1.6");
   memcpy(tar + 257, "ustar", 5);
   assert_fails(ti_torch_parse(&file, &error, "x.pt", tar, sizeof(tar)), TEXTINV_E_UNSUPPORTED,
                "tar archive", "safetensors");
