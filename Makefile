@@ -208,6 +208,18 @@ check-threads-run: $(BUILD)/tests/base/team_test $(BUILD)/tests/api/threads_test
 	@BUILD=$(BUILD) tests/run.sh $^
 .PHONY: check-threads check-threads-run
 
+# threads lose no count but in kernels, which are optimized, too: they would take ten times as long
+coverage: ## lines and branches that tests reach: build/coverage/report/index.html
+	@command -v gcovr >/dev/null || scripts/deps.sh coverage
+	$(Q)$(MAKE) CC=gcc BUILD=build/coverage CFLAGS='-O0 -g --coverage -fprofile-update=atomic' LDFLAGS=--coverage \
+	  coverage-run
+build/coverage/kernels/%.o: ALL_CFLAGS += -O2 -fprofile-update=single
+coverage-run: $(BUILD)/textinv $(TESTBIN)
+	@find $(BUILD) -name '*.gcda' -delete
+	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) tests/cli/check.sh
+	@scripts/coverage.sh $(BUILD)
+.PHONY: coverage coverage-run
+
 check-parity: all build/venv/ready ## compare with PyTorch, diffusers and transformers (fetches them from PyPI)
 	@build/venv/bin/python tests/parity/run.py $(PARITY)
 build/venv/ready: tests/parity/requirements.txt

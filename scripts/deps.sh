@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the packages that are missing to build, run and test libtextinv: Debian 12 and 13, Ubuntu
-# 22.04 and 24.04. Does nothing when nothing is missing. With the argument "ci": also what .ci/run needs.
+# 22.04 and 24.04. Does nothing when nothing is missing. With the argument "ci": also what .ci/run needs;
+# with "coverage": what "make coverage" does.
 set -eu
 
 # compiler, libraries, tests
@@ -10,6 +11,9 @@ if [ "${1-}" = ci ]; then
   # of locales, tests compile one with a decimal comma; python3, Go, Rust and Open MPI for the
   # examples in them
   packages="$packages clang locales python3 golang-go rustc libopenmpi-dev openmpi-bin"
+fi
+if [ "${1-}" = coverage ]; then
+  packages="$packages gcovr"
 fi
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -475,7 +475,7 @@ static const struct {
     VAE "0.18215}", TEXT "\"gelu\"}", "{" SCHEDULE "}" },
 };
 
-static char folders[4][512], files[4][520];
+static char folders[4][512], files[4][528];
 
 static void write_model(single_kind kind)
 {

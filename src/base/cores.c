@@ -67,12 +67,12 @@ int ti_usable_cores(void)
 {
   const int quota = ti_cgroup_cores("/proc/self/cgroup", "/sys/fs/cgroup");
   cpu_set_t set;
-  int n;
+  long n;
 
-  CPU_ZERO(&set);
+  /* more processors than the set has room for: EINVAL */
   if (sched_getaffinity(0, sizeof(set), &set))
-    return 1;
-  n = CPU_COUNT(&set);
-  n = n < quota ? n : quota;
-  return n > 0 ? n : 1;
+    n = sysconf(_SC_NPROCESSORS_ONLN);
+  else
+    n = CPU_COUNT(&set);
+  return n < 1 ? 1 : n < quota ? (int)n : quota;
 }

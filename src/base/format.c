@@ -47,25 +47,27 @@ static int decimal(double v, int n, char *out)
 {
   int exponent = (int)floor(log10(v));
   const long double scale = powl(10.0L, (long double)(n - 1 - exponent));
+  const long double top = powl(10.0L, n);
   long double scaled = isinf(scale) ? (long double)v * powl(10.0L, 300) *
                                         powl(10.0L, (long double)(n - 301 - exponent))
                                     : (long double)v * scale;
-  const long double top = powl(10.0L, n);
-  unsigned long long m = (unsigned long long)llrintl(scaled);
+  unsigned long long m;
 
-  if (scaled >= top || (long double)m >= top) {
+  if (scaled < top / 10.0L) { /* the logarithm was rounded up */
+    exponent--;
+    scaled *= 10.0L;
+  }
+  m = (unsigned long long)llrintl(scaled);
+  if ((long double)m >= top) {
     exponent++;
     m = (unsigned long long)llrintl(scaled / 10.0L);
-  } else if ((long double)m < top / 10.0L) {
-    exponent--;
-    m = (unsigned long long)llrintl(scaled * 10.0L);
   }
   for (int i = n - 1; i >= 0; i--, m /= 10)
     out[i] = (char)('0' + m % 10);
   return exponent;
 }
 
-/* as C's %.{n}g */
+/* to n significant digits; with an exponent, as C's %g, below 1e-5 and from 1e17 on */
 static size_t general(char *out, double v, int n)
 {
   char d[24];
@@ -117,28 +119,6 @@ static size_t general(char *out, double v, int n)
     *p++ = i < n ? d[i] : '0';
   }
   return (size_t)(p - out);
-}
-
-/* as C's %.{n}f for |v| < 2^63 / 10^n, otherwise as %.17g */
-static size_t fixed(char *out, double v, int n)
-{
-  const double scale = pow(10.0, n);
-  char buffer[32], *end = buffer + sizeof(buffer), *p;
-
-  if (!isfinite(v) || fabs(v) * scale > 9e18)
-    return general(out, v, 17);
-  unsigned long long m = (unsigned long long)llrint(fabs(v) * scale);
-
-  p = end;
-  for (int i = 0; i < n; i++, m /= 10)
-    *--p = (char)('0' + m % 10);
-  if (n)
-    *--p = '.';
-  p = digits(p, m, 10);
-  if (signbit(v))
-    *--p = '-';
-  memcpy(out, p, (size_t)(end - p));
-  return (size_t)(end - p);
 }
 
 /* of the fewest digits, from n to most, that read back as value, a float when most is 9 */
@@ -239,14 +219,11 @@ static const char *convert(sink *s, const char *fmt, va_list *ap)
     put_padded(s, p, (size_t)(end - p), width, pad);
     break;
   }
-  case 'g':
-  case 'f': {
+  case 'g': {
     const double v = va_arg(*ap, double);
     const int n = precision < 0 ? 6 : precision > 17 ? 17 : precision;
-    const size_t len = *fmt == 'g' ? general(buffer, v, n ? n : 1)
-                                   : fixed(buffer, v, n > 9 ? 9 : n);
 
-    put_padded(s, buffer, len, width, pad);
+    put_padded(s, buffer, general(buffer, v, n ? n : 1), width, pad);
     break;
   }
   case '\0': return fmt;

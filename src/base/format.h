@@ -5,7 +5,6 @@
  *   %d %u    int, unsigned                  %ld %lu %lld %llu %zu  wider integers
  *   %x %llx  hexadecimal, also %08x %016llx
  *   %g       double, shortest of up to 6 significant digits; %.Ng N digits
- *   %.Nf     double with N (0..9) digits after the point
  *
  * A width pads on the left with spaces, or with zeros when it begins with 0.
  */

@@ -153,7 +153,7 @@ textinv_status ti_file_map(const void **bytes, size_t *size, ti_error *error, co
 
 void ti_file_unmap(const void *bytes, size_t size)
 {
-  if (bytes && size)
+  if (bytes)
     munmap((void *)(uintptr_t)bytes, size);
 }
 
@@ -265,10 +265,6 @@ textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char 
                ? ti_fail(error, TEXTINV_E_NOT_FOUND,
                          "%s: the folder to write it into does not exist", path)
                : ti_fail_errno(error, error_number, path, "its folder cannot be opened");
-    goto out;
-  }
-  if (!*file->name || !strcmp(file->name, ".") || !strcmp(file->name, "..")) {
-    status = ti_fail(error, TEXTINV_E_INVALID, "%s: names a folder, expected a file", path);
     goto out;
   }
   /* says so when the name is too long, before any work */

@@ -189,7 +189,11 @@ static int is_picture(ti_error *error, const char *path)
   do
     n = read(fd, head, sizeof(head));
   while (n < 0 && errno == EINTR);
+  if (n < 0)
+    ti_fail_errno(error, errno, path, "cannot be read");
   close(fd);
+  if (n < 0)
+    return -1;
   return n > 0 && (ti_png_check(head, (size_t)n) || ti_jpeg_check(head, (size_t)n));
 }
 
@@ -243,7 +247,7 @@ textinv_status ti_image_list(char ***paths, size_t *count, size_t *left_out, ti_
   *count = *left_out = 0;
   if (!dir)
     return ti_fail_errno(error, errno, folder, "cannot be opened as a folder");
-  while ((entry = readdir(dir))) {
+  while ((errno = 0, entry = readdir(dir))) {
     const size_t size = strlen(folder) + strlen(entry->d_name) + 2;
     int found;
 
@@ -270,6 +274,10 @@ textinv_status ti_image_list(char ***paths, size_t *count, size_t *left_out, ti_
       ti_free(path);
     }
     path = NULL;
+  }
+  if (errno) {
+    status = ti_fail_errno(error, errno, folder, "cannot be read");
+    goto out;
   }
   if (n)
     qsort(list, n, sizeof(*list), by_text);

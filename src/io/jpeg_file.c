@@ -69,11 +69,6 @@ static void on_message(j_common_ptr jpeg, int level)
   }
 }
 
-static void print_nothing(j_common_ptr jpeg)
-{
-  (void)jpeg;
-}
-
 /* a file of few bytes may ask for a pass over the whole picture with each of them */
 static void on_progress(j_common_ptr jpeg)
 {
@@ -171,7 +166,6 @@ textinv_status ti_jpeg_decode(ti_image *out, int *orientation, ti_error *error, 
   r->jpeg.err = jpeg_std_error(&r->errors);
   r->errors.error_exit = on_error;
   r->errors.emit_message = on_message;
-  r->errors.output_message = print_nothing;
   r->progress.progress_monitor = on_progress;
   r->jpeg.client_data = r;
   if (!setjmp(r->jump)) {

@@ -1,6 +1,7 @@
 /* Pipelines in the diffusers folder layout. */
 #include "model_dir.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -66,9 +67,11 @@ textinv_status ti_model_dir_open(ti_model_dir *out, ti_error *error, const char 
 
   memset(out, 0, sizeof(*out));
   if (stat(path, &st))
-    return ti_fail(error, TEXTINV_E_NOT_FOUND,
-                   "%s: no such file or folder, expected a diffusers pipeline or a single file",
-                   path);
+    return errno == ENOENT || errno == ENOTDIR
+             ? ti_fail(error, TEXTINV_E_NOT_FOUND,
+                       "%s: no such file or folder, expected a diffusers pipeline or a single file",
+                       path)
+             : ti_fail_errno(error, errno, path, "cannot be opened");
   index = join(path, "model_index.json", NULL);
   out->path = ti_strdup(path);
   if (!index || !out->path) {

@@ -82,7 +82,7 @@ static textinv_status weights_new(weights *w, ti_error *error, ti_filter filter,
       sum += raw[k];
     }
     for (int k = 0; k < taps; k++) {
-      const double v = (sum != 0.0 ? raw[k] / sum : raw[k]) * (1 << WEIGHT_BITS);
+      const double v = raw[k] / sum * (1 << WEIGHT_BITS); /* the nearest pixel outweighs the rest */
 
       w->values[i * w->stride + k] = (int)(v < 0.0 ? v - 0.5 : v + 0.5);
     }

@@ -205,31 +205,32 @@ out:
   return status;
 }
 
-/* -1 when there is no such member */
-static zip_int64_t find_member(const ti_torch_file *file, const char *folder, const char *key)
+/* the place of a member; -1 when there is none */
+static textinv_status find_member(const ti_torch_file *file, ti_error *error, const char *folder,
+                                  const char *key, zip_int64_t *out)
 {
   const size_t size = strlen(file->prefix) + strlen(folder) + strlen(key) + 1;
   char *name = ti_realloc_array(NULL, size, 1);
-  zip_int64_t i;
 
+  *out = -1;
   if (!name)
-    return -1;
+    return ti_fail_nomem(error, size, file->name);
   ti_format(name, size, "%s%s%s", file->prefix, folder, key);
-  i = zip_name_locate(file->zip, name, ZIP_FL_ENC_RAW);
+  *out = zip_name_locate(file->zip, name, ZIP_FL_ENC_RAW);
   ti_free(name);
-  return i;
+  return TEXTINV_OK;
 }
 
 static textinv_status check_byteorder(const ti_torch_file *file, ti_error *error)
 {
-  const zip_int64_t i = find_member(file, "byteorder", "");
   textinv_status status;
+  zip_int64_t i;
   void *bytes;
   size_t size;
   int is_little;
 
-  if (i < 0)
-    return TEXTINV_OK;
+  if ((status = find_member(file, error, "byteorder", "", &i)) < 0 || i < 0)
+    return status;
   if ((status = read_member(file, error, (zip_uint64_t)i, 64, &bytes, &size)) < 0)
     return status;
   is_little = size == 6 && !memcmp(bytes, "little", 6);
@@ -336,12 +337,14 @@ static textinv_status load_storage(ti_torch_file *file, ti_error *error, const t
                                    const unsigned char **out)
 {
   const size_t expected = (size_t)t->numel * ti_file_dtype_size(t->dtype);
-  const zip_int64_t i = find_member(file, "data/", t->key);
   textinv_status status;
+  zip_int64_t i;
   zip_stat_t st;
   size_t size;
 
   *out = NULL;
+  if ((status = find_member(file, error, "data/", t->key, &i)) < 0)
+    return status;
   if (i < 0 || (size_t)i >= file->num_members)
     return ti_fail(error, TEXTINV_E_FORMAT, "%s: zip archive: has no storage \"data/%s\"",
                    file->name, t->key);

@@ -408,7 +408,10 @@ static textinv_status build_matches(reader *r)
                                            strlen(a->text))) < 0)
         return status;
       m.text = text;
-      t->normal[t->num_normal++] = m;
+      if (m.len)
+        t->normal[t->num_normal++] = m;
+      else /* of signs that BERT drops, so no text has it: what is empty would match for ever */
+        ti_free(text);
     } else {
       t->raw[t->num_raw++] = m;
       a->text = NULL; /* handed over */

@@ -1,13 +1,28 @@
-/* How many cores a cgroup leaves. */
+/* How many cores a cgroup leaves. This program has a sched_getaffinity() that fails at will. */
 #include "testing.h"
 
+#include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cores.h"
+
+static int too_many; /* processors, for a cpu_set_t */
+
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+  if (too_many) {
+    errno = EINVAL;
+    return -1;
+  }
+  return syscall(SYS_sched_getaffinity, pid, size, memset(set, 0, size)) < 0 ? -1 : 0;
+}
 
 static char root[] = "/tmp/textinv-cores-XXXXXX";
 
@@ -46,6 +61,8 @@ static void the_least_of_all_groups_counts(void **state)
   put("cpu.max", "10000 100000\n"); /* a tenth of a core is one thread */
   assert_int_equal(cores("0::/a/b\n"), 1);
   assert_int_equal(cores("0::/"), 1);
+  put("cpu.max", "0 100000\n");
+  assert_int_equal(cores("0::/"), 1);
 }
 
 static void what_cannot_be_read_is_no_limit(void **state)
@@ -67,6 +84,17 @@ static void there_is_one(void **state)
 {
   (void)state;
   assert_true(ti_usable_cores() >= 1);
+}
+
+static void there_may_be_more_than_a_set_holds(void **state)
+{
+  const long online = sysconf(_SC_NPROCESSORS_ONLN);
+  const int quota = ti_cgroup_cores("/proc/self/cgroup", "/sys/fs/cgroup");
+
+  (void)state;
+  too_many = 1;
+  assert_int_equal(ti_usable_cores(), online < quota ? online : quota);
+  too_many = 0;
 }
 
 static int make_groups(void **state)
@@ -104,6 +132,7 @@ int main(void)
     cmocka_unit_test(the_least_of_all_groups_counts),
     cmocka_unit_test(what_cannot_be_read_is_no_limit),
     cmocka_unit_test(there_is_one),
+    cmocka_unit_test(there_may_be_more_than_a_set_holds),
   };
 
   return cmocka_run_group_tests_name("cores", tests, make_groups, remove_groups);

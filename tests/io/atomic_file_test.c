@@ -1,7 +1,6 @@
 /*
- * Whole files: complete or not there, the old one untouched by any failure, no litter. This
- * program's openat, access, fsync, linkat and renameat stand before those of the C library, to fail
- * at will.
+ * Whole files: complete or not there, the old one untouched by any failure, no litter. This program
+ * has system calls that stand before those of the C library, to fail at will.
  */
 #include "io_testing.h"
 
@@ -76,6 +75,54 @@ int linkat(int from_folder, const char *from, int to_folder, const char *to, int
 int renameat(int from_folder, const char *from, int to_folder, const char *to)
 {
   return fails("renameat") ? -1 : (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
+}
+
+int fstat(int fd, struct stat *st)
+{
+  return fails("fstat") ? -1 : fstatat(fd, "", st, AT_EMPTY_PATH);
+}
+
+/* errno 0: the end of the file */
+ssize_t read(int fd, void *bytes, size_t size)
+{
+  if (fails("read"))
+    return errno ? -1 : 0;
+  return syscall(SYS_read, fd, bytes, size);
+}
+
+ssize_t write(int fd, const void *bytes, size_t size)
+{
+  if (fails("write"))
+    return errno ? -1 : 0;
+  return syscall(SYS_write, fd, bytes, size);
+}
+
+/* closes in any case, as Linux does */
+int close(int fd)
+{
+  const int failed = fails("close"), error_number = errno;
+
+  syscall(SYS_close, fd);
+  errno = error_number;
+  return failed ? -1 : 0;
+}
+
+char *realpath(const char *path, char *out)
+{
+  return fails("realpath") || out ? NULL : canonicalize_file_name(path);
+}
+
+static uint64_t drawn; /* what getrandom gives, where it is not 0 */
+
+ssize_t getrandom(void *bytes, size_t size, unsigned flags)
+{
+  if (fails("getrandom"))
+    return -1;
+  if (drawn && size == sizeof(drawn)) {
+    memcpy(bytes, &drawn, size);
+    return (ssize_t)size;
+  }
+  return syscall(SYS_getrandom, bytes, size, flags);
 }
 
 /* a folder of its own for a test */
@@ -255,7 +302,7 @@ static void commit_late(const char *path, int is_named, int old, const char *cal
   fail_call(call, after, error_number);
   if (message)
     assert_fails(ti_atomic_commit(file, &error), TEXTINV_E_IO, path, message,
-                 strerror(error_number));
+                 strerror(error_number ? error_number : EIO));
   else
     assert_succeeds(ti_atomic_commit(file, &error));
   assert_null(failing);
@@ -297,6 +344,20 @@ static void late_failures_leave_the_old_file(void **state)
       assert_holds(path, "new");
       commit_late(path, is_named, 1, "fsync", 1, EINVAL, NULL); /* has no fsync */
       assert_holds(path, "new");
+      commit_late(path, is_named, 1, "fsync", 1, ENOTSUP, NULL);
+      assert_holds(path, "new");
+      commit_late(path, is_named, 1, "close", 0, EINTR, NULL);
+      assert_holds(path, "new");
+      commit_late(path, is_named, 1, "write", 0, EINTR, NULL);
+      assert_holds(path, "new");
+      commit_late(path, is_named, 1, "close", 0, EIO, "cannot be closed");
+      assert_holds(path, "old");
+      commit_late(path, is_named, 1, "write", 0, 0, "cannot be written");
+      assert_holds(path, "old");
+      if (!is_named) {
+        commit_late(path, 0, 1, "linkat", 1, ENOSPC, "cannot be named");
+        assert_holds(path, "old");
+      }
       assert_int_equal(count_entries(folder), 1);
       assert_int_equal(unlink(path), 0);
     }
@@ -323,6 +384,37 @@ static void taken_names_are_drawn_again(void **state)
     assert_holds(path, "newer");
     assert_int_equal(count_entries(folder), 1);
   }
+}
+
+/* without a source of randomness, and with one that gives the same name again and again */
+static void names_without_chance(void **state)
+{
+  const char *folder = new_folder("chance");
+  ti_atomic_file *file, *other;
+  char path[512];
+
+  (void)state;
+  strcpy(path, in(folder, "a.txt"));
+  no_tmpfile = 1;
+  fail_call("getrandom", 0, ENOSYS);
+  write_whole(path, "old", 3);
+  assert_null(failing);
+  drawn = 1;
+  assert_succeeds(ti_atomic_open(&file, &error, path));
+  assert_fails(ti_atomic_open(&other, &error, path), TEXTINV_E_IO, path, strerror(EEXIST));
+  no_tmpfile = 0;
+  assert_int_equal(count_entries(folder), 2);
+  assert_succeeds(ti_atomic_open(&other, &error, path));
+  if (count_entries(folder) == 2) { /* it has no name before commit */
+    ti_atomic_write(other, "new", 3);
+    assert_fails(ti_atomic_commit(other, &error), TEXTINV_E_IO, path, strerror(EEXIST));
+  } else {
+    ti_atomic_abandon(other);
+  }
+  ti_atomic_abandon(file);
+  drawn = 0;
+  assert_int_equal(count_entries(folder), 1);
+  assert_holds(path, "old");
 }
 
 static void a_killed_process_leaves_the_old_file(void **state)
@@ -383,6 +475,17 @@ static void what_cannot_be_written_is_said_at_once(void **state)
   assert_succeeds(ti_check_writable(&error, in(folder, "new")));
   assert_fails(ti_check_writable(&error, in(folder, "no/new")), TEXTINV_E_NOT_FOUND, "no/new");
   assert_fails(ti_check_writable(&error, "/proc/textinv"), TEXTINV_E_IO, "/proc/textinv");
+  assert_fails(ti_check_writable(&error, in(folder, "file/")), TEXTINV_E_IO, "file/", "its folder");
+  fail_call("openat", 0, EACCES);
+  assert_fails(ti_check_writable(&error, "new"), TEXTINV_E_IO, "new", "its folder",
+               strerror(EACCES));
+  fail_call("realpath", 0, ENOMEM);
+  assert_fails(ti_check_writable(&error, in(folder, "file")), TEXTINV_E_NOMEM, "file");
+  fail_call("realpath", 0, EACCES);
+  assert_fails(ti_check_writable(&error, in(folder, "file")), TEXTINV_E_IO, "file",
+               "cannot be resolved", strerror(EACCES));
+  /* the folder "/" is there, even where nobody may write into it */
+  assert_int_not_equal(ti_check_writable(NULL, "/textinv-test"), TEXTINV_E_NOT_FOUND);
   assert_int_equal(count_entries(folder), 1);
 }
 
@@ -484,6 +587,42 @@ static void reading(void **state)
   assert_int_equal(size, 0);
 }
 
+static void reading_fails(void **state)
+{
+  static const char no_map[] = "/sys/devices/system/cpu/online";
+  const char *path = test_path("read.txt");
+  const void *map;
+  void *bytes;
+  size_t size;
+
+  (void)state;
+  write_file(path, "hello", 5);
+  fail_call("openat", 0, EINTR);
+  assert_succeeds(ti_file_read(&bytes, &size, &error, path, 5));
+  ti_free(bytes);
+  fail_call("read", 0, EINTR);
+  assert_succeeds(ti_file_read(&bytes, &size, &error, path, 5));
+  assert_string_equal(bytes, "hello");
+  ti_free(bytes);
+  fail_call("read", 0, EIO);
+  assert_fails(ti_file_read(&bytes, &size, &error, path, 5), TEXTINV_E_IO, path, "cannot be read",
+               strerror(EIO));
+  assert_null(bytes);
+  fail_call("read", 0, 0);
+  assert_fails(ti_file_read(&bytes, &size, &error, path, 5), TEXTINV_E_IO, path,
+               "0 of 5 bytes: it changed");
+  assert_null(bytes);
+  fail_call("fstat", 0, EIO);
+  assert_fails(ti_file_map(&map, &size, &error, path), TEXTINV_E_IO, path, "cannot be opened",
+               strerror(EIO));
+  if (!access(no_map, R_OK)) {
+    assert_fails(ti_file_map(&map, &size, &error, no_map), TEXTINV_E_IO, no_map,
+                 "cannot be mapped");
+    assert_null(map);
+    assert_int_equal(size, 0);
+  }
+}
+
 static void no_descriptor_is_lost(void **state)
 {
   const char *path = test_path("many");
@@ -543,12 +682,14 @@ int main(void)
     cmocka_unit_test(a_hidden_name_does_as_well),
     cmocka_unit_test(late_failures_leave_the_old_file),
     cmocka_unit_test(taken_names_are_drawn_again),
+    cmocka_unit_test(names_without_chance),
     cmocka_unit_test(a_killed_process_leaves_the_old_file),
     cmocka_unit_test(what_cannot_be_written_is_said_at_once),
     cmocka_unit_test(a_folder_without_permission),
     cmocka_unit_test(links_and_permissions_are_kept),
     cmocka_unit_test(relative_paths),
     cmocka_unit_test(reading),
+    cmocka_unit_test(reading_fails),
     cmocka_unit_test(no_descriptor_is_lost),
   };
 

@@ -4,10 +4,8 @@
 #include "io_testing.h"
 
 #include <math.h>
-#include <zlib.h>
 
 #include "embedding_file.h"
-#include "format.h"
 #include "torch_file.h"
 
 static ti_safetensors *golden;
@@ -267,10 +265,48 @@ static void what_is_written_reads_back(void **state)
   ti_embedding_file_free(&file);
 }
 
+/* digits alone are a number of steps, and what is said already is not said again */
+static void metadata_that_is_odd(void **state)
+{
+  static const char *const steps[] = { "", "5 ", "+5", "0.5", "1234567890123456789", "/", ":" };
+  const ti_key_value said[] = { { "format", "mine" }, { "name", "other" } };
+  const char *path = test_path("odd");
+  char long_name[300] = "";
+
+  (void)state;
+  fill();
+  for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+    const ti_key_value step = { "step", steps[i] };
+
+    for (int f = 0; f < 2; f++) {
+      assert_succeeds(ti_embedding_file_write(
+        &error, path, f ? TEXTINV_FORMAT_A1111 : TEXTINV_FORMAT_KOHYA, &toy, 1, &step, 1));
+      assert_succeeds(ti_embedding_file_read(&file, &error, path));
+      assert_int_equal(file.step, -1);
+      ti_embedding_file_free(&file);
+    }
+  }
+  assert_succeeds(ti_embedding_file_write(&error, path, TEXTINV_FORMAT_KOHYA, &toy, 1, said, 2));
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_int_equal(file.num_metadata, 3);
+  assert_string_equal(file.metadata[1].value, "mine");
+  assert_string_equal(file.name, "other");
+  ti_embedding_file_free(&file);
+  memset(long_name, 'n', 256);
+  const ti_key_value name = { "name", long_name };
+
+  assert_succeeds(ti_embedding_file_write(&error, path, TEXTINV_FORMAT_KOHYA, &toy, 1, &name, 1));
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_null(file.name);
+  assert_int_equal(strlen(file.metadata[2].value), 256);
+  ti_embedding_file_free(&file);
+}
+
 static void what_cannot_be_written(void **state)
 {
   const char *path = test_path("never");
-  ti_embedding_entry e[2] = { toy, toy };
+  char longest[1026] = "";
+  ti_embedding_entry e[3] = { toy, toy, toy };
 
 #define write_entries(format, count)                                                               \
   ti_embedding_file_write(&error, path, format, e, count, NULL, 0)
@@ -289,6 +325,10 @@ static void what_cannot_be_written(void **state)
   e[1].word = "<red>";
   assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 2), TEXTINV_E_UNSUPPORTED, "one word, not 2");
   e[1].word = e[0].word;
+  e[2].encoder = 2;
+  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 3), TEXTINV_E_UNSUPPORTED, "vectors for one");
+  e[2].encoder = 1;
+  assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 3), TEXTINV_E_UNSUPPORTED, "encoders 0 and 1");
   e[0].encoder = -1;
   assert_fails(write_entries(TEXTINV_FORMAT_SDXL, 1), TEXTINV_E_UNSUPPORTED, "for two encoders",
                "\"<toy>\" has vectors for one");
@@ -298,7 +338,27 @@ static void what_cannot_be_written(void **state)
                "1 in the other");
   e[0].word = NULL;
   assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 1), TEXTINV_E_INVALID, "word");
+  e[0].word = (char *)"\xff";
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, 1), TEXTINV_E_INVALID, "not UTF-8");
   e[0] = toy;
+  e[0].num_vectors = 0;
+  assert_fails(write_entries(TEXTINV_FORMAT_KOHYA, 1), TEXTINV_E_INVALID, "0 vectors of width 6");
+  e[0] = toy;
+  e[0].dim = 0;
+  assert_fails(write_entries(TEXTINV_FORMAT_KOHYA, 1), TEXTINV_E_INVALID, "2 vectors of width 0");
+  e[0] = toy;
+  e[0].rows = NULL;
+  assert_fails(write_entries(TEXTINV_FORMAT_KOHYA, 1), TEXTINV_E_INVALID, "2 vectors of width 6");
+  e[0] = toy;
+  memset(longest, 'w', sizeof(longest) - 1);
+  e[0].word = longest;
+  assert_fails(write_entries(TEXTINV_FORMAT_A1111, 1), TEXTINV_E_INVALID,
+               "1025 bytes, at most 1024");
+  assert_fails(ti_torch_write_a1111(NULL, &error, path, "a", 0, NULL, NULL, 1 << 16, 1 << 13, NULL),
+               TEXTINV_E_LIMIT, "never", "65536 vectors of 8192 values");
+  e[0] = toy;
+  rows[7] = INFINITY;
+  assert_fails(write_entries(TEXTINV_FORMAT_KOHYA, 1), TEXTINV_E_NONFINITE, "column 1 is infinite");
   rows[7] = NAN;
   for (textinv_format f = 0; f < 4; f++)
     assert_fails(write_entries(f, 1), TEXTINV_E_NONFINITE, "<toy>", "vector 1, column 1", "NaN");
@@ -385,7 +445,7 @@ static void values_are_finite(void **state)
 /* a safetensors file of several tensors [1, 6] */
 static const char *make_keys(const char *const *keys, int count, int first_vectors)
 {
-  static const float values[12];
+  static const float values[76 * 6];
   const char *path = test_path("keys.safetensors");
   ti_tensor t[16];
   ti_error error;
@@ -411,7 +471,8 @@ static void what_is_no_embedding(void **state)
                                         "OUT08", "OUT09", "OUT10", "OUT11" };
   static const char *const behind[] = { "emp_params_out" }, *const encoders[] = { "clip_g",
                                                                                   "clip_l" };
-  const char *path = test_path("other");
+  static const char *const out[] = { "clip_l_out", "clip_g_out" };
+  char path[512];
 
 #define read_path() ti_embedding_file_read(&file, &error, path)
   (void)state;
@@ -419,10 +480,21 @@ static void what_is_no_embedding(void **state)
                TEXTINV_E_UNSUPPORTED, "IN01", "layer");
   assert_fails(ti_embedding_file_read(&file, &error, make_keys(behind, 1, 1)),
                TEXTINV_E_UNSUPPORTED, "emp_params_out");
+  for (int i = 0; i < 2; i++)
+    assert_fails(ti_embedding_file_read(&file, &error, make_keys(out + i, 1, 1)),
+                 TEXTINV_E_UNSUPPORTED, out[i]);
+  assert_succeeds(ti_embedding_file_read(&file, &error, make_keys(layers, 1, 1)));
+  assert_string_equal(file.entries->word, "IN01"); /* alone it is a word */
+  ti_embedding_file_free(&file);
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(encoders, 2, 76)), TEXTINV_E_LIMIT,
+               "\"clip_g\" has 76 vectors");
+  assert_fails(ti_embedding_file_read(&file, &error, make_keys(encoders + 1, 1, 76)),
+               TEXTINV_E_LIMIT, "\"clip_l\" has 76 vectors");
   assert_fails(ti_embedding_file_read(&file, &error, make_keys(encoders, 2, 2)), TEXTINV_E_SHAPE,
                "\"clip_l\" has 1 vectors", "\"clip_g\" 2");
   assert_fails(ti_embedding_file_read(&file, &error, make_keys(NULL, 0, 0)), TEXTINV_E_FORMAT,
                "no tensor");
+  strcpy(path, test_path("other"));
   write_file(path, "", 0);
   assert_fails(read_path(), TEXTINV_E_FORMAT, "other", "0 bytes");
   write_file(path, "\x89PNG\r\n\x1a\n", 8);
@@ -442,6 +514,60 @@ static void what_is_no_embedding(void **state)
   assert_fails(ti_embedding_file_read(&file, &error, "/dev/null"), TEXTINV_E_IO, "/dev/null");
   assert_null(file.entries);
   ti_embedding_file_free(&file);
+}
+
+/* of a checkpoint, told by its metadata, what is named as rows are */
+static void rows_of_a_checkpoint(void **state)
+{
+  static const char *const names[] = { "rows", "rows.2.a", "rows.0a", "rows./.a", "m.0.a" };
+  static const float values[77];
+  const ti_key_value mark = { "textinv_checkpoint", "1" };
+  const char *path = test_path("checkpoint");
+  ti_tensor t[6] = { { .rank = 2, .dims = { 1, 1 }, .data = values, .bytes = 4 } };
+
+  (void)state;
+  for (int i = 0; i < 6; i++) {
+    t[i] = t[0];
+    t[i].name = i < 5 ? names[i] : "rows.1.<toy>";
+  }
+  assert_succeeds(ti_safetensors_write(&error, path, t, 5, &mark, 1));
+  assert_fails(ti_embedding_file_read(&file, &error, path), TEXTINV_E_FORMAT, "checkpoint",
+               "without rows");
+  assert_succeeds(ti_safetensors_write(&error, path, t, 6, &mark, 1));
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_int_equal(file.count, 1);
+  assert_string_equal(file.layout, "checkpoint");
+  assert_string_equal(file.entries->word, "<toy>");
+  assert_int_equal(file.entries->encoder, 1);
+  ti_embedding_file_free(&file);
+  t[5].dims[0] = 77;
+  t[5].bytes = sizeof(values);
+  assert_succeeds(ti_safetensors_write(&error, path, t, 6, &mark, 1));
+  assert_fails(ti_embedding_file_read(&file, &error, path), TEXTINV_E_LIMIT, "77 vectors");
+}
+
+static void words_are_counted(void **state)
+{
+  enum { TOO_MANY = 1025 };
+  static char names[TOO_MANY][8];
+  static const float value;
+  const char *path = test_path("many");
+  ti_tensor *t = calloc(TOO_MANY, sizeof(*t));
+
+  (void)state;
+  assert_non_null(t);
+  for (int i = 0; i < TOO_MANY; i++) {
+    sprintf(names[i], "%d", i);
+    t[i] = (ti_tensor){ .name = names[i], .rank = 1, .dims = { 1 }, .data = &value, .bytes = 4 };
+  }
+  assert_succeeds(ti_safetensors_write(&error, path, t, TOO_MANY - 1, NULL, 0));
+  assert_succeeds(ti_embedding_file_read(&file, &error, path));
+  assert_int_equal(file.count, TOO_MANY - 1);
+  ti_embedding_file_free(&file);
+  assert_succeeds(ti_safetensors_write(&error, path, t, TOO_MANY, NULL, 0));
+  assert_fails(ti_embedding_file_read(&file, &error, path), TEXTINV_E_LIMIT, "many",
+               "1025 tensors, an embedding at most 1024");
+  free(t);
 }
 
 /* bytes of a golden file under a name in that folder */
@@ -506,6 +632,13 @@ static void a_folder_is_looked_into(void **state)
   assert_string_equal(file.entries[1].word, "<toy>");
   check_rows(file.entries + 1, find("diffusers.slice.bin.rows"));
   ti_embedding_file_free(&file);
+  /* one that tells its encoders keeps them */
+  place(folder, "learned_embeds_2.bin", "sdxl.pt.file");
+  assert_succeeds(ti_embedding_file_read(&file, &error, folder));
+  assert_int_equal(file.count, 3);
+  assert_int_equal(file.entries[1].encoder, 0);
+  assert_int_equal(file.entries[2].encoder, 1);
+  ti_embedding_file_free(&file);
   place(folder, "learned_embeds_2.bin", "plain.png.file");
   assert_fails(ti_embedding_file_read(&file, &error, folder), TEXTINV_E_UNSUPPORTED,
                "concept/learned_embeds_2.bin");
@@ -532,101 +665,6 @@ static void what_is_left_out_is_named(void **state)
   ti_embedding_file_free(&file);
 }
 
-/* a PNG file of no pixels, with a text; free() it */
-static unsigned char *make_picture(const char *text, size_t *size)
-{
-  const size_t length = strlen(text) + sizeof("sd-ti-embedding");
-  unsigned char *p = calloc(length + 32, 1);
-  uLong sum;
-
-  assert_non_null(p);
-  memcpy(p, "\x89PNG\r\n\x1a\n", 8);
-  for (int i = 0; i < 4; i++)
-    p[8 + i] = (unsigned char)(length >> (24 - 8 * i));
-  strcpy((char *)p + 12, "tEXtsd-ti-embedding");
-  memcpy(p + 16 + sizeof("sd-ti-embedding"), text, strlen(text));
-  sum = crc32(0, p + 12, (uInt)length + 4);
-  for (int i = 0; i < 4; i++)
-    p[16 + length + i] = (unsigned char)(sum >> (24 - 8 * i));
-  memcpy(p + 20 + length, "\0\0\0\0IEND\xae\x42\x60\x82", 12);
-  *size = length + 32;
-  return p;
-}
-
-static void what_a_picture_says_is_checked(void **state)
-{
-  static const struct {
-    const char *text; /* base64 */
-    textinv_status status;
-    const char *message;
-  } cases[] = {
-    { "", TEXTINV_E_FORMAT, "line 1" },
-    { "e30", TEXTINV_E_FORMAT, "no base64" },
-    { "e3\n0", TEXTINV_E_FORMAT, "no base64" },
-    { "====", TEXTINV_E_FORMAT, "no base64" },
-    { "e30=", TEXTINV_E_FORMAT, "no tensor" },                                        /* {} */
-    { "WzFd", TEXTINV_E_FORMAT, "JSON array" },                                       /* [1] */
-    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjoyfX0=", TEXTINV_E_FORMAT, "\"w\" has no numbers" }, /* 2 */
-    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbXX19", TEXTINV_E_FORMAT, "has no numbers" },       /* [] */
-    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbW11dfX0=", TEXTINV_E_FORMAT, "has no numbers" },   /* [[]] */
-    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbW1sxXV1dfX0=", TEXTINV_E_FORMAT,                   /* [[[1]]] */
-      "vector 0, column 0 is no number" },
-    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbWzEsMl0sWzNdXX19", TEXTINV_E_FORMAT, /* [[1,2],[3]] */
-      "vector 1 has 1 values, vector 0 has 2" },
-    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbMSwxZTM5XX19", TEXTINV_E_NONFINITE, /* [1,1e39] */
-      "column 1 is infinite" },
-    { "eyJ3Ijp7IlRPUkNIVEVOU09SIjpbMSxudWxsXX19", TEXTINV_E_FORMAT, /* [1,null] */
-      "vector 0, column 1 is no number" },
-    { "eyJzdHJpbmdfdG9fcGFyYW0iOjF9", TEXTINV_E_FORMAT, /* {"string_to_param":1} */
-      "\"string_to_param\" holds no tensor" },
-  };
-  const ti_tensor *plain = find("plain.png.file");
-  unsigned char *damaged;
-  size_t size;
-
-  (void)state;
-  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-    unsigned char *bytes = make_picture(cases[i].text, &size);
-
-    assert_fails(ti_embedding_file_decode(&file, &error, "x.png", bytes, size), cases[i].status,
-                 "x.png", cases[i].message);
-    free(bytes);
-  }
-  assert_fails(ti_embedding_file_decode(&file, &error, "x.png", plain->data, plain->bytes),
-               TEXTINV_E_UNSUPPORTED, "x.png", "a picture that holds no embedding");
-  damaged = make_picture("e30=", &size);
-  damaged[20] ^= 1;
-  assert_fails(ti_embedding_file_decode(&file, &error, "x.png", damaged, size), TEXTINV_E_FORMAT,
-               "x.png", "CRC error");
-  free(damaged);
-}
-
-/* {"a": 0.3333333333333333, "b": 0.1, "c": -2.5e-300, "w": {"TORCHTENSOR": [1]}} */
-static void numbers_read_back(void **state)
-{
-  static const char text[] = "eyJhIjowLjMzMzMzMzMzMzMzMzMzMzMsImIiOjAuMSwiYyI6LTIuNWUtMzAw"
-                             "LCJ3Ijp7IlRPUkNIVEVOU09SIjpbMV19fQ==";
-  static const char *const expected[] = { "0.3333333333333333", "0.1", "-2.5e-300" };
-  size_t size;
-  unsigned char *bytes = make_picture(text, &size);
-  char out[32];
-
-  (void)state;
-  assert_succeeds(ti_embedding_file_decode(&file, &error, "x.png", bytes, size));
-  assert_int_equal(file.num_metadata, 4);
-  for (int i = 0; i < 3; i++)
-    assert_string_equal(file.metadata[1 + i].value, expected[i]);
-  ti_embedding_file_free(&file);
-  free(bytes);
-  for (int i = 0; i < 100000; i++) {
-    const double value = ldexp((double)test_uniform() + test_u32() * 0x1p-60,
-                               test_below(2000) - 1000);
-
-    ti_format_double(out, value);
-    assert_true(strtod(out, NULL) == value);
-  }
-}
-
 static void a_cut_file_is_refused_wherever_it_is_cut(void **state)
 {
   static const char *const names[] = { "a1111.pt.file", "sdxl.safetensors.file", "text.png.file",
@@ -651,15 +689,16 @@ int main(void)
     cmocka_unit_test(a1111_file_is_the_one_that_torch_read),
     cmocka_unit_test(a_model_that_is_no_name_is_left_out),
     cmocka_unit_test(what_is_written_reads_back),
+    cmocka_unit_test(metadata_that_is_odd),
     cmocka_unit_test(what_cannot_be_written),
     cmocka_unit_test(shapes_and_types_are_checked),
     cmocka_unit_test(values_are_finite),
     cmocka_unit_test(what_is_no_embedding),
+    cmocka_unit_test(rows_of_a_checkpoint),
+    cmocka_unit_test(words_are_counted),
     cmocka_unit_test(a_header_is_no_pickle),
     cmocka_unit_test(a_folder_is_looked_into),
     cmocka_unit_test(what_is_left_out_is_named),
-    cmocka_unit_test(what_a_picture_says_is_checked),
-    cmocka_unit_test(numbers_read_back),
     cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
   };
 

@@ -37,6 +37,8 @@ static void what_is_no_json(void **state)
                                        "{\"a\":1e999}",
                                        "{\"a\":-1e999}",
                                        "{\"a\":009999999999999999999999}",
+                                       "{\"a\":99999999999999999999",
+                                       "Infinity",
                                        "{\"\xff\":1}",
                                        "{\"\xc0\xaf\":1}",
                                        "{\"\xed\xa0\x80\":1}",
@@ -49,12 +51,17 @@ static void what_is_no_json(void **state)
                                        "5",
                                        "\"x\"",
                                        "null" };
+  char integer[136];
 
   (void)state;
   for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
     assert_refused(TEXTINV_E_FORMAT, texts[i], "line ");
     assert_null(json.root);
   }
+  memcpy(integer, "{\"a\":", 5); /* of 124 digits */
+  memset(integer + 5, '1', 124);
+  strcpy(integer + 129, "}");
+  assert_refused(TEXTINV_E_FORMAT, integer, "line 1", "too big");
   assert_refused(TEXTINV_E_FORMAT, "{\n\"a\":1,\n\"a\":2}", "line 3", "duplicate");
   assert_refused(TEXTINV_E_FORMAT, "[]", "array");
   assert_refused(TEXTINV_E_FORMAT, "[null,9999999999999999999999999999999999999999]", "array");
@@ -74,7 +81,9 @@ static void infinities_and_large_integers(void **state)
     "\"text\":\"Infinity 99999999999999999999 \\\" -Infinity\","
     "\"model_max_length\":1000000000000000019884624838656,\"b\":9223372036854775808,"
     "\"c\":9223372036854775807,"
-    "\"d\":-9223372036854775809,\"e\":0.99999999999999999999,\"f\":1.5e-00000000000000000001}");
+    "\"d\":-9223372036854775809,\"e\":0.99999999999999999999,\"f\":1.5e-00000000000000000001,"
+    "\"g\":15000000000000000000.5,\"h\":15000000000000000000E-00000000000000000019,"
+    "\"i\":15000000000000000000e+00000000000000000019}");
   assert_false(ti_json_has(&json, "lambda_min_clipped"));
   assert_false(ti_json_has(&json, "a"));
   assert_succeeds(ti_json_string(&json, &error, "text", NULL, &string));
@@ -89,6 +98,12 @@ static void infinities_and_large_integers(void **state)
   assert_true(real == 1.0);
   assert_succeeds(ti_json_float(&json, &error, "f", 0, 0, 1, &real));
   assert_true(real == 0.15);
+  assert_succeeds(ti_json_float(&json, &error, "g", 0, 0, 1e300, &real));
+  assert_true(real == 1.5e19);
+  assert_succeeds(ti_json_float(&json, &error, "h", 0, 0, 1e300, &real));
+  assert_true(real == 1.5);
+  assert_succeeds(ti_json_float(&json, &error, "i", 0, 0, 1e300, &real));
+  assert_true(real == 1.5e38);
   ti_json_close(&json);
 }
 
@@ -136,10 +151,11 @@ static void getters_say_what_they_met(void **state)
   int value = 7;
   double real;
   const char *string;
+  ti_json inner;
 
   (void)state;
   open_text(
-    "{\"zero\":0,\"minus\":-1,\"half\":768.5,\"text\":\"768\",\"big\":2147483648,"
+    "{\"zero\":0,\"no\":false,\"minus\":-1,\"half\":768.5,\"text\":\"768\",\"big\":2147483648,"
     "\"huge\":9007199254740993,"
     "\"whole\":16.0,\"null\":null,\"list\":[1],\"yes\":true,\"object\":{},\"good\":768}");
   assert_fails(ti_json_int(&json, &error, "zero", 1, 1, 65536, &value), TEXTINV_E_LIMIT, "c.json",
@@ -162,7 +178,13 @@ static void getters_say_what_they_met(void **state)
                "\"yes\" is true");
   assert_fails(ti_json_int(&json, &error, "object", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
                "an object");
+  assert_fails(ti_json_int(&json, &error, "no", 1, 1, 65536, &value), TEXTINV_E_FORMAT,
+               "\"no\" is false");
   assert_int_equal(value, 1); /* the fallback */
+  assert_fails(ti_json_object(&json, &error, "null", &inner), TEXTINV_E_FORMAT,
+               "\"null\" is null, expected an object");
+  assert_fails(ti_json_object(&json, &error, "absent", &inner), TEXTINV_E_FORMAT, "missing");
+  assert_null(inner.root);
   assert_succeeds(ti_json_int(&json, &error, "null", 5, 1, 65536, &value));
   assert_int_equal(value, 5);
   assert_succeeds(ti_json_int(&json, &error, "absent", 6, 1, 65536, &value));
@@ -226,6 +248,14 @@ static void arrays(void **state)
   assert_true(count == 2 && ints[0] == 8 && ints[1] == 8);
   assert_succeeds(ti_json_ints(&json, &error, "absent", 4, 1, 9, ints, 4, &count));
   assert_true(count == 2 && ints[0] == 4 && ints[1] == 4);
+  assert_fails(ti_json_ints(&json, &error, "one", 1, 1, 7, ints, 4, &count), TEXTINV_E_LIMIT,
+               "\"one\" is 8");
+  count = 5;
+  assert_fails(ti_json_ints(&json, &error, "one", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT,
+               "\"one\" stands for 5 entries");
+  count = -1;
+  assert_fails(ti_json_ints(&json, &error, "absent", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT,
+               "\"absent\" stands for -1 entries");
 
   assert_succeeds(ti_json_floats(&json, &error, "reals", floats, 2, &count));
   assert_true(count == 2 && floats[0] == 0.5 && floats[1] == 2.0);
@@ -233,6 +263,8 @@ static void arrays(void **state)
   assert_int_equal(count, 0);
   assert_fails(ti_json_floats(&json, &error, "three", floats, 2, &count), TEXTINV_E_LIMIT,
                "3 entries");
+  assert_fails(ti_json_floats(&json, &error, "one", floats, 2, &count), TEXTINV_E_FORMAT,
+               "\"one\" is 8, expected an array of numbers");
   assert_fails(ti_json_floats(&json, &error, "words", floats, 2, &count), TEXTINV_E_FORMAT,
                "\"words[0]\"");
   assert_succeeds(ti_json_strings(&json, &error, "words", strings, 2, &count));
@@ -241,6 +273,10 @@ static void arrays(void **state)
   assert_int_equal(count, 0);
   assert_fails(ti_json_strings(&json, &error, "text", strings, 2, &count), TEXTINV_E_FORMAT,
                "an array of strings");
+  assert_fails(ti_json_strings(&json, &error, "three", strings, 2, &count), TEXTINV_E_LIMIT,
+               "3 entries");
+  assert_fails(ti_json_strings(&json, &error, "reals", strings, 2, &count), TEXTINV_E_FORMAT,
+               "\"reals[0]\" is 0.5");
   ti_json_close(&json);
 }
 

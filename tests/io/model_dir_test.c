@@ -2,6 +2,8 @@
  * missing. */
 #include "io_testing.h"
 
+#include <errno.h>
+
 #include "model_dir.h"
 #include "safetensors.h"
 
@@ -120,6 +122,10 @@ static void configs(void **state)
   assert_succeeds(ti_model_dir_config(&dir, &error, "scheduler", &json));
   assert_true(ti_json_has(&json, "b"));
   ti_json_close(&json);
+  put_text("config.json", "{\"c\":3}"); /* a network that is no part of a pipeline */
+  assert_succeeds(ti_model_dir_config(&dir, &error, "", &json));
+  assert_true(ti_json_has(&json, "c"));
+  ti_json_close(&json);
   assert_fails(ti_model_dir_config(&dir, &error, "vae", &json), TEXTINV_E_NOT_FOUND,
                "vae/config.json");
   put_text("unet/config.json", "{\"a\":1");
@@ -133,8 +139,13 @@ static void what_is_no_pipeline(void **state)
   (void)state;
   assert_fails(ti_model_dir_open(&dir, &error, test_path("nowhere")), TEXTINV_E_NOT_FOUND,
                "nowhere", "no such file or folder");
+  assert_int_equal(symlink("loop", test_path("loop")), 0);
+  assert_fails(ti_model_dir_open(&dir, &error, test_path("loop")), TEXTINV_E_IO, "loop",
+               "cannot be opened", strerror(ELOOP));
   open_new("{}");
   ti_model_dir_close(&dir);
+  assert_fails(ti_model_dir_open(&dir, &error, in("model_index.json/x")), TEXTINV_E_NOT_FOUND,
+               "no such file or folder");
   assert_fails(ti_model_dir_open(&dir, &error, in("model_index.json")), TEXTINV_E_FORMAT,
                "model_index.json", "safetensors");
   assert_fails(ti_model_dir_open(&dir, &error, in("unet")), TEXTINV_E_NOT_FOUND, "unet",
@@ -183,6 +194,15 @@ static void the_best_file_is_taken(void **state)
   check_unet(2, "diffusion_pytorch_model.fp16.safetensors");
   PUT("unet/diffusion_pytorch_model.safetensors", 3, "a");
   check_unet(3, "diffusion_pytorch_model.safetensors");
+  PUT("model.safetensors", 4, "a");
+  assert_succeeds(weights(""));
+  check_value("a", 4, "/model.safetensors");
+  ti_tensor_set_free(set);
+  PUT("model.safetensors", 5, NULL);
+  assert_succeeds(weights(""));
+  assert_int_equal(ti_tensor_set_count(set), 0);
+  assert_null(ti_tensor_set_find(set, "a"));
+  ti_tensor_set_free(set);
   put_text("unet/diffusion_pytorch_model.safetensors", "broken");
   assert_fails(weights("unet"), TEXTINV_E_FORMAT,
                "unet/diffusion_pytorch_model.safetensors"); /* no other instead */
@@ -226,10 +246,12 @@ static void sharded_sets_of_every_spelling(void **state)
 
 static void broken_sets(void **state)
 {
+  static char longest[257] = "";
   static const char *const names[] = {
-    "../model_index.json", "/etc/passwd", "..", "", ".hidden", "a/b", "a\\\\b"
+    "../model_index.json", "/etc/passwd", "..", "", ".hidden", "a/b", "a\\\\b", longest
   };
-  char text[64 * 1100] = "{\"weight_map\":{", *p = text + strlen(text);
+  static char text[64 * 65600];
+  char *p = text;
 
   (void)state;
   open_new("{}");
@@ -237,8 +259,9 @@ static void broken_sets(void **state)
   PUT("unet/2.safetensors", 2, "c");
   PUT("unet/3.safetensors", 3, "a");
 #define INDEX "unet/model.safetensors.index.json"
+  memset(longest, 'n', 256);
   for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-    char index[128];
+    char index[512];
 
     sprintf(index, "{\"weight_map\":{\"a\":\"%s\"}}", names[i]);
     put_text(INDEX, index);
@@ -260,11 +283,19 @@ static void broken_sets(void **state)
   assert_fails(weights("unet"), TEXTINV_E_FORMAT, "is not in");
   put_text(INDEX, "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"}}");
   assert_fails(weights("unet"), TEXTINV_E_CONFLICT, "\"a\"", "1.safetensors", "3.safetensors");
+  put_text(INDEX, "{\"weight_map\":");
+  assert_fails(weights("unet"), TEXTINV_E_FORMAT, INDEX, "line 1");
+  p += sprintf(p, "{\"weight_map\":{");
   for (int i = 0; i < 1025; i++)
     p += sprintf(p, "%s\"%d\":\"%d.safetensors\"", i ? "," : "", i, i);
   strcpy(p, "}}");
   put_text(INDEX, text);
   assert_fails(weights("unet"), TEXTINV_E_LIMIT, "1024 files");
+  for (int i = 1025; i < 65537; i++)
+    p += sprintf(p, ",\"%d\":\"1.safetensors\"", i);
+  strcpy(p, "}}");
+  put_text(INDEX, text);
+  assert_fails(weights("unet"), TEXTINV_E_LIMIT, INDEX, "65537 tensors, at most 65536");
   assert_null(set);
   ti_model_dir_close(&dir);
 }

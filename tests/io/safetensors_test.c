@@ -152,10 +152,14 @@ static void data_tile_the_file(void **state)
 
 static void shapes(void **state)
 {
-  static const char *const bad[] = {
-    "[-1]", "[1.0]", "[\"1\"]", "[true]", "[1e3]", "[18446744073709551616]", "[01]", "{}", "1",
-    "null", "[1,]",  "[+1]",    "[-0]",   "[0x1]"
-  };
+  static const char *const bad[] = { "[-1]",    "[1.0]",
+                                     "[\"1\"]", "[true]",
+                                     "[1e3]",   "[18446744073709551616]",
+                                     "[01]",    "{}",
+                                     "1",       "null",
+                                     "[1,]",    "[+1]",
+                                     "[-0]",    "[0x1]",
+                                     "[1E3]",   "[99999999999999999999]" };
   char header[256];
 
   (void)state;
@@ -207,6 +211,13 @@ static void types(void **state)
 
 static void fields(void **state)
 {
+  /* values of a field that is not known */
+  static const char *const bad[] = {
+    "-", "1.", "1.x", "1e", "1e+", "1E-x", "01", ".5", "+1", "tru"
+  };
+  static const char *const good[] = { "0", "-0.0", "10.25", "1e5", "1E+5", "1e-05", "\"\\u00eF\"" };
+  char header[256];
+
   (void)state;
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[4]"), "\"a\"");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[0,4,4]"), "\"a\"");
@@ -226,6 +237,14 @@ static void fields(void **state)
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[0,4],\"x\":[1,]"), "\"a\"");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[0,4],\"x\":[1}"), "\"a\"");
   assert_text_refused(TEXTINV_E_FORMAT, 4, ONE("\"F32\"", "[1]", "[0,4],\"x\":nul"), "\"a\"");
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+    sprintf(header, ONE("\"F32\"", "[1]", "[0,4],\"x\":%s"), bad[i]);
+    assert_text_refused(TEXTINV_E_FORMAT, 4, header, "\"a\"", "expected");
+  }
+  for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+    sprintf(header, ONE("\"F32\"", "[1]", "[0,4],\"x\":%s"), good[i]);
+    assert_text_accepted(4, header);
+  }
 }
 
 static void names_and_metadata(void **state)
@@ -248,11 +267,19 @@ static void names_and_metadata(void **state)
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\ud800\":{}}", "escape");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\udc00x\":{}}", "escape");
   assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\ud800\\u0041\":{}}", "escape");
+  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\ud800\\ue000\":{}}", "escape");
+  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\ud800x", "escape");
+  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\ud800\\n", "escape");
+  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\u00G0\":{}}", "escape");
+  assert_text_refused(TEXTINV_E_FORMAT, 0, "{\"\\", "escape");
+  make("{\"\\\0\":{}}", 8, 0);
+  assert_refused(TEXTINV_E_FORMAT, "escape");
 
-  make_text("{\"../\\ud83e\\uddf8\\n\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[2,6]},"
-            "\"\xd7\x90\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-            "\"__metadata__\":{\"k\":\"v\\\"\",\"a\":\"\",\"nul\":\"a\\u0000b\"}}",
-            6);
+  make_text(
+    "{\"../\\ud83e\\uddf8\\n\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[2,6]},"
+    "\"\xd7\x90\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+    "\"__metadata__\":{\"k\":\"v\\\"\",\"a\":\"\",\"nul\":\"a\\u0000b\",\"last\":\"\\uE000\\uFfff\"}}",
+    6);
   assert_succeeds(parse());
   assert_int_equal(ti_safetensors_count(file), 2);
   assert_string_equal(ti_safetensors_tensor(file, 0)->name, "../\xf0\x9f\xa7\xb8\n");
@@ -266,6 +293,7 @@ static void names_and_metadata(void **state)
   assert_string_equal(ti_safetensors_metadata(file, "a"), "");
   assert_string_equal(ti_safetensors_metadata(file, "nul"), "a\xef\xbf\xbd"
                                                             "b");
+  assert_string_equal(ti_safetensors_metadata(file, "last"), "\xee\x80\x80\xef\xbf\xbf");
   assert_null(ti_safetensors_metadata(file, "b"));
   ti_safetensors_close(file);
 }
@@ -430,6 +458,8 @@ static void what_is_written_reads_back(void **state)
 
   assert_succeeds(ti_safetensors_write(&error, path, NULL, 0, NULL, 0));
   assert_succeeds(ti_safetensors_open(&file, &error, path));
+  assert_null(ti_safetensors_find(file, "a"));
+  assert_null(ti_safetensors_metadata(file, "a"));
   ti_safetensors_close(file);
 }
 
@@ -439,7 +469,8 @@ static void what_cannot_be_written(void **state)
   const ti_tensor good = {
     .name = "a", .dtype = TI_FILE_F32, .rank = 1, .dims = { 1 }, .data = &value, .bytes = 4
   };
-  const ti_key_value twice[] = { { "a", "1" }, { "a", "2" } }, latin = { "\xe9", "" };
+  const ti_key_value twice[] = { { "a", "1" }, { "a", "2" } }, latin = { "\xe9", "" },
+                     value_of_latin = { "a", "\xe9" };
   const char *path = test_path("never.safetensors");
   ti_tensor bad[2] = { good, good };
 
@@ -448,6 +479,16 @@ static void what_cannot_be_written(void **state)
                "twice");
   assert_fails(ti_safetensors_write(&error, path, bad, 1, twice, 2), TEXTINV_E_CONFLICT, "\"a\"");
   assert_fails(ti_safetensors_write(&error, path, bad, 1, &latin, 1), TEXTINV_E_INVALID, "UTF-8");
+  assert_fails(ti_safetensors_write(&error, path, bad, 1, &value_of_latin, 1), TEXTINV_E_INVALID,
+               "UTF-8");
+  bad[0].rank = 2;
+  bad[0].dims[0] = (uint64_t)1 << 63;
+  bad[0].dims[1] = 4;
+  assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "\"a\"",
+               "too large");
+  bad[0].dims[1] = 1;
+  assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "4 bytes");
+  bad[0] = good;
   bad[0].bytes = 8;
   assert_fails(ti_safetensors_write(&error, path, bad, 1, NULL, 0), TEXTINV_E_INVALID, "8 bytes",
                "needs 4");

@@ -6,6 +6,7 @@
 
 #include "safetensors.h"
 #include "single_file.h"
+#include "torch_file.h"
 
 static unsigned char *bytes;
 static size_t num_bytes;
@@ -318,6 +319,401 @@ static void odd_numbers_have_no_place(void **state)
   drop_seed();
 }
 
+/* the same of the autoencoder */
+static void odd_names_of_an_autoencoder(void **state)
+{
+  static const char *const names[] = {
+    "encoder.conv.weight",
+    "encoder.mid.block_0.norm1.weight",
+    "encoder.mid.block_3.norm1.weight",
+    "encoder.mid.block_1.norm3.weight",
+    "encoder.mid.attn_1.qkv.weight",
+    "encoder.downs.0.block.0.norm1.weight",
+    "encoder.down.2.block.0.norm1.weight",
+    "encoder.down.0.block.1.norm1.weight",
+    "encoder.down.0.block.0.norm3.weight",
+    "encoder.down.0.upsample.conv.weight",
+    "encoder.down.1.downsample.conv.weight",
+    "decoder.up.0.block.2.norm1.weight",
+    "decoder.up.0.upsample.conv.weight",
+  };
+  ti_tensor *changed;
+
+  (void)state;
+  take_seed("tests/fuzz/corpus/single/sd1");
+  changed = named("first_stage_model.encoder.norm_out.bias");
+  for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+    ti_single_file *file;
+    ti_tensor_list list;
+    char full[128];
+
+    snprintf(full, sizeof(full), "first_stage_model.%s", names[i]);
+    changed->name = full;
+    file = open_changed();
+    assert_fails(ti_single_file_tensors(file, &error, "vae", &list), TEXTINV_E_UNSUPPORTED, full,
+                 "has no place in an autoencoder");
+    assert_null(list.items);
+    ti_single_file_close(file);
+  }
+  drop_seed();
+}
+
+static const char zeros[1 << 12];
+
+static void reshape(ti_tensor *t, int rank, const uint64_t *dims)
+{
+  t->dtype = TI_FILE_F16;
+  t->rank = rank;
+  t->bytes = 2;
+  for (int i = 0; i < rank; i++)
+    t->bytes *= t->dims[i] = dims[i];
+  assert_true(t->bytes <= sizeof(zeros));
+  t->data = zeros;
+}
+
+/* without those that begin so */
+static void remove_all(const char *prefix)
+{
+  size_t kept = 0;
+
+  for (size_t i = 0; i < num_tensors; i++) {
+    if (strncmp(tensors[i].name, prefix, strlen(prefix)))
+      tensors[kept++] = tensors[i];
+  }
+  assert_true(kept < num_tensors);
+  num_tensors = kept;
+}
+
+/* a tensor of another shape, or a new one */
+static void put_tensor(const char *name, int rank, const uint64_t *dims)
+{
+  ti_tensor *t = tensors;
+
+  while (t < tensors + num_tensors && strcmp(t->name, name))
+    t++;
+  if (t == tensors + num_tensors)
+    num_tensors++;
+  assert_true(num_tensors <= MAX_TENSORS);
+  t->name = name;
+  reshape(t, rank, dims);
+}
+
+#define UNET "model.diffusion_model."
+#define VAE_NAME "first_stage_model."
+#define CLIP "cond_stage_model.transformer.text_model."
+#define OPEN_CLIP "conditioner.embedders.1.model."
+
+/* parts that are missing, too many, or do not fit each other */
+static void what_is_no_model(void **state)
+{
+  enum { GONE = -1 };
+  static const struct {
+    const char *seed, *name; /* with a number from first to last */
+    int first, last;
+    int rank; /* GONE: all that begin so are left out */
+    uint64_t dims[2];
+    textinv_status status;
+    const char *message;
+  } cases[] = {
+    { "sd1",
+      UNET "input_blocks.4.0.in_layers.2.weight",
+      0,
+      0,
+      1,
+      { 32 },
+      TEXTINV_E_UNSUPPORTED,
+      "block 4 of the UNet has channels 32, expected 64" },
+    { "sd1",
+      UNET "input_blocks.3.1.transformer_blocks.%d.norm1.weight",
+      0,
+      1,
+      1,
+      { 1 },
+      TEXTINV_E_UNSUPPORTED,
+      "the middle of the UNet has 1 transformer layers, expected 2" },
+    { "sd1",
+      UNET "input_blocks.%d.0.op.weight",
+      4,
+      10,
+      1,
+      { 1 },
+      TEXTINV_E_LIMIT,
+      "the UNet has over 8 levels" },
+    { "sd1",
+      UNET "input_blocks.%d.0.in_layers.2.weight",
+      4,
+      36,
+      1,
+      { 64 },
+      TEXTINV_E_LIMIT,
+      "a level of the UNet has over 32 layers" },
+    { "sd1",
+      UNET "input_blocks.%d.",
+      1,
+      3,
+      GONE,
+      { 0 },
+      TEXTINV_E_FORMAT,
+      "the UNet has no blocks" },
+    { "sd1",
+      UNET "input_blocks.1.0.in_layers.2.weight",
+      0,
+      0,
+      GONE,
+      { 0 },
+      TEXTINV_E_FORMAT,
+      UNET "input_blocks.1.0.in_layers.2.weight is missing" },
+    { "sd1",
+      UNET "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+      0,
+      0,
+      1,
+      { 64 },
+      TEXTINV_E_FORMAT,
+      "no attention to the prompt" },
+    { "sd1",
+      UNET "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+      0,
+      0,
+      2,
+      { 1, 128 },
+      TEXTINV_E_SHAPE,
+      "prompts of 128 values a token, the text encoders give 64" },
+    { "sd1",
+      UNET "out.2.weight",
+      0,
+      0,
+      1,
+      { 5 },
+      TEXTINV_E_UNSUPPORTED,
+      "takes 4 channels and gives 5, the latents of the autoencoder have 4" },
+    { "sd1",
+      UNET "input_blocks.0.0.weight",
+      0,
+      0,
+      2,
+      { 2, 6 },
+      TEXTINV_E_UNSUPPORTED,
+      "takes 6 channels and gives 4" },
+    { "sd1",
+      VAE_NAME "encoder.down.%d.block.0.conv1.weight",
+      2,
+      8,
+      1,
+      { 2 },
+      TEXTINV_E_LIMIT,
+      "the autoencoder has over 8 levels" },
+    { "sd1", VAE_NAME "encoder.down.", 0, 0, GONE, { 0 }, TEXTINV_E_FORMAT, "has no encoder" },
+    { "sd1",
+      VAE_NAME "decoder.conv_in.weight",
+      0,
+      0,
+      GONE,
+      { 0 },
+      TEXTINV_E_FORMAT,
+      "has no decoder" },
+    { "sd1",
+      CLIP "embeddings.token_embedding.weight",
+      0,
+      0,
+      GONE,
+      { 0 },
+      TEXTINV_E_FORMAT,
+      "has no table of tokens" },
+    { "sd1",
+      CLIP "embeddings.position_embedding.weight",
+      0,
+      0,
+      GONE,
+      { 0 },
+      TEXTINV_E_FORMAT,
+      "has no positions" },
+    { "sd1",
+      CLIP "encoder.layers.0.mlp.fc1.weight",
+      0,
+      0,
+      GONE,
+      { 0 },
+      TEXTINV_E_FORMAT,
+      "has no layers" },
+    { "sd1",
+      CLIP "encoder.layers.0.layer_norm1.weight",
+      0,
+      0,
+      GONE,
+      { 0 },
+      TEXTINV_E_SHAPE,
+      "has too few layers" },
+    { "sd1",
+      CLIP "embeddings.token_embedding.weight",
+      0,
+      0,
+      2,
+      { 2, 65 },
+      TEXTINV_E_UNSUPPORTED,
+      "is 65 wide, expected a multiple of 64" },
+    { "sd2",
+      UNET "input_blocks.1.0.in_layers.2.weight",
+      0,
+      0,
+      1,
+      { 32 },
+      TEXTINV_E_UNSUPPORTED,
+      "level 0 of the UNet has attention over 32 channels" },
+    { "sd2",
+      UNET "input_blocks.3.0.in_layers.2.weight",
+      0,
+      0,
+      1,
+      { 32 },
+      TEXTINV_E_UNSUPPORTED,
+      "level 1 of the UNet has attention over 32 channels" }, /* in the middle */
+    { "sdxl",
+      UNET "input_blocks.4.0.in_layers.2.weight",
+      0,
+      0,
+      1,
+      { 64 },
+      TEXTINV_E_UNSUPPORTED,
+      "block 4 of the UNet has transformer layers 0, expected 2" },
+    { "sdxl",
+      UNET "label_emb.0.0.weight",
+      0,
+      0,
+      2,
+      { 1, 16 },
+      TEXTINV_E_SHAPE,
+      "takes 16 values beside the prompt, the pooled text has 3" },
+    { "sdxl", UNET "label_emb.0.0.weight", 0, 0, 2, { 1, 3 }, TEXTINV_E_SHAPE, "takes 3 values" },
+    { "sdxl",
+      OPEN_CLIP "text_projection",
+      0,
+      0,
+      GONE,
+      { 0 },
+      TEXTINV_E_SHAPE,
+      "the pooled text has 0" },
+    { "sd1", "edm_mean", 0, 0, 1, { 1 }, TEXTINV_E_UNSUPPORTED, "a model of an EDM schedule" },
+    { "sd1",
+      "edm_vpred.sigma_max",
+      0,
+      0,
+      1,
+      { 1 },
+      TEXTINV_E_UNSUPPORTED,
+      "a model of an EDM schedule" },
+  };
+  static char names[40][96];
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    ti_single_file *file;
+    char seed[64];
+
+    snprintf(seed, sizeof(seed), "tests/fuzz/corpus/single/%s", cases[i].seed);
+    take_seed(seed);
+    for (int k = cases[i].first; k <= cases[i].last; k++) {
+      snprintf(names[k], sizeof(names[k]), cases[i].name, k);
+      if (cases[i].rank == GONE)
+        remove_all(names[k]);
+      else
+        put_tensor(names[k], cases[i].rank, cases[i].dims);
+    }
+    assert_succeeds(ti_safetensors_write_to(&memory, &error, NULL, tensors, num_tensors, NULL, 0));
+    assert_fails(ti_single_file_parse(&file, &error, "changed", memory.bytes, memory.size),
+                 cases[i].status, "changed", cases[i].message);
+    assert_null(file);
+    drop_seed();
+  }
+}
+
+/* weights of shapes that are not given out */
+static void what_is_no_weight(void **state)
+{
+  static const uint64_t dims[] = { 2, 3, 1 }, kernel[] = { 2, 2, 3, 3 };
+  ti_single_file *file;
+  ti_tensor_list list;
+
+  (void)state;
+  take_seed("tests/fuzz/corpus/single/sdxl");
+  put_tensor(VAE_NAME "encoder.mid.attn_1.q.weight", 4, kernel);
+  put_tensor(OPEN_CLIP "text_projection", 3, dims);
+  file = open_changed();
+  assert_fails(ti_single_file_tensors(file, &error, "vae", &list), TEXTINV_E_SHAPE,
+               "attn_1.q.weight\" is [2, 2, 3, 3], expected a matrix or a convolution of 1 x 1");
+  assert_fails(ti_single_file_tensors(file, &error, "text_encoder_2", &list), TEXTINV_E_SHAPE,
+               "text_projection\" is [2, 3, 1], expected a matrix");
+  ti_single_file_close(file);
+  put_tensor(OPEN_CLIP "text_projection", 2, dims);
+  named(OPEN_CLIP "text_projection")->dtype = TI_FILE_I16; /* refused by who uses it */
+  file = open_changed();
+  list = list_of(file, "text_encoder_2");
+  assert_int_equal(tensor(&list, "text_projection.weight")->dims[0], 2);
+  ti_tensor_list_free(&list);
+  ti_single_file_close(file);
+  for (int rank = 0; rank < 2; rank++) {
+    put_tensor(OPEN_CLIP "transformer.resblocks.0.attn.in_proj_bias", rank, dims);
+    file = open_changed();
+    assert_fails(ti_single_file_tensors(file, &error, "text_encoder_2", &list), TEXTINV_E_SHAPE,
+                 rank ? "is [2], expected rows of q, k and v" : "is [], expected rows");
+    ti_single_file_close(file);
+  }
+  drop_seed();
+}
+
+/* what the bias of a norm says of SD 2, in every type that weights have */
+static void sd2_is_told_by_a_norm(void **state)
+{
+  static const float wide[2] = { 0.25f, -0.25f }, narrow[2] = { 0.05f, -0.05f };
+  static const uint16_t wide_half[2] = { 0x3400, 0xb400 }, wide_brain[2] = { 0x3e80, 0xbe80 };
+  static const struct {
+    ti_file_dtype dtype;
+    uint64_t count;
+    const void *data;
+    int v;
+  } cases[] = { { TI_FILE_F32, 2, wide, 1 },      { TI_FILE_F32, 2, narrow, 0 },
+                { TI_FILE_F16, 2, wide_half, 1 }, { TI_FILE_BF16, 2, wide_brain, 1 },
+                { TI_FILE_F64, 1, wide, 0 },      { TI_FILE_F32, 0, wide, 0 } };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    ti_single_file *file;
+    ti_tensor *bias;
+    ti_json json;
+
+    take_seed("tests/fuzz/corpus/single/sd2");
+    bias = named(UNET "output_blocks.3.1.transformer_blocks.0.norm1.bias");
+    bias->dtype = cases[i].dtype;
+    bias->dims[0] = cases[i].count;
+    bias->bytes = (size_t)cases[i].count * ti_file_dtype_size(cases[i].dtype);
+    bias->data = cases[i].data;
+    file = open_changed();
+    assert_succeeds(ti_single_file_config(file, &error, "scheduler", &json));
+    assert_string_equal(json_string_value(json_object_get(json.root, "prediction_type")),
+                        cases[i].v ? "v_prediction" : "epsilon");
+    ti_json_close(&json);
+    ti_single_file_close(file);
+    drop_seed();
+  }
+}
+
+/* a configuration beside the file that cannot be read is not passed over */
+static void a_configuration_that_cannot_be_read(void **state)
+{
+  ti_single_file *file;
+
+  (void)state;
+  take_seed("tests/fuzz/corpus/single/sd1");
+  write_file(test_path("a.safetensors"), bytes, num_bytes);
+  assert_succeeds(ti_single_file_open(&file, &error, test_path("a.safetensors")));
+  ti_single_file_close(file);
+  assert_int_equal(mkdir(test_path("a.yaml"), 0777), 0);
+  assert_fails(ti_single_file_open(&file, &error, test_path("a.safetensors")), TEXTINV_E_IO,
+               "a.yaml", "folder");
+  assert_null(file);
+  drop_seed();
+}
+
 /* of SD 2's text encoder: all but the last of 24 layers, all of 23, else what the projection says
  */
 static void layers_that_sd2_takes(void **state)
@@ -357,9 +753,16 @@ static void layers_that_sd2_takes(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(configs_follow_from_shapes), cmocka_unit_test(every_weight_is_given_out),
-    cmocka_unit_test(bytes_stay_where_they_are),  cmocka_unit_test(odd_numbers_have_no_place),
+    cmocka_unit_test(configs_follow_from_shapes),
+    cmocka_unit_test(every_weight_is_given_out),
+    cmocka_unit_test(bytes_stay_where_they_are),
+    cmocka_unit_test(odd_numbers_have_no_place),
+    cmocka_unit_test(odd_names_of_an_autoencoder),
+    cmocka_unit_test(what_is_no_model),
+    cmocka_unit_test(what_is_no_weight),
+    cmocka_unit_test(sd2_is_told_by_a_norm),
     cmocka_unit_test(layers_that_sd2_takes),
+    cmocka_unit_test(a_configuration_that_cannot_be_read),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

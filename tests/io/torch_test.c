@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "embedding_file.h"
+#include "single_file.h"
 #include "torch_file.h"
 
 /* --- pickles */
@@ -24,6 +25,8 @@ static ti_pickle *pickle;
 
 static void objects_are_not_run(void **state)
 {
+  char endless[256] = "c";
+
   (void)state;
   assert_refused(TEXTINV_E_UNSUPPORTED, "cposix\nsystem\nX\2\0\0\0id\x85R.", "posix.system",
                  "safetensors");
@@ -50,7 +53,15 @@ static void objects_are_not_run(void **state)
   assert_refused(TEXTINV_E_UNSUPPORTED, "ctorch\nFloatStorage\n)R.", "FloatStorage");
   assert_refused(TEXTINV_E_FORMAT, "cposix\nsys\x01tem\n.", "0x01");
   assert_refused(TEXTINV_E_FORMAT, "cposix", "does not end");
+  memset(endless + 1, 'a', sizeof(endless) - 1);
+  assert_fails(parse(endless, sizeof(endless)), TEXTINV_E_FORMAT, "x.pt", "does not end");
   assert_refused(TEXTINV_E_FORMAT, "NX\1\0\0\0a\x93.", "not a string");
+  assert_refused(TEXTINV_E_FORMAT, "X\1\0\0\0aN\x93.", "not a string");
+  assert_refused(TEXTINV_E_FORMAT, "N)\x81.", "something else than a class");
+  assert_refused(TEXTINV_E_FORMAT, "ctorch.nn.modules.container\nParameterDict\nN\x85\x81.",
+                 "something else than a class");
+  assert_refused(TEXTINV_E_FORMAT, "ctorch.nn.modules.container\nParameterDict\nN\x81.",
+                 "something else than a class");
 }
 
 static void every_opcode_finds_an_empty_stack(void **state)
@@ -130,6 +141,23 @@ static void memo_and_stack(void **state)
   assert_reads("c__builtin__\nfrozenset\n]Na\x85R.");
   assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_LIST);
   ti_pickle_free(pickle);
+  assert_reads("ctorch\nSize\nK\2K\3\x86\x85R.");
+  assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_TUPLE);
+  ti_pickle_free(pickle);
+  assert_reads("ctorch\nSize\n](K\2K\3e\x85R.");
+  assert_int_equal(ti_pickle_root(pickle)->u.list.count, 2);
+  ti_pickle_free(pickle);
+  assert_refused(TEXTINV_E_FORMAT, "ctorch\nSize\nN\x85R.", "made of no tuple");
+  assert_refused(TEXTINV_E_FORMAT, "cbuiltins\nset\nN\x85R.", "made of no list");
+  assert_reads("ccollections\nOrderedDict\n](NK\1\x86](NK\2ee\x85R}b."); /* attributes are left */
+  assert_int_equal(ti_pickle_root(pickle)->u.list.count, 4);
+  assert_int_equal(ti_pickle_root(pickle)->u.list.items[3]->u.integer, 2);
+  ti_pickle_free(pickle);
+#define ORDERED(args) "ccollections\nOrderedDict\n" args "R."
+  assert_refused(TEXTINV_E_FORMAT, ORDERED("]N\x86"), "else than pairs");
+  assert_refused(TEXTINV_E_FORMAT, ORDERED("N\x85"), "else than pairs");
+  assert_refused(TEXTINV_E_FORMAT, ORDERED("]Na\x85"), "else than pairs");
+  assert_refused(TEXTINV_E_FORMAT, ORDERED("]N\x85\x61\x85"), "else than pairs");
   assert_reads("]q\0h\0a."); /* a list in itself */
   ti_pickle_free(pickle);
   assert_reads("}q\0X\1\0\0\0ah\0s.");
@@ -161,6 +189,9 @@ static void numbers_and_strings(void **state)
   assert_reads("\x8a\x08\0\0\0\0\0\0\0\x80.");
   assert_true(ti_pickle_root(pickle)->u.integer == INT64_MIN);
   ti_pickle_free(pickle);
+  assert_reads("\x8b\2\0\0\0\xfe\xff.");
+  assert_int_equal(ti_pickle_root(pickle)->u.integer, -2);
+  ti_pickle_free(pickle);
   assert_reads("\x8a\x09\0\0\0\0\0\0\0\x80\0."); /* a seed of 2^63 */
   assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_NONE);
   ti_pickle_free(pickle);
@@ -168,7 +199,7 @@ static void numbers_and_strings(void **state)
 
 static void depth_and_work_are_bounded(void **state)
 {
-  const size_t size = 4000000;
+  const size_t size = (1 << 22) + 2;
   char *text = malloc(size);
 
   (void)state;
@@ -178,7 +209,9 @@ static void depth_and_work_are_bounded(void **state)
   assert_succeeds(parse(text, 2000000)); /* a million lists deep */
   ti_pickle_free(pickle);
   memset(text, ']', size);
-  assert_fails(parse(text, size), TEXTINV_E_FORMAT, "without STOP");
+  assert_fails(parse(text, 4000000), TEXTINV_E_FORMAT, "without STOP");
+  memset(text, 'N', size);
+  assert_fails(parse(text, size), TEXTINV_E_LIMIT, "over 4194304 values on its stack");
   /* each tuple holds the one before it twice */
   text[0] = ')';
   for (size_t i = 1; i + 2 < 300000; i += 2)
@@ -259,6 +292,9 @@ static void storages_and_tensors(void **state)
   ti_pickle_free(pickle);
 #define WITH_METADATA(dict)                                                                        \
   "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE("K\6") "K\0K\6\x85K\1\x85\x89N" dict "tR."
+  assert_reads(WITH_METADATA("N"));
+  ti_pickle_free(pickle);
+  assert_refused(TEXTINV_E_UNSUPPORTED, WITH_METADATA("K\1"), "metadata");
   assert_reads(WITH_METADATA("}"));
   ti_pickle_free(pickle);
   assert_refused(TEXTINV_E_UNSUPPORTED, WITH_METADATA("}X\3\0\0\0neg\x88s"), "metadata", "clone()");
@@ -278,10 +314,29 @@ static void storages_and_tensors(void **state)
                  "2^64");
   assert_refused(TEXTINV_E_FORMAT,
                  TENSOR(STORAGE("K\6"), "K\0K\5\x85\x8a\x08\0\0\0\0\0\0\0\x7f\x85"), "2^64");
+  assert_refused(TEXTINV_E_FORMAT,
+                 TENSOR(STORAGE("K\6"), "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fK\3\x85"
+                                        "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85"),
+                 "beyond 2^64");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\0K\2\x85N\x85"), "integer");
   assert_refused(TEXTINV_E_FORMAT, TENSOR("N", "K\0))"), "storage");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "N))"), "(storage, offset");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\0N)"), "(storage, offset");
+  assert_refused(TEXTINV_E_FORMAT, TENSOR(STORAGE("K\6"), "K\0)N"), "(storage, offset");
   assert_refused(TEXTINV_E_FORMAT, STORAGE("J\xff\xff\xff\xff") ".", "persistent id");
   assert_refused(TEXTINV_E_FORMAT, STORAGE("\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f") ".",
                  "9223372036854775807");
+  assert_refused(TEXTINV_E_FORMAT, STORAGE("N") ".", "persistent id");
+  assert_refused(TEXTINV_E_FORMAT, STORAGE("N0") ".", "persistent id");
+#define KEYED(key, place) "(X\7\0\0\0storagectorch\nFloatStorage\n" key place "K\1tQ."
+  assert_refused(TEXTINV_E_FORMAT, KEYED("N", "X\3\0\0\0cpu"), "persistent id");
+  assert_refused(TEXTINV_E_FORMAT, KEYED("X\1\0\0\0x", "N"), "persistent id");
+  assert_refused(TEXTINV_E_FORMAT, KEYED("X\0\0\0\0", "X\3\0\0\0cpu"), "expected digits");
+  assert_refused(TEXTINV_E_FORMAT,
+                 KEYED("X\x20\0\0\0xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "X\3\0\0\0cpu"),
+                 "expected digits");
+  assert_refused(TEXTINV_E_FORMAT, "(X\7\0\0\0staragectorch\nFloatStorage\n)))tQ.",
+                 "persistent id");
   assert_refused(TEXTINV_E_FORMAT, "X\1\0\0\0aQ.", "persistent id");
   assert_refused(TEXTINV_E_FORMAT,
                  "(X\7\0\0\0storageNX\1\0\0\0"
@@ -304,6 +359,9 @@ static void storages_and_tensors(void **state)
     TENSOR(STORAGE("K\6"), "K\0(K\1K\1K\1K\1K\1K\1K\1K\1K\1t(K\1K\1K\1K\1K\1K\1K\1K\1K\1t"),
     "9 dimensions");
   assert_refused(TEXTINV_E_FORMAT, "ctorch.nn.modules.container\nParameterDict\n)\x81}b.",
+                 "_parameters");
+  assert_refused(TEXTINV_E_FORMAT,
+                 "ctorch.nn.modules.container\nParameterDict\n)\x81}X\x0b\0\0\0_parametersNsb.",
                  "_parameters");
 }
 
@@ -477,6 +535,14 @@ static void hostile_archives(void **state)
   m[3] = (member){ .name = "a/byteorder", .data = "big", .size = 3 };
   make_archive(m, 4);
   assert_archive_refused(TEXTINV_E_UNSUPPORTED, "byte order");
+  m[3].data = "LITTLE";
+  m[3].size = 6;
+  make_archive(m, 4);
+  assert_archive_refused(TEXTINV_E_UNSUPPORTED, "byte order");
+  m[3].data = "little, and what has no place in 64 bytes: the rest of a long text";
+  m[3].size = 65;
+  make_archive(m, 4);
+  assert_archive_refused(TEXTINV_E_LIMIT, "a/byteorder", "65 bytes, at most 64");
   m[3] = (member){ .name = "a/byteorder", .data = "little", .size = 6 };
   make_archive(m, 4);
   assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
@@ -505,6 +571,9 @@ static void hostile_archives(void **state)
 
 static void storages_have_to_fit(void **state)
 {
+  static char many[2 * 65537 + 4]; /* {None: None, ...} */
+  ti_embedding_file embedding;
+  ti_single_file *single;
   member m[3];
 
   (void)state;
@@ -533,6 +602,19 @@ static void storages_have_to_fit(void **state)
   assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
   assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_FORMAT, "no dict");
   ti_torch_close(file);
+  assert_fails(ti_single_file_parse(&single, &error, "x.pt", archive, archive_size),
+               TEXTINV_E_FORMAT, "x.pt", "no dict");
+  memset(many, 'N', sizeof(many));
+  memcpy(many, "}(", 2);
+  memcpy(many + sizeof(many) - 2, "u.", 2);
+  m[0].data = many;
+  m[0].size = sizeof(many);
+  make_archive(m, 3);
+  assert_succeeds(ti_torch_parse(&file, &error, "x.pt", archive, archive_size));
+  assert_fails(ti_torch_load_all(file, &error), TEXTINV_E_LIMIT, "65537 tensors, at most 65536");
+  ti_torch_close(file);
+  assert_fails(ti_embedding_file_decode(&embedding, &error, "x.pt", archive, archive_size),
+               TEXTINV_E_LIMIT, "65537 entries, an embedding at most 1024");
   /* one element seen 16 million times, and another three times */
   static const char wide[] = "}X\1\0\0\0actorch._utils\n_rebuild_tensor_v2\n(" STORAGE(
     "K\2") "K\0J\0\0\xf0\0\x85K\0\x85\x89)tRs.";
@@ -554,6 +636,51 @@ static void storages_have_to_fit(void **state)
   assert_int_equal(ti_torch_tensor(file, 0)->bytes, 12);
   assert_memory_equal(ti_torch_tensor(file, 0)->data, ((float[]){ -2.0f, -2.0f, -2.0f }), 12);
   ti_torch_close(file);
+}
+
+/* what stands beside the tensors, and where there is none */
+static void dicts_as_embeddings(void **state)
+{
+  static const struct {
+    const char *pickle;
+    size_t size;
+    const char *message; /* NULL: it is read */
+  } cases[] = {
+#define CASE(text, message) { text, sizeof(text) - 1, message }
+#define A_TENSOR "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE("K\2") "K\0K\2\x85K\1\x85\x89)tR"
+    CASE("}(X\1\0\0\0t" A_TENSOR "X\3\0\0\0yes\x88X\2\0\0\0no\x89X\1\0\0\0rG?\xe0\0\0\0\0\0\0NK\1"
+         "X\4\0\0\0step\x8a\1\xffX\4\0\0\0nameK\5u.",
+         NULL),
+    CASE("}X\x0f\0\0\0string_to_paramNs.", "\"string_to_param\" is no dict"),
+    CASE("}X\x0f\0\0\0string_to_param}K\1" A_TENSOR "ss.", "\"string_to_param\" holds no tensor"),
+    CASE("}X\x0f\0\0\0string_to_param}X\1\0\0\0*Nss.", "\"string_to_param\" holds no tensor"),
+    CASE("N.", "it is no dict and no tensor"),
+  };
+  ti_embedding_file embedding;
+  member m[3];
+
+  (void)state;
+  RESET;
+  for (size_t i = 1; i < sizeof(cases) / sizeof(*cases); i++) {
+    m[0].data = cases[i].pickle;
+    m[0].size = cases[i].size;
+    make_archive(m, 3);
+    assert_fails(ti_embedding_file_decode(&embedding, &error, "x.pt", archive, archive_size),
+                 TEXTINV_E_FORMAT, "x.pt", cases[i].message);
+  }
+  m[0].data = cases[0].pickle;
+  m[0].size = cases[0].size;
+  make_archive(m, 3);
+  assert_succeeds(ti_embedding_file_decode(&embedding, &error, "x.pt", archive, archive_size));
+  assert_int_equal(embedding.count, 1);
+  assert_string_equal(embedding.entries->word, "t");
+  assert_int_equal(embedding.num_metadata, 6); /* layout, and all whose key is a string */
+  assert_string_equal(embedding.metadata[1].value, "true");
+  assert_string_equal(embedding.metadata[2].value, "false");
+  assert_string_equal(embedding.metadata[3].value, "0.5");
+  assert_int_equal(embedding.step, -1);
+  assert_null(embedding.name);
+  ti_embedding_file_free(&embedding);
 }
 
 /* every word would get floats of its own */
@@ -600,11 +727,14 @@ static void a_cut_archive_is_refused_wherever_it_is_cut(void **state)
 static void other_containers(void **state)
 {
   char tar[512] = "sys_info";
+  ti_single_file *single;
 
   (void)state;
   assert_fails(
     ti_torch_parse(&file, &error, "x.pt", "\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", 15),
     TEXTINV_E_UNSUPPORTED, "older than torch 1.6", "safetensors");
+  assert_fails(ti_single_file_parse(&single, &error, "x.ckpt", "\x80\2N.", 4),
+               TEXTINV_E_UNSUPPORTED, "x.ckpt", "older than torch 1.6");
   memcpy(tar + 257, "ustar", 5);
   assert_fails(ti_torch_parse(&file, &error, "x.pt", tar, sizeof(tar)), TEXTINV_E_UNSUPPORTED,
                "tar archive", "safetensors");
@@ -628,6 +758,7 @@ int main(void)
     cmocka_unit_test(an_archive_without_sums),
     cmocka_unit_test(hostile_archives),
     cmocka_unit_test(storages_have_to_fit),
+    cmocka_unit_test(dicts_as_embeddings),
     cmocka_unit_test(one_storage_under_many_names),
     cmocka_unit_test(a_cut_archive_is_refused_wherever_it_is_cut),
     cmocka_unit_test(other_containers),

@@ -206,6 +206,13 @@ static void layouts(void **state)
       "{\"id\":516,\"content\":\"<x>\",\"normalized\":true}]",
       "{\"tokenizer_class\":\"CLIPTokenizer\"}", NULL, NULL, 517, 515, 77, "cat<X><|endoftext|>",
       "cat</w> <x> <|endoftext|>" },
+    /* a token that is told twice; of the decoder only what tokenizer.json has not */
+    { "[]",
+      "[{\"id\":516,\"content\":\"<x>\"},{\"id\":516,\"content\":\"<x>\",\"normalized\":true}]",
+      "{\"added_tokens_decoder\":{\"516\":{\"content\":\"<x>\",\"normalized\":true},"
+      "\"517\":{\"content\":\"<y>\"}}}",
+      NULL, NULL, 518, 515, 77, "<x><y>", "<x> <y>" },
+    { NULL, NULL, "{\"pad_token\":\"!\"}", "{\"pad_token\":null}", NULL, 516, 0, 77, "c", "c</w>" },
   };
 
   (void)state;
@@ -305,6 +312,12 @@ static void refuses_files(void **state)
     { "{\"a\":1,\"b\":2," SPECIAL "}", "a b\n", NULL, NULL, TEXTINV_E_FORMAT, "\"ab\"" },
     { "{\"a\":1,\"ab\":2," SPECIAL "}", "a b\n", NULL, NULL, TEXTINV_E_FORMAT, "\"b\"" },
     { "{\"a\":1," SPECIAL "}", " a\n", NULL, NULL, TEXTINV_E_FORMAT, "merge 1" },
+    { "{\"a\":1," SPECIAL "}", "a \n", NULL, NULL, TEXTINV_E_FORMAT, "merge 1 is no pair" },
+    { "{\"a\":1," SPECIAL "}", "#vers\n", NULL, NULL, TEXTINV_E_FORMAT, "merge 1 is \"#vers\"" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"tokenizer_class\":7}", NULL, TEXTINV_E_FORMAT,
+      "tokenizer_class" },
+    { "{\"\":1," SPECIAL "}", "", "{\"extra_special_tokens\":[\"\"]}", NULL, TEXTINV_E_FORMAT,
+      "an added token is empty" },
     { "{\"a\":1," SPECIAL "}", "", "{\"tokenizer_class\":\"BertTokenizer\"}", NULL,
       TEXTINV_E_UNSUPPORTED, "BertTokenizer" },
     { "{\"a\":1," SPECIAL "}", "", "{\"model_max_length\":1}", NULL, TEXTINV_E_LIMIT,
@@ -315,12 +328,28 @@ static void refuses_files(void **state)
       "entry 0" },
     { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"<x>\"}}}", NULL,
       TEXTINV_E_FORMAT, "<x>" },
+#define DECODER(id) "{\"added_tokens_decoder\":{\"" id "\":{\"content\":\"<x>\"}}}"
+    { "{\"a\":1," SPECIAL "}", "", DECODER(""), NULL, TEXTINV_E_FORMAT, "<x>" },
+    { "{\"a\":1," SPECIAL "}", "", DECODER("90/"), NULL, TEXTINV_E_FORMAT, "<x>" },
+    { "{\"a\":1," SPECIAL "}", "", DECODER("0000000902"), NULL, TEXTINV_E_FORMAT, "<x>" },
+    { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"5\":{\"content\":7}}}", NULL,
+      TEXTINV_E_FORMAT, "tokenizer_config.json: an added token has no \"content\"" },
     { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"4000000\":{\"content\":\"<x>\"}}}",
       NULL, TEXTINV_E_LIMIT, "4000000" },
     { "{\"a\":1," SPECIAL "}", "", "{\"added_tokens_decoder\":{\"1\":{\"content\":\"<x>\"}}}", NULL,
       TEXTINV_E_FORMAT, "contradicts" },
     { NULL, NULL, NULL, "{}", TEXTINV_E_FORMAT, "\"model\"" },
+    { NULL, NULL, NULL, "{\"model\":7}", TEXTINV_E_FORMAT, "\"model\"" },
     { NULL, NULL, NULL, "{\"model\":{}}", TEXTINV_E_FORMAT, "\"vocab\"" },
+    { NULL, NULL, NULL, "{\"model\":{\"vocab\":[]}}", TEXTINV_E_FORMAT, "\"vocab\"" },
+    { NULL, NULL, NULL, "{\"model\":{\"end_of_word_suffix\":\"@@\",\"vocab\":{" SPECIAL "}}}",
+      TEXTINV_E_UNSUPPORTED, "end_of_word_suffix" },
+    { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "},\"merges\":{}}}", TEXTINV_E_FORMAT,
+      "\"merges\" is no array" },
+    { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "},\"merges\":[[\"a\",1]]}}",
+      TEXTINV_E_FORMAT, "merge 1 is no pair" },
+    { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "},\"merges\":[[1,\"a\"]]}}",
+      TEXTINV_E_FORMAT, "merge 1 is no pair" },
     { NULL, NULL, NULL, "{\"model\":{\"type\":\"Unigram\",\"vocab\":{" SPECIAL "}}}",
       TEXTINV_E_UNSUPPORTED, "Unigram" },
     { NULL, NULL, NULL, "{\"model\":{\"end_of_word_suffix\":null,\"vocab\":{" SPECIAL "}}}",
@@ -361,6 +390,67 @@ static void refuses_files(void **state)
       fail_msg("case %zu: %d, %s", i, status, error.text);
     assert_null(bpe);
   }
+}
+
+/* what stands in the other files, and more of it than is read */
+static void refuses_further_files(void **state)
+{
+  enum { TOO_MANY = 8193 };
+  static const char *const names[] = { "tokenizer.json", "added_tokens.json",
+                                       "special_tokens_map.json", "merges.txt" };
+  const char *folder = new_folder("further"), *message;
+  char *many = malloc(32 * TOO_MANY), *end = many;
+  char path[600];
+
+  (void)state;
+  assert_non_null(many);
+  for (int i = 0; i < 4; i++) {
+    ti_error error = { "" };
+    ti_tokenizer *bpe = clip;
+    textinv_status status = TEXTINV_E_LIMIT;
+
+    write_vocab(folder, MERGES);
+    switch (i) {
+    case 0: /* one that is there already does not matter */
+      write_modern(folder, "[]", "[{\"id\":516,\"content\":\"<x>\"}]");
+      write_file(folder, "added_tokens.json", "{\"<x>\":-1,\"<y>\":-2}");
+      status = TEXTINV_E_FORMAT;
+      message = "added_tokens.json: the id of token \"<y>\"";
+      break;
+    case 1:
+      for (int k = 0; k < TOO_MANY; k++)
+        end += sprintf(end, "%c\"<%d>\":%d", k ? ',' : '{', k, 516 + k);
+      strcpy(end, "}");
+      write_file(folder, "added_tokens.json", many);
+      message = "added_tokens.json: has over 8192 added tokens";
+      break;
+    case 2:
+      end = many + sprintf(many, "{\"extra_special_tokens\":[\"x\"");
+      for (int k = 1; k < TOO_MANY; k++)
+        end += sprintf(end, ",\"x\"");
+      strcpy(end, "]}");
+      write_file(folder, "special_tokens_map.json", many);
+      message = "special_tokens_map.json: \"extra_special_tokens\" has over 8192 entries";
+      break;
+    default:
+      snprintf(path, sizeof(path), "%s/merges.txt", folder);
+      FILE *f = fopen(path, "wb");
+
+      assert_non_null(f);
+      fwrite("c a\n\0", 1, 5, f);
+      assert_int_equal(fclose(f), 0);
+      status = TEXTINV_E_FORMAT;
+      message = "merges.txt: has a zero byte";
+      break;
+    }
+    assert_int_equal(ti_tokenizer_open(&bpe, &error, folder, NULL), status);
+    if (!strstr(error.text, message))
+      fail_msg("case %d: %s", i, error.text);
+    assert_null(bpe);
+    for (int k = 0; k < 4; k++)
+      write_file(folder, names[k], NULL);
+  }
+  free(many);
 }
 
 /* a nesting that is too deep for a stack */
@@ -437,6 +527,7 @@ int main(void)
     cmocka_unit_test(odd_merges),
     cmocka_unit_test(unknown_bytes),
     cmocka_unit_test(refuses_files),
+    cmocka_unit_test(refuses_further_files),
     cmocka_unit_test(refuses_nesting),
     cmocka_unit_test(the_vocabulary_that_is_shipped),
   };

@@ -53,7 +53,8 @@ static void equal_to_transformers(void **state)
 static void options(void **state)
 {
   static const char vocab[] = SPECIAL
-    "a\nA\ne\n\xc3\xa9\n##a\n\xe7\x8c\xab\n##\xe7\x8c\xab\n[cat]\n";
+    "a\nA\ne\n\xc3\xa9\n##a\n\xe7\x8c\xab\n##\xe7\x8c\xab\n[cat]\n"
+    "\xf0\x91\xa4\xb8\n\xe1\x99\xad\n\xf0\x91\x87\x89\n";
   static const struct {
     const char *config, *text, *tokens;
   } cases[] = {
@@ -63,6 +64,9 @@ static void options(void **state)
       "a\ta\x01",
       "e e a ##a a" },
     { NULL, "a[SEP]a [sep] [cat]", "a [SEP] a [UNK] [UNK] [UNK] [UNK] [UNK] [UNK]" },
+    /* U+11938 is one character, U+1734 an accent, U+166D and U+111C9 punctuation */
+    { NULL, "\xf0\x91\xa4\xb8 a\xe1\x9c\xb4\x61", "\xf0\x91\xa4\xb8 a ##a" },
+    { NULL, "a\xe1\x99\xad\x61\xf0\x91\x87\x89", "a \xe1\x99\xad a \xf0\x91\x87\x89" },
     { "{\"do_lower_case\":false}", "a A \xc3\xa9 Aa", "a A \xc3\xa9 A ##a" },
     { "{\"do_lower_case\":false,\"strip_accents\":true}", "A \xc3\xa9", "A e" },
     { "{\"strip_accents\":false}", "A \xc3\x89", "a \xc3\xa9" },
@@ -93,6 +97,18 @@ static void odd_vocabularies(void **state)
   assert_int_equal(ti_tokenizer_find(t, "a", &id), 1);
   assert_int_equal(id, 9);
   assert_string_equal(tokens(t, "a b c d dd"), "a b c d [UNK]");
+  ti_tokenizer_free(t);
+}
+
+/* an added token of which normalisation leaves nothing is in no text */
+static void vanishing_token(void **state)
+{
+  ti_tokenizer *t = open_vocab(
+    SPECIAL "\xe2\x80\x8b\na\n##a\n",
+    "{\"added_tokens_decoder\":{\"5\":{\"content\":\"\\u200b\",\"normalized\":true}}}");
+
+  (void)state;
+  assert_string_equal(tokens(t, "aa \xe2\x80\x8b a"), "a ##a a");
   ti_tokenizer_free(t);
 }
 
@@ -164,6 +180,7 @@ static void refuses_files(void **state)
       "expected BertTokenizer" },
     { SPECIAL, "{\"do_lower_case\":1}", NULL, 0, TEXTINV_E_FORMAT, "do_lower_case" },
     { SPECIAL, "{\"strip_accents\":\"no\"}", NULL, 0, TEXTINV_E_FORMAT, "strip_accents" },
+    { SPECIAL, "{\"tokenize_chinese_chars\":1}", NULL, 0, TEXTINV_E_FORMAT, "chinese" },
     { NULL, NULL, "{\"model\":{\"type\":\"WordPiece\"}}", 0, TEXTINV_E_FORMAT, "\"vocab\"" },
     { NULL, NULL, "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{" TOKENS ",\"a\":2000000}}}", 0,
       TEXTINV_E_LIMIT, "2000000" },
@@ -193,6 +210,7 @@ int main(void)
     cmocka_unit_test(equal_to_transformers),
     cmocka_unit_test(options),
     cmocka_unit_test(odd_vocabularies),
+    cmocka_unit_test(vanishing_token),
     cmocka_unit_test(new_words),
     cmocka_unit_test(long_texts),
     cmocka_unit_test(refuses_files),
