@@ -407,6 +407,12 @@ static textinv_status build_matches(reader *r)
       if ((status = ti_tokenizer_normalize(t, &text, &m.len, NULL, r->error, a->text,
                                            strlen(a->text))) < 0)
         return status;
+      if (!m.len) {
+        ti_free(text);
+        return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
+                       "%s: of added token %u nothing is left when it is normalised", r->main.path,
+                       a->id);
+      }
       m.text = text;
       t->normal[t->num_normal++] = m;
     } else {

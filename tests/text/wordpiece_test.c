@@ -186,6 +186,8 @@ static void refuses_files(void **state)
     { NULL, "{\"added_tokens_decoder\":{\"3\":{\"content\":\"<x>\"}}}",
       "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{" TOKENS "}}}", 0, TEXTINV_E_FORMAT,
       "contradicts" },
+    { SPECIAL, "{\"added_tokens_decoder\":{\"5\":{\"content\":\"\xcc\x81\",\"normalized\":true}}}",
+      NULL, 0, TEXTINV_E_UNSUPPORTED, "added token 5 " },
   };
 
   (void)state;
