@@ -512,7 +512,7 @@ static textinv_status read_kind(reader *r, const char *folder, const json_t *mer
   ti_tokenizer *t = r->t;
 
   if (t->kind == TI_TOKENIZER_BERT)
-    return ti_wordpiece_read(&t->wordpiece, r->error, &r->config, t->tokens, t->size);
+    return ti_wordpiece_read(&t->wordpiece, r->error, &r->config, r->vocab, t->tokens, t->size);
   ti_clip_symbols_read(&t->clip, r->vocab, t->unk);
   return r->modern
            ? ti_clip_merges_read(&t->clip, t->size, r->error, r->main.path, r->vocab, merges)
