@@ -142,6 +142,7 @@ static int32_t note(void *user, const textinv_progress *progress)
 {
   told *t = user;
 
+  assert_true(progress->step == progress->steps ? progress->eta == 0.0 : progress->eta > 0.0);
   if (!strcmp(progress->phase, "train")) {
     t->loss[progress->step - 1] = progress->loss;
     t->norm[progress->step - 1] = progress->gradient_norm;
