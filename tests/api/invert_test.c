@@ -100,12 +100,26 @@ static void threads_and_recomputation_do_not_matter(void **state)
     assert_true(fabsf(rows[i] - other[i]) <= 1e-4f * fabsf(rows[i]) + 1e-6f);
 
   /* a budget below the peak: parts are computed again, the result stays */
+  sp.log = hear;
   sp.memory_budget = ti_model_parameters(model) * 4 + peak * 9 / 10;
   must(textinv_session_new(&session, &sp));
   run(rows, &p);
+  assert_non_null(strstr(heard.told, "blocks are computed again"));
   assert_true(textinv_session_peak_bytes(session) <= peak * 9 / 10);
   assert_memory_equal(rows, other, sizeof(rows));
   textinv_session_free(session);
+
+  /* where all of them are not enough the batch takes several passes */
+  for (uint64_t share = 17; !strstr(heard.told, "memory is short"); share--) {
+    sp.memory_budget = ti_model_parameters(model) * 4 + peak * share / 20;
+    must(textinv_session_new(&session, &sp));
+    run(rows, &p);
+    assert_true(textinv_session_peak_bytes(session) <= peak * share / 20);
+    textinv_session_free(session);
+  }
+  assert_string_equal(heard.told, "memory is short: a step takes 2 passes of 4 samples");
+  for (int i = 0; i < TINY_WIDTH; i++)
+    assert_true(fabsf(rows[i] - other[i]) <= 1e-4f * fabsf(rows[i]) + 1e-6f);
 
   sp.memory_budget = ti_model_parameters(model) * 4 + 1000;
   must(textinv_session_new(&session, &sp));

@@ -359,11 +359,9 @@ static void refuses_configs(void **state)
 /* a value of another kind than a key has: none is passed over */
 static void refuses_values_of_another_kind(void **state)
 {
-  static const char *const texts[] = { "beta_schedule",     "solver_type",
-                                       "prediction_type",   "timestep_spacing",
-                                       "final_sigmas_type", "algorithm_type",
-                                       "timestep_type",     "interpolation_type",
-                                       "variance_type" };
+  static const char *const texts[] = { "beta_schedule",    "solver_type",        "prediction_type",
+                                       "timestep_spacing", "final_sigmas_type",  "algorithm_type",
+                                       "timestep_type",    "interpolation_type", "variance_type" };
   static const char *const others[] = {
     "num_train_timesteps",    "steps_offset",     "clip_sample",
     "clip_sample_range",      "set_alpha_to_one", "skip_prk_steps",
