@@ -231,14 +231,25 @@ static int leaves_its_block(const ti_tape *t, int forward, int p, ti_val base)
   return 0;
 }
 
-/* what a block keeps to itself would take memory until the backward pass */
+/* what a block keeps to itself would take memory until the backward pass; every block is computed
+ * again once */
 static void what_is_computed_again_is_not_kept(void **state)
 {
   ti_tape t;
+  int in_blocks = 0;
 
   (void)state;
   ti_tape_init(&t, TI_F32, &error);
+  record(&t, 0, 1);
+  const int plain = t.num_records;
+
+  ti_tape_free(&t);
+  ti_tape_init(&t, TI_F32, &error);
   const net n = record(&t, 1, 1);
+
+  for (int i = 0; i < n.forward_records; i++)
+    in_blocks += t.records[i].block != 0;
+  assert_int_equal(t.num_records - plain, in_blocks);
 
   for (int i = n.forward_records; i < t.num_records; i++) {
     for (int k = 0; k < TI_MAX_IN; k++) {
@@ -311,6 +322,30 @@ static void products_and_norms_add_up_gradients(void **state)
   assert_int_equal(layernorms, 1);
   assert_int_equal(sums, 9); /* four of them forward */
   ti_tape_free(&t);
+}
+
+/* the largest power of two up to half of the values that the loss is a mean of */
+static void halves_scale_the_loss(void **state)
+{
+  static const struct {
+    ti_dtype dtype;
+    int n, w;
+    float scale;
+  } cases[] = { { TI_F32, 2, 32, 1.0f },  { TI_BF16, 2, 32, 1.0f }, { TI_F16, 2, 32, 128.0f },
+                { TI_F16, 1, 33, 64.0f }, { TI_F16, 1, 31, 32.0f }, { TI_F16, 1, 1, 2.0f } };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    ti_tape t;
+
+    ti_tape_init(&t, cases[i].dtype, &error);
+    const ti_val x = ti_want_grad(&t, ti_input(&t, TI_TYPE_F32, cases[i].n, 1, cases[i].w, 4));
+    const ti_val loss = ti_mse(&t, x, ti_input(&t, TI_TYPE_F32, cases[i].n, 1, cases[i].w, 4));
+
+    assert_int_equal(ti_tape_backward(&t, loss, 0, 1), TEXTINV_OK);
+    assert_float_equal(t.loss_scale, cases[i].scale, 0.0f);
+    ti_tape_free(&t);
+  }
 }
 
 enum { WIDTH = 8, KEYS = 5 };
@@ -618,6 +653,7 @@ int main(void)
     cmocka_unit_test(recomputation_changes_nothing_but_memory),
     cmocka_unit_test(what_is_computed_again_is_not_kept),
     cmocka_unit_test(nothing_before_the_rows_is_differentiated),
+    cmocka_unit_test(halves_scale_the_loss),
     cmocka_unit_test(products_and_norms_add_up_gradients),
     cmocka_unit_test(joined_products_give_what_single_ones_give),
     cmocka_unit_test(unused_records_are_dropped),
