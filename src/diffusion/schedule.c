@@ -411,10 +411,11 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
     out->variance = TI_VARIANCE_LARGE;
   else if (strcmp(variance, "fixed_small") != 0)
     out->left_out[TI_SAMPLER_DDPM] = "variance_type";
-  if (ti_json_has(config, "variance_type") &&
-      (status = note_other(out, error, config, "variance_type", "fixed_small", "fixed_large",
-                           dpmpp)) < 0)
-    return status;
+  /* the others say what noise a step adds, and these add none */
+  if (strcmp(variance, "learned") == 0 || strcmp(variance, "learned_range") == 0) {
+    out->left_out[TEXTINV_SAMPLER_DPMPP_2M] = "variance_type";
+    out->left_out[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "variance_type";
+  }
   return TEXTINV_OK;
 }
 

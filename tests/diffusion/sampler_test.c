@@ -60,7 +60,7 @@ static double run_case(const char *name, const float *pool)
   char key[64], what[200];
   const char *text, *kind;
   const float *timesteps, *latents, *sigma;
-  float x[COUNT], input[COUNT], output[COUNT];
+  float x[COUNT + 1], input[COUNT + 1], output[COUNT]; /* and one that no sampler may touch */
   size_t count, evaluations;
   ti_schedule schedule;
   textinv_sampler sampler_kind;
@@ -86,7 +86,6 @@ static double run_case(const char *name, const float *pool)
   if (ti_sampler_new(&sampler, &error, &schedule, sampler_kind, steps, (float)strength, COUNT) < 0)
     fail_msg("%s: %s", what, error.text);
   ti_schedule_free(&schedule);
-  ti_json_close(&json);
 
   snprintf(key, sizeof(key), "%s.timesteps", name);
   timesteps = values(key, &evaluations);
@@ -110,6 +109,7 @@ static double run_case(const char *name, const float *pool)
     for (int j = 0; j < COUNT; j++)
       x[j] = pool[COUNT + j] * ti_sampler_init_sigma(sampler);
   }
+  x[COUNT] = input[COUNT] = 7.0f;
   for (size_t i = 0; i <= evaluations; i++) {
     const double distance = relative_error(x, latents + i * COUNT);
 
@@ -123,12 +123,16 @@ static double run_case(const char *name, const float *pool)
       output[j] = pool[(2 + i) % 64 * COUNT + j] + 0.1f * input[j];
     ti_sampler_step(sampler, (int)i, x, output,
                     ti_sampler_needs_noise(sampler, (int)i) ? pool + (17 + i) % 64 * COUNT : NULL);
+    if (ti_sampler_needs_noise(sampler, (int)i) && strcmp(kind, "euler_a") && strcmp(kind, "ddpm"))
+      fail_msg("%s: noise in step %zu", what, i);
     if (masked && i + 1 < evaluations)
       ti_sampler_add_noise(sampler, (int)i + 1, input, pool, pool + COUNT);
     if (masked)
       memcpy(x, i + 1 < evaluations ? input : pool, COUNT / 2 * sizeof(*x));
   }
   ti_sampler_free(sampler);
+  ti_json_close(&json);
+  assert_true(x[COUNT] == 7.0f && input[COUNT] == 7.0f);
   return worst;
 }
 
@@ -352,6 +356,43 @@ static void refuses_configs(void **state)
   }
 }
 
+/* a value of another kind than a key has: none is passed over */
+static void refuses_values_of_another_kind(void **state)
+{
+  static const char *const texts[] = { "beta_schedule",    "solver_type",        "prediction_type",
+                                       "timestep_spacing", "final_sigmas_type",  "algorithm_type",
+                                       "timestep_type",    "interpolation_type", "variance_type" };
+  static const char *const others[] = {
+    "num_train_timesteps",    "steps_offset",     "clip_sample",
+    "clip_sample_range",      "set_alpha_to_one", "skip_prk_steps",
+    "rescale_betas_zero_snr", "beta_start",       "beta_end",
+    "trained_betas",          "sigma_min",        "sigma_max",
+    "solver_order",           "euler_at_final",   "lower_order_final",
+    "lambda_min_clipped",     "thresholding",     "use_karras_sigmas",
+    "use_exponential_sigmas", "use_beta_sigmas",  "use_lu_lambdas",
+    "use_flow_sigmas",        "predict_x0"
+  };
+  const size_t num_texts = sizeof(texts) / sizeof(*texts);
+
+  (void)state;
+  for (size_t i = 0; i < num_texts + sizeof(others) / sizeof(*others); i++) {
+    const char *key = i < num_texts ? texts[i] : others[i - num_texts];
+    char text[200];
+    ti_schedule schedule;
+    ti_error error = { "" };
+    ti_json json;
+
+    snprintf(text, sizeof(text), "{\"_class_name\": \"DDIMScheduler\", \"%s\": %s}", key,
+             i < num_texts ? "3" : "\"much\"");
+    assert_int_equal(ti_json_parse(&json, &error, "s.json", text, strlen(text)), 0);
+    if (ti_schedule_read(&schedule, &error, &json, NULL, NULL) != TEXTINV_E_FORMAT ||
+        !strstr(error.text, key))
+      fail_msg("%s: \"%s\"", text, error.text);
+    assert_null(schedule.alphas_cumprod);
+    ti_json_close(&json);
+  }
+}
+
 static int same_text(const char *a, const char *b)
 {
   return a && b ? !strcmp(a, b) : a == b;
@@ -429,6 +470,55 @@ static void other_classes_have_the_nearest_sampler(void **state)
       if (!kind && ti_sampler_timestep(sampler, 0) != (float)cases[i].first)
         fail_msg("%s: begins at %g", text, (double)ti_sampler_timestep(sampler, 0));
       ti_sampler_free(sampler);
+    }
+    ti_schedule_free(&schedule);
+  }
+}
+
+/* the samplers whose class in diffusers has the key, which they do not have here */
+static void samplers_say_what_they_draw_without(void **state)
+{
+  static const struct {
+    const char *key, *value, *samplers;
+  } cases[] = {
+    { "thresholding", "true", "ddim ddpm dpmpp_2m dpmpp_2m_karras unipc" },
+    { "use_exponential_sigmas", "true", "dpmpp_2m dpmpp_2m_karras euler unipc" },
+    { "use_beta_sigmas", "true", "dpmpp_2m dpmpp_2m_karras euler unipc" },
+    { "use_lu_lambdas", "true", "dpmpp_2m dpmpp_2m_karras" },
+    { "use_flow_sigmas", "true", "dpmpp_2m dpmpp_2m_karras unipc" },
+    { "algorithm_type", "\"sde-dpmsolver++\"", "dpmpp_2m dpmpp_2m_karras" },
+    { "interpolation_type", "\"log_linear\"", "euler" },
+    { "timestep_type", "\"continuous\"", "euler" },
+    { "predict_x0", "false", "unipc" },
+    { "disable_corrector", "[0]", "unipc" },
+    { "solver_order", "3", "dpmpp_2m dpmpp_2m_karras unipc" },
+    { "variance_type", "\"learned\"", "ddpm dpmpp_2m dpmpp_2m_karras" },
+    { "variance_type", "\"learned_range\"", "ddpm dpmpp_2m dpmpp_2m_karras" },
+    { "variance_type", "\"fixed_large_log\"", "ddpm" },
+    { "variance_type", "\"fixed_small_log\"", "" },
+    { "variance_type", "\"fixed_large\"", "" },
+    { "variance_type", "null", "" },
+    { "thresholding", "false", "" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    char text[200], all[200];
+    ti_schedule schedule;
+
+    snprintf(text, sizeof(text),
+             "{\"_class_name\": \"DDIMScheduler\", \"prediction_type\": \"v_prediction\", "
+             "\"%s\": %s}",
+             cases[i].key, cases[i].value);
+    snprintf(all, sizeof(all), " %s ", cases[i].samplers);
+    read_schedule(&schedule, text);
+    for (textinv_sampler kind = 1; kind < TI_NUM_SAMPLERS; kind++) {
+      char name[32];
+
+      snprintf(name, sizeof(name), " %s ", ti_sampler_name(kind));
+      if (!same_text(schedule.left_out[kind], strstr(all, name) ? cases[i].key : NULL))
+        fail_msg("%s: %s draws without %s", text, ti_sampler_name(kind),
+                 schedule.left_out[kind] ? schedule.left_out[kind] : "nothing");
     }
     ti_schedule_free(&schedule);
   }
@@ -651,7 +741,9 @@ int main(void)
     cmocka_unit_test(guidance),
     cmocka_unit_test(samplers_start_anew),
     cmocka_unit_test(refuses_configs),
+    cmocka_unit_test(refuses_values_of_another_kind),
     cmocka_unit_test(other_classes_have_the_nearest_sampler),
+    cmocka_unit_test(samplers_say_what_they_draw_without),
     cmocka_unit_test(refuses_steps),
     cmocka_unit_test(every_strength_keeps_the_steps_of_diffusers),
     cmocka_unit_test(all_step_counts),
