@@ -43,7 +43,7 @@ static void failed(const char *call, textinv_status status, const char *part)
     fail_msg("%s: status %d, \"%s\"; expected \"%s\"", call, ti_tape_status(t), error.text, part);
   assert_int_equal(image(0, 0, 0, 0), TI_NONE);
   assert_non_null(strstr(error.text, part));
-  assert_int_equal(ti_tape_backward(t, TI_NONE, 0, 1), status);
+  assert_int_equal(ti_tape_backward(t, 0, 1), status);
   assert_int_equal(ti_tape_plan(t), status);
   assert_true(t->num_records == records && t->num_values == values);
   ti_tape_free(t);
