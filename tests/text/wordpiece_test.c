@@ -72,7 +72,7 @@ static void options(void **state)
     { "{\"strip_accents\":false}", "A \xc3\x89", "a \xc3\xa9" },
     { "{\"strip_accents\":null}", "A \xc3\x89", "a e" },
     { "{\"tokenize_chinese_chars\":false}", "a\xe7\x8c\xab", "a ##\xe7\x8c\xab" },
-    { "{\"added_tokens_decoder\":{\"13\":{\"content\":\"toy\"}}}", "toy atoya Toy toya",
+    { "{\"added_tokens_decoder\":{\"16\":{\"content\":\"toy\"}}}", "toy atoya Toy toya",
       "toy a toy a [UNK] toy a" },
   };
 
