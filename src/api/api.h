@@ -212,6 +212,17 @@ typedef struct ti_word {
   int described;  /* as it is now it comes from the file that the set's metadata are of */
 } ti_word;
 
+/* how many values a word has: in one encoder, and in both */
+static inline size_t ti_word_values(const ti_word *w, int encoder)
+{
+  return (size_t)w->vectors * (size_t)w->dim[encoder];
+}
+
+static inline size_t ti_word_all_values(const ti_word *w)
+{
+  return (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+}
+
 struct textinv_embeddings {
   ti_word *words;
   size_t count, room;
