@@ -37,6 +37,8 @@ textinv_status ti_check_count(ti_error *error, const char *what, size_t met, siz
 /* whether what was written fits; capacity 0 only asked for its size */
 textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size);
 
+textinv_status ti_check_backend(ti_error *error, textinv_backend backend);
+
 /* ------------------------------------------------------------------ sized structs */
 
 /* a struct_size that some release may have, past or to come; min is that of the first one */
