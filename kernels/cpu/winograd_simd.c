@@ -209,6 +209,9 @@ TI_SIMD_INLINE void store_pixel(ti_dtype dtype, void *y, size_t at, ti_mask m, t
 TI_SIMD_INLINE void output_worker(ti_dtype dtype, const job *k, size_t slot)
 {
   const record *r = k->r;
+  const void *residual = k->residual;
+  const float *bias = k->bias, *sums = k->sums + slot * k->row;
+  const size_t point = k->tiles * k->row;
   const int tile = k->first + (int)slot, from = k->lane * TI_UNIT, lanes = (int)k->row;
   const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
   const int y0 = at / r->tiles_x * 4, x0 = at % r->tiles_x * 4, up = r->dst_up;
@@ -216,11 +219,11 @@ TI_SIMD_INLINE void output_worker(ti_dtype dtype, const job *k, size_t slot)
 
   for (int c = from; c < from + lanes && c < r->dst_c; c += TI_LANES) {
     const ti_mask m = ti_first(r->dst_c - c);
-    const ti_vec b = k->bias ? ti_load_mask(TI_F32, k->bias, c, m) : ti_set(0.0f);
+    const ti_vec b = bias ? ti_load_mask(TI_F32, bias, c, m) : ti_set(0.0f);
     ti_vec x[POINTS], t[24], o[16];
 
     for (int p = 0; p < POINTS; p++)
-      x[p] = ti_get(k->sums + (p * k->tiles + slot) * lanes + c - from);
+      x[p] = ti_get(sums + p * point + c - from);
     TI_UNROLL
     for (int j = 0; j < 6; j++)
       output_axis(t + j, 6, x + j, 6);
@@ -236,7 +239,7 @@ TI_SIMD_INLINE void output_worker(ti_dtype dtype, const job *k, size_t slot)
           continue;
         if (up == 2)
           v += o[4 * i + j + 1] + (o[4 * i + j + 4] + o[4 * i + j + 5]);
-        store_pixel(dtype, k->y, pixel * r->dst_c + c, m, v, b, k->residual);
+        store_pixel(dtype, k->y, pixel * r->dst_c + c, m, v, b, residual);
       }
     }
   }
@@ -274,25 +277,26 @@ static void sum_point(const void *user, size_t point)
 {
   const job *k = user;
   const record *r = k->r;
-  const size_t panel = (size_t)r->depth * TI_WEIGHT_UNIT;
+  const size_t row = k->row, panel = (size_t)r->depth * TI_WEIGHT_UNIT;
+  const int tiles = k->tiles, panels = k->panels;
   const float *image = k->image + point * k->image_point;
   const float *weights = k->weights + point * k->weight_point;
-  float *sums = k->sums + point * k->tiles * k->row;
+  float *sums = k->sums + point * tiles * row;
 
   for (int u = 0; u < r->depth; u += SHORT_SUM) {
     const int units = r->depth - u < SHORT_SUM ? r->depth - u : SHORT_SUM;
-    const size_t share = (size_t)units * TI_WEIGHT_UNIT / k->panels;
+    const size_t share = (size_t)units * TI_WEIGHT_UNIT / panels;
 
     for (int l = 0; l < k->lanes; l++) {
       const float *b = weights + l * panel + (size_t)u * TI_WEIGHT_UNIT;
 
-      for (int i = 0; i < k->panels; i++) {
-        const int left = k->tiles - i * TI_TILE_ROWS;
+      for (int i = 0; i < panels; i++) {
+        const int left = tiles - i * TI_TILE_ROWS;
 
         ti_prefetch(b + panel + i * share, share * sizeof(float));
         TI_FN(panel_product)
-        (left < TI_TILE_ROWS ? left : TI_TILE_ROWS, sums + i * TI_TILE_ROWS * k->row + l * TI_UNIT,
-         k->row, image + ((size_t)i * r->depth + u) * TI_PANEL, b, units, u > 0);
+        (left < TI_TILE_ROWS ? left : TI_TILE_ROWS, sums + i * TI_TILE_ROWS * row + l * TI_UNIT,
+         row, image + ((size_t)i * r->depth + u) * TI_PANEL, b, units, u > 0);
       }
     }
   }

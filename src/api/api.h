@@ -37,6 +37,8 @@ textinv_status ti_check_count(ti_error *error, const char *what, size_t met, siz
 /* whether what was written fits; capacity 0 only asked for its size */
 textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size);
 
+textinv_status ti_check_backend(ti_error *error, textinv_backend backend);
+
 /* ------------------------------------------------------------------ sized structs */
 
 /* a struct_size that some release may have, past or to come; min is that of the first one */
@@ -211,6 +213,17 @@ typedef struct ti_word {
   long long step; /* steps of the run that learnt it; 0 = not known */
   int described;  /* as it is now it comes from the file that the set's metadata are of */
 } ti_word;
+
+/* how many values a word has: in one encoder, and in both */
+static inline size_t ti_word_values(const ti_word *w, int encoder)
+{
+  return (size_t)w->vectors * (size_t)w->dim[encoder];
+}
+
+static inline size_t ti_word_all_values(const ti_word *w)
+{
+  return (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+}
 
 struct textinv_embeddings {
   ti_word *words;

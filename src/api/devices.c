@@ -21,7 +21,7 @@ textinv_status textinv_device_info_init(textinv_device_info *info, size_t size)
   return ti_params_init(info, size, &empty, sizeof(empty), DEVICE_INFO_MIN);
 }
 
-static textinv_status check_backend(ti_error *error, textinv_backend backend)
+textinv_status ti_check_backend(ti_error *error, textinv_backend backend)
 {
   if (backend != TEXTINV_BACKEND_CPU && backend != TEXTINV_BACKEND_CUDA)
     return ti_fail(error, TEXTINV_E_INVALID, "backend is %d; known are 0 (CPU) and 1 (CUDA)",
@@ -46,7 +46,7 @@ textinv_status textinv_device_count(uint32_t *count, textinv_backend backend,
   if (count)
     *count = 0;
   if ((status = ti_check_null(error, count, "count")) < 0 ||
-      (status = check_backend(error, backend)) < 0 ||
+      (status = ti_check_backend(error, backend)) < 0 ||
       (status = count_devices(&found, error, backend, backend_path)) < 0)
     return status;
   *count = (uint32_t)found;
@@ -122,7 +122,7 @@ textinv_status textinv_device_get_info(textinv_device_info *info, textinv_backen
 
   if ((status = ti_check_null(error, info, "info")) < 0 ||
       (status = ti_struct_check(error, info, DEVICE_INFO_MIN, "device_info")) < 0 ||
-      (status = check_backend(error, backend)) < 0 ||
+      (status = ti_check_backend(error, backend)) < 0 ||
       (status = count_devices(&count, error, backend, backend_path)) < 0)
     return status;
   if (device < 0 || device >= count)

@@ -470,10 +470,8 @@ size_t textinv_embeddings_num_values(const textinv_embeddings *embeddings)
 {
   size_t count = 0;
 
-  for (size_t i = 0; embeddings && i < embeddings->count; i++) {
-    for (int k = 0; k < TI_MAX_ENCODERS; k++)
-      count += (size_t)embeddings->words[i].vectors * (size_t)embeddings->words[i].dim[k];
-  }
+  for (size_t i = 0; embeddings && i < embeddings->count; i++)
+    count += ti_word_all_values(&embeddings->words[i]);
   return count;
 }
 

@@ -90,7 +90,7 @@ void ti_gradient_of_rows(float *out, const textinv_embeddings *embeddings,
     const ti_word *w = &embeddings->words[i];
 
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+      const size_t count = ti_word_values(w, k);
 
       if (w->dim[k] && w->dim[k] == tables[k].dim)
         memcpy(out, rows[k] + first * (size_t)tables[k].dim, count * sizeof(float));
@@ -191,21 +191,16 @@ textinv_status textinv_loss(textinv_session *session, float *loss, float *gradie
   textinv_status status;
 
   memset(&b, 0, sizeof(b));
-  if (!session || !loss || !model || !embeddings)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session"
-                   : !loss  ? "loss"
-                   : !model ? "model"
-                            : "embeddings");
-  if ((status = ti_params_read(error, &p, sizeof(p), LOSS_PARAMS_MIN, params, "loss_params")) < 0)
-    return status;
-  if (!p.latents || !p.noise || !p.timesteps || !p.prompts)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !p.latents     ? "latents"
-                   : !p.noise     ? "noise"
-                   : !p.timesteps ? "timesteps"
-                                  : "prompts");
-  if ((status = ti_check_learns(error, model)) < 0 ||
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, loss, "loss")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_params_read(error, &p, sizeof(p), LOSS_PARAMS_MIN, params, "loss_params")) < 0 ||
+      (status = ti_check_null(error, p.latents, "latents")) < 0 ||
+      (status = ti_check_null(error, p.noise, "noise")) < 0 ||
+      (status = ti_check_null(error, p.timesteps, "timesteps")) < 0 ||
+      (status = ti_check_null(error, p.prompts, "prompts")) < 0 ||
+      (status = ti_check_learns(error, model)) < 0 ||
       (status = ti_check_latents(error, model, p.batch, 1u << (model->unet.blocks - 1), &p.width,
                                  &p.height)) < 0)
     return status;

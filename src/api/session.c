@@ -43,9 +43,10 @@ textinv_status textinv_session_params_init(textinv_session_params *params, size_
 
 static textinv_status check_session(ti_error *error, const textinv_session_params *p)
 {
-  if (p->backend != TEXTINV_BACKEND_CPU && p->backend != TEXTINV_BACKEND_CUDA)
-    return ti_fail(error, TEXTINV_E_INVALID, "backend is %d; known are 0 (CPU) and 1 (CUDA)",
-                   (int)p->backend);
+  const textinv_status status = ti_check_backend(error, p->backend);
+
+  if (status < 0)
+    return status;
   if (p->backend == TEXTINV_BACKEND_CPU && p->dtype == TEXTINV_F16)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "dtype f16 needs CUDA; the CPU takes f32 and bf16");

@@ -36,7 +36,7 @@ static void copy_rows(const textinv_embeddings *e, float *flat, int out)
     const ti_word *w = &e->words[i];
 
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+      const size_t count = ti_word_values(w, k);
 
       if (!count)
         continue;
@@ -253,9 +253,9 @@ static void add_gradient(ti_run *r, float scale)
     const float *from = r->pass_gradient;
 
     for (const ti_word *w = r->embeddings->words; strcmp(w->name, r->learnt.words[i].name); w++)
-      from += (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+      from += ti_word_all_values(w);
     const ti_word *w = &r->learnt.words[i];
-    const size_t count = (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+    const size_t count = ti_word_all_values(w);
 
     for (size_t k = 0; k < count; k++)
       *to++ += from[k] * scale;

@@ -94,24 +94,16 @@ static const name final_sigmas[] = { { "zero", 0 }, { "sigma_min", 1 }, { NULL, 
 static textinv_status find_name(ti_error *error, const char *path, const char *key, const char *met,
                                 const name *names, int *out)
 {
-  char known[256];
+  char known[256] = "";
   size_t len = 0;
 
   for (const name *n = names; n->name; n++) {
-    const size_t more = strlen(n->name);
-
     if (strcmp(met, n->name) == 0) {
       *out = n->value;
       return TEXTINV_OK;
     }
-    if (len + more + 3 < sizeof(known)) {
-      memcpy(known + len, len > 0 ? ", " : "", len > 0 ? 2 : 0);
-      len += len > 0 ? 2 : 0;
-      memcpy(known + len, n->name, more);
-      len += more;
-    }
+    len += ti_format(known + len, sizeof(known) - len, "%s%s", len ? ", " : "", n->name);
   }
-  known[len] = 0;
   return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: \"%s\" is \"%s\", expected one of %s", path,
                  key, met, known);
 }
@@ -241,32 +233,25 @@ out:
   return status;
 }
 
-static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_json *config,
-                                  const beta_defaults *defaults)
+/* [out->timesteps] */
+static textinv_status read_betas(float *betas, ti_schedule *out, ti_error *error,
+                                 const ti_json *config, const beta_defaults *defaults)
 {
-  const size_t bytes = (size_t)out->timesteps * sizeof(float);
   const int count = out->timesteps;
-  float *betas = ti_calloc((size_t)count, sizeof(*betas));
   double first, last;
   textinv_status status;
   int kind;
 
-  out->alphas_cumprod = ti_calloc((size_t)count, sizeof(float));
-  out->alphas_cumprod_plain = ti_calloc((size_t)count, sizeof(float));
-  if (!betas || !out->alphas_cumprod || !out->alphas_cumprod_plain) {
-    status = ti_fail_nomem(error, bytes, "the noise schedule");
-    goto out;
-  }
   if ((status = read_name(config, error, "beta_schedule", defaults->kind, beta_schedules, &kind)) <
         0 ||
       (status = ti_json_float(config, error, "beta_start", defaults->start, 0, 1, &first)) < 0 ||
       (status = ti_json_float(config, error, "beta_end", defaults->end, 0, 1, &last)) < 0)
-    goto out;
+    return status;
   out->cosine = kind == SQUAREDCOS;
 
   if (ti_json_has(config, "trained_betas")) {
     if ((status = trained_betas(betas, error, config, count)) < 0)
-      goto out;
+      return status;
   } else if (kind == LINEAR) {
     linspace(betas, count, first, last);
   } else if (kind == SCALED_LINEAR) {
@@ -283,12 +268,28 @@ static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_js
   }
 
   for (int i = 0; i < count; i++) {
-    if (!(betas[i] >= 0 && betas[i] < 1)) {
-      status = ti_fail(error, TEXTINV_E_FORMAT, "%s: beta of timestep %d is %g, expected 0..1",
-                       config->path, i, betas[i]);
-      goto out;
-    }
+    if (!(betas[i] >= 0 && betas[i] < 1))
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: beta of timestep %d is %g, expected 0..1",
+                     config->path, i, betas[i]);
   }
+  return TEXTINV_OK;
+}
+
+static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_json *config,
+                                  const beta_defaults *defaults)
+{
+  const int count = out->timesteps;
+  float *betas = ti_calloc((size_t)count, sizeof(*betas));
+  textinv_status status;
+
+  out->alphas_cumprod = ti_calloc((size_t)count, sizeof(float));
+  out->alphas_cumprod_plain = ti_calloc((size_t)count, sizeof(float));
+  if (!betas || !out->alphas_cumprod || !out->alphas_cumprod_plain) {
+    status = ti_fail_nomem(error, (size_t)count * sizeof(float), "the noise schedule");
+    goto out;
+  }
+  if ((status = read_betas(betas, out, error, config, defaults)) < 0)
+    goto out;
   cumprod_of_alphas(out->alphas_cumprod_plain, betas, count);
   if (!(out->alphas_cumprod_plain[count - 1] > 0 && out->alphas_cumprod_plain[count - 1] < 1)) {
     status = ti_fail(
