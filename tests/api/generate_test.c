@@ -558,6 +558,9 @@ static void long_prompts_are_reported(void **state)
   must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model,
                              NULL, "toy", 0));
   assert_int_equal(truncated, 0);
+  refused(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH - 1, NULL, 0, NULL,
+                                model, NULL, "toy", 0),
+          TEXTINV_E_SHAPE, "511 values; 512 are needed");
 }
 
 static void bf16_is_close(void **state)
