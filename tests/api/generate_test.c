@@ -391,6 +391,46 @@ static void what_does_not_fit_is_refused_first(void **state)
   session = roomy;
 }
 
+static ti_net_plan *plan_of(int h)
+{
+  const ti_plan_key key = { .kind = TI_PLAN_DECODE, .n = 1, .h = h, .w = 1 };
+  ti_net_plan *plan;
+
+  must(ti_plan_get(&plan, session, model, &key));
+  return plan;
+}
+
+/* the one that was not used for longest makes room for another */
+static void plans_are_kept_by_their_use(void **state)
+{
+  const ti_plan_key large = { .kind = TI_PLAN_DECODE, .n = 1, .h = 64, .w = 64 };
+  textinv_session *const other = session;
+  ti_net_plan *plans[TI_MAX_PLANS], *failed;
+
+  (void)state;
+  must(textinv_session_new(&session, NULL));
+  for (int i = 0; i < TI_MAX_PLANS; i++)
+    plans[i] = plan_of(i + 1);
+  for (int i = TI_MAX_PLANS - 1; i >= 0; i--)
+    assert_ptr_equal(plan_of(i + 1), plans[i]);
+  for (int more = 1; more <= 2; more++) {
+    plan_of(TI_MAX_PLANS + more);
+    for (int i = 0; i < TI_MAX_PLANS; i++) {
+      const int h = session->plans[i]->key.h;
+
+      /* the last used lie lowest */
+      assert_true(h <= TI_MAX_PLANS - more || (h > TI_MAX_PLANS && h <= TI_MAX_PLANS + more));
+    }
+  }
+  assert_ptr_equal(plan_of(1), plans[0]);
+  session->budget = 1;
+  failed = plans[0];
+  assert_int_equal(ti_plan_get(&failed, session, model, &large), TEXTINV_E_NOMEM);
+  assert_null(failed);
+  textinv_session_free(session);
+  session = other;
+}
+
 static int32_t stop(void *user, const textinv_progress *progress)
 {
   ++*(int *)user;
@@ -558,6 +598,9 @@ static void long_prompts_are_reported(void **state)
   must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model,
                              NULL, "toy", 0));
   assert_int_equal(truncated, 0);
+  refused(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH - 1, NULL, 0, NULL,
+                                model, NULL, "toy", 0),
+          TEXTINV_E_SHAPE, "511 values; 512 are needed");
 }
 
 static void bf16_is_close(void **state)
@@ -591,6 +634,7 @@ int main(void)
     cmocka_unit_test(nonsense_is_refused),
     cmocka_unit_test(options_reach_to_their_limits),
     cmocka_unit_test(what_does_not_fit_is_refused_first),
+    cmocka_unit_test(plans_are_kept_by_their_use),
     cmocka_unit_test(a_callback_stops_it),
     cmocka_unit_test(a_cancel_can_be_taken_back),
     cmocka_unit_test(a_sampler_of_ones_own),

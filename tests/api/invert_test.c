@@ -326,6 +326,42 @@ static void options_reach_to_their_limits(void **state)
   textinv_embeddings_free(e);
 }
 
+/* no word is learnt from latents that are none */
+static void an_autoencoder_that_overflows_is_told(void **state)
+{
+  static float overflow[256];
+  textinv_model *const good = model;
+  const textinv_concept c = concept("<toy>");
+  const textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_images *images;
+  float mean[4 * 8 * 8];
+
+  (void)state;
+  for (int i = 0; i < 256; i++)
+    overflow[i] = NAN;
+  must(textinv_model_open(&model, session, tiny_model()));
+  for (size_t i = 0; i < model->vae_weights.count; i++) {
+    ti_weight *w = &model->vae_weights.items[i];
+
+    if (strcmp(w->name, "encoder.conv_out.bias"))
+      continue;
+    assert_in_range(w->count, 1, 256);
+    w->data = overflow;
+  }
+  must(textinv_images_new(&images, session, NULL, 1, TINY_SIZE, TINY_SIZE));
+  refused(textinv_encode_image(session, mean, NULL, 4 * 8 * 8, model, images, 0),
+          TEXTINV_E_NONFINITE,
+          "picture 0: the VAE's encoder gave nan: check its input and weights");
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NONFINITE,
+          "0.png: the VAE's encoder gave nan");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_images_free(images);
+  textinv_embeddings_free(e);
+  textinv_model_free(model);
+  model = good;
+}
+
 enum { RATES = 10 };
 
 typedef struct rates {
@@ -538,6 +574,7 @@ int main(void)
     cmocka_unit_test(captions_are_used_and_checked),
     cmocka_unit_test(nonsense_is_refused_before_any_work),
     cmocka_unit_test(options_reach_to_their_limits),
+    cmocka_unit_test(an_autoencoder_that_overflows_is_told),
     cmocka_unit_test(learning_rates_are_those_of_diffusers),
     cmocka_unit_test(infinite_losses_stop_with_finite_rows),
     cmocka_unit_test(previews_do_not_disturb),

@@ -278,6 +278,90 @@ static void with_two_encoders_and_sizes_too(void **state)
   compare("tests/golden/tiny-sdxl", CENTRE);
 }
 
+/* of samples that are wider than high: the mean square between the noise and its prediction */
+static void a_loss_is_that_of_a_prediction(void **state)
+{
+  enum { W = 12, H = 8, COUNT = 4 * H * W };
+  static const char *const prompts[BATCH] = { "a photo of a toy", "red" };
+  static const uint32_t timesteps[BATCH] = { 250, 800 };
+  static float latents[BATCH][COUNT], noise[BATCH][COUNT], noisy[COUNT], predicted[COUNT];
+  textinv_embeddings *const none_learnt = new_words();
+  textinv_predict_params pp;
+  textinv_loss_params p;
+  textinv_model *model;
+  double sum = 0.0;
+  float loss;
+
+  (void)state;
+  must(textinv_model_open(&model, session, tiny_model()));
+  const float *alphas = textinv_model_alphas_cumprod(model);
+
+  test_seed(17);
+  for (int i = 0; i < BATCH; i++) {
+    for (int k = 0; k < COUNT; k++) {
+      latents[i][k] = test_normal();
+      noise[i][k] = test_normal();
+    }
+  }
+  for (int i = 0; i < BATCH; i++) {
+    const float a = sqrtf(alphas[timesteps[i]]), b = sqrtf(1.0f - alphas[timesteps[i]]);
+    float context[TINY_TOKENS * TINY_WIDTH];
+
+    for (int k = 0; k < COUNT; k++)
+      noisy[k] = a * latents[i][k] + b * noise[i][k];
+    must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, NULL, model,
+                               NULL, prompts[i], 0));
+    must(textinv_predict_params_init(&pp, sizeof(pp)));
+    pp.batch = 1;
+    pp.width = W;
+    pp.height = H;
+    pp.latents = noisy;
+    pp.timestep = (float)timesteps[i];
+    pp.context = context;
+    must(textinv_predict_noise(session, predicted, COUNT, model, &pp));
+    for (int k = 0; k < COUNT; k++)
+      sum += (predicted[k] - noise[i][k]) * (double)(predicted[k] - noise[i][k]);
+  }
+  must(textinv_loss_params_init(&p, sizeof(p)));
+  p.batch = BATCH;
+  p.width = W;
+  p.height = H;
+  p.latents = latents[0];
+  p.noise = noise[0];
+  p.timesteps = timesteps;
+  p.prompts = prompts;
+  const textinv_loss_params good = p;
+
+  must(textinv_loss(session, &loss, NULL, 0, model, none_learnt, &p));
+  assert_true(fabs(loss - sum / (BATCH * COUNT)) < 1e-5 * loss);
+
+#define REFUSED(change, part)                                                                      \
+  do {                                                                                             \
+    p = good;                                                                                      \
+    change;                                                                                        \
+    refused(textinv_loss(session, &loss, NULL, 0, model, none_learnt, &p), TEXTINV_E_INVALID,      \
+            part);                                                                                 \
+  } while (0)
+  REFUSED(p.latents = NULL, "latents is NULL");
+  REFUSED(p.noise = NULL, "noise is NULL");
+  REFUSED(p.timesteps = NULL, "timesteps is NULL");
+  REFUSED(p.prompts = NULL, "prompts is NULL");
+  REFUSED((p.prompts = (const char *const[]){ "a", NULL }), "prompts[1] is NULL");
+  REFUSED((p.timesteps = (const uint32_t[]){ 999, 1000 }),
+          "timesteps[1] is 1000; 0 to 999 are possible");
+  REFUSED(p.batch = 0, "batch is 0; 1 to 1024");
+  REFUSED(p.batch = 1025, "batch is 1025; 1 to 1024");
+  REFUSED(p.width = 11, "latents of 11 x 8; sides must be multiples of 2, up to 2048");
+  REFUSED(p.height = 7, "latents of 12 x 7; sides must be multiples of 2, up to 2048");
+  REFUSED(p.width = 2050, "latents of 2050 x 8;");
+  REFUSED(p.height = 2050, "latents of 12 x 2050;");
+  p = good;
+  refused(textinv_loss(session, &loss, &loss, 1, model, none_learnt, &p), TEXTINV_E_SHAPE,
+          "gradient has room for 1 values; 0 are needed");
+  textinv_embeddings_free(none_learnt);
+  textinv_model_free(model);
+}
+
 static int open_all(void **state)
 {
   (void)state;
@@ -297,6 +381,7 @@ int main(void)
     cmocka_unit_test(a_run_is_a_loop_of_steps),
     cmocka_unit_test(whole_pictures_are_squashed),
     cmocka_unit_test(crops_are_random),
+    cmocka_unit_test(a_loss_is_that_of_a_prediction),
     cmocka_unit_test(with_two_encoders_and_sizes_too),
   };
 
