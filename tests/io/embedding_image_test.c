@@ -248,6 +248,14 @@ static void pictures_that_hide_nothing(void **state)
   }
   free(stream);
   free(text);
+  /* the last buffer is not full, as the stream ends too early */
+  stream = make_stream(12 << 20, &size, &text);
+  hide(stream, size - size / 16, WIDTH, WIDTH, 3);
+  assert_succeeds(reveal());
+  assert_null(found);
+  ti_image_free(&image);
+  free(stream);
+  free(text);
 }
 
 int main(void)

@@ -83,7 +83,7 @@ static void infinities_and_large_integers(void **state)
     "\"c\":9223372036854775807,"
     "\"d\":-9223372036854775809,\"e\":0.99999999999999999999,\"f\":1.5e-00000000000000000001,"
     "\"g\":15000000000000000000.5,\"h\":15000000000000000000E-00000000000000000019,"
-    "\"i\":15000000000000000000e+00000000000000000019}");
+    "\"i\":15000000000000000000e+00000000000000000019,\"j\":0e+99999999999999999999}");
   assert_false(ti_json_has(&json, "lambda_min_clipped"));
   assert_false(ti_json_has(&json, "a"));
   assert_succeeds(ti_json_string(&json, &error, "text", NULL, &string));
@@ -104,6 +104,8 @@ static void infinities_and_large_integers(void **state)
   assert_true(real == 1.5);
   assert_succeeds(ti_json_float(&json, &error, "i", 0, 0, 1e300, &real));
   assert_true(real == 1.5e38);
+  assert_succeeds(ti_json_float(&json, &error, "j", 1, 0, 1, &real));
+  assert_true(real == 0);
   ti_json_close(&json);
 }
 
