@@ -4,6 +4,7 @@
 #include <locale.h>
 
 #include "json.h"
+#include "utf8.h"
 
 static ti_json json;
 
@@ -298,6 +299,10 @@ static void long_values_are_cut_between_characters(void **state)
   assert_non_null(string);
   assert_int_equal(string[2 + 46], '"'); /* 23 characters of two bytes */
   ti_json_close(&json);
+  assert_int_equal(ti_utf8_cut("a\xe2\x82\xac!", 3), 1);
+  assert_int_equal(ti_utf8_cut("a\xe2\x82\xac!", 4), 4);
+  assert_int_equal(ti_utf8_cut("a\xe2\x82\xac", 4), 4);
+  assert_int_equal(ti_utf8_cut("\x80\x80\x80", 2), 0);
 }
 
 /* German, from the system or compiled for this test */
