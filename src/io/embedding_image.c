@@ -161,8 +161,8 @@ static textinv_status inflate_all(char **out, size_t *size, ti_error *error, con
       break;
     }
     text = grown;
-    z.next_out = (unsigned char *)text + room;
-    z.avail_out = (uInt)(more - room);
+    z.next_out = (unsigned char *)text + z.total_out;
+    z.avail_out = (uInt)(more - z.total_out);
     room = more;
     result = inflate(&z, Z_NO_FLUSH);
   }
