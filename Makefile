@@ -208,7 +208,8 @@ check-threads-run: $(BUILD)/tests/base/team_test $(BUILD)/tests/api/threads_test
 	@BUILD=$(BUILD) tests/run.sh $^
 .PHONY: check-threads check-threads-run
 
-# threads lose no count but in kernels, which are optimized, too: they would take ten times as long
+# counts are exact where threads share them, but in kernels: these would take three times as long, and
+# are optimized, too
 coverage: ## lines and branches that tests reach: build/coverage/report/index.html
 	@command -v gcovr >/dev/null || scripts/deps.sh coverage
 	$(Q)$(MAKE) CC=gcc BUILD=build/coverage CFLAGS='-O0 -g --coverage -fprofile-update=atomic' LDFLAGS=--coverage \

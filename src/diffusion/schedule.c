@@ -116,8 +116,6 @@ static textinv_status read_name(const ti_json *config, ti_error *error, const ch
 
   if ((status = ti_json_string(config, error, key, fallback, &met)) < 0)
     return status;
-  if (!met)
-    return ti_fail(error, TEXTINV_E_FORMAT, "%s: key \"%s\" is missing", config->path, key);
   return find_name(error, config->path, key, met, names, out);
 }
 

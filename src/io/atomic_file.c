@@ -243,6 +243,11 @@ textinv_status ti_atomic_open(ti_atomic_file **out, ti_error *error, const char 
   file->folder = file->fd = -1;
   file->path = ti_strdup(path);
   exists = !stat(path, &st);
+  if (!exists && !lstat(path, &st) && S_ISLNK(st.st_mode)) {
+    status = ti_fail(error, TEXTINV_E_IO,
+                     "%s: is a link that leads to no file; remove it or name another path", path);
+    goto out;
+  }
   real = exists ? realpath(path, NULL) : NULL;
   if (exists && !real) {
     status = errno == ENOMEM ? ti_fail_nomem(error, strlen(path), path)

@@ -152,7 +152,7 @@ static textinv_status inflate_all(char **out, size_t *size, ti_error *error, con
 
   if (inflateInit(&z) != Z_OK)
     return ti_fail_nomem(error, bytes_size, name);
-  while (result == Z_OK && z.total_out == room && room < MAX_JSON) {
+  while (result == Z_OK && room < MAX_JSON) {
     const size_t more = room ? 2 * room : 1 << 16;
     char *grown = ti_realloc_array(text, more, 1);
 
@@ -161,8 +161,8 @@ static textinv_status inflate_all(char **out, size_t *size, ti_error *error, con
       break;
     }
     text = grown;
-    z.next_out = (unsigned char *)text + room;
-    z.avail_out = (uInt)(more - room);
+    z.next_out = (unsigned char *)text + z.total_out;
+    z.avail_out = (uInt)(more - z.total_out);
     room = more;
     result = inflate(&z, Z_NO_FLUSH);
   }
@@ -175,7 +175,7 @@ static textinv_status inflate_all(char **out, size_t *size, ti_error *error, con
   ti_free(text);
   if (result == Z_MEM_ERROR)
     return ti_fail_nomem(error, 2 * room, name);
-  return result == Z_OK && room == MAX_JSON
+  return result == Z_OK && *size == MAX_JSON
            ? ti_fail(error, TEXTINV_E_LIMIT, "%s: hides over %d bytes", name, MAX_JSON)
            : TEXTINV_OK;
 }

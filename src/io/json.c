@@ -7,6 +7,7 @@
 #include "alloc.h"
 #include "atomic_file.h"
 #include "format.h"
+#include "utf8.h"
 
 enum { MAX_BYTES = 16 << 20, MAX_DEPTH = 64, MAX_VALUES = 1 << 21 };
 
@@ -180,11 +181,8 @@ static const char *show(char out[64], const json_t *v)
   case JSON_REAL: ti_format(out, 64, "%g", json_real_value(v)); break;
   case JSON_STRING: {
     const char *text = json_string_value(v);
-    int len = (int)strnlen(text, 48);
 
-    while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
-      len--; /* not within a character */
-    ti_format(out, 64, "\"%.*s\"", len, text);
+    ti_format(out, 64, "\"%.*s\"", ti_utf8_cut(text, 48), text);
     break;
   }
   case JSON_TRUE: return "true";

@@ -588,7 +588,7 @@ const ti_pickle_value *ti_pickle_root(const ti_pickle *pickle)
 
 const ti_pickle_value *ti_pickle_get(const ti_pickle_value *dict, const char *key)
 {
-  if (!dict || dict->kind != TI_PICKLE_DICT)
+  if (dict->kind != TI_PICKLE_DICT)
     return NULL;
   for (size_t i = dict->u.list.count; i >= 2; i -= 2) {
     const ti_pickle_value *k = dict->u.list.items[i - 2];

@@ -61,9 +61,10 @@ static void put_model(buffer *b, const char *s)
     put_text(b, "N");
 }
 
+/* not below 0 */
 static void put_int(buffer *b, long long v)
 {
-  if (v >= INT32_MIN && v <= INT32_MAX) {
+  if (v <= INT32_MAX) {
     put_text(b, "J");
     put_number(b, (uint64_t)v, 4);
   } else {

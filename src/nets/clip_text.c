@@ -31,7 +31,7 @@ ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_text_config *c,
 {
   const int last = eos == TI_NONE ? c->layers - skip : c->layers;
   ti_clip_text_outputs out = { TI_NONE, TI_NONE };
-  ti_val x = ti_text_embedding(net, c, ids, rows), final = TI_NONE;
+  ti_val x = ti_text_embedding(net, c, ids, rows);
 
   for (int i = 0; i < last; i++) {
     if (i == c->layers - skip)
@@ -41,16 +41,14 @@ ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_text_config *c,
   if (out.hidden == TI_NONE)
     out.hidden = x;
   if (eos != TI_NONE) {
-    final = ti_net_layernorm(net, "final_layer_norm", x, clip->layer.eps);
-    out.pooled = ti_gather(net->t, final, eos);
+    x = ti_net_layernorm(net, "final_layer_norm", x, clip->layer.eps);
+    out.pooled = ti_gather(net->t, x, eos);
     if (clip->projection)
       out.pooled = ti_net_expect(net, "text_projection",
                                  ti_net_linear(net, "text_projection", out.pooled, 0, TI_NONE),
                                  clip->projection);
   }
-  if (final_norm && out.hidden == x && final != TI_NONE)
-    out.hidden = final;
-  else if (final_norm)
+  if (final_norm)
     out.hidden = ti_net_layernorm(net, "final_layer_norm", out.hidden, clip->layer.eps);
   return out;
 }

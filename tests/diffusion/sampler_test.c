@@ -336,6 +336,9 @@ static void refuses_configs(void **state)
     { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 1, "
       "\"rescale_betas_zero_snr\": true}",
       TEXTINV_E_FORMAT, "rescale_betas_zero_snr" },
+    { "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 2, \"trained_betas\": [0.5, "
+      "0], \"rescale_betas_zero_snr\": true}",
+      TEXTINV_E_FORMAT, "cannot be rescaled" },
   };
 
   (void)state;
@@ -356,41 +359,107 @@ static void refuses_configs(void **state)
   }
 }
 
-/* a value of another kind than a key has: none is passed over */
-static void refuses_values_of_another_kind(void **state)
+/* every key with a value of a type that it does not have */
+static void refuses_types(void **state)
 {
-  static const char *const texts[] = { "beta_schedule",    "solver_type",        "prediction_type",
-                                       "timestep_spacing", "final_sigmas_type",  "algorithm_type",
-                                       "timestep_type",    "interpolation_type", "variance_type" };
-  static const char *const others[] = {
-    "num_train_timesteps",    "steps_offset",     "clip_sample",
-    "clip_sample_range",      "set_alpha_to_one", "skip_prk_steps",
-    "rescale_betas_zero_snr", "beta_start",       "beta_end",
-    "trained_betas",          "sigma_min",        "sigma_max",
-    "solver_order",           "euler_at_final",   "lower_order_final",
-    "lambda_min_clipped",     "thresholding",     "use_karras_sigmas",
-    "use_exponential_sigmas", "use_beta_sigmas",  "use_lu_lambdas",
-    "use_flow_sigmas",        "predict_x0"
+  static const char *const keys[] = {
+    "prediction_type",   "timestep_spacing",   "num_train_timesteps",
+    "steps_offset",      "clip_sample",        "clip_sample_range",
+    "set_alpha_to_one",  "skip_prk_steps",     "rescale_betas_zero_snr",
+    "beta_schedule",     "beta_start",         "beta_end",
+    "trained_betas",     "use_karras_sigmas",  "sigma_min",
+    "sigma_max",         "final_sigmas_type",  "solver_order",
+    "lower_order_final", "euler_at_final",     "lambda_min_clipped",
+    "solver_type",       "thresholding",       "use_exponential_sigmas",
+    "use_beta_sigmas",   "use_lu_lambdas",     "use_flow_sigmas",
+    "algorithm_type",    "interpolation_type", "timestep_type",
+    "predict_x0",        "variance_type",
   };
-  const size_t num_texts = sizeof(texts) / sizeof(*texts);
 
   (void)state;
-  for (size_t i = 0; i < num_texts + sizeof(others) / sizeof(*others); i++) {
-    const char *key = i < num_texts ? texts[i] : others[i - num_texts];
-    char text[200];
+  for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
     ti_schedule schedule;
     ti_error error = { "" };
     ti_json json;
+    char text[160];
 
-    snprintf(text, sizeof(text), "{\"_class_name\": \"DDIMScheduler\", \"%s\": %s}", key,
-             i < num_texts ? "3" : "\"much\"");
+    snprintf(text, sizeof(text), "{\"_class_name\": \"EulerDiscreteScheduler\", \"%s\": {}%s}",
+             keys[i], i ? ", \"prediction_type\": \"v_prediction\"" : "");
     assert_int_equal(ti_json_parse(&json, &error, "s.json", text, strlen(text)), 0);
     if (ti_schedule_read(&schedule, &error, &json, NULL, NULL) != TEXTINV_E_FORMAT ||
-        !strstr(error.text, key))
-      fail_msg("%s: \"%s\"", text, error.text);
+        !strstr(error.text, keys[i]) || !strstr(error.text, "is an object"))
+      fail_msg("%s: %s", text, error.text);
     assert_null(schedule.alphas_cumprod);
     ti_json_close(&json);
   }
+}
+
+/* a schedule of one timestep: what has a step at all makes one that is finite */
+static void a_single_timestep(void **state)
+{
+  int samplers = 0;
+
+  (void)state;
+  for (int karras = 0; karras < 2; karras++) {
+    for (textinv_sampler kind = 0; kind < TI_NUM_SAMPLERS - 1; kind++) {
+      const float output[COUNT] = { 0.5f, -0.5f };
+      float x[COUNT] = { 1, -1 };
+      ti_schedule schedule;
+      ti_sampler *sampler;
+      ti_error error = { "" };
+
+      read_schedule(&schedule, karras
+                                 ? "{\"_class_name\":\"EulerDiscreteScheduler\",\"beta_start\":0.5,"
+                                   "\"num_train_timesteps\":1,\"use_karras_sigmas\":true,"
+                                   "\"timestep_spacing\":\"trailing\",\"skip_prk_steps\":true}"
+                                 : "{\"_class_name\":\"DDIMScheduler\",\"beta_start\":0.5,"
+                                   "\"num_train_timesteps\":1,\"skip_prk_steps\":true}");
+      if (ti_sampler_new(&sampler, &error, &schedule, kind, 1, 1, COUNT) >= 0) {
+        samplers++;
+        assert_true(ti_sampler_timestep(sampler, 0) == 0);
+        ti_sampler_step(sampler, 0, x, output, output);
+        for (int j = 0; j < COUNT; j++)
+          assert_true(isfinite(x[j]));
+      } else {
+        assert_non_null(strstr(error.text, "usable timesteps"));
+      }
+      ti_sampler_free(sampler);
+      ti_schedule_free(&schedule);
+    }
+  }
+  assert_in_range(samplers, 10, 16);
+}
+
+/* of the same noise, as epsilon and as the sample that it leaves, the first step is the same */
+static void pndm_takes_samples(void **state)
+{
+  float x[2][COUNT], output[COUNT];
+
+  (void)state;
+  for (int sample = 0; sample < 2; sample++) {
+    ti_schedule schedule;
+    ti_sampler *sampler;
+    ti_error error;
+
+    read_schedule(&schedule, sample
+                               ? "{\"_class_name\":\"PNDMScheduler\",\"skip_prk_steps\":true,"
+                                 "\"prediction_type\":\"sample\"}"
+                               : "{\"_class_name\":\"PNDMScheduler\",\"skip_prk_steps\":true}");
+    assert_int_equal(
+      ti_sampler_new(&sampler, &error, &schedule, TEXTINV_SAMPLER_PNDM, 10, 1, COUNT), 0);
+    const float a = schedule.alphas_cumprod[(int)ti_sampler_timestep(sampler, 0)];
+
+    for (int j = 0; j < COUNT; j++) {
+      const float noise = 0.1f * (float)j - 0.4f;
+
+      x[sample][j] = 1.0f - 0.3f * (float)j;
+      output[j] = sample ? (x[sample][j] - sqrtf(1.0f - a) * noise) / sqrtf(a) : noise;
+    }
+    ti_sampler_step(sampler, 0, x[sample], output, NULL);
+    ti_sampler_free(sampler);
+    ti_schedule_free(&schedule);
+  }
+  assert_true(relative_error(x[1], x[0]) < 1e-5);
 }
 
 static int same_text(const char *a, const char *b)
@@ -741,7 +810,9 @@ int main(void)
     cmocka_unit_test(guidance),
     cmocka_unit_test(samplers_start_anew),
     cmocka_unit_test(refuses_configs),
-    cmocka_unit_test(refuses_values_of_another_kind),
+    cmocka_unit_test(refuses_types),
+    cmocka_unit_test(a_single_timestep),
+    cmocka_unit_test(pndm_takes_samples),
     cmocka_unit_test(other_classes_have_the_nearest_sampler),
     cmocka_unit_test(samplers_say_what_they_draw_without),
     cmocka_unit_test(refuses_steps),

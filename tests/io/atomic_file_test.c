@@ -536,6 +536,15 @@ static void links_and_permissions_are_kept(void **state)
   assert_true(S_ISLNK(st.st_mode));
   assert_int_equal(stat(target, &st), 0);
   assert_int_equal(st.st_mode & 0777, 0640);
+  /* one that leads nowhere is not replaced by a file in its own folder */
+  assert_int_equal(unlink(target), 0);
+  assert_fails(ti_check_writable(&error, link), TEXTINV_E_IO, link,
+               "is a link that leads to no file");
+  assert_int_equal(lstat(link, &st), 0);
+  assert_int_equal(unlink(link), 0);
+  assert_int_equal(symlink("link", link), 0); /* to itself */
+  assert_fails(ti_check_writable(&error, link), TEXTINV_E_IO, link,
+               "is a link that leads to no file");
 }
 
 static void relative_paths(void **state)

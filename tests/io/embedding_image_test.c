@@ -69,7 +69,7 @@ static void what_a_picture_says_is_checked(void **state)
   };
   ti_safetensors *golden;
   const ti_tensor *plain;
-  unsigned char *damaged;
+  unsigned char *damaged, short_text[33] = "\x89PNG\r\n\x1a\n";
   size_t size;
 
   (void)state;
@@ -86,6 +86,13 @@ static void what_a_picture_says_is_checked(void **state)
   assert_fails(ti_embedding_file_decode(&file, &error, "x.png", plain->data, plain->bytes),
                TEXTINV_E_UNSUPPORTED, "x.png", "a picture that holds no embedding");
   ti_safetensors_close(golden);
+  /* a text that is shorter than the key is no embedding: pixels are looked for */
+  memcpy(short_text + 8, "\0\0\0\1tEXtx", 9);
+  for (int i = 0; i < 4; i++)
+    short_text[17 + i] = (unsigned char)(crc32(0, short_text + 12, 5) >> (24 - 8 * i));
+  memcpy(short_text + 21, "\0\0\0\0IEND\xae\x42\x60\x82", 12);
+  assert_fails(ti_embedding_file_decode(&file, &error, "x.png", short_text, sizeof(short_text)),
+               TEXTINV_E_FORMAT, "x.png", "does not begin with an IHDR");
   damaged = make_picture("e30=", &size);
   damaged[20] ^= 1;
   assert_fails(ti_embedding_file_decode(&file, &error, "x.png", damaged, size), TEXTINV_E_FORMAT,
@@ -246,6 +253,14 @@ static void pictures_that_hide_nothing(void **state)
     assert_null(found);
     ti_image_free(&image);
   }
+  free(stream);
+  free(text);
+  /* the last buffer is not full, as the stream ends too early */
+  stream = make_stream(12 << 20, &size, &text);
+  hide(stream, size - size / 16, WIDTH, WIDTH, 3);
+  assert_succeeds(reveal());
+  assert_null(found);
+  ti_image_free(&image);
   free(stream);
   free(text);
 }

@@ -4,6 +4,7 @@
 #include <locale.h>
 
 #include "json.h"
+#include "utf8.h"
 
 static ti_json json;
 
@@ -83,7 +84,7 @@ static void infinities_and_large_integers(void **state)
     "\"c\":9223372036854775807,"
     "\"d\":-9223372036854775809,\"e\":0.99999999999999999999,\"f\":1.5e-00000000000000000001,"
     "\"g\":15000000000000000000.5,\"h\":15000000000000000000E-00000000000000000019,"
-    "\"i\":15000000000000000000e+00000000000000000019}");
+    "\"i\":15000000000000000000e+00000000000000000019,\"j\":0e+99999999999999999999}");
   assert_false(ti_json_has(&json, "lambda_min_clipped"));
   assert_false(ti_json_has(&json, "a"));
   assert_succeeds(ti_json_string(&json, &error, "text", NULL, &string));
@@ -104,6 +105,8 @@ static void infinities_and_large_integers(void **state)
   assert_true(real == 1.5);
   assert_succeeds(ti_json_float(&json, &error, "i", 0, 0, 1e300, &real));
   assert_true(real == 1.5e38);
+  assert_succeeds(ti_json_float(&json, &error, "j", 1, 0, 1, &real));
+  assert_true(real == 0);
   ti_json_close(&json);
 }
 
@@ -296,6 +299,10 @@ static void long_values_are_cut_between_characters(void **state)
   assert_non_null(string);
   assert_int_equal(string[2 + 46], '"'); /* 23 characters of two bytes */
   ti_json_close(&json);
+  assert_int_equal(ti_utf8_cut("a\xe2\x82\xac!", 3), 1);
+  assert_int_equal(ti_utf8_cut("a\xe2\x82\xac!", 4), 4);
+  assert_int_equal(ti_utf8_cut("a\xe2\x82\xac", 4), 4);
+  assert_int_equal(ti_utf8_cut("\x80\x80\x80", 2), 0);
 }
 
 /* German, from the system or compiled for this test */

@@ -572,9 +572,13 @@ static void readers(void **state)
                                         "orient.png.6.file",     "jpeg.420.file",
                                         "jpeg.progressive.file", "jpeg.cmyk.file",
                                         "orient.jpeg.5.file",    NULL };
-  static const char *const words[] = { "a1111.pt.file",         "compvis.pt.file",
-                                       "sdxl.safetensors.file", "diffusers.transposed.bin.file",
-                                       "tensor.pt.file",        NULL };
+  static const char *const words[] = { "a1111.pt.file",
+                                       "compvis.pt.file",
+                                       "sdxl.safetensors.file",
+                                       "diffusers.transposed.bin.file",
+                                       "kohya.named.safetensors.file",
+                                       "tensor.pt.file",
+                                       NULL };
   static const char *const pictures[] = { "text.png.file", "border.png.file", "sdxl.png.file",
                                           NULL };
   static const char *const torch[] = { "sdxl.pt.file", "diffusers.transposed.bin.file", NULL };
@@ -661,6 +665,7 @@ static void writers(void **state)
   fail_each("memory", run_write_memory);
   fail_each_write("checkpoint", run_write_checkpoint);
   fail_each("resumed checkpoint", run_read_checkpoint);
+  fail_each("words of a checkpoint", run_folder);
 }
 
 static void openings(void **state)
