@@ -1,4 +1,4 @@
-/* schedules and samplers against diffusers (tests/golden/samplers.py), and how many steps there are */
+/* schedules and samplers against diffusers (tests/golden/samplers.py), and the number of steps */
 #include "sampler.h"
 
 #include <math.h>
