@@ -17,6 +17,7 @@ typedef struct core_set {
 } core_set;
 
 /* of OpenMP's run time, which comes with oneDNN or with the host or not at all */
+__attribute__((weak)) int omp_get_proc_bind(void); /* 0 = threads are not tied */
 __attribute__((weak)) int omp_get_num_places(void);
 __attribute__((weak)) int omp_get_place_num_procs(int place);
 __attribute__((weak)) void omp_get_place_proc_ids(int place, int *ids);
@@ -96,7 +97,8 @@ static int read_cores(core_set *c)
   CPU_ZERO_S(sizeof(c->set), c->set);
   if (sched_getaffinity(0, sizeof(c->set), c->set))
     return -1;
-  places = omp_get_num_places && omp_get_place_num_procs && omp_get_place_proc_ids
+  places = omp_get_proc_bind && omp_get_num_places && omp_get_place_num_procs &&
+               omp_get_place_proc_ids && omp_get_proc_bind()
              ? omp_get_num_places()
              : 0;
   for (int i = 0; i < places; i++)

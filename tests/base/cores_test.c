@@ -141,7 +141,9 @@ static void openmp_may_tie_the_first_thread(void **state)
     execl("/proc/self/exe", "cores_test", expected, (char *)NULL);
     _exit(2);
   }
-  assert_true(child > 0 && waitpid(child, &status, 0) == child);
+  assert_true(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+  if (WEXITSTATUS(status) > 1)
+    skip(); /* in an emulator, whose program the system cannot begin */
   assert_int_equal(status, 0);
 }
 
