@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "cores.h"
 
 enum {
   WATCH_NS = 100000, /* before a thread sleeps: longer than most times between two loops */
@@ -172,6 +173,7 @@ static void start(ti_team *t)
     m->thread = t->started;
     if (pthread_create(&m->handle, NULL, serve, m))
       break;
+    ti_use_cores(m->handle);
   }
   pthread_sigmask(SIG_SETMASK, &host, NULL);
   t->size = t->started;
