@@ -156,16 +156,20 @@ static void *serve(void *user)
 
 static void start(ti_team *t)
 {
-  sigset_t all, host;
+  static const int own[] = { SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP };
+  sigset_t others, host;
 
   t->process = getpid();
   t->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
   t->begun = t->left = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
   atomic_store(&t->state, 0);
   atomic_store(&t->asleep, 0);
-  /* signals are the host's threads' business */
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &host);
+  /* signals are the host's threads' business, but for those that a thread brings upon itself: the
+   * system ends a process that blocks one of them, without asking the host's handler */
+  sigfillset(&others);
+  for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+    sigdelset(&others, own[i]);
+  pthread_sigmask(SIG_SETMASK, &others, &host);
   for (t->started = 1; t->started < t->size; t->started++) {
     member *m = &t->members[t->started];
 

@@ -158,7 +158,10 @@ static void check_environment(void *user, int thread, size_t from, size_t to)
     return;
   }
   pthread_sigmask(SIG_SETMASK, NULL, &blocked);
-  atomic_fetch_or(met, fegetround() == FE_TONEAREST && sigismember(&blocked, SIGTERM) ? 1 : 2);
+  atomic_fetch_or(met, fegetround() == FE_TONEAREST && sigismember(&blocked, SIGTERM) &&
+                           !sigismember(&blocked, SIGBUS) && !sigismember(&blocked, SIGSYS)
+                         ? 1
+                         : 2);
 }
 
 /* the caller's floating point and signals are not those of its team */
