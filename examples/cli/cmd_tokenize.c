@@ -68,10 +68,12 @@ static int print_ids(textinv_session *session, const values *v, const textinv_mo
     const char *token = textinv_tokenizer_token(t, ids[i]);
 
     printf("%u\t", ids[i]);
-    if (token)
-      puts(token);
-    else
+    if (token) {
+      cli_print_text(token);
+      putchar('\n');
+    } else {
       print_learnt(embeddings, ids[i] - textinv_tokenizer_size(t));
+    }
   }
   free(ids);
   if (count > info.max_tokens)

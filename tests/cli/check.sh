@@ -749,6 +749,11 @@ holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]
 says "tokenize: the text" "photo</w>" out
 run 0 "tokenize a learnt word" tokenize --model "$model" --embedding whole.safetensors 'a <x>'
 says "tokenize a learnt word: its vector" "<x> vector 0 of 1" out
+cp -RL "$golden/tiny-ldm" odd-tokens
+printf '{"added_tokens_decoder":{"338":{"content":"\\u001b[31m\\nx"}}}' >odd-tokens/tokenizer/tokenizer_config.json
+sed -i '339d' odd-tokens/tokenizer/vocab.txt
+run 0 "tokenize: a token of control characters" tokenize --model odd-tokens "$(printf 'a \033[31m\nx')"
+says "tokenize: a token of control characters stays on its line" '338	\x1b[31m\x0ax' out
 run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
   photos/p-002.png
 run 0 "inspect a picture" inspect sheet.png
