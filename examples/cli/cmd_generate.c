@@ -13,6 +13,7 @@ typedef struct values {
   cli_list prompts, embeddings;
   const char *out, *init_image, *mask;
   int32_t separate;
+  float strength; /* 0 = not given */
   textinv_generate_params p;
 } values;
 
@@ -52,8 +53,8 @@ static const cli_option options[] = {
   { "height", "N", CLI_UINT, AT(p.height), 8, 16384, NULL, CLI_QUIET_DEFAULT,
     "pixels (the model's size, or that of --init-image)" },
   { "init-image", "FILE", CLI_TEXT, AT(init_image), 0, 0, NULL, 0, "start from this picture" },
-  { "strength", "X", CLI_FLOAT, AT(p.strength), 0, 1, NULL, CLI_ABOVE_MIN,
-    "how far from --init-image" },
+  { "strength", "X", CLI_FLOAT, AT(strength), 0, 1, NULL, CLI_ABOVE_MIN | CLI_QUIET_DEFAULT,
+    "how far from --init-image (0.8)" },
   { "mask", "FILE", CLI_TEXT, AT(mask), 0, 0, NULL, 0,
     "white where --init-image is redrawn, black elsewhere" },
   { "keep-pixels", NULL, CLI_FLAG, AT(p.keep_pixels), 0, 0, NULL, 0,
@@ -135,6 +136,10 @@ static int check(const values *v)
   if (v->mask && !v->init_image)
     return cli_usage(
       name, "--mask %s: --init-image, the picture to keep parts of, is expected, too", v->mask);
+  if (v->strength > 0.0f && !v->init_image)
+    return cli_usage(name,
+                     "--strength %g: --init-image, the picture to start from, is expected, too",
+                     (double)v->strength);
   if (v->p.keep_pixels && !v->mask)
     return cli_usage(name, "--keep-pixels: --mask, which says which to keep, is expected, too");
   if (v->prompts.count > 256)
@@ -479,6 +484,8 @@ static textinv_status draw_group(run *r, size_t prompt)
   p.prompt = v->prompts.items[prompt].text;
   p.images = v->p.images - first < r->group ? v->p.images - first : r->group;
   p.seed += first;
+  if (v->strength > 0.0f)
+    p.strength = v->strength;
   p.init_image = r->start;
   p.mask = r->mask;
   p.progress = report_progress;

@@ -181,6 +181,8 @@ refused "the picture to start from as output" "--out ./photos/p-000.png: is read
   --init-image photos/p-000.png --out ./photos/p-000.png
 refused "a mask without a picture" "--mask a.png: --init-image, the picture to keep parts of, is expected, too" $generate \
   --mask a.png
+refused "strength without a picture" "--strength 0.8: --init-image, the picture to start from, is expected" $generate \
+  --strength 0.8
 refused "pixels to keep without a mask" "--keep-pixels: --mask, which says which to keep, is expected, too" $generate \
   --init-image photos/p-000.png --keep-pixels
 refused "the mask as output" "--out ./photos/p-001.png: is read, too, as photos/p-001.png" $generate \
