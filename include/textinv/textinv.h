@@ -410,7 +410,8 @@ typedef struct textinv_model_info {
  * library. Whether it predicts v or noise is told by the first of these: a file of the same name
  * that ends in .yaml, with "parameterization: v" or without; a tensor "v_pred", which stands for v;
  * the metadata "modelspec.prediction_type"; for SD 2.x the weights, as ComfyUI tells them. Else,
- * and for SD 2 inpainting, it is noise. A tensor "ztsnr" stands for rescale_betas_zero_snr.
+ * and for SD 2 inpainting, it is noise. A tensor "ztsnr" stands for rescale_betas_zero_snr where v
+ * is predicted.
  *
  * @param[out] out     the model; the caller frees it with textinv_model_free()
  * @param      session reports errors and log lines; not kept
