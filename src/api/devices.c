@@ -7,6 +7,7 @@
 #endif
 
 #include "api.h"
+#include "arm_name.h"
 #include "cores.h"
 #include "format.h"
 
@@ -52,7 +53,7 @@ textinv_status textinv_device_count(uint32_t *count, textinv_backend backend,
   return TEXTINV_OK;
 }
 
-/* the processor's own name for itself, without the spaces that surround it */
+/* an x86's own name for itself, without the spaces that surround it; an ARM's by its numbers */
 static void processor_name(char *out, size_t size)
 {
 #ifdef __x86_64__
@@ -75,6 +76,8 @@ static void processor_name(char *out, size_t size)
     to--;
   ti_format(out, size, "%.*s", (int)(to - from), text + from);
   ti_one_line(out);
+#elif defined(__aarch64__)
+  ti_arm_name(out, size, "/proc/cpuinfo");
 #else
   (void)out;
   (void)size;
