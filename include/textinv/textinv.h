@@ -947,8 +947,8 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * Progress is reported to every process, with the loss and the gradient of all. A step whose sums
  * are not finite is skipped by all. A process that is cancelled or fails says so in the next sum:
  * all stop after the same step, with its status. But one whose session, model, embeddings, report
- * or parallel is refused, or the struct params itself (TEXTINV_E_VERSION), or whose all_reduce fails,
- * returns alone, and the host ends the others.
+ * or parallel is refused, or the struct params itself (TEXTINV_E_VERSION), or that has no memory
+ * for the first sum, or whose all_reduce fails, returns alone, and the host ends the others.
  *
  * The callbacks may read embeddings, but not change them: calls that would, with another session,
  * return TEXTINV_E_INVALID, and textinv_embeddings_free() does nothing.
