@@ -23,9 +23,9 @@
  *
  * A session on the CPU has threads of its own, which take no signals and sleep between its calls. A
  * child of fork() may go on with a session: it gets threads of its own there. fork() while another
- * thread is in a call is not supported. The host's settings of OpenMP and of floating point
- * (rounding, flushed denormals, traps) neither matter to what a network computes nor are changed by
- * it.
+ * thread is in a call is not supported, nor is pthread_cancel() of a thread that is in one; for that
+ * there is textinv_session_cancel(). The host's settings of OpenMP and of floating point (rounding,
+ * flushed denormals, traps) neither matter to what a network computes nor are changed by it.
  *
  * Errors: a call returns TEXTINV_OK or a negative TEXTINV_E_* code. When a call that takes a
  * session fails, textinv_session_error() gives one line that names the file, tensor, key or

@@ -195,12 +195,17 @@ static void begin_round(ti_team *t, uint64_t open)
 
 static void sleep_until_all_are_out(ti_team *t)
 {
+  int cancel;
+
+  /* a caller that is cancelled here would take its loop from under the others */
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
   pthread_mutex_lock(&t->lock);
   atomic_store(&t->awaited, 1);
   while (atomic_load(&t->state) & INSIDE)
     pthread_cond_wait(&t->left, &t->lock);
   atomic_store(&t->awaited, 0);
   pthread_mutex_unlock(&t->lock);
+  pthread_setcancelstate(cancel, NULL);
 }
 
 ti_team *ti_team_new(int threads)
