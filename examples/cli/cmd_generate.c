@@ -235,6 +235,20 @@ static int check_side(const run *r, const char *option, uint32_t side)
   return CLI_OK;
 }
 
+/* the library names its own options */
+static int check_mask(const run *r)
+{
+  textinv_model_info info;
+
+  textinv_model_info_init(&info, sizeof(info));
+  textinv_model_get_info(r->model, &info);
+  if (info.needs_mask && !r->mask)
+    return cli_usage(name,
+                     "the model was made for inpainting: --init-image and --mask are expected; a "
+                     "white mask redraws all");
+  return CLI_OK;
+}
+
 /* one too large for a PNG is refused before anything is drawn */
 static int check_sheet(const run *r)
 {
@@ -450,6 +464,7 @@ static int prepare(run *r)
   if (v->mask && (status = textinv_image_read(&r->mask, r->session, v->mask)) < 0)
     return cli_report(name, r->session, status);
   if ((result = cli_open_model(&r->model, r->session, name, &v->common)) != CLI_OK ||
+      (result = check_mask(r)) != CLI_OK ||
       (result = check_side(r, "width", v->p.width)) != CLI_OK ||
       (result = check_side(r, "height", v->p.height)) != CLI_OK ||
       (result = check_sheet(r)) != CLI_OK)

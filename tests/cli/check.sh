@@ -309,10 +309,9 @@ says "a folder to start from: message" "photos: is a folder, expected a file" er
 inpaint="generate --model $golden/tiny-inpaint --prompt cat --steps 2 --out x.png"
 run 0 "inspect a model for inpainting" inspect "$golden/tiny-inpaint"
 says "a model for inpainting: inspect says so" "made for: inpainting, with --init-image and --mask" out
-run 1 "a model for inpainting without a picture" $inpaint
-says "a model for inpainting without a picture: message" "init_image is NULL: the model was made for inpainting" err
-run 1 "a model for inpainting without a mask" $inpaint --init-image photos/p-000.png
-says "a model for inpainting without a mask: message" "mask is NULL: the model was made for inpainting" err
+refused "a model for inpainting without a picture" "--init-image and --mask are expected" $inpaint
+refused "a model for inpainting without a mask" "--init-image and --mask are expected" $inpaint \
+  --init-image photos/p-000.png
 run 0 "a model for inpainting" $inpaint --init-image photos/p-000.png --mask half.png
 run 1 "learning with a model for inpainting" invert --model "$golden/tiny-inpaint" --images photos --placeholder '<z>' \
   --initializer cat --steps 2 --out z.safetensors
