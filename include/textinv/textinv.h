@@ -396,8 +396,8 @@ typedef struct textinv_model_info {
  * the model it was made from; it does not learn any itself.
  *
  * Configs count as diffusers' pipelines take them. For SD 1.x and SD 2.x steps_offset is 1 and
- * clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet saved
- * before diffusers 0.9.0 is at least 64.
+ * clip_sample is false, or for inpainting skip_prk_steps is true, whatever the scheduler's config
+ * says, and the sample_size of a UNet saved before diffusers 0.9.0 is at least 64.
  *
  * The scheduler may be of any class with a schedule of betas, whether or not there is a sampler for
  * it (see textinv_sampler); one that diffusers 0.42 does not have must spell out beta_schedule,

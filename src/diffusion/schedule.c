@@ -490,6 +490,8 @@ textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json
   out->named_clip_sample = out->clip_sample;
   out->has_steps_offset = ti_json_has(config, "steps_offset");
   out->has_clip_sample = ti_json_has(config, "clip_sample");
+  out->has_skip_prk_steps = ti_json_has(config, "skip_prk_steps") ||
+                            (out->sampler == TEXTINV_SAMPLER_PNDM && !out->stands_in);
 
   if (out->sampler == TEXTINV_SAMPLER_DPMPP_2M && out->use_karras_sigmas)
     out->sampler = TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
@@ -499,12 +501,16 @@ out:
   return status;
 }
 
-void ti_schedule_update(ti_schedule *s)
+void ti_schedule_update(ti_schedule *s, int inpainting)
 {
   s->steps_offset = 1;
-  s->clip_sample = 0;
   if (s->has_steps_offset)
     s->named_steps_offset = 1;
+  if (inpainting) {
+    s->skip_prk_steps |= s->has_skip_prk_steps;
+    return;
+  }
+  s->clip_sample = 0;
   if (s->has_clip_sample)
     s->named_clip_sample = 0;
 }
