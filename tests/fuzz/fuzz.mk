@@ -10,7 +10,7 @@ FUZZ_READERS := safetensors json image torch pickle embedding checkpoint schedul
 FUZZ_TARGETS := $(FUZZ_READERS) prompt
 # of src/api what readers of words and checkpoints need; session.c and unreached.c stand for the rest
 FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c src/text/*.c src/diffusion/*.c) \
-  $(patsubst %,src/api/%.c,checkpoint embeddings optimizer params) \
+  $(patsubst %,src/api/%.c,checkpoint embeddings embeddings_files optimizer params) \
   tests/fuzz/session.c tests/fuzz/unreached.c
 FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all $(INCLUDES)
 FUZZ_OBJECTS := $(FUZZ_SOURCES:%.c=build/fuzz/%.o)
