@@ -182,6 +182,10 @@ textinv_status ti_plan_record(ti_net_plan *p, textinv_session *s, const textinv_
 /* bytes of activations that a plan of key would take, without making it */
 textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_model *model,
                                const ti_plan_key *key);
+/* record a network of a model; a message that names a tensor alone gets the folder in front, with
+ * that of the component, which may be "" */
+textinv_status ti_model_check_network(const textinv_model *m, textinv_session *s,
+                                      const char *component, const ti_plan_key *key);
 /* TEXTINV_E_NOMEM when there is no memory to run the plan, before anything is prepared for it */
 textinv_status ti_plan_reserve(textinv_session *s, const textinv_model *model,
                                const ti_plan_key *key);

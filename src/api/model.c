@@ -283,9 +283,8 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
   return TEXTINV_OK;
 }
 
-/* record one network; a message that names a tensor alone gets the folder in front */
-static textinv_status check_network(const textinv_model *m, textinv_session *s,
-                                    const char *component, const ti_plan_key *key)
+textinv_status ti_model_check_network(const textinv_model *m, textinv_session *s,
+                                      const char *component, const ti_plan_key *key)
 {
   size_t bytes;
   const textinv_status status = ti_plan_measure(&bytes, s, m, key);
@@ -293,7 +292,8 @@ static textinv_status check_network(const textinv_model *m, textinv_session *s,
 
   if (status < 0 && status != TEXTINV_E_NOMEM &&
       strncmp(met.text, m->dir.path, strlen(m->dir.path)))
-    return ti_fail(&s->error, status, "%s/%s: %s", m->dir.path, component, met.text);
+    return ti_fail(&s->error, status, "%s%s%s: %s", m->dir.path, *component ? "/" : "", component,
+                   met.text);
   return status;
 }
 
@@ -308,17 +308,17 @@ static textinv_status check_networks(const textinv_model *m, textinv_session *s)
   ti_plan_key key = { .n = 1, .h = least, .w = least };
 
   key.kind = TI_PLAN_UNET;
-  if ((status = check_network(m, s, "unet", &key)) < 0)
+  if ((status = ti_model_check_network(m, s, "unet", &key)) < 0)
     return status;
   key.kind = TI_PLAN_DECODE;
-  if ((status = check_network(m, s, vae_name(m), &key)) < 0)
+  if ((status = ti_model_check_network(m, s, vae_name(m), &key)) < 0)
     return status;
   key.kind = TI_PLAN_ENCODE;
-  if ((status = check_network(m, s, vae_name(m), &key)) < 0)
+  if ((status = ti_model_check_network(m, s, vae_name(m), &key)) < 0)
     return status;
   key.kind = TI_PLAN_TEXT;
   for (key.encoder = 0; key.encoder < m->num_encoders; key.encoder++) {
-    if ((status = check_network(m, s, encoder_name(m, key.encoder), &key)) < 0)
+    if ((status = ti_model_check_network(m, s, encoder_name(m, key.encoder), &key)) < 0)
       return status;
   }
   return TEXTINV_OK;
