@@ -355,6 +355,14 @@ static void an_autoencoder_that_overflows_is_told(void **state)
           "picture 0: the VAE's encoder gave nan: check its input and weights");
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NONFINITE,
           "0.png: the VAE's encoder gave nan");
+  textinv_generate_params g;
+  textinv_images *drawn;
+
+  must(textinv_generate_params_init(&g, sizeof(g)));
+  g.prompt = "a";
+  g.init_image = images;
+  refused(textinv_generate(&drawn, session, model, NULL, &g), TEXTINV_E_NONFINITE,
+          "init_image: the VAE's encoder gave nan");
   assert_int_equal(textinv_embeddings_count(e), 0);
   textinv_images_free(images);
   textinv_embeddings_free(e);

@@ -36,7 +36,7 @@ typedef struct loop {
 } loop;
 
 typedef struct told {
-  float loss[STEPS], norm[STEPS];
+  float loss[STEPS], average[STEPS], norm[STEPS];
 } told;
 
 /* what a sample shows of a picture: crop is one of 8 */
@@ -145,6 +145,7 @@ static int32_t note(void *user, const textinv_progress *progress)
   assert_true(progress->step == progress->steps ? progress->eta == 0.0 : progress->eta > 0.0);
   if (!strcmp(progress->phase, "train")) {
     t->loss[progress->step - 1] = progress->loss;
+    t->average[progress->step - 1] = progress->loss_average;
     t->norm[progress->step - 1] = progress->gradient_norm;
   }
   return 0;
@@ -226,8 +227,13 @@ static void compare(const char *folder, views what)
   op.epsilon = 1e-6f;
   op.weight_decay = 0.5f;
   must(textinv_optimizer_new(&l.optimizer, session, l.words, &op));
+  float average = t.loss[0];
+
   for (uint32_t i = 0; i < STEPS; i++) {
     float loss, norm;
+
+    average += (t.loss[i] - average) / 50.0f;
+    assert_float_equal(t.average[i], average, 1e-6);
 
     step(&l, i, &loss, &norm);
     if (!(fabsf(t.loss[i] - loss) <= 1e-5f * loss) || !(fabsf(t.norm[i] - norm) <= 1e-4f * norm))
