@@ -206,9 +206,19 @@ static void captions_are_used_and_checked(void **state)
   FILE *f = fopen(path, "w");
 
   assert_non_null(f);
-  fputs("<toy>", f);
+  fputs("a photo of <toy>", f);
   fclose(f);
   must(textinv_invert(session, model, e, &p, NULL));
+
+  /* in place of the templates, as one template of the same text */
+  static const char *const template[] = { "a photo of {}" };
+  float by_template[TINY_WIDTH];
+
+  c.captions = 0;
+  c.prompts = template;
+  c.num_prompts = 1;
+  run(by_template, &p);
+  assert_memory_equal(by_template, textinv_embeddings_rows(e, "<toy>", 0), sizeof(by_template));
   textinv_embeddings_free(e);
 }
 
