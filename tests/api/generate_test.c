@@ -238,8 +238,20 @@ static void sizes_and_parameters(void **state)
   assert_non_null(strstr(
     text, "a photo of toy\nNegative prompt: red\nSteps: 5, Sampler: Euler a, CFG scale: 7.5, "
           "Seed: 42, Size: 24x32, Model hash: "));
-  assert_non_null(strstr(text, "RNG: CPU"));
+  assert_non_null(strstr(text, ", RNG: CPU, Version: libtextinv "));
+  assert_null(strstr(text, "Clip skip"));
   textinv_images_free(images);
+  p.clip_skip = 1; /* which others count from 1 */
+  for (p.rng = TEXTINV_RNG_TORCH_CPU; p.rng <= TEXTINV_RNG_TORCH_CPU_SCALAR; p.rng++) {
+    images = draw(&p);
+    assert_non_null(strstr(textinv_images_parameters(images, 0),
+                           p.rng == TEXTINV_RNG_NATIVE      ? ", Clip skip: 2, RNG: native, "
+                           : p.rng == TEXTINV_RNG_TORCH_CPU ? ", Clip skip: 2, RNG: CPU, "
+                                                            : ", Clip skip: 2, RNG: CPU scalar, "));
+    textinv_images_free(images);
+  }
+  p.clip_skip = 0;
+  p.rng = TEXTINV_RNG_TORCH_CPU;
 
   /* of the model's path its name alone */
   textinv_model *const same = model;

@@ -159,7 +159,7 @@ static void add_words(loop *l)
 }
 
 /* the words of the run behind one that is not learnt */
-static void run(const loop *l, textinv_embeddings *words, told *t)
+static void run(const loop *l, textinv_embeddings *words, told *t, textinv_invert_report *report)
 {
   textinv_concept c[2];
   textinv_invert_params p;
@@ -193,7 +193,7 @@ static void run(const loop *l, textinv_embeddings *words, told *t)
   p.seed = SEED;
   p.progress = note;
   p.progress_user = t;
-  must(textinv_invert(session, l->model, words, &p, NULL));
+  must(textinv_invert(session, l->model, words, &p, report));
   for (int i = 0; i < PICTURES; i++)
     textinv_images_free(pictures[i]);
 }
@@ -205,6 +205,7 @@ static void compare(const char *folder, views what)
   textinv_embeddings *words = new_words();
   textinv_model *model;
   loop l = { .views = what };
+  textinv_invert_report report;
   told t;
 
   test_seed(13);
@@ -215,7 +216,10 @@ static void compare(const char *folder, views what)
       l.pixels[i][k] = (uint8_t)test_u32();
   }
   must(textinv_embeddings_add(session, words, model, "<other>", 3, "a", SEED));
-  run(&l, words, &t);
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  run(&l, words, &t, &report);
+  assert_float_equal(report.loss, t.loss[STEPS - 1], 0.0);
+  assert_float_equal(report.loss_average, t.average[STEPS - 1], 0.0);
 
   add_words(&l);
   l.values = textinv_embeddings_num_values(l.words);
