@@ -474,13 +474,48 @@ static void test_status_names(void **state)
   assert_string_equal(textinv_status_name(-1000), "unknown status");
 }
 
+/* as the header tells them; a caller that sets nothing gets what it got in release 0.1 */
+static void test_defaults(void **state)
+{
+  textinv_generate_params g;
+  textinv_invert_params v;
+  textinv_concept c;
+  textinv_optimizer_params o;
+
+  (void)state;
+  assert_int_equal(textinv_generate_params_init(&g, sizeof(g)), TEXTINV_OK);
+  assert_int_equal(g.images, 1);
+  assert_int_equal(g.steps, 30);
+  assert_true(g.guidance_scale == 7.5f && g.strength == 0.8f && g.guidance_rescale == 0.0f);
+
+  assert_int_equal(textinv_invert_params_init(&v, sizeof(v)), TEXTINV_OK);
+  assert_int_equal(v.steps, 500);
+  assert_int_equal(v.batch, 4);
+  assert_int_equal(v.accumulate, 1);
+  assert_int_equal(v.center_crop, 1);
+  assert_int_equal(v.checkpoint_keep, 2);
+  assert_int_equal(v.preview_images, 1);
+  assert_int_equal(v.preview_steps, 25);
+  assert_true(v.learning_rate == 5e-3f && v.beta1 == 0.9f && v.beta2 == 0.999f &&
+              v.epsilon == 1e-8f && v.weight_decay == 0.0f);
+  assert_true(v.crop_scale == 1.0f && v.flip == 0.5f);
+
+  assert_int_equal(textinv_concept_init(&c, sizeof(c)), TEXTINV_OK);
+  assert_int_equal(c.num_vectors, 1);
+  assert_int_equal(c.property, TEXTINV_PROPERTY_OBJECT);
+
+  assert_int_equal(textinv_optimizer_params_init(&o, sizeof(o)), TEXTINV_OK);
+  assert_true(o.learning_rate == 5e-3f && o.beta1 == 0.9f && o.beta2 == 0.999f &&
+              o.epsilon == 1e-8f && o.weight_decay == 0.0f);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_old_caller),      cmocka_unit_test(test_new_caller),
     cmocka_unit_test(test_bounds),          cmocka_unit_test(test_unknown_option),
     cmocka_unit_test(test_not_initialised), cmocka_unit_test(test_version),
-    cmocka_unit_test(test_status_names),
+    cmocka_unit_test(test_status_names),    cmocka_unit_test(test_defaults),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api.h"
 #include "random.h"
@@ -237,8 +238,20 @@ static void sizes_and_parameters(void **state)
   assert_non_null(strstr(
     text, "a photo of toy\nNegative prompt: red\nSteps: 5, Sampler: Euler a, CFG scale: 7.5, "
           "Seed: 42, Size: 24x32, Model hash: "));
-  assert_non_null(strstr(text, "RNG: CPU"));
+  assert_non_null(strstr(text, ", RNG: CPU, Version: libtextinv "));
+  assert_null(strstr(text, "Clip skip"));
   textinv_images_free(images);
+  p.clip_skip = 1; /* which others count from 1 */
+  for (p.rng = TEXTINV_RNG_TORCH_CPU; p.rng <= TEXTINV_RNG_TORCH_CPU_SCALAR; p.rng++) {
+    images = draw(&p);
+    assert_non_null(strstr(textinv_images_parameters(images, 0),
+                           p.rng == TEXTINV_RNG_NATIVE      ? ", Clip skip: 2, RNG: native, "
+                           : p.rng == TEXTINV_RNG_TORCH_CPU ? ", Clip skip: 2, RNG: CPU, "
+                                                            : ", Clip skip: 2, RNG: CPU scalar, "));
+    textinv_images_free(images);
+  }
+  p.clip_skip = 0;
+  p.rng = TEXTINV_RNG_TORCH_CPU;
 
   /* of the model's path its name alone */
   textinv_model *const same = model;
@@ -353,6 +366,26 @@ static void options_reach_to_their_limits(void **state)
   LIMIT(p.mask = two, "mask is given without init_image");
   LIMIT(p.keep_pixels = 1, "keep_pixels is 1 without mask");
   textinv_images_free(two);
+
+  /* no more steps than the model was trained with, and never more than 1000 */
+  static const char *const trained[] = { "400", "2000" };
+  static const uint32_t limits[] = { 400, 1000 };
+  textinv_model *const same = model;
+
+  for (int i = 0; i < 2; i++) {
+    const char *folder = tiny_model_copy(trained[i]);
+    char change[64], part[64];
+
+    snprintf(change, sizeof(change), "\"num_train_timesteps\": %s", trained[i]);
+    tiny_model_edit(folder, "scheduler/scheduler_config.json", "\"num_train_timesteps\": 1000",
+                    change);
+    must(textinv_model_open(&model, session, folder));
+    snprintf(part, sizeof(part), "steps is %u; 1 to %u are possible", limits[i] + 1, limits[i]);
+    POSSIBLE(p.steps = limits[i]);
+    LIMIT(p.steps = limits[i] + 1, part);
+    textinv_model_free(model);
+  }
+  model = same;
 }
 
 static int32_t count_calls(void *user, const textinv_progress *progress)
@@ -601,6 +634,22 @@ static void long_prompts_are_reported(void **state)
   refused(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH - 1, NULL, 0, NULL,
                                 model, NULL, "toy", 0),
           TEXTINV_E_SHAPE, "511 values; 512 are needed");
+
+  /* neither of the two hides what the other one met */
+  char *prompt = malloc((1 << 20) + 2);
+  textinv_images *images;
+
+  assert_non_null(prompt);
+  memset(prompt, 'a', (1 << 20) + 1);
+  prompt[(1 << 20) + 1] = '\0';
+  for (int negative = 0; negative < 2; negative++) {
+    textinv_generate_params p = params();
+
+    *(negative ? &p.negative_prompt : &p.prompt) = prompt;
+    refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_LIMIT,
+            "a prompt has over 1048576 bytes");
+  }
+  free(prompt);
 }
 
 static void bf16_is_close(void **state)

@@ -36,7 +36,7 @@ typedef struct loop {
 } loop;
 
 typedef struct told {
-  float loss[STEPS], norm[STEPS];
+  float loss[STEPS], average[STEPS], norm[STEPS];
 } told;
 
 /* what a sample shows of a picture: crop is one of 8 */
@@ -145,6 +145,7 @@ static int32_t note(void *user, const textinv_progress *progress)
   assert_true(progress->step == progress->steps ? progress->eta == 0.0 : progress->eta > 0.0);
   if (!strcmp(progress->phase, "train")) {
     t->loss[progress->step - 1] = progress->loss;
+    t->average[progress->step - 1] = progress->loss_average;
     t->norm[progress->step - 1] = progress->gradient_norm;
   }
   return 0;
@@ -158,7 +159,7 @@ static void add_words(loop *l)
 }
 
 /* the words of the run behind one that is not learnt */
-static void run(const loop *l, textinv_embeddings *words, told *t)
+static void run(const loop *l, textinv_embeddings *words, told *t, textinv_invert_report *report)
 {
   textinv_concept c[2];
   textinv_invert_params p;
@@ -192,7 +193,7 @@ static void run(const loop *l, textinv_embeddings *words, told *t)
   p.seed = SEED;
   p.progress = note;
   p.progress_user = t;
-  must(textinv_invert(session, l->model, words, &p, NULL));
+  must(textinv_invert(session, l->model, words, &p, report));
   for (int i = 0; i < PICTURES; i++)
     textinv_images_free(pictures[i]);
 }
@@ -204,6 +205,7 @@ static void compare(const char *folder, views what)
   textinv_embeddings *words = new_words();
   textinv_model *model;
   loop l = { .views = what };
+  textinv_invert_report report;
   told t;
 
   test_seed(13);
@@ -214,7 +216,10 @@ static void compare(const char *folder, views what)
       l.pixels[i][k] = (uint8_t)test_u32();
   }
   must(textinv_embeddings_add(session, words, model, "<other>", 3, "a", SEED));
-  run(&l, words, &t);
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  run(&l, words, &t, &report);
+  assert_float_equal(report.loss, t.loss[STEPS - 1], 0.0);
+  assert_float_equal(report.loss_average, t.average[STEPS - 1], 0.0);
 
   add_words(&l);
   l.values = textinv_embeddings_num_values(l.words);
@@ -226,8 +231,13 @@ static void compare(const char *folder, views what)
   op.epsilon = 1e-6f;
   op.weight_decay = 0.5f;
   must(textinv_optimizer_new(&l.optimizer, session, l.words, &op));
+  float average = t.loss[0];
+
   for (uint32_t i = 0; i < STEPS; i++) {
     float loss, norm;
+
+    average += (t.loss[i] - average) / 50.0f;
+    assert_float_equal(t.average[i], average, 1e-6);
 
     step(&l, i, &loss, &norm);
     if (!(fabsf(t.loss[i] - loss) <= 1e-5f * loss) || !(fabsf(t.norm[i] - norm) <= 1e-4f * norm))

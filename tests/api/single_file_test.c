@@ -99,6 +99,12 @@ static void same_model(single_kind kind, const char *path, const char *sampler, 
   textinv_model *folder = open_it(single_model_folder(kind), &a), *file = open_it(path, &b);
   textinv_images *drawn = draw(folder), *again = draw(file);
 
+  const char *name = strrchr(path, '/') + 1, *told = textinv_images_parameters(again, 0);
+  char expected[300];
+
+  /* of the file its name without the ending */
+  snprintf(expected, sizeof(expected), ", Model: %.*s, ", (int)(strrchr(name, '.') - name), name);
+  assert_non_null(strstr(told, expected));
   assert_string_equal(b.path, path);
   assert_string_equal(b.fingerprint, a.fingerprint);
   assert_string_equal(b.prediction, a.prediction);
