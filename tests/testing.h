@@ -2,6 +2,7 @@
 #ifndef TI_TESTING_H
 #define TI_TESTING_H
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,16 @@
 #include <cmocka.h>
 
 #include "dtype.h"
+
+/* cmocka's own takes NaN and infinity for equal to anything */
+#undef assert_float_equal
+#define assert_float_equal(a, b, epsilon)                                                          \
+  do {                                                                                             \
+    const double met_ = (a), expected_ = (b);                                                      \
+                                                                                                   \
+    if (!(fabs(met_ - expected_) <= (epsilon)))                                                    \
+      fail_msg("%.9g, expected %.9g", met_, expected_);                                            \
+  } while (0)
 
 /* deterministic random values of a test; seed first */
 void test_seed(uint64_t seed);

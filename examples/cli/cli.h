@@ -10,7 +10,7 @@
 /* what is in a file; CLI_UNWRITTEN: nothing that any command writes */
 typedef enum cli_file { CLI_ANY, CLI_PNG, CLI_SAFETENSORS, CLI_TORCH, CLI_UNWRITTEN } cli_file;
 
-/* first member of the values of every command that opens a session */
+/* first member of the values of every command */
 typedef struct cli_common {
   const char *model; /* NULL = the default model */
   uint32_t threads;

@@ -29,7 +29,6 @@ static void init(void *p)
 {
   values *v = p;
 
-  cli_common_init(&v->common);
   v->format = BY_ENDING;
 }
 

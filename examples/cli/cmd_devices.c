@@ -3,16 +3,7 @@
 
 static const char name[] = "devices";
 
-typedef struct values {
-  int32_t none;
-} values;
-
 static const cli_option options[] = { { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL } };
-
-static void init(void *p)
-{
-  (void)p;
-}
 
 /* what follows the options that choose the device */
 static void print_info(const textinv_device_info *d)
@@ -63,6 +54,5 @@ const cli_command cli_devices = { .name = name,
                                   .summary = summary,
                                   .usage = "",
                                   .options = options,
-                                  .size = sizeof(values),
-                                  .init = init,
+                                  .size = sizeof(cli_common),
                                   .run = run_devices };

@@ -30,11 +30,6 @@ static const cli_option options[] = {
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }
 };
 
-static void init(void *p)
-{
-  cli_common_init(&((values *)p)->common);
-}
-
 typedef struct picture {
   textinv_images *images; /* one */
   char *path;
@@ -313,6 +308,5 @@ const cli_command cli_evaluate = {
   .options = options,
   .shared = &cli_compute_options[1], /* without --model */
   .size = sizeof(values),
-  .init = init,
   .run = run_evaluate
 };

@@ -13,6 +13,7 @@ typedef struct values {
   cli_list prompts, embeddings;
   const char *out, *init_image, *mask;
   int32_t separate;
+  float strength; /* 0 = not given */
   textinv_generate_params p;
 } values;
 
@@ -52,8 +53,8 @@ static const cli_option options[] = {
   { "height", "N", CLI_UINT, AT(p.height), 8, 16384, NULL, CLI_QUIET_DEFAULT,
     "pixels (the model's size, or that of --init-image)" },
   { "init-image", "FILE", CLI_TEXT, AT(init_image), 0, 0, NULL, 0, "start from this picture" },
-  { "strength", "X", CLI_FLOAT, AT(p.strength), 0, 1, NULL, CLI_ABOVE_MIN,
-    "how far from --init-image" },
+  { "strength", "X", CLI_FLOAT, AT(strength), 0, 1, NULL, CLI_ABOVE_MIN | CLI_QUIET_DEFAULT,
+    "how far from --init-image (0.8)" },
   { "mask", "FILE", CLI_TEXT, AT(mask), 0, 0, NULL, 0,
     "white where --init-image is redrawn, black elsewhere" },
   { "keep-pixels", NULL, CLI_FLAG, AT(p.keep_pixels), 0, 0, NULL, 0,
@@ -72,7 +73,6 @@ static void init(void *p)
 {
   values *v = p;
 
-  cli_common_init(&v->common);
   textinv_generate_params_init(&v->p, sizeof(v->p));
 }
 
@@ -135,6 +135,10 @@ static int check(const values *v)
   if (v->mask && !v->init_image)
     return cli_usage(
       name, "--mask %s: --init-image, the picture to keep parts of, is expected, too", v->mask);
+  if (v->strength > 0.0f && !v->init_image)
+    return cli_usage(name,
+                     "--strength %g: --init-image, the picture to start from, is expected, too",
+                     (double)v->strength);
   if (v->p.keep_pixels && !v->mask)
     return cli_usage(name, "--keep-pixels: --mask, which says which to keep, is expected, too");
   if (v->prompts.count > 256)
@@ -227,6 +231,20 @@ static int check_side(const run *r, const char *option, uint32_t side)
   if (side % info.latent_scale)
     return cli_usage(name, "--%s %u: a multiple of %u is expected", option, side,
                      info.latent_scale);
+  return CLI_OK;
+}
+
+/* the library names its own options */
+static int check_mask(const run *r)
+{
+  textinv_model_info info;
+
+  textinv_model_info_init(&info, sizeof(info));
+  textinv_model_get_info(r->model, &info);
+  if (info.needs_mask && !r->mask)
+    return cli_usage(name,
+                     "the model was made for inpainting: --init-image and --mask are expected; a "
+                     "white mask redraws all");
   return CLI_OK;
 }
 
@@ -445,6 +463,7 @@ static int prepare(run *r)
   if (v->mask && (status = textinv_image_read(&r->mask, r->session, v->mask)) < 0)
     return cli_report(name, r->session, status);
   if ((result = cli_open_model(&r->model, r->session, name, &v->common)) != CLI_OK ||
+      (result = check_mask(r)) != CLI_OK ||
       (result = check_side(r, "width", v->p.width)) != CLI_OK ||
       (result = check_side(r, "height", v->p.height)) != CLI_OK ||
       (result = check_sheet(r)) != CLI_OK)
@@ -479,6 +498,8 @@ static textinv_status draw_group(run *r, size_t prompt)
   p.prompt = v->prompts.items[prompt].text;
   p.images = v->p.images - first < r->group ? v->p.images - first : r->group;
   p.seed += first;
+  if (v->strength > 0.0f)
+    p.strength = v->strength;
   p.init_image = r->start;
   p.mask = r->mask;
   p.progress = report_progress;

@@ -14,11 +14,6 @@ typedef struct values {
 
 static const cli_option options[] = { { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL } };
 
-static void init(void *p)
-{
-  cli_common_init(&((values *)p)->common);
-}
-
 /* one line a vector: its norm, its extremes */
 static void print_vectors(const textinv_embeddings *e, const char *word, uint32_t encoder)
 {
@@ -217,5 +212,4 @@ const cli_command cli_inspect = { .name = name,
                                   .shared = cli_model_options,
                                   .size = sizeof(values),
                                   .max_arguments = 1,
-                                  .init = init,
                                   .run = run_inspect };

@@ -91,7 +91,6 @@ static void init(void *p)
 {
   values *v = p;
 
-  cli_common_init(&v->common);
   textinv_invert_params_init(&v->p, sizeof(v->p));
 }
 

@@ -28,11 +28,6 @@ static const cli_option options[] = {
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }
 };
 
-static void init(void *p)
-{
-  cli_common_init(&((values *)p)->common);
-}
-
 typedef struct run {
   const values *v;
   textinv_session *session;
@@ -157,5 +152,4 @@ const cli_command cli_sheet = { .name = name,
                                 .size = sizeof(values),
                                 .min_arguments = 1,
                                 .max_arguments = 4096,
-                                .init = init,
                                 .run = run_sheet };

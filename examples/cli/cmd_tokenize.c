@@ -20,11 +20,6 @@ static const cli_option options[] = {
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }
 };
 
-static void init(void *p)
-{
-  cli_common_init(&((values *)p)->common);
-}
-
 /* the learnt word that id is a vector of */
 static void print_learnt(const textinv_embeddings *e, uint32_t id)
 {
@@ -68,10 +63,12 @@ static int print_ids(textinv_session *session, const values *v, const textinv_mo
     const char *token = textinv_tokenizer_token(t, ids[i]);
 
     printf("%u\t", ids[i]);
-    if (token)
-      puts(token);
-    else
+    if (token) {
+      cli_print_text(token);
+      putchar('\n');
+    } else {
       print_learnt(embeddings, ids[i] - textinv_tokenizer_size(t));
+    }
   }
   free(ids);
   if (count > info.max_tokens)
@@ -115,5 +112,4 @@ const cli_command cli_tokenize = { .name = name,
                                    .size = sizeof(values),
                                    .min_arguments = 1,
                                    .max_arguments = 1,
-                                   .init = init,
                                    .run = run_tokenize };

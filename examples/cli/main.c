@@ -101,7 +101,9 @@ static int run(const cli_command *command, int argc, char **argv)
 
   if (!values)
     return cli_usage(command->name, "out of memory");
-  command->init(values);
+  cli_common_init(values);
+  if (command->init)
+    command->init(values);
   status = cli_parse(command, aliases, argc, argv, values, &arguments);
   if (status == CLI_OK)
     status = command->run(values, &arguments);

@@ -73,9 +73,9 @@ typedef struct cli_command {
   const char *usage;         /* what follows "textinv NAME" */
   const cli_option *options; /* its own */
   const cli_option *shared;  /* further ones, or NULL */
-  size_t size;               /* of its struct of values */
+  size_t size;               /* of its struct of values, which begins with a cli_common */
   size_t min_arguments, max_arguments;
-  void (*init)(void *values); /* defaults; the struct is zeroed before */
+  void (*init)(void *values); /* defaults of the rest; the struct is zeroed before. May be NULL */
   int (*run)(void *values, const cli_arguments *arguments);
 } cli_command;
 

@@ -41,6 +41,7 @@ typedef struct job {
 } job;
 
 static int rank, ranks;
+static int met_others; /* in a sum */
 static textinv_session *session;
 
 static void stop(int number)
@@ -53,6 +54,7 @@ static void stop(int number)
 static int32_t all_reduce(void *user, float *values, size_t count)
 {
   (void)user;
+  met_others = 1;
   return MPI_Allreduce(MPI_IN_PLACE, values, (int)count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
 }
 
@@ -136,12 +138,16 @@ static textinv_status learn(const textinv_model *model, const options *o, const 
 static textinv_status learn_together(const textinv_model *model, const options *o, const job *j)
 {
   textinv_parallel parallel;
+  textinv_status status;
 
   textinv_parallel_init(&parallel, sizeof(parallel));
   parallel.rank = (uint32_t)rank;
   parallel.ranks = (uint32_t)ranks;
   parallel.all_reduce = all_reduce;
-  return learn(model, o, j, &parallel);
+  status = learn(model, o, j, &parallel);
+  if (status < 0 && !met_others)
+    MPI_Abort(MPI_COMM_WORLD, 1); /* as without memory: the others do not know, and would wait */
+  return status;
 }
 
 /* line i is the business of process i modulo ranks; a word that fails does not stop the others */

@@ -23,9 +23,9 @@
  *
  * A session on the CPU has threads of its own, which take no signals and sleep between its calls. A
  * child of fork() may go on with a session: it gets threads of its own there. fork() while another
- * thread is in a call is not supported. The host's settings of OpenMP and of floating point
- * (rounding, flushed denormals, traps) neither matter to what a network computes nor are changed by
- * it.
+ * thread is in a call is not supported, nor is pthread_cancel() of a thread that is in one; for that
+ * there is textinv_session_cancel(). The host's settings of OpenMP and of floating point (rounding,
+ * flushed denormals, traps) neither matter to what a network computes nor are changed by it.
  *
  * Errors: a call returns TEXTINV_OK or a negative TEXTINV_E_* code. When a call that takes a
  * session fails, textinv_session_error() gives one line that names the file, tensor, key or
@@ -396,8 +396,8 @@ typedef struct textinv_model_info {
  * the model it was made from; it does not learn any itself.
  *
  * Configs count as diffusers' pipelines take them. For SD 1.x and SD 2.x steps_offset is 1 and
- * clip_sample is false whatever the scheduler's config says, and the sample_size of a UNet saved
- * before diffusers 0.9.0 is at least 64.
+ * clip_sample is false, or for inpainting skip_prk_steps is true, whatever the scheduler's config
+ * says, and the sample_size of a UNet saved before diffusers 0.9.0 is at least 64.
  *
  * The scheduler may be of any class with a schedule of betas, whether or not there is a sampler for
  * it (see textinv_sampler); one that diffusers 0.42 does not have must spell out beta_schedule,
@@ -410,7 +410,8 @@ typedef struct textinv_model_info {
  * library. Whether it predicts v or noise is told by the first of these: a file of the same name
  * that ends in .yaml, with "parameterization: v" or without; a tensor "v_pred", which stands for v;
  * the metadata "modelspec.prediction_type"; for SD 2.x the weights, as ComfyUI tells them. Else,
- * and for SD 2 inpainting, it is noise. A tensor "ztsnr" stands for rescale_betas_zero_snr.
+ * and for SD 2 inpainting, it is noise. A tensor "ztsnr" stands for rescale_betas_zero_snr where v
+ * is predicted.
  *
  * @param[out] out     the model; the caller frees it with textinv_model_free()
  * @param      session reports errors and log lines; not kept
@@ -946,8 +947,8 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * Progress is reported to every process, with the loss and the gradient of all. A step whose sums
  * are not finite is skipped by all. A process that is cancelled or fails says so in the next sum:
  * all stop after the same step, with its status. But one whose session, model, embeddings, report
- * or parallel is refused, or the struct params itself (TEXTINV_E_VERSION), or whose all_reduce fails,
- * returns alone, and the host ends the others.
+ * or parallel is refused, or the struct params itself (TEXTINV_E_VERSION), or that has no memory
+ * for the first sum, or whose all_reduce fails, returns alone, and the host ends the others.
  *
  * The callbacks may read embeddings, but not change them: calls that would, with another session,
  * return TEXTINV_E_INVALID, and textinv_embeddings_free() does nothing.

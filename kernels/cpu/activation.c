@@ -28,46 +28,35 @@ static double slope(ti_activation kind, double x)
   return s * (1.0 + k * x * (1.0 - s));
 }
 
-typedef struct job {
-  ti_dtype dtype;
-  ti_activation kind;
-  void *out;
-  const void *dy, *x;
-} job;
-
-static void fwd_range(void *user, int thread, size_t from, size_t to)
+static void fwd_range(const void *user, size_t from, size_t to)
 {
-  const job *j = user;
+  const ti_args *a = user;
+  const ti_activation_shape *s = a->s;
 
-  (void)thread;
   for (size_t i = from; i < to; i++)
-    ti_store(j->dtype, j->out, i, (float)value(j->kind, ti_load(j->dtype, j->x, i)));
+    ti_store(a->dtype, a->out, i, (float)value(s->kind, ti_load(a->dtype, a->x, i)));
 }
 
-static void bwd_range(void *user, int thread, size_t from, size_t to)
+static void bwd_range(const void *user, size_t from, size_t to)
 {
-  const job *j = user;
+  const ti_args *a = user;
+  const ti_activation_shape *s = a->s;
 
-  (void)thread;
   for (size_t i = from; i < to; i++)
-    ti_store(j->dtype, j->out, i,
-             (float)(ti_load(j->dtype, j->dy, i) * slope(j->kind, ti_load(j->dtype, j->x, i))));
+    ti_store(a->dtype, a->out, i,
+             (float)(ti_load(a->dtype, a->dy, i) * slope(s->kind, ti_load(a->dtype, a->x, i))));
 }
 
 textinv_status ti_cpu_activation_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                      const ti_activation_shape *s)
 {
-  job j = { dtype, s->kind, y, NULL, x };
-
-  ti_for(e, s->count, s->count, fwd_range, &j);
+  ti_for_values(e, s->count, fwd_range, &(ti_args){ dtype, y, x, .s = s });
   return TEXTINV_OK;
 }
 
 textinv_status ti_cpu_activation_bwd(ti_exec *e, ti_dtype dtype, void *dx, const void *dy,
                                      const void *x, const ti_activation_shape *s)
 {
-  job j = { dtype, s->kind, dx, dy, x };
-
-  ti_for(e, s->count, s->count, bwd_range, &j);
+  ti_for_values(e, s->count, bwd_range, &(ti_args){ dtype, dx, x, .s = s, .dy = dy });
   return TEXTINV_OK;
 }

@@ -5,135 +5,100 @@
 
 #ifdef TI_HAVE_SIMD
 
-enum { CHUNK = 1 << 13, BLOCK = 128 }; /* values, channels that a worker takes at once */
+enum { BLOCK = 128 }; /* channels that are summed at once */
 
-TI_SIMD_INLINE void add_worker(ti_dtype dtype, void *y, const void *a, const void *b, size_t y_at,
-                               size_t b_at, size_t count)
+TI_SIMD_INLINE void add_worker(ti_dtype dtype, ti_args a, size_t from, size_t to)
 {
-  for (size_t i = 0; i < count; i += TI_LANES) {
-    const ti_mask m = ti_first(count - i);
+  for (size_t i = from; i < to; i += TI_LANES) {
+    const ti_mask m = ti_first(to - i);
 
-    ti_store_mask(dtype, y, y_at + i, m,
-                  ti_load_mask(dtype, a, y_at + i, m) + ti_load_mask(dtype, b, b_at + i, m));
+    ti_store_mask(dtype, a.out, i, m,
+                  ti_load_mask(dtype, a.x, i, m) + ti_load_mask(dtype, a.other, i, m));
   }
 }
 
-/* y[y_at...] = a[y_at...] + b[b_at...] */
-static TI_SIMD void add_range(ti_dtype dtype, void *y, const void *a, const void *b, size_t y_at,
-                              size_t b_at, size_t count)
+static TI_SIMD void add_range(const void *user, size_t from, size_t to)
 {
-  TI_DISPATCH(dtype, add_worker, y, a, b, y_at, b_at, count);
+  const ti_args *a = user;
+
+  TI_DISPATCH(a->dtype, add_worker, *a, from, to);
 }
 
-/* sums over rows of up to BLOCK neighbouring channels; 64 rows in float, those sums in double */
-TI_SIMD_INLINE void sum_worker(ti_dtype dtype, void *dv, const void *dy, size_t to, size_t from,
-                               size_t rows, size_t stride, size_t count)
+static size_t blocks_of(const ti_sum_pixels_shape *s)
 {
-  for (size_t i = 0; i < count; i += TI_LANES) {
-    const ti_mask m = ti_first(count - i);
+  return ((size_t)s->c + BLOCK - 1) / BLOCK;
+}
+
+/* neighbouring channels: 64 rows in float, those sums in double */
+TI_SIMD_INLINE void sum_worker(ti_dtype dtype, ti_args a, size_t block)
+{
+  const ti_sum_pixels_shape *s = a.s;
+  const size_t n = block / blocks_of(s), first = block % blocks_of(s) * BLOCK;
+  const size_t stride = s->c, rows = s->hw, end = stride - first < BLOCK ? stride : first + BLOCK;
+
+  for (size_t c = first; c < end; c += TI_LANES) {
+    const ti_mask m = ti_first(end - c);
     double total[TI_LANES] = { 0 };
 
     for (size_t r = 0; r < rows;) {
-      const size_t end = rows - r < 64 ? rows : r + 64;
+      const size_t last = rows - r < 64 ? rows : r + 64;
       ti_vec sum = ti_set(0.0f);
 
-      for (; r < end; r++)
-        sum += ti_load_mask(dtype, dy, from + r * stride + i, m);
+      for (; r < last; r++)
+        sum += ti_load_mask(dtype, a.x, (n * rows + r) * stride + c, m);
       ti_add_doubles(total, sum);
     }
-    ti_store_mask(dtype, dv, to + i, m, ti_from_doubles(total));
+    ti_store_mask(dtype, a.out, n * stride + c, m, ti_from_doubles(total));
   }
 }
 
-static TI_SIMD void sum_rows(ti_dtype dtype, void *dv, const void *dy, size_t to, size_t from,
-                             size_t rows, size_t stride, size_t count)
+static TI_SIMD void sum_block(const void *user, size_t block)
 {
-  TI_DISPATCH(dtype, sum_worker, dv, dy, to, from, rows, stride, count);
+  const ti_args *a = user;
+
+  TI_DISPATCH(a->dtype, sum_worker, *a, block);
 }
 
-/* one pixel: dx[to...] = the four of dy */
-TI_SIMD_INLINE void pixel_worker(ti_dtype dtype, void *dx, const void *dy, size_t to, size_t from,
-                                 size_t row, size_t c)
+/* a row of dx: sums of four of dy */
+TI_SIMD_INLINE void upsample_worker(ti_dtype dtype, ti_args a, size_t r)
 {
-  for (size_t i = 0; i < c; i += TI_LANES) {
-    const ti_mask m = ti_first(c - i);
-    const ti_vec top = ti_load_mask(dtype, dy, from + i, m) +
-                       ti_load_mask(dtype, dy, from + c + i, m);
-    const ti_vec bottom = ti_load_mask(dtype, dy, from + row + i, m) +
-                          ti_load_mask(dtype, dy, from + row + c + i, m);
+  const ti_upsample_shape *s = a.s;
+  const size_t w = s->w, c = s->c, row = 2 * w * c;
 
-    ti_store_mask(dtype, dx, to + i, m, top + bottom);
+  for (size_t x = 0; x < w; x++) {
+    const size_t to = (r * w + x) * c, from = 2 * (r * row + x * c);
+
+    for (size_t i = 0; i < c; i += TI_LANES) {
+      const ti_mask m = ti_first(c - i);
+      const ti_vec top = ti_load_mask(dtype, a.dy, from + i, m) +
+                         ti_load_mask(dtype, a.dy, from + c + i, m);
+      const ti_vec bottom = ti_load_mask(dtype, a.dy, from + row + i, m) +
+                            ti_load_mask(dtype, a.dy, from + row + c + i, m);
+
+      ti_store_mask(dtype, a.out, to + i, m, top + bottom);
+    }
   }
 }
 
-static TI_SIMD void sum_quads(ti_dtype dtype, void *dx, const void *dy, const ti_upsample_shape *s,
-                              size_t r)
+static TI_SIMD void upsample_row(const void *user, size_t r)
 {
-  const size_t c = s->c, row = 2 * s->w * c;
+  const ti_args *a = user;
 
-  for (int x = 0; x < s->w; x++)
-    TI_DISPATCH(dtype, pixel_worker, dx, dy, (r * s->w + x) * c, 2 * r * row + 2 * x * c, row, c);
-}
-
-typedef struct job {
-  ti_dtype dtype;
-  void *out;
-  const void *a, *b;
-  size_t count, hw, c, blocks; /* of values; of pixels, channels and their blocks */
-  const ti_upsample_shape *up;
-} job;
-
-static void add_chunks(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-  const size_t first = from * CHUNK, end = to * CHUNK < j->count ? to * CHUNK : j->count;
-
-  (void)thread;
-  add_range(j->dtype, j->out, j->a, j->b, first, first, end - first);
-}
-
-static void sum_blocks(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-
-  (void)thread;
-  for (size_t i = from; i < to; i++) {
-    const size_t n = i / j->blocks, c = i % j->blocks * BLOCK;
-
-    sum_rows(j->dtype, j->out, j->a, n * j->c + c, n * j->hw * j->c + c, j->hw, j->c,
-             j->c - c < BLOCK ? j->c - c : BLOCK);
-  }
-}
-
-static void quad_rows(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-
-  (void)thread;
-  for (size_t r = from; r < to; r++)
-    sum_quads(j->dtype, j->out, j->a, j->up, r);
+  TI_DISPATCH(a->dtype, upsample_worker, *a, r);
 }
 
 textinv_status TI_FN(add)(ti_exec *e, ti_dtype dtype, void *y, const void *a, const void *b,
                           size_t count)
 {
-  job j = { .dtype = dtype, .out = y, .a = a, .b = b, .count = count };
-
-  ti_for(e, count, (count + CHUNK - 1) / CHUNK, add_chunks, &j);
+  ti_for_values(e, count, add_range, &(ti_args){ dtype, y, a, .other = b });
   return TEXTINV_OK;
 }
 
 textinv_status TI_FN(sum_pixels)(ti_exec *e, ti_dtype dtype, void *v, const void *x,
                                  const ti_sum_pixels_shape *s)
 {
-  job j = { .dtype = dtype,
-            .out = v,
-            .a = x,
-            .hw = s->hw,
-            .c = s->c,
-            .blocks = ((size_t)s->c + BLOCK - 1) / BLOCK };
-
-  ti_for(e, s->n * j.hw * j.c, s->n * j.blocks, sum_blocks, &j);
+  ti_for(e, (size_t)s->n * s->hw * s->c, s->n * blocks_of(s), sum_block,
+         &(ti_args){ dtype, v, x, .s = s });
   return TEXTINV_OK;
 }
 
@@ -141,9 +106,8 @@ textinv_status TI_FN(upsample_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const v
                                    const ti_upsample_shape *s)
 {
   const size_t rows = (size_t)s->n * s->h;
-  job j = { .dtype = dtype, .out = dx, .a = dy, .up = s };
 
-  ti_for(e, 4 * rows * s->w * s->c, rows, quad_rows, &j);
+  ti_for(e, 4 * rows * s->w * s->c, rows, upsample_row, &(ti_args){ dtype, dx, .s = s, .dy = dy });
   return TEXTINV_OK;
 }
 

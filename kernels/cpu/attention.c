@@ -31,13 +31,6 @@ static rows rows_of(ti_dtype dtype, const void *x, const ti_attention_shape *s, 
   return r;
 }
 
-static size_t row_at(const ti_attention_shape *s, int stride, int tokens, int head_index, int i)
-{
-  const int n = head_index / s->heads, head = head_index % s->heads;
-
-  return ((size_t)n * tokens + i) * stride + (size_t)head * s->d;
-}
-
 /* number of keys that row i sees */
 static int visible(const ti_attention_shape *s, int i)
 {
@@ -51,13 +44,13 @@ static double fwd_row(const ti_attention_shape *s, double *row, double *acc, con
   double max = -INFINITY, sum = 0.0;
 
   for (int j = 0; j < keys; j++) {
-    row[j] = s->scale * ti_cpu_dot(q, k.p + row_at(s, k.stride, s->tk, head, j), s->d);
+    row[j] = s->scale * ti_cpu_dot(q, k.p + ti_head_at(s, k.stride, s->tk, head, j), s->d);
     max = fmax(max, row[j]);
   }
   for (int c = 0; c < s->d; c++)
     acc[c] = 0.0;
   for (int j = 0; j < keys; j++) {
-    const float *v_row = v.p + row_at(s, v.stride, s->tk, head, j);
+    const float *v_row = v.p + ti_head_at(s, v.stride, s->tk, head, j);
     const double p = exp(row[j] - max);
 
     sum += p;
@@ -86,13 +79,13 @@ static void fwd_rows(void *user, int thread, size_t from, size_t to)
 
   for (size_t r = from; r < to; r++) {
     const int head = (int)(r / s->tq), i = (int)(r % s->tq);
-    const double l = fwd_row(s, row, acc, f->q.p + row_at(s, f->q.stride, s->tq, head, i), f->k,
+    const double l = fwd_row(s, row, acc, f->q.p + ti_head_at(s, f->q.stride, s->tq, head, i), f->k,
                              f->v, head, visible(s, i));
 
     if (f->lse)
       f->lse[r] = (float)l;
     for (int c = 0; c < s->d; c++)
-      ti_store(f->dtype, f->o, row_at(s, s->heads * s->d, s->tq, head, i) + c, (float)acc[c]);
+      ti_store(f->dtype, f->o, ti_head_at(s, s->heads * s->d, s->tq, head, i) + c, (float)acc[c]);
   }
 }
 
@@ -111,7 +104,8 @@ textinv_status ti_cpu_attention_fwd(ti_exec *e, ti_dtype dtype, void *o, float *
   textinv_status status = TEXTINV_OK;
 
   if (f.q.p && f.k.p && f.v.p && f.work)
-    ti_for(e, ti_attention_work(s), (size_t)s->n * s->heads * s->tq, fwd_rows, &f);
+    ti_team_for(e->team, ti_threads(e, ti_attention_work(s)), (size_t)s->n * s->heads * s->tq,
+                fwd_rows, &f);
   else
     status = ti_fail_nomem(e->error, room * sizeof(double), "attention");
   ti_free(f.work);
@@ -137,10 +131,10 @@ static double weights_at(const gradients *g, int head, int i, int j, double *ds)
 {
   const ti_attention_shape *s = g->s;
   const int r = head * s->tq + i;
-  const double dot = ti_cpu_dot(g->q.p + row_at(s, g->q.stride, s->tq, head, i),
-                                g->k.p + row_at(s, g->k.stride, s->tk, head, j), s->d);
-  const double dp = ti_cpu_dot(g->d_o.p + row_at(s, g->d_o.stride, s->tq, head, i),
-                               g->v.p + row_at(s, g->v.stride, s->tk, head, j), s->d);
+  const double dot = ti_cpu_dot(g->q.p + ti_head_at(s, g->q.stride, s->tq, head, i),
+                                g->k.p + ti_head_at(s, g->k.stride, s->tk, head, j), s->d);
+  const double dp = ti_cpu_dot(g->d_o.p + ti_head_at(s, g->d_o.stride, s->tq, head, i),
+                               g->v.p + ti_head_at(s, g->v.stride, s->tk, head, j), s->d);
   const double p = exp(s->scale * dot - g->lse[r]);
 
   *ds = p * (dp - g->delta[r]);
@@ -159,7 +153,7 @@ static void bwd_q(void *user, int thread, size_t from, size_t to)
     for (int c = 0; c < s->d; c++)
       acc[c] = 0.0;
     for (int j = 0; j < visible(s, i); j++) {
-      const float *k = g->k.p + row_at(s, g->k.stride, s->tk, head, j);
+      const float *k = g->k.p + ti_head_at(s, g->k.stride, s->tk, head, j);
       double ds;
 
       weights_at(g, head, i, j, &ds);
@@ -167,7 +161,7 @@ static void bwd_q(void *user, int thread, size_t from, size_t to)
         acc[c] += ds * k[c];
     }
     for (int c = 0; c < s->d; c++)
-      ti_store(g->dtype, g->dq, row_at(s, s->q_stride, s->tq, head, i) + c,
+      ti_store(g->dtype, g->dq, ti_head_at(s, s->q_stride, s->tq, head, i) + c,
                (float)(s->scale * acc[c]));
   }
 }
@@ -184,8 +178,8 @@ static void bwd_kv(void *user, int thread, size_t from, size_t to)
     for (int c = 0; c < 2 * s->d; c++)
       k_acc[c] = 0.0;
     for (int i = s->causal ? j : 0; i < s->tq; i++) {
-      const float *q = g->q.p + row_at(s, g->q.stride, s->tq, head, i);
-      const float *d_o = g->d_o.p + row_at(s, g->d_o.stride, s->tq, head, i);
+      const float *q = g->q.p + ti_head_at(s, g->q.stride, s->tq, head, i);
+      const float *d_o = g->d_o.p + ti_head_at(s, g->d_o.stride, s->tq, head, i);
       double ds;
       const double p = weights_at(g, head, i, j, &ds);
 
@@ -195,9 +189,9 @@ static void bwd_kv(void *user, int thread, size_t from, size_t to)
       }
     }
     for (int c = 0; c < s->d; c++) {
-      ti_store(g->dtype, g->dk, row_at(s, s->k_stride, s->tk, head, j) + c,
+      ti_store(g->dtype, g->dk, ti_head_at(s, s->k_stride, s->tk, head, j) + c,
                (float)(s->scale * k_acc[c]));
-      ti_store(g->dtype, g->dv, row_at(s, s->v_stride, s->tk, head, j) + c, (float)v_acc[c]);
+      ti_store(g->dtype, g->dv, ti_head_at(s, s->v_stride, s->tk, head, j) + c, (float)v_acc[c]);
     }
   }
 }
@@ -208,6 +202,7 @@ textinv_status ti_cpu_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *
                                     const ti_attention_shape *s)
 {
   const size_t num_rows = (size_t)s->n * s->heads * s->tq;
+  const int threads = ti_threads(e, ti_attention_work(s));
   const rows o = rows_of(dtype, o_, s, s->tq, s->heads * s->d);
   gradients g = { .dtype = dtype,
                   .dq = dq,
@@ -228,14 +223,14 @@ textinv_status ti_cpu_attention_bwd(ti_exec *e, ti_dtype dtype, void *dq, void *
     goto out;
   }
   for (size_t r = 0; r < num_rows; r++) {
-    const size_t at = row_at(s, o.stride, s->tq, (int)(r / s->tq), (int)(r % s->tq));
+    const size_t at = ti_head_at(s, o.stride, s->tq, (int)(r / s->tq), (int)(r % s->tq));
 
     g.delta[r] = ti_cpu_dot(o.p + at, g.d_o.p + at, s->d);
   }
   if (dq)
-    ti_for(e, ti_attention_work(s), num_rows, bwd_q, &g);
+    ti_team_for(e->team, threads, num_rows, bwd_q, &g);
   if (dk && dv)
-    ti_for(e, ti_attention_work(s), (size_t)s->n * s->heads * s->tk, bwd_kv, &g);
+    ti_team_for(e->team, threads, (size_t)s->n * s->heads * s->tk, bwd_kv, &g);
 out:
   ti_free(g.work);
   ti_free(g.delta);

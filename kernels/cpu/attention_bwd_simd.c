@@ -68,8 +68,22 @@ size_t TI_FN(attention_bwd_floats)(const ti_attention_shape *s, int threads)
   return l.at_once * l.head + threads * l.thread;
 }
 
+/* some heads at once, laid out in heads */
+typedef struct job {
+  ti_dtype dtype;
+  void *dq, *dk, *dv;
+  const void *d_o, *o;
+  const float *lse;
+  const void *q, *k, *v;
+  const ti_attention_shape *s;
+  layout l;
+  float *heads, *work; /* [at once], [threads] */
+  int first;           /* head */
+} job;
+
 /* one head, laid out */
 typedef struct head_data {
+  int head;
   float *kt, *vt, *k; /* operands of d [blocks, d, keys], twice; of keys [tk, d] */
   float *qt, *dot;    /* of d [blocks, d, queries] */
   float *q, *d_o;     /* of queries [tq, width] */
@@ -77,11 +91,11 @@ typedef struct head_data {
   float *dqt;         /* [ranges, blocks, d, queries] */
 } head_data;
 
-static head_data head_of(const layout *l, float *at)
+static head_data head_of(const job *j, size_t slot)
 {
-  head_data h;
+  const layout *l = &j->l;
+  head_data h = { .head = j->first + (int)slot, .kt = j->heads + slot * l->head };
 
-  h.kt = at;
   h.vt = h.kt + l->kt;
   h.k = h.vt + l->kt;
   h.qt = h.k + ti_room(l->k);
@@ -94,18 +108,20 @@ static head_data head_of(const layout *l, float *at)
   return h;
 }
 
-TI_SIMD_INLINE void pack_keys_worker(ti_dtype dtype, const head_data *h, const void *k,
-                                     const void *v, const ti_attention_shape *s, int head,
-                                     int block)
+TI_SIMD_INLINE void pack_keys_worker(ti_dtype dtype, const job *j, size_t i)
 {
-  const int from = block * TI_KEYS, keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
-  const size_t k_at = ti_head_at(s, s->k_stride, s->tk, head, from);
-  const size_t v_at = ti_head_at(s, s->v_stride, s->tk, head, from);
+  const ti_attention_shape *s = j->s;
+  const head_data h = head_of(j, i / j->l.key_blocks);
+  const int from = (int)(i % j->l.key_blocks) * TI_KEYS;
+  const int keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
+  const size_t k_at = ti_head_at(s, s->k_stride, s->tk, h.head, from);
+  const size_t v_at = ti_head_at(s, s->v_stride, s->tk, h.head, from);
   const size_t to = (size_t)from * ti_depth(s->d);
 
-  ti_pack_transposed(dtype, TI_PER_LANE, h->kt + to, TI_KEYS, k, k_at, s->k_stride, keys, s->d);
-  ti_pack_transposed(dtype, TI_PER_LANE, h->vt + to, TI_KEYS, v, v_at, s->v_stride, keys, s->d);
-  ti_pack_rows(dtype, h->k + (size_t)ti_depth(from) * s->d, s->d, k, k_at, s->k_stride, keys, s->d);
+  ti_pack_transposed(dtype, TI_PER_LANE, h.kt + to, TI_KEYS, j->k, k_at, s->k_stride, keys, s->d);
+  ti_pack_transposed(dtype, TI_PER_LANE, h.vt + to, TI_KEYS, j->v, v_at, s->v_stride, keys, s->d);
+  ti_pack_rows(dtype, h.k + (size_t)ti_depth(from) * s->d, s->d, j->k, k_at, s->k_stride, keys,
+               s->d);
 }
 
 TI_SIMD_INLINE float row_dot(ti_dtype dtype, const void *a, const void *b, size_t at, int d)
@@ -120,48 +136,49 @@ TI_SIMD_INLINE float row_dot(ti_dtype dtype, const void *a, const void *b, size_
   return ti_sum(sum);
 }
 
-TI_SIMD_INLINE void pack_queries_worker(ti_dtype dtype, const head_data *h, const void *q,
-                                        const void *o, const void *d_o, const float *lse,
-                                        const ti_attention_shape *s, size_t width, int head,
-                                        int block)
+TI_SIMD_INLINE void pack_queries_worker(ti_dtype dtype, const job *j, size_t i)
 {
-  const int from = block * TI_QUERIES, all = s->tq - from;
+  const ti_attention_shape *s = j->s;
+  const head_data h = head_of(j, i / j->l.query_blocks);
+  const int from = (int)(i % j->l.query_blocks) * TI_QUERIES, all = s->tq - from;
   const int rows = all < TI_QUERIES ? all : TI_QUERIES;
-  const size_t q_at = ti_head_at(s, s->q_stride, s->tq, head, from);
+  const size_t q_at = ti_head_at(s, s->q_stride, s->tq, h.head, from);
   const size_t o_stride = (size_t)s->heads * s->d,
-               o_at = ti_head_at(s, o_stride, s->tq, head, from);
+               o_at = ti_head_at(s, o_stride, s->tq, h.head, from);
+  const size_t width = j->l.width;
   const size_t lanes = (size_t)from * ti_depth(s->d), to = ti_depth(from) * width;
 
   if (rows < TI_QUERIES) {
-    memset(h->qt + lanes, 0, (size_t)TI_QUERIES * ti_depth(s->d) * sizeof(float));
-    memset(h->dot + lanes, 0, (size_t)TI_QUERIES * ti_depth(s->d) * sizeof(float));
-    memset(h->q + to, 0, ti_depth(TI_QUERIES) * width * sizeof(float));
-    memset(h->d_o + to, 0, ti_depth(TI_QUERIES) * width * sizeof(float));
+    memset(h.qt + lanes, 0, (size_t)TI_QUERIES * ti_depth(s->d) * sizeof(float));
+    memset(h.dot + lanes, 0, (size_t)TI_QUERIES * ti_depth(s->d) * sizeof(float));
+    memset(h.q + to, 0, ti_depth(TI_QUERIES) * width * sizeof(float));
+    memset(h.d_o + to, 0, ti_depth(TI_QUERIES) * width * sizeof(float));
   }
-  ti_pack_transposed(dtype, TI_PER_LANE, h->qt + lanes, TI_QUERIES, q, q_at, s->q_stride, rows,
+  ti_pack_transposed(dtype, TI_PER_LANE, h.qt + lanes, TI_QUERIES, j->q, q_at, s->q_stride, rows,
                      s->d);
-  ti_pack_transposed(dtype, TI_PER_LANE, h->dot + lanes, TI_QUERIES, d_o, o_at, o_stride, rows,
+  ti_pack_transposed(dtype, TI_PER_LANE, h.dot + lanes, TI_QUERIES, j->d_o, o_at, o_stride, rows,
                      s->d);
-  ti_pack_rows(dtype, h->q + to, width, q, q_at, s->q_stride, rows, s->d);
-  ti_pack_rows(dtype, h->d_o + to, width, d_o, o_at, o_stride, rows, s->d);
-  for (int i = 0; i < TI_QUERIES; i++) {
+  ti_pack_rows(dtype, h.q + to, width, j->q, q_at, s->q_stride, rows, s->d);
+  ti_pack_rows(dtype, h.d_o + to, width, j->d_o, o_at, o_stride, rows, s->d);
+  for (int r = 0; r < TI_QUERIES; r++) {
     /* queries beyond the last one get p = 0 */
-    h->lse[from + i] = i < rows ? 1.44269504f * lse[(size_t)head * s->tq + from + i] : 1e30f;
-    h->delta[from + i] = i < rows ? row_dot(dtype, o, d_o, o_at + i * o_stride, s->d) : 0.0f;
+    h.lse[from + r] = r < rows ? 1.44269504f * j->lse[(size_t)h.head * s->tq + from + r] : 1e30f;
+    h.delta[from + r] = r < rows ? row_dot(dtype, j->o, j->d_o, o_at + r * o_stride, s->d) : 0.0f;
   }
 }
 
-static TI_SIMD void pack_keys(ti_dtype dtype, const head_data *h, const void *k, const void *v,
-                              const ti_attention_shape *s, int head, int block)
+static TI_SIMD void pack_keys(const void *user, size_t i)
 {
-  TI_DISPATCH(dtype, pack_keys_worker, h, k, v, s, head, block);
+  const job *j = user;
+
+  TI_DISPATCH(j->dtype, pack_keys_worker, j, i);
 }
 
-static TI_SIMD void pack_queries(ti_dtype dtype, const head_data *h, const void *q, const void *o,
-                                 const void *d_o, const float *lse, const ti_attention_shape *s,
-                                 size_t width, int head, int block)
+static TI_SIMD void pack_queries(const void *user, size_t i)
 {
-  TI_DISPATCH(dtype, pack_queries_worker, h, q, o, d_o, lse, s, width, head, block);
+  const job *j = user;
+
+  TI_DISPATCH(j->dtype, pack_queries_worker, j, i);
 }
 
 static TI_SIMD __attribute__((noinline)) void tile_1(TI_TILE_ARGUMENTS)
@@ -277,16 +294,19 @@ static TI_SIMD void store_keys(ti_dtype dtype, void *y, size_t at, size_t stride
 }
 
 /* dk and dv of a range of keys, and its part of dq */
-static void unit(ti_dtype dtype, void *dk, void *dv, int want_q, const head_data *h, float *work,
-                 const layout *l, const ti_attention_shape *s, int head, int range)
+static void unit(const job *j, float *work, size_t i)
 {
+  const ti_attention_shape *s = j->s;
+  const layout *l = &j->l;
+  const head_data h = head_of(j, i / l->ranges);
+  const int range = (int)(i % l->ranges), want_kv = j->dk && j->dv;
   float *p = work, *ds = p + l->p, *by_keys = ds + (TI_PER_LANE - 1) * l->p;
   float *dk_acc = by_keys + l->p, *dv_acc = dk_acc + l->acc;
-  float *dqt = h->dqt + range * l->dqt;
+  float *dqt = h.dqt + range * l->dqt;
   const int first = range * l->blocks_per_range * TI_KEYS;
   const int end = first + l->blocks_per_range * TI_KEYS, last = end < s->tk ? end : s->tk;
 
-  if (want_q)
+  if (j->dq)
     memset(dqt, 0, l->dqt * sizeof(float));
   for (int from = first; from < last; from += TI_KEYS) {
     const int keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
@@ -297,117 +317,58 @@ static void unit(ti_dtype dtype, void *dk, void *dv, int want_q, const head_data
       const int q = b * TI_QUERIES;
       const size_t lanes = (size_t)q * ti_depth(s->d), rows = ti_depth(q) * l->width;
 
-      TI_FN(tile_queries)(keys, p, h->kt + at, TI_KEYS, h->qt + lanes, ti_depth(s->d), 0);
-      TI_FN(tile_queries)(keys, ds, h->vt + at, TI_KEYS, h->dot + lanes, ti_depth(s->d), 0);
-      gradient_of_scores(p, ds, by_keys, h->lse + q, h->delta + q, s, keys, from, q);
-      if (dk) {
-        add_keys(dv_acc, p, h->d_o + rows, l->width, keys);
-        add_keys(dk_acc, ds, h->q + rows, l->width, keys);
+      TI_FN(tile_queries)(keys, p, h.kt + at, TI_KEYS, h.qt + lanes, ti_depth(s->d), 0);
+      TI_FN(tile_queries)(keys, ds, h.vt + at, TI_KEYS, h.dot + lanes, ti_depth(s->d), 0);
+      gradient_of_scores(p, ds, by_keys, h.lse + q, h.delta + q, s, keys, from, q);
+      if (want_kv) {
+        add_keys(dv_acc, p, h.d_o + rows, l->width, keys);
+        add_keys(dk_acc, ds, h.q + rows, l->width, keys);
       }
-      if (want_q)
+      if (j->dq)
         TI_FN(tile_queries)
-      (s->d, dqt + (size_t)q * s->d, h->k + (size_t)ti_depth(from) * s->d, s->d, by_keys,
+      (s->d, dqt + (size_t)q * s->d, h.k + (size_t)ti_depth(from) * s->d, s->d, by_keys,
        ti_depth(keys), 1);
     }
-    if (dk) {
-      store_keys(dtype, dk, ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, dk_acc,
-                 l->width, keys, s->d, s->scale);
-      store_keys(dtype, dv, ti_head_at(s, s->v_stride, s->tk, head, from), s->v_stride, dv_acc,
-                 l->width, keys, s->d, 1.0f);
+    if (want_kv) {
+      store_keys(j->dtype, j->dk, ti_head_at(s, s->k_stride, s->tk, h.head, from), s->k_stride,
+                 dk_acc, l->width, keys, s->d, s->scale);
+      store_keys(j->dtype, j->dv, ti_head_at(s, s->v_stride, s->tk, h.head, from), s->v_stride,
+                 dv_acc, l->width, keys, s->d, 1.0f);
     }
-  }
-}
-
-TI_SIMD_INLINE void store_queries_worker(ti_dtype dtype, void *dq, const head_data *h,
-                                         const layout *l, const ti_attention_shape *s, int head,
-                                         int block)
-{
-  const int from = block * TI_QUERIES;
-  const int rows = s->tq - from < TI_QUERIES ? s->tq - from : TI_QUERIES;
-  float *sum = h->dqt + (size_t)from * s->d, scale[TI_QUERIES];
-
-  for (int r = 1; r < l->ranges; r++) {
-    for (int c = 0; c < s->d * TI_QUERIES; c += TI_LANES)
-      ti_put(sum + c, ti_get(sum + c) + ti_get(sum + r * l->dqt + c));
-  }
-  for (int i = 0; i < TI_QUERIES; i++)
-    scale[i] = s->scale;
-  ti_unpack_transposed(dtype, dq, ti_head_at(s, s->q_stride, s->tq, head, from), s->q_stride, sum,
-                       TI_QUERIES, rows, s->d, scale);
-}
-
-static TI_SIMD void store_queries(ti_dtype dtype, void *dq, const head_data *h, const layout *l,
-                                  const ti_attention_shape *s, int head, int block)
-{
-  TI_DISPATCH(dtype, store_queries_worker, dq, h, l, s, head, block);
-}
-
-/* some heads at once, laid out in heads */
-typedef struct job {
-  ti_dtype dtype;
-  void *dq, *dk, *dv;
-  const void *d_o, *o;
-  const float *lse;
-  const void *q, *k, *v;
-  const ti_attention_shape *s;
-  layout l;
-  float *heads, *work; /* [at once], [threads] */
-  int first;           /* head */
-} job;
-
-static void pack_key_blocks(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-  const int blocks = j->l.key_blocks;
-
-  (void)thread;
-  for (size_t i = from; i < to; i++) {
-    const head_data h = head_of(&j->l, j->heads + i / blocks * j->l.head);
-
-    pack_keys(j->dtype, &h, j->k, j->v, j->s, j->first + (int)(i / blocks), (int)(i % blocks));
-  }
-}
-
-static void pack_query_blocks(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-  const int blocks = j->l.query_blocks;
-
-  (void)thread;
-  for (size_t i = from; i < to; i++) {
-    const head_data h = head_of(&j->l, j->heads + i / blocks * j->l.head);
-
-    pack_queries(j->dtype, &h, j->q, j->o, j->d_o, j->lse, j->s, j->l.width,
-                 j->first + (int)(i / blocks), (int)(i % blocks));
   }
 }
 
 static void units(void *user, int thread, size_t from, size_t to)
 {
   const job *j = user;
-  const int ranges = j->l.ranges;
 
-  for (size_t i = from; i < to; i++) {
-    const head_data h = head_of(&j->l, j->heads + i / ranges * j->l.head);
-
-    unit(j->dtype, j->dk && j->dv ? j->dk : NULL, j->dv, j->dq != NULL, &h,
-         j->work + thread * j->l.thread, &j->l, j->s, j->first + (int)(i / ranges),
-         (int)(i % ranges));
-  }
+  for (size_t i = from; i < to; i++)
+    unit(j, j->work + thread * j->l.thread, i);
 }
 
-static void store_query_blocks(void *user, int thread, size_t from, size_t to)
+TI_SIMD_INLINE void store_queries_worker(ti_dtype dtype, const job *j, size_t i)
+{
+  const ti_attention_shape *s = j->s;
+  const head_data h = head_of(j, i / j->l.query_blocks);
+  const int from = (int)(i % j->l.query_blocks) * TI_QUERIES;
+  const int rows = s->tq - from < TI_QUERIES ? s->tq - from : TI_QUERIES;
+  float *sum = h.dqt + (size_t)from * s->d, scale[TI_QUERIES];
+
+  for (int r = 1; r < j->l.ranges; r++) {
+    for (int c = 0; c < s->d * TI_QUERIES; c += TI_LANES)
+      ti_put(sum + c, ti_get(sum + c) + ti_get(sum + r * j->l.dqt + c));
+  }
+  for (int q = 0; q < TI_QUERIES; q++)
+    scale[q] = s->scale;
+  ti_unpack_transposed(dtype, j->dq, ti_head_at(s, s->q_stride, s->tq, h.head, from), s->q_stride,
+                       sum, TI_QUERIES, rows, s->d, scale);
+}
+
+static TI_SIMD void store_queries(const void *user, size_t i)
 {
   const job *j = user;
-  const int blocks = j->l.query_blocks;
 
-  (void)thread;
-  for (size_t i = from; i < to; i++) {
-    const head_data h = head_of(&j->l, j->heads + i / blocks * j->l.head);
-
-    store_queries(j->dtype, j->dq, &h, &j->l, j->s, j->first + (int)(i / blocks),
-                  (int)(i % blocks));
-  }
+  TI_DISPATCH(j->dtype, store_queries_worker, j, i);
 }
 
 textinv_status TI_FN(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *dk, void *dv,
@@ -415,6 +376,7 @@ textinv_status TI_FN(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *
                                     const void *k, const void *v, const ti_attention_shape *s)
 {
   const size_t values = ti_attention_work(s);
+  const int threads = ti_threads(e, values);
   job j = { dtype, dq, dk, dv, do_, o, lse, q, k, v, s, .l = layout_of(s, ti_team_size(e->team)) };
   const layout *l = &j.l;
 
@@ -423,11 +385,11 @@ textinv_status TI_FN(attention_bwd)(ti_exec *e, ti_dtype dtype, void *dq, void *
   for (; j.first < l->heads; j.first += l->at_once) {
     const size_t count = l->heads - j.first < l->at_once ? l->heads - j.first : l->at_once;
 
-    ti_for(e, values, count * l->key_blocks, pack_key_blocks, &j);
-    ti_for(e, values, count * l->query_blocks, pack_query_blocks, &j);
-    ti_for(e, values, count * l->ranges, units, &j);
+    ti_for(e, values, count * l->key_blocks, pack_keys, &j);
+    ti_for(e, values, count * l->query_blocks, pack_queries, &j);
+    ti_team_for(e->team, threads, count * l->ranges, units, &j);
     if (dq)
-      ti_for(e, values, count * l->query_blocks, store_query_blocks, &j);
+      ti_for(e, values, count * l->query_blocks, store_queries, &j);
   }
   return TEXTINV_OK;
 }

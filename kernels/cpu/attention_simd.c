@@ -73,21 +73,37 @@ void TI_FN(tile_queries)(int rows, float *c, const float *a, size_t a_k, const f
          TI_QUERIES, k, accumulate);
 }
 
-TI_SIMD_INLINE void pack_worker(ti_dtype dtype, float *k_out, float *v_out, const void *k,
-                                const void *v, const ti_attention_shape *s, int head, int block)
-{
-  const int from = block * TI_KEYS, keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
+/* some heads at once, laid out in heads */
+typedef struct job {
+  ti_dtype dtype;
+  void *o;
+  float *lse;
+  const void *q, *k, *v;
+  const ti_attention_shape *s;
+  layout l;
+  float *heads, *work; /* [at once], [threads] */
+  int first;           /* head */
+} job;
 
-  ti_pack_transposed(dtype, TI_PER_LANE, k_out + (size_t)from * ti_depth(s->d), TI_KEYS, k,
+TI_SIMD_INLINE void pack_worker(ti_dtype dtype, const job *j, size_t i)
+{
+  const ti_attention_shape *s = j->s;
+  const size_t slot = i / j->l.key_blocks;
+  const int head = j->first + (int)slot, from = (int)(i % j->l.key_blocks) * TI_KEYS;
+  const int keys = s->tk - from < TI_KEYS ? s->tk - from : TI_KEYS;
+  float *k = j->heads + slot * j->l.head, *v = k + j->l.k;
+
+  ti_pack_transposed(dtype, TI_PER_LANE, k + (size_t)from * ti_depth(s->d), TI_KEYS, j->k,
                      ti_head_at(s, s->k_stride, s->tk, head, from), s->k_stride, keys, s->d);
-  ti_pack_rows(dtype, v_out + (size_t)ti_depth(from) * s->d, s->d, v,
+  ti_pack_rows(dtype, v + (size_t)ti_depth(from) * s->d, s->d, j->v,
                ti_head_at(s, s->v_stride, s->tk, head, from), s->v_stride, keys, s->d);
 }
 
-static TI_SIMD void pack(ti_dtype dtype, float *k_out, float *v_out, const void *k, const void *v,
-                         const ti_attention_shape *s, int head, int block)
+static TI_SIMD void pack(const void *user, size_t i)
 {
-  TI_DISPATCH(dtype, pack_worker, k_out, v_out, k, v, s, head, block);
+  const job *j = user;
+
+  TI_DISPATCH(j->dtype, pack_worker, j, i);
 }
 
 /*
@@ -183,78 +199,42 @@ static TI_SIMD void query_block(float *o, float *p, float *lse, const float *q, 
   }
 }
 
-TI_SIMD_INLINE void fwd_worker(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
-                               const float *k, const float *v, const ti_attention_shape *s,
-                               int head, int first)
+TI_SIMD_INLINE void fwd_worker(ti_dtype dtype, const job *j, float *work, size_t i)
 {
+  const ti_attention_shape *s = j->s;
+  const size_t slot = i / j->l.query_blocks;
+  const int head = j->first + (int)slot, first = (int)(i % j->l.query_blocks) * TI_QUERIES;
   const int rows = s->tq - first < TI_QUERIES ? s->tq - first : TI_QUERIES;
-  const size_t q_size = (size_t)ti_depth(s->d) * TI_QUERIES;
-  float *q_work = work, *o_work = work + q_size, *p = o_work + (size_t)s->d * TI_QUERIES;
-  _Alignas(64) float l[TI_QUERIES], one[TI_QUERIES];
+  const float *k = j->heads + slot * j->l.head, *v = k + j->l.k;
+  float *q = work, *o = q + j->l.q, *p = o + j->l.o;
+  _Alignas(64) float lse[TI_QUERIES], one[TI_QUERIES];
 
-  for (int i = 0; i < TI_QUERIES; i++)
-    one[i] = 1.0f;
+  for (int r = 0; r < TI_QUERIES; r++)
+    one[r] = 1.0f;
   if (rows < TI_QUERIES)
-    memset(q_work, 0, q_size * sizeof(float));
-  ti_pack_transposed(dtype, TI_PER_LANE, q_work, TI_QUERIES, q,
+    memset(q, 0, j->l.q * sizeof(float));
+  ti_pack_transposed(dtype, TI_PER_LANE, q, TI_QUERIES, j->q,
                      ti_head_at(s, s->q_stride, s->tq, head, first), s->q_stride, rows, s->d);
-  query_block(o_work, p, l, q_work, k, v, s, first);
-  ti_unpack_transposed(dtype, o, ti_head_at(s, s->heads * s->d, s->tq, head, first),
-                       (size_t)s->heads * s->d, o_work, TI_QUERIES, rows, s->d, one);
-  if (lse)
-    memcpy(lse + (size_t)head * s->tq + first, l, rows * sizeof(float));
+  query_block(o, p, lse, q, k, v, s, first);
+  ti_unpack_transposed(dtype, j->o, ti_head_at(s, s->heads * s->d, s->tq, head, first),
+                       (size_t)s->heads * s->d, o, TI_QUERIES, rows, s->d, one);
+  if (j->lse)
+    memcpy(j->lse + (size_t)head * s->tq + first, lse, rows * sizeof(float));
 }
 
-static TI_SIMD void fwd(ti_dtype dtype, void *o, float *lse, const void *q, float *work,
-                        const float *k, const float *v, const ti_attention_shape *s, int head,
-                        int first)
-{
-  TI_DISPATCH(dtype, fwd_worker, o, lse, q, work, k, v, s, head, first);
-}
-
-/* some heads at once, laid out in heads */
-typedef struct job {
-  ti_dtype dtype;
-  void *o;
-  float *lse;
-  const void *q, *k, *v;
-  const ti_attention_shape *s;
-  layout l;
-  float *heads, *work; /* [at once], [threads] */
-  int first;           /* head */
-} job;
-
-static void pack_blocks(void *user, int thread, size_t from, size_t to)
+static TI_SIMD void fwd(void *user, int thread, size_t from, size_t to)
 {
   const job *j = user;
-  const layout *l = &j->l;
 
-  (void)thread;
-  for (size_t i = from; i < to; i++) {
-    float *head = j->heads + i / l->key_blocks * l->head;
-
-    pack(j->dtype, head, head + l->k, j->k, j->v, j->s, j->first + (int)(i / l->key_blocks),
-         (int)(i % l->key_blocks));
-  }
-}
-
-static void query_blocks(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-  const layout *l = &j->l;
-
-  for (size_t i = from; i < to; i++) {
-    const float *head = j->heads + i / l->query_blocks * l->head;
-
-    fwd(j->dtype, j->o, j->lse, j->q, j->work + thread * l->thread, head, head + l->k, j->s,
-        j->first + (int)(i / l->query_blocks), (int)(i % l->query_blocks) * TI_QUERIES);
-  }
+  for (size_t i = from; i < to; i++)
+    TI_DISPATCH(j->dtype, fwd_worker, j, j->work + thread * j->l.thread, i);
 }
 
 textinv_status TI_FN(attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *lse, const void *q,
                                     const void *k, const void *v, const ti_attention_shape *s)
 {
   const size_t values = ti_attention_work(s);
+  const int threads = ti_threads(e, values);
   job j = {
     dtype, o, lse, q, k, v, s, .l = layout_of(s, ti_team_size(e->team)), .heads = e->scratch
   };
@@ -264,8 +244,8 @@ textinv_status TI_FN(attention_fwd)(ti_exec *e, ti_dtype dtype, void *o, float *
   for (; j.first < l->heads; j.first += l->at_once) {
     const size_t count = l->heads - j.first < l->at_once ? l->heads - j.first : l->at_once;
 
-    ti_for(e, values, count * l->key_blocks, pack_blocks, &j);
-    ti_for(e, values, count * l->query_blocks, query_blocks, &j);
+    ti_for(e, values, count * l->key_blocks, pack, &j);
+    ti_team_for(e->team, threads, count * l->query_blocks, fwd, &j);
   }
   return TEXTINV_OK;
 }

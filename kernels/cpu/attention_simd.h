@@ -20,15 +20,6 @@ static inline size_t ti_room(size_t floats)
   return (floats + 15) / 16 * 16;
 }
 
-/* first element of row i of a head; head_index counts through all samples */
-static inline size_t ti_head_at(const ti_attention_shape *s, int stride, int tokens, int head_index,
-                                int i)
-{
-  const int n = head_index / s->heads, head = head_index % s->heads;
-
-  return ((size_t)n * tokens + i) * stride + (size_t)head * s->d;
-}
-
 /* scores are powers of e of q k times scale, and here of 2 */
 static inline float ti_score_scale(const ti_attention_shape *s)
 {

@@ -78,57 +78,43 @@ static double bwd_pixel(const float *dy, const float *w, const ti_conv2d_shape *
   return sum;
 }
 
-typedef struct job {
-  ti_dtype dtype;
-  void *out;
-  const float *in, *w, *bias;
-  const void *residual;
-  const ti_conv2d_shape *s;
-} job;
-
-static void fwd_rows(void *user, int thread, size_t from, size_t to)
+static void fwd_row(const void *user, size_t r)
 {
-  const job *j = user;
-  const ti_conv2d_shape *s = j->s;
+  const ti_args *a = user;
+  const ti_conv2d_shape *s = a->s;
   const size_t row = (size_t)s->ow * s->cout, per = (size_t)s->kh * s->kw * s->cin;
 
-  (void)thread;
-  for (size_t r = from; r < to; r++) {
-    for (int o = 0; o < s->cout; o++) {
-      for (int ox = 0; ox < s->ow; ox++) {
-        const size_t at = r * row + (size_t)ox * s->cout + o;
-        double sum = fwd_pixel(j->in, j->w + o * per, s, (int)(r / s->oh), (int)(r % s->oh), ox);
+  for (int o = 0; o < s->cout; o++) {
+    for (int ox = 0; ox < s->ow; ox++) {
+      const size_t at = r * row + (size_t)ox * s->cout + o;
+      double sum = fwd_pixel(a->x, a->weight + o * per, s, (int)(r / s->oh), (int)(r % s->oh), ox);
 
-        if (j->bias)
-          sum += j->bias[o];
-        if (j->residual)
-          sum += ti_load(j->dtype, j->residual, at);
-        ti_store(j->dtype, j->out, at, (float)sum);
-      }
+      if (a->bias)
+        sum += a->bias[o];
+      if (a->other)
+        sum += ti_load(a->dtype, a->other, at);
+      ti_store(a->dtype, a->out, at, (float)sum);
     }
   }
 }
 
-static void bwd_rows(void *user, int thread, size_t from, size_t to)
+static void bwd_row(const void *user, size_t r)
 {
-  const job *j = user;
-  const ti_conv2d_shape *s = j->s;
+  const ti_args *a = user;
+  const ti_conv2d_shape *s = a->s;
   const size_t row = (size_t)s->w * s->cin, per = (size_t)s->kh * s->kw * s->cout;
 
-  (void)thread;
-  for (size_t r = from; r < to; r++) {
-    for (int i = 0; i < s->cin; i++) {
-      for (int x = 0; x < s->w; x++) {
-        const size_t at = r * row + (size_t)x * s->cin + i;
-        double sum = 0.0;
+  for (int i = 0; i < s->cin; i++) {
+    for (int x = 0; x < s->w; x++) {
+      const size_t at = r * row + (size_t)x * s->cin + i;
+      double sum = 0.0;
 
-        for (int u = 0; u < s->up * s->up; u++)
-          sum += bwd_pixel(j->in, j->w + i * per, s, (int)(r / s->h),
-                           (int)(r % s->h) * s->up + u / s->up, x * s->up + u % s->up);
-        if (j->residual)
-          sum += ti_load(j->dtype, j->residual, at);
-        ti_store(j->dtype, j->out, at, (float)sum);
-      }
+      for (int u = 0; u < s->up * s->up; u++)
+        sum += bwd_pixel(a->dy, a->weight + i * per, s, (int)(r / s->h),
+                         (int)(r % s->h) * s->up + u / s->up, x * s->up + u % s->up);
+      if (a->other)
+        sum += ti_load(a->dtype, a->other, at);
+      ti_store(a->dtype, a->out, at, (float)sum);
     }
   }
 }
@@ -141,15 +127,13 @@ textinv_status ti_cpu_conv2d_fwd(ti_exec *e, ti_dtype dtype, void *y, const void
   void *heap;
   const float *x = ti_cpu_floats(dtype, x_, count, &heap);
   float *w = permuted_weights(dtype, w_, s, 0);
-  job j = { dtype, y, x, w, bias, residual, s };
+  ti_args a = { dtype, y, x, .s = s, .other = residual, .weight = w, .bias = bias };
   textinv_status status = TEXTINV_OK;
 
-  if (!x || !w) {
+  if (x && w)
+    ti_for(e, ti_conv2d_work(s), (size_t)s->n * s->oh, fwd_row, &a);
+  else
     status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
-    goto out;
-  }
-  ti_for(e, ti_conv2d_work(s), (size_t)s->n * s->oh, fwd_rows, &j);
-out:
   ti_free(w);
   ti_free(heap);
   return status;
@@ -162,15 +146,13 @@ textinv_status ti_cpu_conv2d_bwd(ti_exec *e, ti_dtype dtype, void *dx, const voi
   void *heap;
   const float *dy = ti_cpu_floats(dtype, dy_, count, &heap);
   float *w = permuted_weights(dtype, w_, s, 1);
-  job j = { dtype, dx, dy, w, NULL, other, s };
+  ti_args a = { dtype, dx, .s = s, .dy = dy, .other = other, .weight = w };
   textinv_status status = TEXTINV_OK;
 
-  if (!dy || !w) {
+  if (dy && w)
+    ti_for(e, ti_conv2d_work(s), (size_t)s->n * s->h, bwd_row, &a);
+  else
     status = ti_fail_nomem(e->error, count * sizeof(float), "convolution");
-    goto out;
-  }
-  ti_for(e, ti_conv2d_work(s), (size_t)s->n * s->h, bwd_rows, &j);
-out:
   ti_free(w);
   ti_free(heap);
   return status;

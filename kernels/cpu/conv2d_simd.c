@@ -406,11 +406,6 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
   return TEXTINV_OK;
 }
 
-static void release(ti_prepared *p)
-{
-  ti_free(p);
-}
-
 textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
                                      size_t *scratch_bytes, ti_weight *w, ti_weight *bias,
                                      const ti_conv2d_shape *s, int has_residual, int backward)
@@ -434,13 +429,12 @@ textinv_status TI_FN(conv2d_prepare)(ti_exec *e, ti_dtype dtype, void **prepared
   if (!(r = ti_calloc(1, sizeof(*r))))
     return ti_fail_nomem(e->error, sizeof(*r), w->name);
   r->base.run = run;
-  r->base.release = release;
   r->dtype = dtype;
   r->backward = backward;
   r->planes.cout = (s->cout + TI_UNIT - 1) / TI_UNIT;
   r->planes.cin = (s->cin + TI_UNIT - 1) / TI_UNIT;
   list_planes(&r->planes, s);
-  if ((status = TI_FN(planes_pack)(e->error, &r->planes, w, e->team)) < 0) {
+  if ((status = TI_FN(planes_pack)(e, &r->planes, w)) < 0) {
     ti_free(r);
     return status;
   }

@@ -3,29 +3,20 @@
 
 #include <string.h>
 
-typedef struct columns {
-  char *y;
-  const char *x;
-  size_t y_row, x_row, bytes;
-} columns;
-
-static void copy_rows(void *user, int thread, size_t from, size_t to)
+static void copy_row(const void *user, size_t r)
 {
-  const columns *k = user;
+  const ti_args *a = user;
+  const ti_copy_columns_shape *s = a->s;
+  const size_t size = ti_dtype_size(a->dtype);
 
-  (void)thread;
-  for (size_t r = from; r < to; r++)
-    memcpy(k->y + r * k->y_row, k->x + r * k->x_row, k->bytes);
+  memcpy((char *)a->out + (r * s->y_c + s->y_from) * size,
+         (const char *)a->x + (r * s->x_c + s->x_from) * size, s->count * size);
 }
 
 textinv_status ti_cpu_copy_columns(ti_exec *e, ti_dtype dtype, void *y, const void *x,
                                    const ti_copy_columns_shape *s)
 {
-  const size_t size = ti_dtype_size(dtype);
-  columns k = { (char *)y + s->y_from * size, (const char *)x + s->x_from * size, s->y_c * size,
-                s->x_c * size, s->count * size };
-
-  ti_for(e, (size_t)s->rows * s->count, s->rows, copy_rows, &k);
+  ti_for(e, (size_t)s->rows * s->count, s->rows, copy_row, &(ti_args){ dtype, y, x, .s = s });
   return TEXTINV_OK;
 }
 
@@ -58,11 +49,10 @@ typedef struct conversion {
   const char *x;
 } conversion;
 
-static void convert_range(void *user, int thread, size_t from, size_t to)
+static void convert_range(const void *user, size_t from, size_t to)
 {
   const conversion *k = user;
 
-  (void)thread;
   ti_convert(k->y_dtype, k->y + from * ti_dtype_size(k->y_dtype), k->x_dtype,
              k->x + from * ti_dtype_size(k->x_dtype), to - from);
 }
@@ -70,8 +60,6 @@ static void convert_range(void *user, int thread, size_t from, size_t to)
 textinv_status ti_cpu_cast(ti_exec *e, ti_dtype y_dtype, void *y, ti_dtype x_dtype, const void *x,
                            size_t count)
 {
-  conversion k = { y_dtype, x_dtype, y, x };
-
-  ti_for(e, count, count, convert_range, &k);
+  ti_for_values(e, count, convert_range, &(conversion){ y_dtype, x_dtype, y, x });
   return TEXTINV_OK;
 }

@@ -1,4 +1,4 @@
-/* The table of the reference. */
+/* The table of the reference, and the loops of entries. */
 #include "cpu.h"
 
 #include <string.h>
@@ -14,6 +14,46 @@ const float *ti_cpu_floats(ti_dtype dtype, const void *x, size_t count, void **h
   if (*heap)
     ti_convert(TI_F32, *heap, dtype, x, count);
   return *heap;
+}
+
+enum { CHUNK = 1 << 13 }; /* values that a thread takes at once */
+
+typedef struct loop {
+  ti_row row;
+  ti_range range;
+  size_t count;
+  const void *user;
+} loop;
+
+static void run_rows(void *user, int thread, size_t from, size_t to)
+{
+  const loop *l = user;
+
+  (void)thread;
+  for (size_t i = from; i < to; i++)
+    l->row(l->user, i);
+}
+
+void ti_for(const ti_exec *e, size_t values, size_t count, ti_row row, const void *user)
+{
+  loop l = { .row = row, .user = user };
+
+  ti_team_for(e->team, ti_threads(e, values), count, run_rows, &l);
+}
+
+static void run_chunks(void *user, int thread, size_t from, size_t to)
+{
+  const loop *l = user;
+
+  (void)thread;
+  l->range(l->user, from * CHUNK, to * CHUNK < l->count ? to * CHUNK : l->count);
+}
+
+void ti_for_values(const ti_exec *e, size_t count, ti_range range, const void *user)
+{
+  loop l = { .range = range, .count = count, .user = user };
+
+  ti_team_for(e->team, ti_threads(e, count), (count + CHUNK - 1) / CHUNK, run_chunks, &l);
 }
 
 void ti_kernels_init_cpu(ti_kernels *k)

@@ -22,11 +22,26 @@ static inline int ti_threads(const ti_exec *e, size_t values)
   return values < LEAST_VALUES ? 1 : ti_team_size(e->team);
 }
 
+/* iteration i of a loop; iterations from .. to - 1 */
+typedef void (*ti_row)(const void *user, size_t i);
+typedef void (*ti_range)(const void *user, size_t from, size_t to);
+
 /* loop over 0 .. count - 1, an operation that touches so many values */
-static inline void ti_for(const ti_exec *e, size_t values, size_t count, ti_loop loop, void *user)
-{
-  ti_team_for(e->team, ti_threads(e, values), count, loop, user);
-}
+void ti_for(const ti_exec *e, size_t values, size_t count, ti_row row, const void *user);
+
+/* loop over so many values, cut between cache lines */
+void ti_for_values(const ti_exec *e, size_t count, ti_range range, const void *user);
+
+/* the arguments of an entry, as its loop gets them; 0 where it has none of the kind */
+typedef struct ti_args {
+  ti_dtype dtype;
+  void *out;         /* y or dx */
+  const void *x, *s; /* s: the operation's shape */
+  const float *weight, *bias;
+  float *mean, *rstd; /* written by fwd, read by bwd */
+  const void *shift, *dy;
+  const void *other; /* what is added */
+} ti_args;
 
 /* the values that take as long as a matrix product, or attention, which is two */
 static inline size_t ti_matrix_work(size_t rows, size_t depth, size_t columns)
@@ -42,6 +57,15 @@ static inline size_t ti_conv2d_work(const ti_conv2d_shape *s)
 static inline size_t ti_attention_work(const ti_attention_shape *s)
 {
   return ti_matrix_work((size_t)s->n * s->heads * s->tq, 2 * (size_t)s->d, s->tk);
+}
+
+/* first element of row i of a head of attention; head_index counts through all samples */
+static inline size_t ti_head_at(const ti_attention_shape *s, int stride, int tokens, int head_index,
+                                int i)
+{
+  const int n = head_index / s->heads, head = head_index % s->heads;
+
+  return ((size_t)n * tokens + i) * stride + (size_t)head * s->d;
 }
 
 static inline double ti_cpu_dot(const float *a, const float *b, size_t count)

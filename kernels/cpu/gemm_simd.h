@@ -52,7 +52,7 @@ typedef struct ti_planes {
 } ti_planes;
 
 /* p is complete but for its units: those of w, packed by the team if there are none yet */
-textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, ti_team *team);
+textinv_status TI_FN(planes_pack)(const ti_exec *e, ti_planes *p, ti_weight *w);
 
 static inline size_t ti_unit_bytes(const ti_planes *p)
 {

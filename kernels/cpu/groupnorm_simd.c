@@ -20,7 +20,8 @@ enum { MAX_CHANNELS = 512, ROWS = 32 };
 /* rows of x, from channel c0, of one sample and one worker's groups; vector: of shift, the same */
 typedef struct block {
   size_t from, hw, stride, vector;
-  int channels, per;
+  size_t group; /* of all samples, the first */
+  int c0, channels, per;
 } block;
 
 /* per channel: y = xhat weight + bias with xhat = (x - b) a, where b = mean - shift */
@@ -174,69 +175,12 @@ static void set_channels(channels *ch, const block *k, int group, float a, float
   }
 }
 
-static void set_parameters(ti_dtype dtype, channels *ch, const float *weight, const float *bias,
-                           const void *shift, const block *k)
+static void set_parameters(channels *ch, const ti_args *a, const block *k)
 {
-  memcpy(ch->weight, weight, k->channels * sizeof(float));
-  memcpy(ch->bias, bias, k->channels * sizeof(float));
-  for (int c = 0; shift && c < k->channels; c++)
-    ch->shift[c] = ti_load(dtype, shift, k->vector + c);
-}
-
-static TI_SIMD void fwd_block(ti_dtype dtype, void *y, float *mean, float *rstd, const void *x,
-                              const void *shift, const float *weight, const float *bias,
-                              const block *k, const ti_groupnorm_shape *s)
-{
-  const int groups = k->channels / k->per;
-  const double count = (double)k->hw * k->per;
-  channels ch = { .a = { 0 } };
-
-  set_parameters(dtype, &ch, weight, bias, shift, k);
-  TI_DISPATCH(dtype, moments_worker, &ch, x, k, 0);
-  for (int c = 0; c < k->channels; c++)
-    ch.sum[c] += (double)k->hw * ch.shift[c];
-  for (int g = 0; g < groups; g++) {
-    mean[g] = (float)(group_sum(ch.sum, k, g) / count);
-    set_channels(&ch, k, g, 0.0f, mean[g]);
-  }
-  /* a second pass: E[x^2] - mean^2 cancels when |mean| is large */
-  memset(ch.sum, 0, sizeof(ch.sum));
-  TI_DISPATCH(dtype, moments_worker, &ch, x, k, 1);
-  for (int g = 0; g < groups; g++) {
-    rstd[g] = (float)(1.0 / sqrt(group_sum(ch.sum, k, g) / count + s->eps));
-    set_channels(&ch, k, g, rstd[g], mean[g]);
-  }
-  if (s->silu)
-    TI_DISPATCH(dtype, apply_worker, y, &ch, x, k, 1);
-  else
-    TI_DISPATCH(dtype, apply_worker, y, &ch, x, k, 0);
-}
-
-static TI_SIMD void bwd_block(ti_dtype dtype, void *dx, const void *dy, const void *x,
-                              const void *shift, const float *mean, const float *rstd,
-                              const float *weight, const float *bias, const void *other,
-                              const block *k, int silu)
-{
-  const int groups = k->channels / k->per;
-  const double count = (double)k->hw * k->per;
-  _Alignas(64) float g_avg[MAX_CHANNELS] = { 0 }, gx_avg[MAX_CHANNELS] = { 0 };
-  channels ch = { .a = { 0 } };
-
-  set_parameters(dtype, &ch, weight, bias, shift, k);
-  for (int g = 0; g < groups; g++)
-    set_channels(&ch, k, g, rstd[g], mean[g]);
-  if (silu)
-    TI_DISPATCH(dtype, gradient_sums_worker, &ch, dy, x, k, 1);
-  else
-    TI_DISPATCH(dtype, gradient_sums_worker, &ch, dy, x, k, 0);
-  for (int c = 0; c < k->channels; c++) {
-    g_avg[c] = (float)(group_sum(ch.sum, k, c / k->per) / count);
-    gx_avg[c] = (float)(group_sum(ch.sum2, k, c / k->per) / count);
-  }
-  if (silu)
-    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, other, k, 1);
-  else
-    TI_DISPATCH(dtype, gradient_worker, dx, &ch, g_avg, gx_avg, dy, x, other, k, 0);
+  memcpy(ch->weight, a->weight + k->c0, k->channels * sizeof(float));
+  memcpy(ch->bias, a->bias + k->c0, k->channels * sizeof(float));
+  for (int c = 0; a->shift && c < k->channels; c++)
+    ch->shift[c] = ti_load(a->dtype, a->shift, k->vector + c);
 }
 
 /* groups of one worker: whole vectors where that is possible, and at least a cache line pair */
@@ -251,83 +195,99 @@ static int groups_at_once(const ti_groupnorm_shape *s)
   return count;
 }
 
-static block block_of(const ti_groupnorm_shape *s, int at_once, int blocks, int i, int *first)
+static int blocks_of(const ti_groupnorm_shape *s)
 {
-  const int per = s->c / s->groups, g = i % blocks * at_once;
+  const int at_once = groups_at_once(s);
+
+  return (s->groups + at_once - 1) / at_once;
+}
+
+static block block_of(const ti_groupnorm_shape *s, size_t i)
+{
+  const int at_once = groups_at_once(s), per = s->c / s->groups;
+  const size_t n = i / blocks_of(s);
+  const int g = (int)(i % blocks_of(s)) * at_once;
   const int count = s->groups - g < at_once ? s->groups - g : at_once;
 
-  *first = i / blocks * s->groups + g;
-  return (block){ .from = (size_t)(i / blocks) * s->hw * s->c + (size_t)g * per,
+  return (block){ .from = n * s->hw * s->c + (size_t)g * per,
                   .hw = s->hw,
                   .stride = s->c,
-                  .vector = (size_t)(i / blocks) * s->c + (size_t)g * per,
+                  .vector = n * s->c + (size_t)g * per,
+                  .group = n * s->groups + g,
+                  .c0 = g * per,
                   .channels = count * per,
                   .per = per };
 }
 
-typedef struct job {
-  ti_dtype dtype;
-  void *out;
-  float *mean, *rstd; /* written by fwd */
-  const void *dy, *x, *shift, *other;
-  const float *weight, *bias;
-  int at_once;
-  const ti_groupnorm_shape *s;
-} job;
-
-static int blocks_of(const job *j)
+static TI_SIMD void fwd_block(const void *user, size_t i)
 {
-  return (j->s->groups + j->at_once - 1) / j->at_once;
+  const ti_args *a = user;
+  const ti_groupnorm_shape *s = a->s;
+  const block k = block_of(s, i);
+  const int groups = k.channels / k.per;
+  const double count = (double)k.hw * k.per;
+  float *mean = a->mean + k.group, *rstd = a->rstd + k.group;
+  channels ch = { .a = { 0 } };
+
+  set_parameters(&ch, a, &k);
+  TI_DISPATCH(a->dtype, moments_worker, &ch, a->x, &k, 0);
+  for (int c = 0; c < k.channels; c++)
+    ch.sum[c] += (double)k.hw * ch.shift[c];
+  for (int g = 0; g < groups; g++) {
+    mean[g] = (float)(group_sum(ch.sum, &k, g) / count);
+    set_channels(&ch, &k, g, 0.0f, mean[g]);
+  }
+  /* a second pass: E[x^2] - mean^2 cancels when |mean| is large */
+  memset(ch.sum, 0, sizeof(ch.sum));
+  TI_DISPATCH(a->dtype, moments_worker, &ch, a->x, &k, 1);
+  for (int g = 0; g < groups; g++) {
+    rstd[g] = (float)(1.0 / sqrt(group_sum(ch.sum, &k, g) / count + s->eps));
+    set_channels(&ch, &k, g, rstd[g], mean[g]);
+  }
+  if (s->silu)
+    TI_DISPATCH(a->dtype, apply_worker, a->out, &ch, a->x, &k, 1);
+  else
+    TI_DISPATCH(a->dtype, apply_worker, a->out, &ch, a->x, &k, 0);
 }
 
-static void fwd_blocks(void *user, int thread, size_t from, size_t to)
+static TI_SIMD void bwd_block(const void *user, size_t i)
 {
-  const job *j = user;
+  const ti_args *a = user;
+  const ti_groupnorm_shape *s = a->s;
+  const block k = block_of(s, i);
+  const int groups = k.channels / k.per;
+  const double count = (double)k.hw * k.per;
+  _Alignas(64) float g_avg[MAX_CHANNELS] = { 0 }, gx_avg[MAX_CHANNELS] = { 0 };
+  channels ch = { .a = { 0 } };
 
-  (void)thread;
-  for (size_t i = from; i < to; i++) {
-    int first;
-    const block k = block_of(j->s, j->at_once, blocks_of(j), (int)i, &first);
-    const size_t c0 = (size_t)(first % j->s->groups) * k.per;
-
-    fwd_block(j->dtype, j->out, j->mean + first, j->rstd + first, j->x, j->shift, j->weight + c0,
-              j->bias + c0, &k, j->s);
+  set_parameters(&ch, a, &k);
+  for (int g = 0; g < groups; g++)
+    set_channels(&ch, &k, g, a->rstd[k.group + g], a->mean[k.group + g]);
+  if (s->silu)
+    TI_DISPATCH(a->dtype, gradient_sums_worker, &ch, a->dy, a->x, &k, 1);
+  else
+    TI_DISPATCH(a->dtype, gradient_sums_worker, &ch, a->dy, a->x, &k, 0);
+  for (int c = 0; c < k.channels; c++) {
+    g_avg[c] = (float)(group_sum(ch.sum, &k, c / k.per) / count);
+    gx_avg[c] = (float)(group_sum(ch.sum2, &k, c / k.per) / count);
   }
-}
-
-static void bwd_blocks(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-
-  (void)thread;
-  for (size_t i = from; i < to; i++) {
-    int first;
-    const block k = block_of(j->s, j->at_once, blocks_of(j), (int)i, &first);
-    const size_t c0 = (size_t)(first % j->s->groups) * k.per;
-
-    bwd_block(j->dtype, j->out, j->dy, j->x, j->shift, j->mean + first, j->rstd + first,
-              j->weight + c0, j->bias + c0, j->other, &k, j->s->silu);
-  }
+  if (s->silu)
+    TI_DISPATCH(a->dtype, gradient_worker, a->out, &ch, g_avg, gx_avg, a->dy, a->x, a->other, &k,
+                1);
+  else
+    TI_DISPATCH(a->dtype, gradient_worker, a->out, &ch, g_avg, gx_avg, a->dy, a->x, a->other, &k,
+                0);
 }
 
 textinv_status TI_FN(groupnorm_fwd)(ti_exec *e, ti_dtype dtype, void *y, float *mean, float *rstd,
                                     const void *x, const void *shift, const float *weight,
                                     const float *bias, const ti_groupnorm_shape *s)
 {
-  job j = { .dtype = dtype,
-            .out = y,
-            .mean = mean,
-            .rstd = rstd,
-            .x = x,
-            .shift = shift,
-            .weight = weight,
-            .bias = bias,
-            .at_once = groups_at_once(s),
-            .s = s };
+  ti_args a = { dtype, y, x, s, weight, bias, mean, rstd, .shift = shift };
 
   if (s->c / s->groups > MAX_CHANNELS)
     return ti_cpu_groupnorm_fwd(e, dtype, y, mean, rstd, x, shift, weight, bias, s);
-  ti_for(e, (size_t)s->n * s->hw * s->c, (size_t)s->n * blocks_of(&j), fwd_blocks, &j);
+  ti_for(e, (size_t)s->n * s->hw * s->c, (size_t)s->n * blocks_of(s), fwd_block, &a);
   return TEXTINV_OK;
 }
 
@@ -336,22 +296,11 @@ textinv_status TI_FN(groupnorm_bwd)(ti_exec *e, ti_dtype dtype, void *dx, const 
                                     const float *rstd, const float *weight, const float *bias,
                                     const void *other, const ti_groupnorm_shape *s)
 {
-  job j = { .dtype = dtype,
-            .out = dx,
-            .mean = (float *)mean,
-            .rstd = (float *)rstd,
-            .dy = dy,
-            .x = x,
-            .shift = shift,
-            .other = other,
-            .weight = weight,
-            .bias = bias,
-            .at_once = groups_at_once(s),
-            .s = s };
+  ti_args a = { dtype, dx, x, s, weight, bias, (float *)mean, (float *)rstd, shift, dy, other };
 
   if (s->c / s->groups > MAX_CHANNELS)
     return ti_cpu_groupnorm_bwd(e, dtype, dx, dy, x, shift, mean, rstd, weight, bias, other, s);
-  ti_for(e, (size_t)s->n * s->hw * s->c, (size_t)s->n * blocks_of(&j), bwd_blocks, &j);
+  ti_for(e, (size_t)s->n * s->hw * s->c, (size_t)s->n * blocks_of(s), bwd_block, &a);
   return TEXTINV_OK;
 }
 

@@ -19,31 +19,28 @@ typedef struct product {
   size_t rows, n, k;
 } product;
 
-static void product_blocks(void *user, int thread, size_t from, size_t to)
+static void product_block(const void *user, size_t block)
 {
   const product *p = user;
-  const size_t end = to * ROWS < p->rows ? to * ROWS : p->rows;
+  const size_t first = block * ROWS, end = p->rows - first < ROWS ? p->rows : first + ROWS;
 
-  (void)thread;
-  for (size_t first = from * ROWS; first < end; first += ROWS) {
-    for (size_t j = 0; j < p->n; j++) {
-      for (size_t r = first; r < end && r < first + ROWS; r++) {
-        const size_t at = r * p->n + j;
-        double sum = ti_cpu_dot(p->x + r * p->k, p->w + j * p->k, p->k);
+  for (size_t j = 0; j < p->n; j++) {
+    for (size_t r = first; r < end; r++) {
+      const size_t at = r * p->n + j;
+      double sum = ti_cpu_dot(p->x + r * p->k, p->w + j * p->k, p->k);
 
-        if (p->bias)
-          sum += p->bias[j];
-        if (p->residual)
-          sum += ti_load(p->dtype, p->residual, at);
-        ti_store(p->dtype, p->y, at, (float)sum);
-      }
+      if (p->bias)
+        sum += p->bias[j];
+      if (p->residual)
+        sum += ti_load(p->dtype, p->residual, at);
+      ti_store(p->dtype, p->y, at, (float)sum);
     }
   }
 }
 
-static void multiply(ti_exec *e, product *p)
+static void multiply(ti_exec *e, const product *p)
 {
-  ti_for(e, ti_matrix_work(p->rows, p->k, p->n), (p->rows + ROWS - 1) / ROWS, product_blocks, p);
+  ti_for(e, ti_matrix_work(p->rows, p->k, p->n), (p->rows + ROWS - 1) / ROWS, product_block, p);
 }
 
 textinv_status ti_cpu_linear_fwd(ti_exec *e, ti_dtype dtype, void *y, const void *x_,

@@ -28,7 +28,7 @@ typedef struct part {
 struct ti_dnnl_record {
   ti_prepared base;
   part *parts;
-  int num_parts, room;
+  int num_parts;
   float *zeros; /* [cout], stands for a bias that is NULL */
   size_t dst_bytes, pad_bytes, pads_bytes;
   size_t sum_at, sum_count; /* of dx in scratch before the residual is added; 0 = none */
@@ -265,7 +265,6 @@ ti_dnnl_record *ti_dnnl_record_new(ti_dtype dtype, int backward, int parts, size
   r->dtype = dtype;
   r->backward = backward;
   r->dst_bytes = dst_bytes;
-  r->room = parts;
   r->parts = ti_calloc((size_t)parts, sizeof(*r->parts));
   r->zeros = ti_calloc(cout, sizeof(*r->zeros));
   if (r->parts && r->zeros)

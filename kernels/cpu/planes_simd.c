@@ -9,17 +9,17 @@ typedef struct packing {
   ti_matrix matrix;
   const ti_planes *planes;
   void *units;
-  ti_team *team;
+  const ti_exec *e;
 } packing;
 
 /* the planes of a unit of couts from l and of cins from d on */
-TI_SIMD_INLINE void pack_unit_worker(ti_dtype dtype, const packing *k, void *units, int l, int d)
+TI_SIMD_INLINE void pack_unit(ti_dtype dtype, const packing *k, int l, int d)
 {
   const ti_matrix *w = &k->matrix;
   ti_planes p = *k->planes;
   _Alignas(64) float taps[TI_TAP_FLOATS];
 
-  p.units = units;
+  p.units = k->units;
   TI_FN(matrix_taps)(w, taps, d, l);
   for (int i = 0; i < p.count; i++) {
     void *to = (void *)ti_planes_unit(&p, i, l / TI_UNIT, d / TI_UNIT);
@@ -42,20 +42,12 @@ TI_SIMD_INLINE void pack_unit_worker(ti_dtype dtype, const packing *k, void *uni
   }
 }
 
-static TI_SIMD void pack_unit(const packing *k, void *units, int l, int d)
-{
-  TI_DISPATCH(k->planes->dtype, pack_unit_worker, k, units, l, d);
-}
-
-static void pack_rows(void *user, int thread, size_t from, size_t to)
+static TI_SIMD void pack_row(const void *user, size_t l)
 {
   const packing *k = user;
 
-  (void)thread;
-  for (size_t l = from; l < to; l++) {
-    for (int d = 0; d < k->matrix.cin; d += TI_UNIT)
-      pack_unit(k, k->units, (int)l * TI_UNIT, d);
-  }
+  for (int d = 0; d < k->matrix.cin; d += TI_UNIT)
+    TI_DISPATCH(k->planes->dtype, pack_unit, k, (int)l * TI_UNIT, d);
 }
 
 static textinv_status fill(ti_error *error, void *out, const ti_weight *w, void *user)
@@ -63,9 +55,8 @@ static textinv_status fill(ti_error *error, void *out, const ti_weight *w, void 
   packing *k = user;
 
   (void)error;
-  (void)w;
   k->units = out;
-  ti_team_for(k->team, ti_team_size(k->team), k->planes->cout, pack_rows, k);
+  ti_for(k->e, w->count, k->planes->cout, pack_row, k);
   return TEXTINV_OK;
 }
 
@@ -79,12 +70,12 @@ static int keeps_type(const ti_planes *p, ti_dtype dtype)
   return TI_PER_LANE == 1 && dtype != TI_F32;
 }
 
-textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, ti_team *team)
+textinv_status TI_FN(planes_pack)(const ti_exec *e, ti_planes *p, ti_weight *w)
 {
   const int cout = w->dims[0], cin = w->dims[1];
   packing k = { .matrix = { w->data, w->dtype, cout, cin, (int)(w->count / cout / cin), 0 },
                 .planes = p,
-                .team = team };
+                .e = e };
   const size_t units = (size_t)p->count * p->cout * p->cin;
   char key[96];
   size_t len = ti_format(key, sizeof(key), "planes %d %d", TI_UNIT, TI_PER_LANE);
@@ -92,7 +83,7 @@ textinv_status TI_FN(planes_pack)(ti_error *error, ti_planes *p, ti_weight *w, t
   p->dtype = keeps_type(p, w->dtype) ? w->dtype : TI_F32;
   for (int i = 0; i < p->count && len < sizeof(key); i++)
     len += ti_format(key + len, sizeof(key) - len, " %x", p->sets[i]);
-  return ti_weight_pack(error, &p->units, w, key, units * ti_unit_bytes(p), fill, &k);
+  return ti_weight_pack(e->error, &p->units, w, key, units * ti_unit_bytes(p), fill, &k);
 }
 
 #ifdef TI_PAIRS

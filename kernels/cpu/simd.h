@@ -2,9 +2,9 @@
  * Vectors of floats. On x86-64 a file X_simd.c that includes this is compiled twice, with TI_LANES
  * 16 for AVX-512 and 8 for AVX2; TI_FN(name) is ti_avx512_name or ti_avx2_name. Files of products
  * are compiled a third time, with TI_PAIRS, for AVX-512 with bf16 instructions, and TI_FN(name) is
- * ti_bf16_name. Functions are compiled for those instructions one by one, so that the library
- * itself runs on any x86-64: what a team calls is plain, and calls them. On 64-bit ARM it is
- * compiled once, with TI_LANES 4, and TI_FN(name) is ti_neon_name.
+ * ti_bf16_name. Functions are compiled for those instructions one by one (TI_SIMD), so that the
+ * library itself runs on any x86-64. On 64-bit ARM it is compiled once, with TI_LANES 4, and
+ * TI_FN(name) is ti_neon_name.
  *
  * Memory is read and written through masks of the first lanes, lanes outside being 0; dtype is a
  * constant where these functions are inlined.

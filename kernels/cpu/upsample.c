@@ -7,43 +7,30 @@
 
 #include <string.h>
 
-typedef struct job {
-  ti_dtype dtype;
-  void *out;
-  const void *in;
-  size_t w, c; /* of x */
-} job;
-
-static void fwd_rows(void *user, int thread, size_t from, size_t to)
+static void fwd_row(const void *user, size_t r)
 {
-  const job *j = user;
-  const size_t pixel = j->c * ti_dtype_size(j->dtype);
+  const ti_args *a = user;
+  const ti_upsample_shape *s = a->s;
+  const size_t w = s->w, pixel = s->c * ti_dtype_size(a->dtype);
+  char *y = (char *)a->out + r * 2 * w * pixel;
+  const char *x = (const char *)a->x + r / 2 * w * pixel;
 
-  (void)thread;
-  for (size_t r = from; r < to; r++) {
-    char *y = (char *)j->out + r * 2 * j->w * pixel;
-    const char *x = (const char *)j->in + r / 2 * j->w * pixel;
-
-    for (size_t i = 0; i < 2 * j->w; i++)
-      memcpy(y + i * pixel, x + i / 2 * pixel, pixel);
-  }
+  for (size_t i = 0; i < 2 * w; i++)
+    memcpy(y + i * pixel, x + i / 2 * pixel, pixel);
 }
 
-static void bwd_rows(void *user, int thread, size_t from, size_t to)
+static void bwd_row(const void *user, size_t r)
 {
-  const job *j = user;
-  const size_t c = j->c, row = 2 * j->w * c;
+  const ti_args *a = user;
+  const ti_upsample_shape *s = a->s;
+  const size_t c = s->c, width = s->w * c, row = 2 * width;
 
-  (void)thread;
-  for (size_t r = from; r < to; r++) {
-    for (size_t i = 0; i < j->w * c; i++) {
-      const size_t at = 2 * r * row + i / c * 2 * c + i % c;
-      const double sum = (double)ti_load(j->dtype, j->in, at) + ti_load(j->dtype, j->in, at + c) +
-                         ti_load(j->dtype, j->in, at + row) +
-                         ti_load(j->dtype, j->in, at + row + c);
+  for (size_t i = 0; i < width; i++) {
+    const size_t at = 2 * r * row + i / c * 2 * c + i % c;
+    const double sum = (double)ti_load(a->dtype, a->dy, at) + ti_load(a->dtype, a->dy, at + c) +
+                       ti_load(a->dtype, a->dy, at + row) + ti_load(a->dtype, a->dy, at + row + c);
 
-      ti_store(j->dtype, j->out, r * j->w * c + i, (float)sum);
-    }
+    ti_store(a->dtype, a->out, r * width + i, (float)sum);
   }
 }
 
@@ -51,9 +38,8 @@ textinv_status ti_cpu_upsample_fwd(ti_exec *e, ti_dtype dtype, void *y, const vo
                                    const ti_upsample_shape *s)
 {
   const size_t rows = (size_t)2 * s->n * s->h;
-  job j = { dtype, y, x, s->w, s->c };
 
-  ti_for(e, rows * 2 * j.w * j.c, rows, fwd_rows, &j);
+  ti_for(e, 2 * rows * s->w * s->c, rows, fwd_row, &(ti_args){ dtype, y, x, .s = s });
   return TEXTINV_OK;
 }
 
@@ -61,8 +47,7 @@ textinv_status ti_cpu_upsample_bwd(ti_exec *e, ti_dtype dtype, void *dx, const v
                                    const ti_upsample_shape *s)
 {
   const size_t rows = (size_t)s->n * s->h;
-  job j = { dtype, dx, dy, s->w, s->c };
 
-  ti_for(e, rows * 4 * j.w * j.c, rows, bwd_rows, &j);
+  ti_for(e, 4 * rows * s->w * s->c, rows, bwd_row, &(ti_args){ dtype, dx, .s = s, .dy = dy });
   return TEXTINV_OK;
 }

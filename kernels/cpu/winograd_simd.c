@@ -45,6 +45,18 @@ int TI_FN(winograd_suits)(const ti_conv2d_shape *s)
          (s->up == 1 || (s->oh == 2 * s->h && s->ow == 2 * s->w));
 }
 
+/* a block of tiles, and of panels of outputs */
+typedef struct job {
+  const record *r;
+  void *y;
+  const void *x, *residual;
+  const float *bias;
+  float *image, *weights, *sums;
+  size_t image_point, weight_point, row;
+  int first, tiles, panels;
+  int lane, lanes; /* the first panel, and how many */
+} job;
+
 /* ------ transforms of one axis; v[i * step] in place or from x to y */
 
 static const float NEAR = 0.70710678f, FAR = 1.41421356f; /* the points, and their negatives */
@@ -102,13 +114,15 @@ TI_SIMD_INLINE void output_axis(ti_vec *y, int y_step, const ti_vec *x, int x_st
 
 /* ------ the image: panels [points, panels of tiles, depth, tiles of a panel, unit] */
 
-TI_SIMD_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, const void *x, int tile,
-                                 int slot, int panels)
+TI_SIMD_INLINE void image_worker(ti_dtype dtype, const job *k, size_t slot)
 {
+  const record *r = k->r;
+  const void *x = k->x;
+  const int tile = k->first + (int)slot;
   const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
   const int y0 = at / r->tiles_x * 4 - r->pad_top, x0 = at % r->tiles_x * 4 - r->pad_left;
-  const size_t point = (size_t)panels * r->depth * TI_PANEL;
-  float *to = v + ((size_t)slot / TI_TILE_ROWS * r->depth) * TI_PANEL +
+  const size_t point = k->image_point;
+  float *to = k->image + (slot / TI_TILE_ROWS * r->depth) * TI_PANEL +
               slot % TI_TILE_ROWS * TI_UNIT;
   const int h = r->src_h / r->src_up, w = r->src_w / r->src_up;
 
@@ -140,20 +154,25 @@ TI_SIMD_INLINE void image_worker(ti_dtype dtype, const record *r, float *v, cons
   }
 }
 
-static TI_SIMD void transform_image(ti_dtype dtype, const record *r, float *v, const void *x,
-                                    int tile, int slot, int panels)
+static TI_SIMD void transform_image(const void *user, size_t slot)
 {
-  TI_DISPATCH(dtype, image_worker, r, v, x, tile, slot, panels);
+  const job *k = user;
+
+  TI_DISPATCH(k->r->dtype, image_worker, k, slot);
 }
 
-/* ------ weights: [points, panels of lanes, depth, unit, unit]; u is that of one unit of one panel
- */
+/* ------ weights: [points, panels of lanes, depth, unit, unit] */
 
-static TI_SIMD void transform_weights(const record *r, float *u, size_t point, int unit, int lane)
+static TI_SIMD void transform_weights(const void *user, size_t at)
 {
+  const job *k = user;
+  const record *r = k->r;
+  const int unit = (int)(at % r->depth), lane = k->lane + (int)(at / r->depth);
+  const size_t point = k->weight_point;
+  float *u = k->weights + at * TI_WEIGHT_UNIT;
   _Alignas(64) float taps[TI_TAP_FLOATS];
 
-  TI_FN(matrix_taps)(&r->matrix, taps, unit * TI_UNIT, lane);
+  TI_FN(matrix_taps)(&r->matrix, taps, unit * TI_UNIT, lane * TI_UNIT);
   for (int i = 0; i < TI_WEIGHT_UNIT; i += TI_LANES) {
     const float *g = taps + (size_t)i / TI_UNIT * 9 * TI_UNIT + i % TI_UNIT;
     ti_vec t[18], y[6];
@@ -161,10 +180,10 @@ static TI_SIMD void transform_weights(const record *r, float *u, size_t point, i
     TI_UNROLL
     for (int j = 0; j < 3; j++) {
       /* turned by half a turn backward */
-      const int k = r->matrix.backward ? 8 - j : j, step = r->matrix.backward ? -3 : 3;
+      const int tap = r->matrix.backward ? 8 - j : j, step = r->matrix.backward ? -3 : 3;
 
-      weight_axis(t + j, 3, ti_get(g + k * TI_UNIT), ti_get(g + (k + step) * TI_UNIT),
-                  ti_get(g + (k + 2 * step) * TI_UNIT));
+      weight_axis(t + j, 3, ti_get(g + tap * TI_UNIT), ti_get(g + (tap + step) * TI_UNIT),
+                  ti_get(g + (tap + 2 * step) * TI_UNIT));
     }
     TI_UNROLL
     for (int j = 0; j < 6; j++) {
@@ -187,10 +206,13 @@ TI_SIMD_INLINE void store_pixel(ti_dtype dtype, void *y, size_t at, ti_mask m, t
   ti_store_mask(dtype, y, at, m, x);
 }
 
-TI_SIMD_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, const float *sums,
-                                  int tile, int slot, int slots, int from, int lanes,
-                                  const float *bias, const void *residual)
+TI_SIMD_INLINE void output_worker(ti_dtype dtype, const job *k, size_t slot)
 {
+  const record *r = k->r;
+  const void *residual = k->residual;
+  const float *bias = k->bias, *sums = k->sums + slot * k->row;
+  const size_t point = k->tiles * k->row;
+  const int tile = k->first + (int)slot, from = k->lane * TI_UNIT, lanes = (int)k->row;
   const int n = tile / (r->tiles_x * r->tiles_y), at = tile % (r->tiles_x * r->tiles_y);
   const int y0 = at / r->tiles_x * 4, x0 = at % r->tiles_x * 4, up = r->dst_up;
   const int h = r->dst_h / up, w = r->dst_w / up;
@@ -201,7 +223,7 @@ TI_SIMD_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, cons
     ti_vec x[POINTS], t[24], o[16];
 
     for (int p = 0; p < POINTS; p++)
-      x[p] = ti_get(sums + ((size_t)p * slots + slot) * lanes + c - from);
+      x[p] = ti_get(sums + p * point + c - from);
     TI_UNROLL
     for (int j = 0; j < 6; j++)
       output_axis(t + j, 6, x + j, 6);
@@ -217,17 +239,17 @@ TI_SIMD_INLINE void output_worker(ti_dtype dtype, const record *r, void *y, cons
           continue;
         if (up == 2)
           v += o[4 * i + j + 1] + (o[4 * i + j + 4] + o[4 * i + j + 5]);
-        store_pixel(dtype, y, pixel * r->dst_c + c, m, v, b, residual);
+        store_pixel(dtype, k->y, pixel * r->dst_c + c, m, v, b, residual);
       }
     }
   }
 }
 
-static TI_SIMD void transform_output(ti_dtype dtype, const record *r, void *y, const float *sums,
-                                     int tile, int slot, int slots, int from, int lanes,
-                                     const float *bias, const void *residual)
+static TI_SIMD void transform_output(const void *user, size_t slot)
 {
-  TI_DISPATCH(dtype, output_worker, r, y, sums, tile, slot, slots, from, lanes, bias, residual);
+  const job *k = user;
+
+  TI_DISPATCH(k->r->dtype, output_worker, k, slot);
 }
 
 /* ------ the record */
@@ -247,21 +269,25 @@ static room room_of(const record *r)
 }
 
 /*
- * The sums of one point. A few units of depth at a time: those of the image serve all panels of
- * lanes from the second cache, those of one panel of weights all tiles from the first; the next
- * ones come meanwhile.
+ * The sums of one point, which are one thread's, as its image stays in the cache. A few units of
+ * depth at a time: those of the image serve all panels of lanes from the second cache, those of one
+ * panel of weights all tiles from the first; the next ones come meanwhile.
  */
-static void sum_point(const record *r, float *sums, const float *image, const float *weights,
-                      int tiles, int lanes)
+static void sum_point(const void *user, size_t point)
 {
-  const size_t row = (size_t)r->lanes_at_once * TI_UNIT, panel = (size_t)r->depth * TI_WEIGHT_UNIT;
-  const int panels = (tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
+  const job *k = user;
+  const record *r = k->r;
+  const size_t row = k->row, panel = (size_t)r->depth * TI_WEIGHT_UNIT;
+  const int tiles = k->tiles, panels = k->panels;
+  const float *image = k->image + point * k->image_point;
+  const float *weights = k->weights + point * k->weight_point;
+  float *sums = k->sums + point * tiles * row;
 
   for (int u = 0; u < r->depth; u += SHORT_SUM) {
     const int units = r->depth - u < SHORT_SUM ? r->depth - u : SHORT_SUM;
     const size_t share = (size_t)units * TI_WEIGHT_UNIT / panels;
 
-    for (int l = 0; l < lanes; l++) {
+    for (int l = 0; l < k->lanes; l++) {
       const float *b = weights + l * panel + (size_t)u * TI_WEIGHT_UNIT;
 
       for (int i = 0; i < panels; i++) {
@@ -276,66 +302,13 @@ static void sum_point(const record *r, float *sums, const float *image, const fl
   }
 }
 
-/* a block of tiles, and of panels of outputs */
-typedef struct job {
-  const record *r;
-  void *y;
-  const void *x, *residual;
-  const float *bias;
-  float *image, *weights, *sums;
-  size_t image_point, weight_point, row;
-  int first, tiles, panels;
-  int lane, lanes; /* the first panel, and how many */
-} job;
-
-static void transform_images(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-
-  (void)thread;
-  for (size_t i = from; i < to; i++)
-    transform_image(j->r->dtype, j->r, j->image, j->x, j->first + (int)i, (int)i, j->panels);
-}
-
-static void transform_units(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-  const int depth = j->r->depth;
-
-  (void)thread;
-  for (size_t i = from; i < to; i++)
-    transform_weights(j->r, j->weights + i * TI_WEIGHT_UNIT, j->weight_point, (int)(i % depth),
-                      (j->lane + (int)(i / depth)) * TI_UNIT);
-}
-
-/* all panels of a point to one thread: its image stays in the cache */
-static void sum_points(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-
-  (void)thread;
-  for (size_t p = from; p < to; p++)
-    sum_point(j->r, j->sums + p * j->tiles * j->row, j->image + p * j->image_point,
-              j->weights + p * j->weight_point, j->tiles, j->lanes);
-}
-
-static void transform_outputs(void *user, int thread, size_t from, size_t to)
-{
-  const job *j = user;
-
-  (void)thread;
-  for (size_t i = from; i < to; i++)
-    transform_output(j->r->dtype, j->r, j->y, j->sums, j->first + (int)i, (int)i, j->tiles,
-                     j->lane * TI_UNIT, (int)j->row, j->bias, j->residual);
-}
-
 static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const void *x,
                           const float *bias, const void *residual)
 {
   const record *r = (const record *)base;
   const room m = room_of(r);
   const int panels = (r->dst_c + TI_UNIT - 1) / TI_UNIT, group = r->lanes_at_once;
-  const int threads = ti_team_size(e->team);
+  const size_t values = (size_t)r->num_tiles * 16 * r->dst_c;
   job j = { .r = r, .y = y, .x = x, .residual = residual, .bias = bias, .image = e->scratch };
 
   j.weights = j.image + m.image;
@@ -348,20 +321,15 @@ static textinv_status run(const ti_prepared *base, ti_exec *e, void *y, const vo
     j.tiles = left < r->tiles_at_once ? left : r->tiles_at_once;
     j.panels = (j.tiles + TI_TILE_ROWS - 1) / TI_TILE_ROWS;
     j.image_point = (size_t)j.panels * r->depth * TI_PANEL;
-    ti_team_for(e->team, threads, j.tiles, transform_images, &j);
+    ti_for(e, values, j.tiles, transform_image, &j);
     for (j.lane = 0; j.lane < panels; j.lane += group) {
       j.lanes = panels - j.lane < group ? panels - j.lane : group;
-      ti_team_for(e->team, threads, (size_t)j.lanes * r->depth, transform_units, &j);
-      ti_team_for(e->team, threads, POINTS, sum_points, &j);
-      ti_team_for(e->team, threads, j.tiles, transform_outputs, &j);
+      ti_for(e, values, (size_t)j.lanes * r->depth, transform_weights, &j);
+      ti_for(e, values, POINTS, sum_point, &j);
+      ti_for(e, values, j.tiles, transform_output, &j);
     }
   }
   return TEXTINV_OK;
-}
-
-static void release(ti_prepared *p)
-{
-  ti_free(p);
 }
 
 textinv_status TI_FN(winograd_prepare)(ti_exec *e, ti_dtype dtype, void **prepared,
@@ -377,7 +345,6 @@ textinv_status TI_FN(winograd_prepare)(ti_exec *e, ti_dtype dtype, void **prepar
   if (!r)
     return ti_fail_nomem(e->error, sizeof(*r), w->name);
   r->base.run = run;
-  r->base.release = release;
   r->dtype = dtype;
   r->matrix = (ti_matrix){ w->data, w->dtype, s->cout, s->cin, 9, backward };
   r->src_h = backward ? s->oh : s->h * s->up;

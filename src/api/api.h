@@ -37,6 +37,8 @@ textinv_status ti_check_count(ti_error *error, const char *what, size_t met, siz
 /* whether what was written fits; capacity 0 only asked for its size */
 textinv_status ti_check_capacity(ti_error *error, size_t capacity, size_t size);
 
+textinv_status ti_check_backend(ti_error *error, textinv_backend backend);
+
 /* ------------------------------------------------------------------ sized structs */
 
 /* a struct_size that some release may have, past or to come; min is that of the first one */
@@ -196,9 +198,10 @@ textinv_status ti_device_room(size_t *room, textinv_session *s);
 /* all plans, and what the device holds for them */
 void ti_session_drop_plans(textinv_session *s);
 
-/* [c, h, w] floats of torch to and from the tape's NHWC of any storage type, one sample */
-void ti_to_nhwc(ti_dtype dtype, void *nhwc, const float *chw, int c, int h, int w);
-void ti_from_nhwc(float *chw, ti_dtype dtype, const void *nhwc, int c, int h, int w);
+/* one sample, planes [c, hw] of torch, to and from the tape's [hw, all], of which they are the
+ * first c channels */
+void ti_to_nhwc(float *nhwc, int all, const float *chw, int c, size_t hw);
+void ti_from_nhwc(float *chw, const float *nhwc, int c, size_t hw);
 
 /* ------------------------------------------------------------------ embeddings */
 
@@ -210,6 +213,17 @@ typedef struct ti_word {
   long long step; /* steps of the run that learnt it; 0 = not known */
   int described;  /* as it is now it comes from the file that the set's metadata are of */
 } ti_word;
+
+/* how many values a word has: in one encoder, and in both */
+static inline size_t ti_word_values(const ti_word *w, int encoder)
+{
+  return (size_t)w->vectors * (size_t)w->dim[encoder];
+}
+
+static inline size_t ti_word_all_values(const ti_word *w)
+{
+  return (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+}
 
 struct textinv_embeddings {
   ti_word *words;
@@ -232,6 +246,8 @@ textinv_status ti_check_vocabulary(ti_error *error, const textinv_model *model, 
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
 /* of a set that is not used again */
 void ti_embeddings_free_words(textinv_embeddings *e);
+/* a word of another set, with all that is known of it, which e does not have */
+textinv_status ti_embeddings_copy_word(textinv_embeddings *e, ti_error *error, const ti_word *w);
 /* words of from take the place of those of the same name in e, or are added; all or none */
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
                                      const textinv_embeddings *from);

@@ -30,7 +30,7 @@ static uint64_t checksum(const textinv_embeddings *e, const float *m, const floa
 
     hash = ti_hash(hash, w->name, strlen(w->name) + 1);
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+      const size_t count = ti_word_values(w, k);
 
       if (!count)
         continue;
@@ -48,7 +48,7 @@ static uint64_t checksum(const textinv_embeddings *e, const float *m, const floa
 static ti_tensor tensor(char *name, size_t name_size, const char *kind, int encoder,
                         const ti_word *w, const float *values)
 {
-  const size_t count = (size_t)w->vectors * (size_t)w->dim[encoder];
+  const size_t count = ti_word_values(w, encoder);
 
   ti_format(name, name_size, "%s.%d.%s", kind, encoder, w->name);
   return (ti_tensor){ .name = name,
@@ -91,7 +91,7 @@ textinv_status ti_checkpoint_write(ti_error *error, const char *path, const text
       for (int kind = 0; w->dim[k] && kind < KINDS; kind++, count++)
         tensors[count] = tensor(names + count * name_size, name_size, kinds[kind], k, w,
                                 values[kind]);
-      at += (size_t)w->vectors * (size_t)w->dim[k];
+      at += ti_word_values(w, k);
     }
   }
   tensors[count++] = (ti_tensor){ .name = "state",
@@ -224,19 +224,6 @@ static textinv_status read_words(ti_error *error, const char *path, const ti_saf
   return count ? TEXTINV_OK : ti_fail(error, TEXTINV_E_FORMAT, "%s holds no words", path);
 }
 
-static int read_step(const char *text, uint64_t *step)
-{
-  *step = 0;
-  if (!text || !*text || strlen(text) > 18)
-    return -1;
-  for (; *text; text++) {
-    if (*text < '0' || *text > '9')
-      return -1;
-    *step = *step * 10 + (uint64_t)(*text - '0');
-  }
-  return 0;
-}
-
 static textinv_status decode(ti_error *error, const char *path, const ti_safetensors *file,
                              textinv_embeddings *e, float **m, float **v, ti_adamw *adamw,
                              ti_checkpoint_info *info)
@@ -246,6 +233,7 @@ static textinv_status decode(ti_error *error, const char *path, const ti_safeten
   const char *settings = ti_safetensors_metadata(file, "settings");
   const char *sum = ti_safetensors_metadata(file, "checksum");
   const ti_tensor *state = ti_safetensors_find(file, "state");
+  const long long step = ti_embedding_parse_step(ti_safetensors_metadata(file, "step"));
   float values[STATE_VALUES];
   char expected[17];
   ti_error met;
@@ -259,14 +247,13 @@ static textinv_status decode(ti_error *error, const char *path, const ti_safeten
                    "%s is a checkpoint of version %s; this library reads %s", path, version,
                    VERSION);
   if (!words || !settings || !sum || !state || state->dtype != TI_FILE_F32 ||
-      state->count != STATE_VALUES ||
-      read_step(ti_safetensors_metadata(file, "step"), &info->step) ||
-      strlen(settings) >= sizeof(info->settings))
+      state->count != STATE_VALUES || step < 0 || strlen(settings) >= sizeof(info->settings))
     return ti_fail(
       error, TEXTINV_E_FORMAT,
       "%s: words, settings, checksum, step or state of the checkpoint is missing or damaged", path);
   memcpy(values, state->data, sizeof(values));
   *adamw = (ti_adamw){ values[0], values[1], values[2], values[3], values[4] };
+  info->step = (uint64_t)step;
   info->loss_average = values[5];
   if (ti_check_adamw(&met, adamw, 1) < 0)
     return ti_fail(error, TEXTINV_E_FORMAT, "%s: %s", path, met.text);

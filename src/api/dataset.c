@@ -26,19 +26,17 @@ typedef struct loader {
   int done;
 } loader;
 
-static void *append(ti_error *error, void **items, size_t *count, size_t size, size_t more,
-                    const char *what)
+/* one item more, of zeros */
+static void *append(ti_error *error, void **items, size_t *count, size_t size, const char *what)
 {
-  char *grown = ti_realloc_array(*items, *count + more, size);
+  char *grown = ti_realloc_array(*items, *count + 1, size);
 
   if (!grown) {
-    ti_fail_nomem(error, (*count + more) * size, what);
+    ti_fail_nomem(error, (*count + 1) * size, what);
     return NULL;
   }
   *items = grown;
-  memset(grown + *count * size, 0, more * size);
-  *count += more;
-  return grown + (*count - more) * size;
+  return memset(grown + (*count)++ * size, 0, size);
 }
 
 /* ------------------------------------------------------------------ prompts */
@@ -65,7 +63,7 @@ static textinv_status add_prompt(loader *l, const char *placeholder, const char 
   const size_t word = (size_t)(ti_embeddings_find(l->embeddings, placeholder) -
                                l->embeddings->words);
   ti_dataset_prompt *prompt = append(error, (void **)&l->d->prompts, &l->d->num_prompts,
-                                     sizeof(*prompt), 1, "prompts");
+                                     sizeof(*prompt), "prompts");
   size_t truncated;
   textinv_status status;
 
@@ -158,9 +156,9 @@ static textinv_status add_picture(loader *l, size_t concept, char *path,
   size_t paths = l->d->num_pictures, pointers = l->d->num_pictures;
   ti_dataset_picture *picture;
 
-  if (!append(error, (void **)&l->paths, &paths, sizeof(*l->paths), 1, "pictures") ||
-      !append(error, (void **)&l->memory, &pointers, sizeof(*l->memory), 1, "pictures") ||
-      !(picture = append(error, (void **)&l->d->pictures, &l->d->num_pictures, sizeof(*picture), 1,
+  if (!append(error, (void **)&l->paths, &paths, sizeof(*l->paths), "pictures") ||
+      !append(error, (void **)&l->memory, &pointers, sizeof(*l->memory), "pictures") ||
+      !(picture = append(error, (void **)&l->d->pictures, &l->d->num_pictures, sizeof(*picture),
                          "pictures")))
     return TEXTINV_E_NOMEM;
   picture->concept = (int)concept;

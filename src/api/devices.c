@@ -7,6 +7,7 @@
 #endif
 
 #include "api.h"
+#include "arm_name.h"
 #include "cores.h"
 #include "format.h"
 
@@ -20,7 +21,7 @@ textinv_status textinv_device_info_init(textinv_device_info *info, size_t size)
   return ti_params_init(info, size, &empty, sizeof(empty), DEVICE_INFO_MIN);
 }
 
-static textinv_status check_backend(ti_error *error, textinv_backend backend)
+textinv_status ti_check_backend(ti_error *error, textinv_backend backend)
 {
   if (backend != TEXTINV_BACKEND_CPU && backend != TEXTINV_BACKEND_CUDA)
     return ti_fail(error, TEXTINV_E_INVALID, "backend is %d; known are 0 (CPU) and 1 (CUDA)",
@@ -45,14 +46,14 @@ textinv_status textinv_device_count(uint32_t *count, textinv_backend backend,
   if (count)
     *count = 0;
   if ((status = ti_check_null(error, count, "count")) < 0 ||
-      (status = check_backend(error, backend)) < 0 ||
+      (status = ti_check_backend(error, backend)) < 0 ||
       (status = count_devices(&found, error, backend, backend_path)) < 0)
     return status;
   *count = (uint32_t)found;
   return TEXTINV_OK;
 }
 
-/* the processor's own name for itself, without the spaces that surround it */
+/* an x86's own name for itself, without the spaces that surround it; an ARM's by its numbers */
 static void processor_name(char *out, size_t size)
 {
 #ifdef __x86_64__
@@ -75,6 +76,8 @@ static void processor_name(char *out, size_t size)
     to--;
   ti_format(out, size, "%.*s", (int)(to - from), text + from);
   ti_one_line(out);
+#elif defined(__aarch64__)
+  ti_arm_name(out, size, "/proc/cpuinfo");
 #else
   (void)out;
   (void)size;
@@ -119,7 +122,7 @@ textinv_status textinv_device_get_info(textinv_device_info *info, textinv_backen
 
   if ((status = ti_check_null(error, info, "info")) < 0 ||
       (status = ti_struct_check(error, info, DEVICE_INFO_MIN, "device_info")) < 0 ||
-      (status = check_backend(error, backend)) < 0 ||
+      (status = ti_check_backend(error, backend)) < 0 ||
       (status = count_devices(&count, error, backend, backend_path)) < 0)
     return status;
   if (device < 0 || device >= count)

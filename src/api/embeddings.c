@@ -185,31 +185,37 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
   return TEXTINV_OK;
 }
 
+textinv_status ti_embeddings_copy_word(textinv_embeddings *e, ti_error *error, const ti_word *w)
+{
+  textinv_status status = TEXTINV_OK;
+  ti_word *copy;
+
+  for (int k = 0; k < TI_MAX_ENCODERS && status >= 0; k++) {
+    if (w->dim[k])
+      status = ti_embeddings_set_rows(e, error, w->name, k, w->vectors, w->dim[k], w->rows[k]);
+  }
+  if (status >= 0) {
+    copy = ti_embeddings_find(e, w->name);
+    copy->step = w->step;
+    copy->described = w->described;
+  }
+  return status;
+}
+
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
                                      const textinv_embeddings *from)
 {
   textinv_embeddings next = { .metadata = e->metadata, .num_metadata = e->num_metadata };
   textinv_status status = TEXTINV_OK;
 
-  for (int pass = 0; pass < 2; pass++) {
-    const textinv_embeddings *source = pass ? from : e;
+  for (size_t i = 0; i < e->count && status >= 0; i++) {
+    const ti_word *w = &e->words[i], *newer = ti_embeddings_find(from, w->name);
 
-    for (size_t i = 0; i < source->count; i++) {
-      const ti_word *w = &source->words[i];
-      const ti_word *kept = pass ? w : ti_embeddings_find(from, w->name);
-
-      if (!kept)
-        kept = w;
-      for (int k = 0; k < TI_MAX_ENCODERS && status >= 0; k++) {
-        if (kept->dim[k])
-          status = ti_embeddings_set_rows(&next, error, kept->name, k, kept->vectors, kept->dim[k],
-                                          kept->rows[k]);
-      }
-      if (status >= 0) {
-        ti_embeddings_find(&next, kept->name)->step = kept->step;
-        ti_embeddings_find(&next, kept->name)->described = kept->described;
-      }
-    }
+    status = ti_embeddings_copy_word(&next, error, newer ? newer : w);
+  }
+  for (size_t i = 0; i < from->count && status >= 0; i++) {
+    if (!ti_embeddings_find(&next, from->words[i].name))
+      status = ti_embeddings_copy_word(&next, error, &from->words[i]);
   }
   if (status >= 0) {
     const textinv_embeddings old = *e;
@@ -464,10 +470,8 @@ size_t textinv_embeddings_num_values(const textinv_embeddings *embeddings)
 {
   size_t count = 0;
 
-  for (size_t i = 0; embeddings && i < embeddings->count; i++) {
-    for (int k = 0; k < TI_MAX_ENCODERS; k++)
-      count += (size_t)embeddings->words[i].vectors * (size_t)embeddings->words[i].dim[k];
-  }
+  for (size_t i = 0; embeddings && i < embeddings->count; i++)
+    count += ti_word_all_values(&embeddings->words[i]);
   return count;
 }
 

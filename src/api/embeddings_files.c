@@ -87,20 +87,6 @@ static int replace_spaces(char *name)
   return found;
 }
 
-/* a word that is held, with all that it has, among others */
-static textinv_status copy_word(textinv_embeddings *to, ti_error *error, const ti_word *w)
-{
-  textinv_status status = TEXTINV_OK;
-
-  for (int k = 0; k < TI_MAX_ENCODERS && status >= 0; k++) {
-    if (w->dim[k])
-      status = ti_embeddings_set_rows(to, error, w->name, k, w->vectors, w->dim[k], w->rows[k]);
-  }
-  if (status >= 0)
-    ti_embeddings_find(to, w->name)->step = w->step;
-  return status;
-}
-
 /* add an entry; a second file may bring the vectors of the other encoder */
 static textinv_status add_entry(textinv_embeddings *e, ti_error *error, const char *path,
                                 const ti_embedding_entry *entry, const char *name,
@@ -201,7 +187,7 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
     if (!word)
       status = check_name_in(error, path, model, name, file, num_names < 2);
     if (status >= 0 && held && !ti_embeddings_find(&next, name))
-      status = copy_word(&next, error, held);
+      status = ti_embeddings_copy_word(&next, error, held);
     if (status >= 0)
       status = add_entry(&next, error, path, entry, name, model, step);
   }

@@ -101,23 +101,18 @@ static textinv_status take_init_size(job *j, ti_error *error, uint32_t scale)
   return TEXTINV_OK;
 }
 
-static textinv_status check(job *j, ti_error *error)
+static textinv_status check_numbers(const textinv_generate_params *p, ti_error *error,
+                                    int timesteps)
 {
-  textinv_generate_params *p = &j->p;
-  const uint32_t scale = (uint32_t)ti_vae_scale(&j->model->vae);
-  ti_sampler *sampler;
-  textinv_status status;
-  uint32_t w, h;
-
   if (!p->prompt)
     return ti_fail(error, TEXTINV_E_INVALID, "prompt is NULL");
   if (p->images < 1 || p->images > 1024)
     return ti_fail(error, TEXTINV_E_INVALID, "images is %u; 1 to 1024 are possible", p->images);
   if (p->batch > 1024)
     return ti_fail(error, TEXTINV_E_INVALID, "batch is %u; 0 to 1024 are possible", p->batch);
-  if (p->steps < 1 || p->steps > 1000 || p->steps > (uint32_t)j->model->schedule.timesteps)
+  if (p->steps < 1 || p->steps > 1000 || p->steps > (uint32_t)timesteps)
     return ti_fail(error, TEXTINV_E_INVALID, "steps is %u; 1 to %d are possible", p->steps,
-                   j->model->schedule.timesteps < 1000 ? j->model->schedule.timesteps : 1000);
+                   timesteps < 1000 ? timesteps : 1000);
   if (!(p->guidance_scale >= 0.0f && p->guidance_scale <= 1000.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "guidance_scale is %g; 0 to 1000 are possible",
                    (double)p->guidance_scale);
@@ -133,6 +128,12 @@ static textinv_status check(job *j, ti_error *error)
   if (!(p->strength > 0.0f && p->strength <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible",
                    (double)p->strength);
+  return TEXTINV_OK;
+}
+
+static textinv_status check_pictures(const textinv_generate_params *p, ti_error *error,
+                                     int needs_mask)
+{
   if (p->init_image && p->init_image->count != 1)
     return ti_fail(error, TEXTINV_E_INVALID, "init_image holds %d pictures; 1 is expected",
                    p->init_image->count);
@@ -144,12 +145,25 @@ static textinv_status check(job *j, ti_error *error)
                    p->mask->count);
   if (p->keep_pixels && !p->mask)
     return ti_fail(error, TEXTINV_E_INVALID, "keep_pixels is %d without mask", p->keep_pixels);
-  if (ti_model_needs_mask(j->model) && !p->mask)
+  if (needs_mask && !p->mask)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "%s is NULL: the model was made for inpainting and redraws what is white in "
                    "mask of init_image; a white mask is all of it",
                    p->init_image ? "mask" : "init_image");
-  if (p->init_image && (status = take_init_size(j, error, scale)) < 0)
+  return TEXTINV_OK;
+}
+
+static textinv_status check(job *j, ti_error *error)
+{
+  textinv_generate_params *p = &j->p;
+  const uint32_t scale = (uint32_t)ti_vae_scale(&j->model->vae);
+  ti_sampler *sampler;
+  textinv_status status;
+  uint32_t w, h;
+
+  if ((status = check_numbers(p, error, j->model->schedule.timesteps)) < 0 ||
+      (status = check_pictures(p, error, ti_model_needs_mask(j->model))) < 0 ||
+      (p->init_image && (status = take_init_size(j, error, scale)) < 0))
     return status;
   if (p->width % scale || p->height % scale || p->width > 2048 * scale || p->height > 2048 * scale)
     return ti_fail(error, TEXTINV_E_INVALID,
@@ -216,33 +230,40 @@ static textinv_status reserve(job *j)
   return status;
 }
 
+static float *floats(size_t count, int *failed)
+{
+  float *p = ti_calloc(count, sizeof(*p));
+
+  *failed |= !p;
+  return p;
+}
+
 static textinv_status allocate(job *j)
 {
   const textinv_model *m = j->model;
-  const size_t doubled = (size_t)j->batch << j->guided;
+  const size_t batch = (size_t)j->batch, doubled = batch << j->guided;
+  const size_t hw = (size_t)j->h * (size_t)j->w, chw = (size_t)m->vae.latent_channels * hw;
   const int scale = ti_vae_scale(&m->vae);
-  const size_t hw = (size_t)j->h * (size_t)j->w;
+  int failed = 0;
 
-  j->chw = (size_t)m->vae.latent_channels * hw;
+  j->chw = chw;
   j->context_size = (size_t)m->tokens * (size_t)m->context_dim;
-  j->context = ti_calloc(doubled * j->context_size, sizeof(float));
-  j->pooled = ti_calloc(doubled * (size_t)m->pooled_dim, sizeof(float));
-  j->latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
-  j->noise = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
-  j->scaled = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
-  j->output = ti_calloc(doubled * j->chw, sizeof(float));
-  j->torch = ti_calloc((size_t)j->batch, sizeof(*j->torch));
-  j->init_mean = ti_calloc(j->chw, sizeof(float));
-  j->init_deviation = ti_calloc(j->chw, sizeof(float));
-  j->init_latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
-  j->init_noise = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
-  j->redrawn = ti_calloc((size_t)j->batch * hw, sizeof(float));
-  j->masked_mean = ti_calloc(j->chw, sizeof(float));
-  j->masked_deviation = ti_calloc(j->chw, sizeof(float));
-  j->masked_latents = ti_calloc((size_t)j->batch * j->chw, sizeof(float));
-  if (!j->context || !j->pooled || !j->latents || !j->noise || !j->scaled || !j->output ||
-      !j->torch || !j->init_mean || !j->init_deviation || !j->init_latents || !j->init_noise ||
-      !j->redrawn || !j->masked_mean || !j->masked_deviation || !j->masked_latents)
+  j->context = floats(doubled * j->context_size, &failed);
+  j->pooled = floats(doubled * (size_t)m->pooled_dim, &failed);
+  j->latents = floats(batch * chw, &failed);
+  j->noise = floats(batch * chw, &failed);
+  j->scaled = floats(batch * chw, &failed);
+  j->output = floats(doubled * chw, &failed);
+  j->redrawn = floats(batch * hw, &failed);
+  j->init_mean = floats(chw, &failed);
+  j->init_deviation = floats(chw, &failed);
+  j->init_latents = floats(batch * chw, &failed);
+  j->init_noise = floats(batch * chw, &failed);
+  j->masked_mean = floats(chw, &failed);
+  j->masked_deviation = floats(chw, &failed);
+  j->masked_latents = floats(batch * chw, &failed);
+  j->torch = ti_calloc(batch, sizeof(*j->torch));
+  if (failed || !j->torch)
     return ti_fail_nomem(&j->s->error, doubled * j->context_size * sizeof(float),
                          "latents and context");
   return ti_images_new(&j->images, &j->s->error, (int)j->p.images, j->w * scale, j->h * scale);
@@ -250,23 +271,16 @@ static textinv_status allocate(job *j)
 
 static void release(job *j)
 {
-  ti_free(j->context);
-  ti_free(j->pooled);
-  ti_free(j->latents);
-  ti_free(j->noise);
-  ti_free(j->scaled);
-  ti_free(j->output);
+  float *buffers[] = { j->context,          j->pooled,        j->latents,    j->noise,
+                       j->scaled,           j->output,        j->redrawn,    j->init_mean,
+                       j->init_deviation,   j->init_latents,  j->init_noise, j->masked_mean,
+                       j->masked_deviation, j->masked_latents };
+
+  for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
+    ti_free(buffers[i]);
   ti_free(j->torch);
-  ti_image_free(&j->init);
   ti_free(j->mask);
-  ti_free(j->redrawn);
-  ti_free(j->init_mean);
-  ti_free(j->init_deviation);
-  ti_free(j->init_latents);
-  ti_free(j->init_noise);
-  ti_free(j->masked_mean);
-  ti_free(j->masked_deviation);
-  ti_free(j->masked_latents);
+  ti_image_free(&j->init);
   textinv_images_free(j->images);
 }
 

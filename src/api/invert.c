@@ -301,7 +301,7 @@ static void describe_start(ti_run *r, size_t num_held)
     if (w >= r->embeddings->words + num_held)
       hash = ti_hash(hash, initializer, strlen(initializer) + 1);
     for (int k = 0; k < TI_MAX_ENCODERS && w < r->embeddings->words + num_held; k++)
-      hash = ti_hash(hash, w->rows[k], (size_t)w->vectors * (size_t)w->dim[k] * sizeof(float));
+      hash = ti_hash(hash, w->rows[k], ti_word_values(w, k) * sizeof(float));
   }
   ti_format(r->start, sizeof(r->start), "%016llx", (unsigned long long)hash);
 }
@@ -407,14 +407,11 @@ textinv_status textinv_invert(textinv_session *session, const textinv_model *mod
   int kept = 0; /* what was learnt */
 
   memset(&r, 0, sizeof(r));
-  if (!session || !model || !embeddings)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session"
-                   : !model ? "model"
-                            : "embeddings");
-  if ((status = ti_check_changeable(error, embeddings)) < 0)
-    return status;
-  if (report_ && (status = ti_struct_check(error, report_, INVERT_REPORT_MIN, "invert_report")) < 0)
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
+      (report_ &&
+       (status = ti_struct_check(error, report_, INVERT_REPORT_MIN, "invert_report")) < 0))
     return status;
   const size_t words_before = embeddings->count;
 

@@ -37,7 +37,7 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
                              float *const *gradient)
 {
   const int n = samples->n, c = model->unet.in_channels;
-  const size_t chw = (size_t)c * (size_t)samples->h * (size_t)samples->w;
+  const size_t hw = (size_t)samples->h * (size_t)samples->w, chw = (size_t)c * hw;
   ti_net_plan *plan;
   textinv_status status;
 
@@ -59,10 +59,8 @@ textinv_status ti_train_pass(textinv_session *s, const textinv_model *model,
   float *noisy = ti_plan_at(s, plan, plan->latents), *target = ti_plan_at(s, plan, plan->target);
 
   for (int i = 0; i < n; i++) {
-    ti_to_nhwc(TI_F32, noisy + (size_t)i * chw, samples->noisy + (size_t)i * chw, c, samples->h,
-               samples->w);
-    ti_to_nhwc(TI_F32, target + (size_t)i * chw, samples->target + (size_t)i * chw, c, samples->h,
-               samples->w);
+    ti_to_nhwc(noisy + (size_t)i * chw, c, samples->noisy + (size_t)i * chw, c, hw);
+    ti_to_nhwc(target + (size_t)i * chw, c, samples->target + (size_t)i * chw, c, hw);
   }
   if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
@@ -92,7 +90,7 @@ void ti_gradient_of_rows(float *out, const textinv_embeddings *embeddings,
     const ti_word *w = &embeddings->words[i];
 
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+      const size_t count = ti_word_values(w, k);
 
       if (w->dim[k] && w->dim[k] == tables[k].dim)
         memcpy(out, rows[k] + first * (size_t)tables[k].dim, count * sizeof(float));
@@ -193,21 +191,16 @@ textinv_status textinv_loss(textinv_session *session, float *loss, float *gradie
   textinv_status status;
 
   memset(&b, 0, sizeof(b));
-  if (!session || !loss || !model || !embeddings)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session ? "session"
-                   : !loss  ? "loss"
-                   : !model ? "model"
-                            : "embeddings");
-  if ((status = ti_params_read(error, &p, sizeof(p), LOSS_PARAMS_MIN, params, "loss_params")) < 0)
-    return status;
-  if (!p.latents || !p.noise || !p.timesteps || !p.prompts)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !p.latents     ? "latents"
-                   : !p.noise     ? "noise"
-                   : !p.timesteps ? "timesteps"
-                                  : "prompts");
-  if ((status = ti_check_learns(error, model)) < 0 ||
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, loss, "loss")) < 0 ||
+      (status = ti_check_null(error, model, "model")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_params_read(error, &p, sizeof(p), LOSS_PARAMS_MIN, params, "loss_params")) < 0 ||
+      (status = ti_check_null(error, p.latents, "latents")) < 0 ||
+      (status = ti_check_null(error, p.noise, "noise")) < 0 ||
+      (status = ti_check_null(error, p.timesteps, "timesteps")) < 0 ||
+      (status = ti_check_null(error, p.prompts, "prompts")) < 0 ||
+      (status = ti_check_learns(error, model)) < 0 ||
       (status = ti_check_latents(error, model, p.batch, 1u << (model->unet.blocks - 1), &p.width,
                                  &p.height)) < 0)
     return status;

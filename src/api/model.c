@@ -236,7 +236,7 @@ static textinv_status read_schedule(textinv_model *m, ti_error *error)
   status = ti_schedule_read(&m->schedule, error, &json, class_name, m->dir.index.path);
   ti_json_close(&json);
   if (status >= 0 && is_updated(m))
-    ti_schedule_update(&m->schedule);
+    ti_schedule_update(&m->schedule, ti_model_needs_mask(m));
   return status;
 }
 
@@ -384,11 +384,11 @@ textinv_status textinv_model_open(textinv_model **out, textinv_session *session,
   m->id = ti_model_new_id();
   if ((status = ti_model_dir_open(&m->dir, error, path)) < 0 ||
       (status = read_kind(m, error)) < 0 || (status = read_unet(m, error)) < 0 ||
-      (status = read_schedule(m, error)) < 0 ||
+      (status = read_vae(m, error)) < 0 || (status = read_schedule(m, error)) < 0 ||
       (status = ti_json_bool(&m->dir.index, error, "force_zeros_for_empty_prompt",
                              ti_model_is_xl(m), &m->zero_no_negative)) < 0 ||
-      (status = read_vae(m, error)) < 0 || (status = read_encoders(m, error)) < 0 ||
-      (status = check_parts(m, error)) < 0 || (status = check_networks(m, session)) < 0) {
+      (status = read_encoders(m, error)) < 0 || (status = check_parts(m, error)) < 0 ||
+      (status = check_networks(m, session)) < 0) {
     textinv_model_free(m);
     return status;
   }

@@ -228,6 +228,7 @@ textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, uin
                              const float *latents, int h, int w, float *values)
 {
   const int scale = ti_vae_scale(&model->vae), c = model->vae.latent_channels;
+  const size_t hw = (size_t)h * (size_t)w, pixels = hw * (size_t)(scale * scale);
   const ti_plan_key key = { .kind = TI_PLAN_DECODE, .n = 1, .h = h, .w = w };
   char name[32];
   ti_net_plan *plan;
@@ -237,18 +238,18 @@ textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, uin
     return status;
   float *z = ti_plan_at(s, plan, plan->latents);
 
-  ti_to_nhwc(TI_F32, z, latents, c, h, w);
-  for (size_t i = 0; i < (size_t)c * (size_t)h * (size_t)w; i++)
+  ti_to_nhwc(z, c, latents, c, hw);
+  for (size_t i = 0; i < (size_t)c * hw; i++)
     z[i] = (float)(z[i] / model->vae.scaling_factor);
   if ((status = ti_plan_execute(s, plan, 0)) < 0)
     return status;
   const float *out = ti_plan_at(s, plan, plan->out);
 
   ti_format(name, sizeof(name), "picture %u", number);
-  if ((status = check_output(&s->error, name, "decoder", plan->plan.tape.dtype, out,
-                             3 * (size_t)(h * scale) * (size_t)(w * scale))) < 0)
+  if ((status = check_output(&s->error, name, "decoder", plan->plan.tape.dtype, out, 3 * pixels)) <
+      0)
     return status;
-  ti_from_nhwc(values, TI_F32, out, 3, h * scale, w * scale);
+  ti_from_nhwc(values, out, 3, pixels);
   return TEXTINV_OK;
 }
 
@@ -335,15 +336,6 @@ textinv_status ti_check_latents(ti_error *error, const textinv_model *model, uin
   return TEXTINV_OK;
 }
 
-/* planes [c, hw] to channels that follow each other in nhwc [hw, all] */
-static void put_channels(float *nhwc, int all, const float *chw, int c, size_t hw)
-{
-  for (size_t i = 0; i < hw; i++) {
-    for (int k = 0; k < c; k++)
-      nhwc[i * (size_t)all + (size_t)k] = chw[(size_t)k * hw + i];
-  }
-}
-
 /* latents and timestep, which change from evaluation to evaluation; behind the latents a mask */
 static void write_latents(textinv_session *s, const ti_net_plan *plan, const textinv_model *model,
                           const ti_evaluation *e)
@@ -353,10 +345,10 @@ static void write_latents(textinv_session *s, const ti_net_plan *plan, const tex
   float *x = ti_plan_at(s, plan, plan->latents), *t = ti_plan_at(s, plan, plan->timesteps);
 
   for (size_t i = 0; i < (size_t)(e->batch >> e->guided); i++, x += (size_t)all * hw) {
-    put_channels(x, all, e->latents + i * chw, c, hw);
+    ti_to_nhwc(x, all, e->latents + i * chw, c, hw);
     if (ti_model_needs_mask(model)) {
-      put_channels(x + c, all, e->mask + i * hw, 1, hw);
-      put_channels(x + c + 1, all, e->masked + i * chw, c, hw);
+      ti_to_nhwc(x + c, all, e->mask + i * hw, 1, hw);
+      ti_to_nhwc(x + c + 1, all, e->masked + i * chw, c, hw);
     }
     t[i] = e->timestep;
   }
@@ -386,7 +378,7 @@ textinv_status ti_predict(textinv_session *s, const textinv_model *model, const 
                           float *out)
 {
   const int c = model->unet.out_channels;
-  const size_t chw = (size_t)c * (size_t)e->h * (size_t)e->w;
+  const size_t hw = (size_t)e->h * (size_t)e->w, chw = (size_t)c * hw;
   const ti_plan_key key = {
     .kind = TI_PLAN_UNET, .n = e->batch, .h = e->h, .w = e->w, .guided = e->guided
   };
@@ -405,7 +397,7 @@ textinv_status ti_predict(textinv_session *s, const textinv_model *model, const 
   const float *y = ti_plan_at(s, plan, plan->out);
 
   for (int i = 0; i < e->batch; i++)
-    ti_from_nhwc(out + (size_t)i * chw, TI_F32, y + (size_t)i * chw, c, e->h, e->w);
+    ti_from_nhwc(out + (size_t)i * chw, y + (size_t)i * chw, c, hw);
   return TEXTINV_OK;
 }
 

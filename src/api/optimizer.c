@@ -129,11 +129,10 @@ textinv_status textinv_optimizer_new(textinv_optimizer **out, textinv_session *s
 
   if (out)
     *out = NULL;
-  if (!out || !session || !embeddings)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !out       ? "out"
-                   : !session ? "session"
-                              : "embeddings");
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0)
+    return status;
   if (params && ((status = ti_params_read(error, &p, sizeof(p), OPTIMIZER_PARAMS_MIN, params,
                                           "optimizer_params")) < 0 ||
                  (status = ti_check_reserved(error, p.reserved, "optimizer_params")) < 0))
@@ -169,11 +168,11 @@ textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
                                                    float learning_rate)
 {
   ti_error *error = ti_begin(NULL);
+  textinv_status status = ti_check_null(error, optimizer, "optimizer");
 
-  if (!optimizer)
-    return ti_fail(error, TEXTINV_E_INVALID, "optimizer is NULL");
+  if (status < 0)
+    return status;
   ti_adamw a = optimizer->adamw;
-  textinv_status status;
 
   a.learning_rate = learning_rate;
   if ((status = ti_check_adamw(error, &a, 1)) >= 0)
@@ -190,7 +189,7 @@ static textinv_status check_step(const textinv_optimizer *o, ti_error *error,
 
   for (size_t i = 0; i < e->count; i++) {
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)e->words[i].vectors * (size_t)e->words[i].dim[k];
+      const size_t count = ti_word_values(&e->words[i], k);
 
       for (size_t j = 0; j < count; j++, at++) {
         float row = e->words[i].rows[k][j], m = o->m[at], v = o->v[at];
@@ -214,12 +213,11 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
   size_t at = 0;
   textinv_status status;
 
-  if (!session || !optimizer || !embeddings || !gradient)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session      ? "session"
-                   : !optimizer  ? "optimizer"
-                   : !embeddings ? "embeddings"
-                                 : "gradient");
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, optimizer, "optimizer")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, gradient, "gradient")) < 0)
+    return status;
   if (num_values != optimizer->count)
     return ti_fail(error, TEXTINV_E_SHAPE, "the gradient has %zu values, the optimizer %zu",
                    num_values, optimizer->count);
@@ -230,8 +228,7 @@ textinv_status textinv_optimizer_step(textinv_session *session, textinv_optimize
   optimizer->steps++;
   for (size_t i = 0; i < embeddings->count; i++) {
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)embeddings->words[i].vectors *
-                           (size_t)embeddings->words[i].dim[k];
+      const size_t count = ti_word_values(&embeddings->words[i], k);
 
       ti_adamw_step(&optimizer->adamw, optimizer->steps, embeddings->words[i].rows[k],
                     optimizer->m + at, optimizer->v + at, gradient + at, count);
@@ -249,12 +246,11 @@ textinv_status textinv_optimizer_save(textinv_session *session, const textinv_op
   ti_error *error = ti_begin(session);
   textinv_status status;
 
-  if (!session || !optimizer || !embeddings || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !session      ? "session"
-                   : !optimizer  ? "optimizer"
-                   : !embeddings ? "embeddings"
-                                 : "path");
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, optimizer, "optimizer")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0)
+    return status;
   if ((status = check_words(optimizer, error, embeddings)) < 0)
     return status;
   const ti_checkpoint_info info = { .step = optimizer->steps };
@@ -274,8 +270,8 @@ static void reorder(float *to, const textinv_embeddings *e, const float *values,
     if (!w)
       continue;
     for (const ti_word *before = from->words; before < w; before++)
-      at += (size_t)before->vectors * (size_t)(before->dim[0] + before->dim[1]);
-    const size_t count = (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+      at += ti_word_all_values(before);
+    const size_t count = ti_word_all_values(w);
 
     memcpy(to, at, count * sizeof(*to));
     to += count;
@@ -295,13 +291,11 @@ textinv_status textinv_optimizer_load(textinv_optimizer **out, textinv_session *
 
   if (out)
     *out = NULL;
-  if (!out || !session || !embeddings || !path)
-    return ti_fail(error, TEXTINV_E_INVALID, "%s is NULL",
-                   !out         ? "out"
-                   : !session   ? "session"
-                   : embeddings ? "path"
-                                : "embeddings");
-  if ((status = ti_check_changeable(error, embeddings)) < 0)
+  if ((status = ti_check_null(error, out, "out")) < 0 ||
+      (status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_null(error, embeddings, "embeddings")) < 0 ||
+      (status = ti_check_null(error, path, "path")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0)
     return status;
   loaded = ti_calloc(1, sizeof(*loaded));
   if (!loaded) {

@@ -11,9 +11,18 @@ static ti_val input(ti_tape *t, int n, int h, int w, int c)
   return ti_input(t, TI_TYPE_F32, n, h, w, c);
 }
 
-static ti_type act(const ti_tape *t)
+/* a value as the type that networks work in */
+static ti_val act(ti_tape *t, ti_val v)
 {
-  return (ti_type)t->dtype;
+  return ti_cast(t, v, (ti_type)t->dtype);
+}
+
+/* one that a call reads when the plan has run */
+static ti_val output(ti_tape *t, ti_val v)
+{
+  v = ti_cast(t, v, TI_TYPE_F32);
+  ti_output(t, v);
+  return v;
 }
 
 /* ids and new rows of one encoder; gives its states */
@@ -48,10 +57,8 @@ static void record_text(ti_net_plan *p, const textinv_model *model)
   ti_tape *t = &p->plan.tape;
   const ti_clip_text_outputs out = text_encoder(p, model, p->key.encoder, 0);
 
-  p->hidden = ti_cast(t, out.hidden, TI_TYPE_F32);
-  p->pooled = ti_cast(t, out.pooled, TI_TYPE_F32);
-  ti_output(t, p->hidden);
-  ti_output(t, p->pooled);
+  p->hidden = output(t, out.hidden);
+  p->pooled = output(t, out.pooled);
 }
 
 static void unet_inputs(ti_net_plan *p, const textinv_model *model)
@@ -69,8 +76,7 @@ static ti_val unet(ti_net_plan *p, const textinv_model *model, ti_val context, t
 {
   ti_tape *t = &p->plan.tape;
   const ti_net net = { t, &model->unet_weights };
-  const ti_unet_inputs in = { ti_cast(t, p->latents, act(t)), p->timesteps,
-                              ti_cast(t, context, act(t)), ti_cast(t, pooled, act(t)),
+  const ti_unet_inputs in = { act(t, p->latents), p->timesteps, act(t, context), act(t, pooled),
                               p->size_ids };
 
   return ti_unet(&net, &model->unet, &in);
@@ -86,8 +92,7 @@ static void record_unet(ti_net_plan *p, const textinv_model *model)
     p->pooled = ti_constant(t, input(t, p->key.n, 1, 1, model->pooled_dim));
     ti_constant(t, p->size_ids);
   }
-  p->out = ti_cast(t, unet(p, model, p->context, p->pooled), TI_TYPE_F32);
-  ti_output(t, p->out);
+  p->out = output(t, unet(p, model, p->context, p->pooled));
 }
 
 static void record_decode(ti_net_plan *p, const textinv_model *model)
@@ -96,9 +101,7 @@ static void record_decode(ti_net_plan *p, const textinv_model *model)
   const ti_net net = { t, &model->vae_weights };
 
   p->latents = input(t, p->key.n, p->key.h, p->key.w, model->vae.latent_channels);
-  p->out = ti_cast(t, ti_vae_decoder(&net, &model->vae, ti_cast(t, p->latents, act(t))),
-                   TI_TYPE_F32);
-  ti_output(t, p->out);
+  p->out = output(t, ti_vae_decoder(&net, &model->vae, act(t, p->latents)));
 }
 
 static void record_encode(ti_net_plan *p, const textinv_model *model)
@@ -108,9 +111,7 @@ static void record_encode(ti_net_plan *p, const textinv_model *model)
   const int scale = ti_vae_scale(&model->vae);
 
   p->latents = input(t, p->key.n, p->key.h * scale, p->key.w * scale, 3);
-  p->out = ti_cast(t, ti_vae_encoder(&net, &model->vae, ti_cast(t, p->latents, act(t))),
-                   TI_TYPE_F32);
-  ti_output(t, p->out);
+  p->out = output(t, ti_vae_encoder(&net, &model->vae, act(t, p->latents)));
 }
 
 /* text encoders, UNet, loss, and back to the new rows; recompute of num_of blocks are computed
@@ -132,7 +133,7 @@ static void record_train(ti_net_plan *p, const textinv_model *model, int recompu
   ti_output(t, p->out);
   if (!p->key.learn)
     return;
-  ti_tape_backward(t, p->out, recompute, num_of);
+  ti_tape_backward(t, recompute, num_of);
   for (int i = 0; i < model->num_encoders; i++) {
     p->drows[i] = ti_tape_grad(t, p->rows[i]);
     ti_output(t, p->drows[i]);
@@ -147,10 +148,8 @@ static void record_clip_text(ti_net_plan *p, const textinv_model *clip)
 
   p->ids[0] = ti_input(t, TI_TYPE_I32, p->key.n, 1, clip->tokens, 1);
   p->eos = ti_input(t, TI_TYPE_I32, p->key.n, 1, 1, 1);
-  p->out = ti_cast(
-    t, ti_clip_text(&net, &e->config, &e->clip, p->ids[0], TI_NONE, p->eos, 0, 0).pooled,
-    TI_TYPE_F32);
-  ti_output(t, p->out);
+  p->out = output(
+    t, ti_clip_text(&net, &e->config, &e->clip, p->ids[0], TI_NONE, p->eos, 0, 0).pooled);
 }
 
 static void record_clip_image(ti_net_plan *p, const textinv_model *clip)
@@ -164,9 +163,7 @@ static void record_clip_image(ti_net_plan *p, const textinv_model *clip)
   weights.prefix = TI_CLIP_VISION_PREFIX;
   p->ids[0] = ti_input(t, TI_TYPE_I32, p->key.n, 1, 1 + patches, 1);
   p->patches = input(t, p->key.n, 1, patches, 3 * c->patch * c->patch);
-  p->out = ti_cast(t, ti_clip_vision(&net, c, ti_cast(t, p->patches, act(t)), p->ids[0]),
-                   TI_TYPE_F32);
-  ti_output(t, p->out);
+  p->out = output(t, ti_clip_vision(&net, c, act(t, p->patches), p->ids[0]));
 }
 
 /*
@@ -457,22 +454,18 @@ void *ti_plan_at(const textinv_session *s, const ti_net_plan *plan, ti_val v)
   return ti_plan_data(&plan->plan, &s->arena, v);
 }
 
-void ti_to_nhwc(ti_dtype dtype, void *nhwc, const float *chw, int c, int h, int w)
+void ti_to_nhwc(float *nhwc, int all, const float *chw, int c, size_t hw)
 {
-  const size_t hw = (size_t)h * (size_t)w;
-
   for (size_t i = 0; i < hw; i++) {
     for (int k = 0; k < c; k++)
-      ti_store(dtype, nhwc, i * (size_t)c + (size_t)k, chw[(size_t)k * hw + i]);
+      nhwc[i * (size_t)all + (size_t)k] = chw[(size_t)k * hw + i];
   }
 }
 
-void ti_from_nhwc(float *chw, ti_dtype dtype, const void *nhwc, int c, int h, int w)
+void ti_from_nhwc(float *chw, const float *nhwc, int c, size_t hw)
 {
-  const size_t hw = (size_t)h * (size_t)w;
-
   for (size_t i = 0; i < hw; i++) {
     for (int k = 0; k < c; k++)
-      chw[(size_t)k * hw + i] = ti_load(dtype, nhwc, i * (size_t)c + (size_t)k);
+      chw[(size_t)k * hw + i] = nhwc[i * (size_t)c + (size_t)k];
   }
 }

@@ -7,6 +7,8 @@
 #include "api.h"
 #include "cores.h"
 
+enum { MAX_THREADS = 1024 };
+
 /* of the thread's last failed call without a session */
 static _Thread_local ti_error no_session;
 
@@ -43,18 +45,19 @@ textinv_status textinv_session_params_init(textinv_session_params *params, size_
 
 static textinv_status check_session(ti_error *error, const textinv_session_params *p)
 {
-  if (p->backend != TEXTINV_BACKEND_CPU && p->backend != TEXTINV_BACKEND_CUDA)
-    return ti_fail(error, TEXTINV_E_INVALID, "backend is %d; known are 0 (CPU) and 1 (CUDA)",
-                   (int)p->backend);
+  const textinv_status status = ti_check_backend(error, p->backend);
+
+  if (status < 0)
+    return status;
   if (p->backend == TEXTINV_BACKEND_CPU && p->dtype == TEXTINV_F16)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "dtype f16 needs CUDA; the CPU takes f32 and bf16");
   if (p->dtype != TEXTINV_F32 && p->dtype != TEXTINV_F16 && p->dtype != TEXTINV_BF16)
     return ti_fail(error, TEXTINV_E_INVALID, "dtype is %d; known are 0 (f32), 1 (f16) and 2 (bf16)",
                    (int)p->dtype);
-  if (p->threads > 1024)
-    return ti_fail(error, TEXTINV_E_INVALID, "threads is %u; 0 (all cores) to 1024 are possible",
-                   p->threads);
+  if (p->threads > MAX_THREADS)
+    return ti_fail(error, TEXTINV_E_INVALID, "threads is %u; 0 (all cores) to %d are possible",
+                   p->threads, MAX_THREADS);
   return p->backend == TEXTINV_BACKEND_CPU ? ti_check_cpu(error) : TEXTINV_OK;
 }
 
@@ -95,7 +98,9 @@ textinv_status textinv_session_new(textinv_session **out, const textinv_session_
     s->joins = 1;
     s->arena.sparse = 1;
   } else {
-    s->team = ti_team_new(p.threads ? (int)p.threads : ti_usable_cores());
+    const int cores = ti_usable_cores();
+
+    s->team = ti_team_new(p.threads ? (int)p.threads : cores < MAX_THREADS ? cores : MAX_THREADS);
     if (!s->team) {
       ti_free(s);
       return ti_fail_nomem(&no_session, 0, "a session's threads");

@@ -36,7 +36,7 @@ static void copy_rows(const textinv_embeddings *e, float *flat, int out)
     const ti_word *w = &e->words[i];
 
     for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      const size_t count = (size_t)w->vectors * (size_t)w->dim[k];
+      const size_t count = ti_word_values(w, k);
 
       if (!count)
         continue;
@@ -79,6 +79,40 @@ static textinv_status save(ti_run *r)
   return TEXTINV_OK;
 }
 
+/* that a checkpoint is one of this run, but for its rows */
+static textinv_status check_saved(const ti_run *r, const char *path,
+                                  const textinv_embeddings *saved, const ti_adamw *adamw,
+                                  const ti_checkpoint_info *info)
+{
+  ti_error *error = &r->s->error;
+  const size_t num_values = textinv_embeddings_num_values(saved);
+  const textinv_status status = ti_settings_match(error, path, info->settings, r->settings);
+
+  if (status < 0)
+    return status;
+  if (adamw->beta1 != r->adamw.beta1 || adamw->beta2 != r->adamw.beta2 ||
+      adamw->epsilon != r->adamw.epsilon)
+    return ti_fail(error, TEXTINV_E_CONFLICT,
+                   "%s was made with beta1 %g, beta2 %g, epsilon %g; this run has %g, %g, %g", path,
+                   (double)adamw->beta1, (double)adamw->beta2, (double)adamw->epsilon,
+                   (double)r->adamw.beta1, (double)r->adamw.beta2, (double)r->adamw.epsilon);
+  if (info->step > r->p.steps)
+    return ti_fail(error, TEXTINV_E_CONFLICT, "%s is of step %llu; this run ends at step %u", path,
+                   (unsigned long long)info->step, r->p.steps);
+  if (num_values != r->num_values || saved->count != r->learnt.count)
+    return ti_fail(error, TEXTINV_E_CONFLICT,
+                   "%s holds %zu values of %zu words; this run has %zu of %zu", path, num_values,
+                   saved->count, r->num_values, r->learnt.count);
+  for (size_t i = 0; i < saved->count; i++) {
+    const ti_word *from = &saved->words[i], *to = &r->learnt.words[i];
+
+    if (from->vectors != to->vectors || memcmp(from->dim, to->dim, sizeof(to->dim)))
+      return ti_fail(error, TEXTINV_E_CONFLICT,
+                     "%s: word \"%s\" has another shape than in this run", path, from->name);
+  }
+  return TEXTINV_OK;
+}
+
 /* rows, moments and step of a checkpoint that belongs to this run */
 static textinv_status load(ti_run *r, const char *path)
 {
@@ -98,38 +132,8 @@ static textinv_status load(ti_run *r, const char *path)
     *start = '\0';
     start += sizeof(START) - 1;
   }
-  if ((status = ti_settings_match(error, path, info.settings, r->settings)) < 0)
+  if ((status = check_saved(r, path, saved, &adamw, &info)) < 0)
     goto out;
-  if (adamw.beta1 != r->adamw.beta1 || adamw.beta2 != r->adamw.beta2 ||
-      adamw.epsilon != r->adamw.epsilon) {
-    status = ti_fail(error, TEXTINV_E_CONFLICT,
-                     "%s was made with beta1 %g, beta2 %g, epsilon %g; this run has %g, %g, %g",
-                     path, (double)adamw.beta1, (double)adamw.beta2, (double)adamw.epsilon,
-                     (double)r->adamw.beta1, (double)r->adamw.beta2, (double)r->adamw.epsilon);
-    goto out;
-  }
-  if (info.step > r->p.steps) {
-    status = ti_fail(error, TEXTINV_E_CONFLICT, "%s is of step %llu; this run ends at step %u",
-                     path, (unsigned long long)info.step, r->p.steps);
-    goto out;
-  }
-  if (textinv_embeddings_num_values(saved) != r->num_values || saved->count != r->learnt.count) {
-    status = ti_fail(
-      error, TEXTINV_E_CONFLICT, "%s holds %zu values of %zu words; this run has %zu of %zu", path,
-      textinv_embeddings_num_values(saved), saved->count, r->num_values, r->learnt.count);
-    goto out;
-  }
-  for (size_t i = 0; i < saved->count; i++) {
-    const ti_word *from = &saved->words[i], *to = &r->learnt.words[i];
-
-    for (int k = 0; k < TI_MAX_ENCODERS; k++) {
-      if (from->dim[k] != to->dim[k] || from->vectors != to->vectors) {
-        status = ti_fail(error, TEXTINV_E_CONFLICT,
-                         "%s: word \"%s\" has another shape than in this run", path, from->name);
-        goto out;
-      }
-    }
-  }
   copy_rows(saved, rows, 1);
   copy_rows(&r->learnt, held, 1);
   /* where a run goes on with the set of words that it left, they hold what it learnt */
@@ -249,9 +253,9 @@ static void add_gradient(ti_run *r, float scale)
     const float *from = r->pass_gradient;
 
     for (const ti_word *w = r->embeddings->words; strcmp(w->name, r->learnt.words[i].name); w++)
-      from += (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+      from += ti_word_all_values(w);
     const ti_word *w = &r->learnt.words[i];
-    const size_t count = (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+    const size_t count = ti_word_all_values(w);
 
     for (size_t k = 0; k < count; k++)
       *to++ += from[k] * scale;

@@ -164,15 +164,15 @@ static textinv_status upload_table(ti_run_device *d, const ti_run *r, int k)
   memset(learnt, 0xff, count * sizeof(*learnt));
   for (size_t i = 0; i < r->learnt.count; i++) {
     const ti_word *w = &r->learnt.words[i];
-    const size_t before = k ? (size_t)w->vectors * (size_t)w->dim[0] : 0;
-    const size_t values = (size_t)w->vectors * (size_t)w->dim[k];
+    const size_t before = k ? ti_word_values(w, 0) : 0;
+    const size_t values = ti_word_values(w, k);
     size_t row = 0;
 
     for (const ti_word *other = r->embeddings->words; strcmp(other->name, w->name); other++)
       row += (size_t)other->vectors;
     for (size_t j = 0; j < values; j++)
       learnt[row * (size_t)w->dim[k] + j] = (int32_t)(at + before + j);
-    at += (size_t)w->vectors * (size_t)(w->dim[0] + w->dim[1]);
+    at += ti_word_all_values(w);
   }
   status = upload(d, d->t.table[k], r->tables[k].rows, count * sizeof(float));
   if (status >= 0)

@@ -7,9 +7,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "format.h"
 
-enum { ROOM = 4096 };
+enum { ROOM = 4096, SETS = 8 /* of 1024 cores each */ };
+
+typedef struct core_set {
+  cpu_set_t set[SETS];
+} core_set;
+
+/* of OpenMP's run time, which comes with oneDNN or with the host or not at all */
+__attribute__((weak)) int omp_get_num_places(void);
+__attribute__((weak)) int omp_get_place_num_procs(int place);
+__attribute__((weak)) void omp_get_place_proc_ids(int place, int *ids);
 
 /* the file's first bytes as text; -1 when there is none */
 static int read_text(char *out, const char *path)
@@ -63,16 +73,52 @@ int ti_cgroup_cores(const char *list, const char *root)
   }
 }
 
+static void add_place(core_set *c, int place)
+{
+  const int count = omp_get_place_num_procs(place);
+  int *ids = ti_calloc(count > 0 ? (size_t)count : 0, sizeof(*ids));
+
+  if (!ids)
+    return;
+  omp_get_place_proc_ids(place, ids);
+  for (int i = 0; i < count; i++)
+    CPU_SET_S(ids[i], sizeof(c->set), c->set);
+  ti_free(ids);
+}
+
+/* those of this thread, and of OpenMP's places: where the environment asks for some (OMP_PLACES,
+ * OMP_PROC_BIND), it ties the process's first thread to one of them as soon as it is loaded;
+ * returns the number of places, -1 when nothing is known */
+static int read_cores(core_set *c)
+{
+  int places;
+
+  CPU_ZERO_S(sizeof(c->set), c->set);
+  if (sched_getaffinity(0, sizeof(c->set), c->set))
+    return -1;
+  places = omp_get_num_places && omp_get_place_num_procs && omp_get_place_proc_ids
+             ? omp_get_num_places()
+             : 0;
+  for (int i = 0; i < places; i++)
+    add_place(c, i);
+  return places;
+}
+
+void ti_use_cores(pthread_t thread)
+{
+  core_set c;
+
+  if (read_cores(&c) > 0)
+    (void)pthread_setaffinity_np(thread, sizeof(c.set), c.set);
+}
+
 int ti_usable_cores(void)
 {
   const int quota = ti_cgroup_cores("/proc/self/cgroup", "/sys/fs/cgroup");
-  cpu_set_t set;
+  core_set c;
   long n;
 
   /* more processors than the set has room for: EINVAL */
-  if (sched_getaffinity(0, sizeof(set), &set))
-    n = sysconf(_SC_NPROCESSORS_ONLN);
-  else
-    n = CPU_COUNT(&set);
+  n = read_cores(&c) < 0 ? sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT_S(sizeof(c.set), c.set);
   return n < 1 ? 1 : n < quota ? (int)n : quota;
 }

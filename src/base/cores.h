@@ -2,9 +2,14 @@
 #ifndef TI_CORES_H
 #define TI_CORES_H
 
+#include <pthread.h>
+
 /* the cores that this process may run on, and of those no more than its cgroup has time for; at
  * least 1 */
 int ti_usable_cores(void);
+
+/* lets a thread run on all of them that was made by one which OpenMP has tied to a few */
+void ti_use_cores(pthread_t thread);
 
 /* what a cgroup of version 2 allows: the least of its own cpu.max and those above, rounded up;
  * INT_MAX = no limit. list is /proc/self/cgroup, root /sys/fs/cgroup. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "cores.h"
 
 enum {
   WATCH_NS = 100000, /* before a thread sleeps: longer than most times between two loops */
@@ -155,16 +156,20 @@ static void *serve(void *user)
 
 static void start(ti_team *t)
 {
-  sigset_t all, host;
+  static const int own[] = { SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP };
+  sigset_t others, host;
 
   t->process = getpid();
   t->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
   t->begun = t->left = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
   atomic_store(&t->state, 0);
   atomic_store(&t->asleep, 0);
-  /* signals are the host's threads' business */
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &host);
+  /* signals are the host's threads' business, but for those that a thread brings upon itself: the
+   * system ends a process that blocks one of them, without asking the host's handler */
+  sigfillset(&others);
+  for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+    sigdelset(&others, own[i]);
+  pthread_sigmask(SIG_SETMASK, &others, &host);
   for (t->started = 1; t->started < t->size; t->started++) {
     member *m = &t->members[t->started];
 
@@ -172,6 +177,7 @@ static void start(ti_team *t)
     m->thread = t->started;
     if (pthread_create(&m->handle, NULL, serve, m))
       break;
+    ti_use_cores(m->handle);
   }
   pthread_sigmask(SIG_SETMASK, &host, NULL);
   t->size = t->started;
@@ -189,12 +195,17 @@ static void begin_round(ti_team *t, uint64_t open)
 
 static void sleep_until_all_are_out(ti_team *t)
 {
+  int cancel;
+
+  /* a caller that is cancelled here would take its loop from under the others */
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
   pthread_mutex_lock(&t->lock);
   atomic_store(&t->awaited, 1);
   while (atomic_load(&t->state) & INSIDE)
     pthread_cond_wait(&t->left, &t->lock);
   atomic_store(&t->awaited, 0);
   pthread_mutex_unlock(&t->lock);
+  pthread_setcancelstate(cancel, NULL);
 }
 
 ti_team *ti_team_new(int threads)

@@ -94,24 +94,16 @@ static const name final_sigmas[] = { { "zero", 0 }, { "sigma_min", 1 }, { NULL, 
 static textinv_status find_name(ti_error *error, const char *path, const char *key, const char *met,
                                 const name *names, int *out)
 {
-  char known[256];
+  char known[256] = "";
   size_t len = 0;
 
   for (const name *n = names; n->name; n++) {
-    const size_t more = strlen(n->name);
-
     if (strcmp(met, n->name) == 0) {
       *out = n->value;
       return TEXTINV_OK;
     }
-    if (len + more + 3 < sizeof(known)) {
-      memcpy(known + len, len > 0 ? ", " : "", len > 0 ? 2 : 0);
-      len += len > 0 ? 2 : 0;
-      memcpy(known + len, n->name, more);
-      len += more;
-    }
+    len += ti_format(known + len, sizeof(known) - len, "%s%s", len ? ", " : "", n->name);
   }
-  known[len] = 0;
   return ti_fail(error, TEXTINV_E_UNSUPPORTED, "%s: \"%s\" is \"%s\", expected one of %s", path,
                  key, met, known);
 }
@@ -239,32 +231,25 @@ out:
   return status;
 }
 
-static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_json *config,
-                                  const beta_defaults *defaults)
+/* [out->timesteps] */
+static textinv_status read_betas(float *betas, ti_schedule *out, ti_error *error,
+                                 const ti_json *config, const beta_defaults *defaults)
 {
-  const size_t bytes = (size_t)out->timesteps * sizeof(float);
   const int count = out->timesteps;
-  float *betas = ti_calloc((size_t)count, sizeof(*betas));
   double first, last;
   textinv_status status;
   int kind;
 
-  out->alphas_cumprod = ti_calloc((size_t)count, sizeof(float));
-  out->alphas_cumprod_plain = ti_calloc((size_t)count, sizeof(float));
-  if (!betas || !out->alphas_cumprod || !out->alphas_cumprod_plain) {
-    status = ti_fail_nomem(error, bytes, "the noise schedule");
-    goto out;
-  }
   if ((status = read_name(config, error, "beta_schedule", defaults->kind, beta_schedules, &kind)) <
         0 ||
       (status = ti_json_float(config, error, "beta_start", defaults->start, 0, 1, &first)) < 0 ||
       (status = ti_json_float(config, error, "beta_end", defaults->end, 0, 1, &last)) < 0)
-    goto out;
+    return status;
   out->cosine = kind == SQUAREDCOS;
 
   if (ti_json_has(config, "trained_betas")) {
     if ((status = trained_betas(betas, error, config, count)) < 0)
-      goto out;
+      return status;
   } else if (kind == LINEAR) {
     linspace(betas, count, first, last);
   } else if (kind == SCALED_LINEAR) {
@@ -281,12 +266,28 @@ static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_js
   }
 
   for (int i = 0; i < count; i++) {
-    if (!(betas[i] >= 0 && betas[i] < 1)) {
-      status = ti_fail(error, TEXTINV_E_FORMAT, "%s: beta of timestep %d is %g, expected 0..1",
-                       config->path, i, betas[i]);
-      goto out;
-    }
+    if (!(betas[i] >= 0 && betas[i] < 1))
+      return ti_fail(error, TEXTINV_E_FORMAT, "%s: beta of timestep %d is %g, expected 0..1",
+                     config->path, i, betas[i]);
   }
+  return TEXTINV_OK;
+}
+
+static textinv_status read_alphas(ti_schedule *out, ti_error *error, const ti_json *config,
+                                  const beta_defaults *defaults)
+{
+  const int count = out->timesteps;
+  float *betas = ti_calloc((size_t)count, sizeof(*betas));
+  textinv_status status;
+
+  out->alphas_cumprod = ti_calloc((size_t)count, sizeof(float));
+  out->alphas_cumprod_plain = ti_calloc((size_t)count, sizeof(float));
+  if (!betas || !out->alphas_cumprod || !out->alphas_cumprod_plain) {
+    status = ti_fail_nomem(error, (size_t)count * sizeof(float), "the noise schedule");
+    goto out;
+  }
+  if ((status = read_betas(betas, out, error, config, defaults)) < 0)
+    goto out;
   cumprod_of_alphas(out->alphas_cumprod_plain, betas, count);
   if (!(out->alphas_cumprod_plain[count - 1] > 0 && out->alphas_cumprod_plain[count - 1] < 1)) {
     status = ti_fail(
@@ -409,10 +410,11 @@ static textinv_status read_sampler_keys(ti_schedule *out, ti_error *error, const
     out->variance = TI_VARIANCE_LARGE;
   else if (strcmp(variance, "fixed_small") != 0)
     out->left_out[TI_SAMPLER_DDPM] = "variance_type";
-  if (ti_json_has(config, "variance_type") &&
-      (status = note_other(out, error, config, "variance_type", "fixed_small", "fixed_large",
-                           dpmpp)) < 0)
-    return status;
+  /* the others say what noise a step adds, and these add none */
+  if (strcmp(variance, "learned") == 0 || strcmp(variance, "learned_range") == 0) {
+    out->left_out[TEXTINV_SAMPLER_DPMPP_2M] = "variance_type";
+    out->left_out[TEXTINV_SAMPLER_DPMPP_2M_KARRAS] = "variance_type";
+  }
   return TEXTINV_OK;
 }
 
@@ -488,6 +490,8 @@ textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json
   out->named_clip_sample = out->clip_sample;
   out->has_steps_offset = ti_json_has(config, "steps_offset");
   out->has_clip_sample = ti_json_has(config, "clip_sample");
+  out->has_skip_prk_steps = ti_json_has(config, "skip_prk_steps") ||
+                            (out->sampler == TEXTINV_SAMPLER_PNDM && !out->stands_in);
 
   if (out->sampler == TEXTINV_SAMPLER_DPMPP_2M && out->use_karras_sigmas)
     out->sampler = TEXTINV_SAMPLER_DPMPP_2M_KARRAS;
@@ -497,12 +501,16 @@ out:
   return status;
 }
 
-void ti_schedule_update(ti_schedule *s)
+void ti_schedule_update(ti_schedule *s, int inpainting)
 {
   s->steps_offset = 1;
-  s->clip_sample = 0;
   if (s->has_steps_offset)
     s->named_steps_offset = 1;
+  if (inpainting) {
+    s->skip_prk_steps |= s->has_skip_prk_steps;
+    return;
+  }
+  s->clip_sample = 0;
   if (s->has_clip_sample)
     s->named_clip_sample = 0;
 }

@@ -24,7 +24,7 @@ typedef struct ti_schedule {
   int named_steps_offset, named_clip_sample; /* of a sampler that is not the schedule's */
   double clip_sample_range;
   int has_set_alpha_to_one, set_alpha_to_one; /* absent: true for DDIM, false for PNDM */
-  int skip_prk_steps;
+  int has_skip_prk_steps, skip_prk_steps;
   textinv_sampler sampler; /* of the class, or TI_SAMPLER_DDPM */
   char class_name[64];     /* diffusers' name of the scheduler */
   int stands_in;           /* sampler is not of this class but the nearest to it */
@@ -55,10 +55,11 @@ typedef struct ti_schedule {
 textinv_status ti_schedule_read(ti_schedule *out, ti_error *error, const ti_json *config,
                                 const char *class_name, const char *index_path);
 /*
- * What diffusers' StableDiffusionPipeline makes of an older config: steps_offset 1, clip_sample
- * false. Another sampler made from that config takes them only where the file has the keys.
+ * What diffusers' pipelines make of an older config: steps_offset 1, and StableDiffusionPipeline
+ * clip_sample false, StableDiffusionInpaintPipeline skip_prk_steps true. Another sampler made from
+ * that config takes them only where the file has the keys, or the class the last of them.
  */
-void ti_schedule_update(ti_schedule *schedule);
+void ti_schedule_update(ti_schedule *schedule, int inpainting);
 void ti_schedule_free(ti_schedule *schedule); /* safe on a zeroed struct */
 
 /* noisy = sqrt(a) x + sqrt(1 - a) noise, and what the model should predict there; all [count] */

@@ -372,21 +372,6 @@ static textinv_status read_checkpoint(ti_embedding_file *out, const source *s)
 
 /* --- containers */
 
-/* digits alone; -1 for anything else */
-static long long parse_step(const char *text)
-{
-  long long v = 0;
-
-  if (!text || !*text || strlen(text) > 18)
-    return -1;
-  for (; *text; text++) {
-    if (*text < '0' || *text > '9')
-      return -1;
-    v = v * 10 + (*text - '0');
-  }
-  return v;
-}
-
 static textinv_status read_safetensors(ti_embedding_file *out, source *s, const void *bytes,
                                        size_t size)
 {
@@ -405,7 +390,7 @@ static textinv_status read_safetensors(ti_embedding_file *out, source *s, const 
     s->tensors[i] = *ti_safetensors_tensor(file, i);
   if ((status = read_pairs(out, s, file)) < 0)
     goto out;
-  out->step = parse_step(ti_safetensors_metadata(file, "step"));
+  out->step = ti_embedding_parse_step(ti_safetensors_metadata(file, "step"));
   if ((status = set_name(out, s, ti_safetensors_metadata(file, "name"))) < 0)
     goto out;
   status = ti_safetensors_metadata(file, "textinv_checkpoint") ? read_checkpoint(out, s)

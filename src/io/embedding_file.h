@@ -40,6 +40,8 @@ int ti_embedding_folder_check(const char *path);      /* a folder with such a fi
 void ti_embedding_file_free(ti_embedding_file *file); /* safe on a zeroed struct */
 /* a word that diffusers' layout cannot name: its file would be read as one of another layout */
 int ti_embedding_is_key(const char *word);
+/* a step as text: up to 18 digits alone; -1 for anything else, and for NULL */
+long long ti_embedding_parse_step(const char *text);
 /* the metadata's step, -1 when there is none that is a number */
 long long ti_embedding_step(const ti_key_value *metadata, size_t count);
 void ti_embedding_metadata_free(ti_key_value *metadata, size_t count); /* of one taken out */

@@ -96,9 +96,8 @@ static const char *lookup(const ti_key_value *metadata, size_t count, const char
   return NULL;
 }
 
-long long ti_embedding_step(const ti_key_value *metadata, size_t count)
+long long ti_embedding_parse_step(const char *text)
 {
-  const char *text = lookup(metadata, count, "step");
   long long v = 0;
 
   if (!text || !*text || strlen(text) > 18 || text[strspn(text, "0123456789")])
@@ -106,6 +105,11 @@ long long ti_embedding_step(const ti_key_value *metadata, size_t count)
   for (; *text; text++)
     v = v * 10 + (*text - '0');
   return v;
+}
+
+long long ti_embedding_step(const ti_key_value *metadata, size_t count)
+{
+  return ti_embedding_parse_step(lookup(metadata, count, "step"));
 }
 
 textinv_status ti_embedding_file_write_to(ti_memory_file *memory, ti_error *error, const char *path,

@@ -90,7 +90,7 @@ static int in_file_order(const void *a, const void *b)
 }
 
 /* a tensor that can be written: its size follows from type and shape */
-static textinv_status check(ti_error *error, const char *path, const ti_tensor *t)
+static textinv_status check_tensor(ti_error *error, const char *path, const ti_tensor *t)
 {
   size_t bytes = 1;
   unsigned bits;
@@ -110,6 +110,46 @@ static textinv_status check(ti_error *error, const char *path, const ti_tensor *
     return ti_fail(error, TEXTINV_E_INVALID,
                    "%s: tensor \"%.*s\" has %zu bytes, its shape needs %zu", path,
                    ti_utf8_cut(t->name, 80), t->name, t->bytes, bytes);
+  return TEXTINV_OK;
+}
+
+static textinv_status check_metadata(ti_error *error, const char *path,
+                                     const ti_key_value *metadata, size_t count)
+{
+  for (size_t i = 0; i < count; i++) {
+    const char *key = metadata[i].key, *value = metadata[i].value;
+
+    if (!ti_utf8_valid(key, strlen(key)) || !ti_utf8_valid(value, strlen(value)))
+      return ti_fail(error, TEXTINV_E_INVALID, "%s: metadata entry %zu is not UTF-8", path, i);
+    for (size_t k = 0; k < i; k++) {
+      if (!strcmp(key, metadata[k].key))
+        return ti_fail(error, TEXTINV_E_CONFLICT, "%s: metadata key \"%.*s\" is given twice", path,
+                       ti_utf8_cut(key, 80), key);
+    }
+  }
+  return TEXTINV_OK;
+}
+
+/* the tensors, checked, in the order of the file */
+static textinv_status sort(const ti_tensor **order, ti_error *error, const char *path,
+                           const ti_tensor *tensors, size_t count)
+{
+  textinv_status status;
+
+  for (size_t i = 0; i < count; i++) {
+    if ((status = check_tensor(error, path, tensors + i)) < 0)
+      return status;
+    order[i] = tensors + i;
+  }
+  if (count)
+    qsort(order, count, sizeof(*order), by_name);
+  for (size_t i = 1; i < count; i++) {
+    if (!strcmp(order[i]->name, order[i - 1]->name))
+      return ti_fail(error, TEXTINV_E_CONFLICT, "%s: tensor \"%.*s\" is given twice", path,
+                     ti_utf8_cut(order[i]->name, 80), order[i]->name);
+  }
+  if (count)
+    qsort(order, count, sizeof(*order), in_file_order);
   return TEXTINV_OK;
 }
 
@@ -157,7 +197,7 @@ textinv_status ti_safetensors_write_to(ti_memory_file *memory, ti_error *error, 
                                        const ti_tensor *tensors, size_t count,
                                        const ti_key_value *metadata, size_t num_metadata)
 {
-  textinv_status status = TEXTINV_OK;
+  textinv_status status;
   const ti_tensor **order = ti_calloc(count, sizeof(*order));
   ti_atomic_file *file;
   text header = { NULL, 0, 0, 0 };
@@ -165,36 +205,9 @@ textinv_status ti_safetensors_write_to(ti_memory_file *memory, ti_error *error, 
 
   if (!order)
     return ti_fail_nomem(error, count * sizeof(*order), path);
-  for (size_t i = 0; i < count; i++) {
-    if ((status = check(error, path, tensors + i)) < 0)
-      goto out;
-    order[i] = tensors + i;
-  }
-  for (size_t i = 0; i < num_metadata; i++) {
-    if (!ti_utf8_valid(metadata[i].key, strlen(metadata[i].key)) ||
-        !ti_utf8_valid(metadata[i].value, strlen(metadata[i].value))) {
-      status = ti_fail(error, TEXTINV_E_INVALID, "%s: metadata entry %zu is not UTF-8", path, i);
-      goto out;
-    }
-    for (size_t k = 0; k < i; k++) {
-      if (!strcmp(metadata[i].key, metadata[k].key)) {
-        status = ti_fail(error, TEXTINV_E_CONFLICT, "%s: metadata key \"%.*s\" is given twice",
-                         path, ti_utf8_cut(metadata[i].key, 80), metadata[i].key);
-        goto out;
-      }
-    }
-  }
-  if (count)
-    qsort(order, count, sizeof(*order), by_name);
-  for (size_t i = 1; i < count; i++) {
-    if (!strcmp(order[i]->name, order[i - 1]->name)) {
-      status = ti_fail(error, TEXTINV_E_CONFLICT, "%s: tensor \"%.*s\" is given twice", path,
-                       ti_utf8_cut(order[i]->name, 80), order[i]->name);
-      goto out;
-    }
-  }
-  if (count)
-    qsort(order, count, sizeof(*order), in_file_order);
+  if ((status = sort(order, error, path, tensors, count)) < 0 ||
+      (status = check_metadata(error, path, metadata, num_metadata)) < 0)
+    goto out;
   put_header(&header, order, count, metadata, num_metadata);
   if (header.failed) {
     status = ti_fail_nomem(error, header.used * 2, path);

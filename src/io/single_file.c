@@ -20,7 +20,8 @@ static int by_name(const void *a, const void *b)
                 ((const ti_single_entry *)b)->tensor.name);
 }
 
-size_t ti_single_lower(const ti_single_file *file, const char *name)
+/* the first entry whose name is not less than name */
+static size_t lower(const ti_single_file *file, const char *name)
 {
   size_t low = 0, high = file->count;
 
@@ -42,7 +43,7 @@ static int begins(const ti_single_file *file, size_t i, const char *prefix)
 
 int ti_single_any(const ti_single_file *file, const char *prefix)
 {
-  return begins(file, ti_single_lower(file, prefix), prefix);
+  return begins(file, lower(file, prefix), prefix);
 }
 
 static const ti_single_entry *find(const ti_single_file *file, const char *fmt, va_list ap)
@@ -51,7 +52,7 @@ static const ti_single_entry *find(const ti_single_file *file, const char *fmt, 
   size_t i;
 
   ti_vformat(name, sizeof(name), fmt, ap);
-  i = ti_single_lower(file, name);
+  i = lower(file, name);
   return i < file->count && !strcmp(file->entries[i].tensor.name, name) ? file->entries + i : NULL;
 }
 
@@ -296,7 +297,7 @@ textinv_status ti_single_file_tensors(ti_single_file *file, ti_error *error, con
   const int unet = !strcmp(component, "unet"), vae = !strcmp(component, "vae");
   const ti_single_text *text = file->texts + !strcmp(component, "text_encoder_2");
   const char *prefix = unet ? TI_SINGLE_UNET : vae ? TI_SINGLE_VAE : text->prefix;
-  const size_t first = ti_single_lower(file, prefix);
+  const size_t first = lower(file, prefix);
   size_t end = first;
   textinv_status status;
 

@@ -265,14 +265,13 @@ static textinv_status guess(ti_single_file *f, ti_error *error)
   return TEXTINV_OK;
 }
 
-textinv_status ti_single_predict(ti_single_file *file, ti_error *error, const char *path)
+static textinv_status read_prediction(ti_single_file *file, ti_error *error, const char *path)
 {
   const char *type = file->file ? ti_safetensors_metadata(file->file, "modelspec.prediction_type")
                                 : NULL;
   textinv_status status;
   int known = 0;
 
-  file->zero_snr = ti_single_find(file, "ztsnr") != NULL;
   if (path && (status = read_yaml(file, error, path, &known)) < 0)
     return status;
   if (known)
@@ -285,4 +284,13 @@ textinv_status ti_single_predict(ti_single_file *file, ti_error *error, const ch
   else if (file->kind == TI_SINGLE_SD2 && file->unet.in_channels == file->unet.out_channels)
     return guess(file, error);
   return TEXTINV_OK;
+}
+
+textinv_status ti_single_predict(ti_single_file *file, ti_error *error, const char *path)
+{
+  const textinv_status status = read_prediction(file, error, path);
+
+  /* mere noise says nothing to a model that predicts it; as in ComfyUI it is a mark of v alone */
+  file->zero_snr = file->v_prediction && ti_single_find(file, "ztsnr");
+  return status;
 }

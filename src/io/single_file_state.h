@@ -57,8 +57,6 @@ struct ti_single_file {
   int v_prediction, zero_snr;
 };
 
-/* the first entry whose name is not less than name */
-size_t ti_single_lower(const ti_single_file *file, const char *name);
 /* whether a name begins with prefix */
 int ti_single_any(const ti_single_file *file, const char *prefix);
 /* the tensor of a name that is formatted as ti_format() does; NULL = there is none */

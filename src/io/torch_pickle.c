@@ -297,17 +297,23 @@ static textinv_status push_marked(ti_pickle_machine *m, ti_pickle_kind kind)
   return status < 0 ? status : push_container(m, kind, items, count);
 }
 
-/* the n topmost values as a tuple */
+/* the n topmost values, in their order */
+static textinv_status pop_some(ti_pickle_machine *m, ti_pickle_value **items, size_t n)
+{
+  textinv_status status = TEXTINV_OK;
+
+  while (n-- > 0 && status >= 0)
+    status = ti_pickle_pop(m, items + n);
+  return status;
+}
+
+/* those as a tuple */
 static textinv_status push_tuple(ti_pickle_machine *m, size_t n)
 {
   ti_pickle_value *items[3];
-  textinv_status status;
+  const textinv_status status = pop_some(m, items, n);
 
-  for (size_t i = n; i-- > 0;) {
-    if ((status = ti_pickle_pop(m, items + i)) < 0)
-      return status;
-  }
-  return push_container(m, TI_PICKLE_TUPLE, items, n);
+  return status < 0 ? status : push_container(m, TI_PICKLE_TUPLE, items, n);
 }
 
 /* append to the list, or set in the dict, that is below the values */
@@ -334,13 +340,9 @@ static textinv_status extend(ti_pickle_machine *m, ti_pickle_kind kind, ti_pickl
 static textinv_status extend_by(ti_pickle_machine *m, ti_pickle_kind kind, size_t n)
 {
   ti_pickle_value *items[2];
-  textinv_status status;
+  const textinv_status status = pop_some(m, items, n);
 
-  for (size_t i = n; i-- > 0;) {
-    if ((status = ti_pickle_pop(m, items + i)) < 0)
-      return status;
-  }
-  return extend(m, kind, items, n);
+  return status < 0 ? status : extend(m, kind, items, n);
 }
 
 static textinv_status extend_marked(ti_pickle_machine *m, ti_pickle_kind kind)

@@ -274,14 +274,13 @@ static float loss_scale(ti_dtype dtype, const ti_mse_shape *s)
   return (float)scale;
 }
 
-textinv_status ti_tape_backward(ti_tape *t, ti_val loss, int recompute, int num_of)
+textinv_status ti_tape_backward(ti_tape *t, int recompute, int num_of)
 {
   const int num_records = t->num_records;
   walk b = { t, NULL, t->num_values };
 
   if (t->status < 0)
     return t->status;
-  (void)loss; /* the tape has one loss: the record of ti_mse */
   b.again = ti_calloc((size_t)b.num_forward_values, sizeof(*b.again));
   if (!b.again) {
     ti_tape_fail(t, ti_fail_nomem(t->error, (size_t)b.num_forward_values * 4, "the tape"));

@@ -38,11 +38,6 @@ ti_value *ti_tape_value(const ti_tape *t, ti_val v)
   return &t->values[v];
 }
 
-ti_val ti_tape_base(const ti_tape *t, ti_val v)
-{
-  return v == TI_NONE ? TI_NONE : t->values[v].base;
-}
-
 /* room for one more element; *items may move */
 static int grow(ti_tape *t, void **items, int count, int *room, size_t size)
 {
@@ -141,6 +136,19 @@ static ti_val derive(ti_tape *t, ti_type type, int n, int h, int w, int c, const
   for (int i = 0; y != TI_NONE && i < count; i++)
     t->values[y].wants_grad |= wants_grad(t, in[i]);
   return y;
+}
+
+/* a record of op that makes y of a and, where there is one, b */
+static ti_record *append(ti_tape *t, ti_op op, ti_val y, ti_val a, ti_val b)
+{
+  ti_record *r = ti_tape_append(t, op);
+
+  if (r) {
+    r->in[0] = a;
+    r->in[1] = b;
+    r->out[0] = y;
+  }
+  return r;
 }
 
 static ti_val fail_shape(ti_tape *t, const char *what, const ti_weight *w, int met, int expected)
@@ -247,11 +255,8 @@ ti_val ti_conv2d(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, int stride, c
     return TI_NONE;
   if (residual != TI_NONE && !same_shape(&t->values[residual], &t->values[y]))
     return fail_shape(t, "channels of the residual", w, t->values[residual].c, s.cout);
-  if (!(r = ti_tape_append(t, TI_OP_CONV2D)))
+  if (!(r = append(t, TI_OP_CONV2D, y, x, residual)))
     return TI_NONE;
-  r->in[0] = x;
-  r->in[1] = residual;
-  r->out[0] = y;
   r->weight = w;
   r->bias = b;
   r->s.conv2d = s;
@@ -288,11 +293,8 @@ ti_val ti_linear(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, ti_val residu
     return TI_NONE;
   if (residual != TI_NONE && !same_shape(&t->values[residual], &t->values[y]))
     return fail_shape(t, "width of the residual", w, t->values[residual].c, w->dims[0]);
-  if (!(r = ti_tape_append(t, TI_OP_LINEAR)))
+  if (!(r = append(t, TI_OP_LINEAR, y, x, residual)))
     return TI_NONE;
-  r->in[0] = x;
-  r->in[1] = residual;
-  r->out[0] = y;
   r->weight = w;
   r->bias = b;
   r->s.linear = (ti_linear_shape){ rows_of(&v), v.c, w->dims[0] };
@@ -318,11 +320,8 @@ ti_val ti_groupnorm(ti_tape *t, ti_val x, ti_val shift, ti_weight *w, ti_weight 
   y = derive(t, act_type(t), v.n, v.h, v.w, v.c, (ti_val[]){ x, shift }, 2);
   mean = ti_tape_new_value(t, TI_TYPE_F32, v.n, 1, 1, groups);
   rstd = ti_tape_new_value(t, TI_TYPE_F32, v.n, 1, 1, groups);
-  if (!(r = ti_tape_append(t, TI_OP_GROUPNORM)))
+  if (!(r = append(t, TI_OP_GROUPNORM, y, x, shift)))
     return TI_NONE;
-  r->in[0] = x;
-  r->in[1] = shift;
-  r->out[0] = y;
   r->out[1] = mean;
   r->out[2] = rstd;
   r->weight = w;
@@ -345,10 +344,8 @@ ti_val ti_layernorm(ti_tape *t, ti_val x, ti_weight *w, ti_weight *b, double eps
   y = derive(t, act_type(t), v.n, v.h, v.w, v.c, &x, 1);
   mean = ti_tape_new_value(t, TI_TYPE_F32, v.n, v.h, v.w, 1);
   rstd = ti_tape_new_value(t, TI_TYPE_F32, v.n, v.h, v.w, 1);
-  if (!(r = ti_tape_append(t, TI_OP_LAYERNORM)))
+  if (!(r = append(t, TI_OP_LAYERNORM, y, x, TI_NONE)))
     return TI_NONE;
-  r->in[0] = x;
-  r->out[0] = y;
   r->out[1] = mean;
   r->out[2] = rstd;
   r->weight = w;
@@ -422,10 +419,8 @@ ti_val ti_activate(ti_tape *t, ti_val x, ti_activation kind)
   const ti_value v = t->values[x];
 
   y = derive(t, act_type(t), v.n, v.h, v.w, v.c, &x, 1);
-  if (!(r = ti_tape_append(t, TI_OP_ACTIVATION)))
+  if (!(r = append(t, TI_OP_ACTIVATION, y, x, TI_NONE)))
     return TI_NONE;
-  r->in[0] = x;
-  r->out[0] = y;
   r->s.activation = (ti_activation_shape){ count_of(&v), kind };
   return y;
 }
@@ -442,10 +437,8 @@ ti_val ti_geglu(ti_tape *t, ti_val x)
   if (v.c % 2)
     return fail_shape(t, "even width of a gated layer", NULL, v.c, v.c + 1);
   y = derive(t, act_type(t), v.n, v.h, v.w, v.c / 2, &x, 1);
-  if (!(r = ti_tape_append(t, TI_OP_GEGLU)))
+  if (!(r = append(t, TI_OP_GEGLU, y, x, TI_NONE)))
     return TI_NONE;
-  r->in[0] = x;
-  r->out[0] = y;
   r->s.geglu = (ti_geglu_shape){ rows_of(&v), v.c / 2 };
   return y;
 }
@@ -462,11 +455,8 @@ ti_val ti_add(ti_tape *t, ti_val a, ti_val b)
   if (!same_shape(&v, &t->values[b]))
     return fail_shape(t, "channels of a sum", NULL, t->values[b].c, v.c);
   y = derive(t, v.type, v.n, v.h, v.w, v.c, (ti_val[]){ a, b }, 2);
-  if (!(r = ti_tape_append(t, TI_OP_ADD)))
+  if (!(r = append(t, TI_OP_ADD, y, a, b)))
     return TI_NONE;
-  r->in[0] = a;
-  r->in[1] = b;
-  r->out[0] = y;
   r->s.count = count_of(&v);
   return y;
 }
@@ -483,11 +473,8 @@ ti_val ti_concat(ti_tape *t, ti_val a, ti_val b)
   if (rows_of(&p) != rows_of(&q) || p.c > INT_MAX - q.c)
     return fail_shape(t, "rows to join", NULL, rows_of(&q), rows_of(&p));
   y = derive(t, act_type(t), p.n, p.h, p.w, p.c + q.c, (ti_val[]){ a, b }, 2);
-  if (!(r = ti_tape_append(t, TI_OP_CONCAT)))
+  if (!(r = append(t, TI_OP_CONCAT, y, a, b)))
     return TI_NONE;
-  r->in[0] = a;
-  r->in[1] = b;
-  r->out[0] = y;
   r->s.columns = (ti_copy_columns_shape){ rows_of(&p), p.c, p.c + q.c, 0, p.c, 0 };
   return y;
 }
@@ -502,10 +489,8 @@ ti_val ti_upsample(ti_tape *t, ti_val x)
   const ti_value v = t->values[x];
 
   y = derive(t, act_type(t), v.n, 2 * v.h, 2 * v.w, v.c, &x, 1);
-  if (!(r = ti_tape_append(t, TI_OP_UPSAMPLE)))
+  if (!(r = append(t, TI_OP_UPSAMPLE, y, x, TI_NONE)))
     return TI_NONE;
-  r->in[0] = x;
-  r->out[0] = y;
   r->s.upsample = (ti_upsample_shape){ v.n, v.h, v.w, v.c };
   return y;
 }
@@ -516,13 +501,11 @@ static ti_val cut(ti_tape *t, ti_val x, int n, int h, int w, int c, int rows)
   ti_record *r;
   const ti_val y = derive(t, act_type(t), n, h, w, c, &x, 1);
 
-  if (y == TI_NONE || !(r = ti_tape_append(t, TI_OP_SLICE)))
+  if (y == TI_NONE || !(r = append(t, TI_OP_SLICE, y, x, TI_NONE)))
     return TI_NONE;
   const int from = (int)(count_of(&t->values[x]) / (size_t)rows);
   const int to = (int)(count_of(&t->values[y]) / (size_t)rows);
 
-  r->in[0] = x;
-  r->out[0] = y;
   r->s.columns = (ti_copy_columns_shape){ rows, to, to, 0, from, 0 };
   return y;
 }
@@ -574,10 +557,8 @@ ti_val ti_timestep(ti_tape *t, ti_val timesteps, int dim, int flip, double shift
   const ti_value v = t->values[timesteps];
 
   y = ti_tape_new_value(t, act_type(t), v.n, v.h, v.w, dim);
-  if (!(r = ti_tape_append(t, TI_OP_TIMESTEP)))
+  if (!(r = append(t, TI_OP_TIMESTEP, y, timesteps, TI_NONE)))
     return TI_NONE;
-  r->in[0] = timesteps;
-  r->out[0] = y;
   r->s.timestep = (ti_timestep_shape){ rows_of(&v), dim, flip, (float)shift, 10000.0f };
   return y;
 }
@@ -600,11 +581,8 @@ ti_val ti_embedding(ti_tape *t, ti_val ids, ti_val rows, ti_weight *table, ti_we
       (positions->rank != 2 || positions->dims[0] < tokens || positions->dims[1] != table->dims[1]))
     return fail_shape(t, "positions", positions, positions->dims[0], tokens);
   y = derive(t, act_type(t), v.n, 1, tokens, table->dims[1], &rows, 1);
-  if (!(r = ti_tape_append(t, TI_OP_EMBEDDING)))
+  if (!(r = append(t, TI_OP_EMBEDDING, y, ids, rows)))
     return TI_NONE;
-  r->in[0] = ids;
-  r->in[1] = rows;
-  r->out[0] = y;
   r->weight = table;
   r->bias = positions;
   r->s.embedding = (ti_embedding_shape){ v.n, tokens, table->dims[1], table->dims[0], num_rows };
@@ -621,11 +599,8 @@ ti_val ti_gather(ti_tape *t, ti_val x, ti_val index)
   const ti_value v = t->values[x];
 
   y = derive(t, act_type(t), v.n, 1, 1, v.c, &x, 1);
-  if (!(r = ti_tape_append(t, TI_OP_GATHER)))
+  if (!(r = append(t, TI_OP_GATHER, y, x, index)))
     return TI_NONE;
-  r->in[0] = x;
-  r->in[1] = index;
-  r->out[0] = y;
   r->s.gather = (ti_gather_shape){ v.n, v.h * v.w, v.c };
   return y;
 }
@@ -642,11 +617,8 @@ ti_val ti_mse(ti_tape *t, ti_val pred, ti_val target)
   if (rows_of(&v) != rows_of(&t->values[target]) || v.c != t->values[target].c)
     return fail_shape(t, "channels of the target", NULL, t->values[target].c, v.c);
   loss = derive(t, TI_TYPE_F32, 1, 1, 1, 1, &pred, 1);
-  if (!(r = ti_tape_append(t, TI_OP_MSE)))
+  if (!(r = append(t, TI_OP_MSE, loss, pred, target)))
     return TI_NONE;
-  r->in[0] = pred;
-  r->in[1] = target;
-  r->out[0] = loss;
   r->s.mse = (ti_mse_shape){ v.n, count_of(&v) / (size_t)v.n };
   return loss;
 }
@@ -663,10 +635,8 @@ ti_val ti_cast(ti_tape *t, ti_val x, ti_type type)
   if (v.type == type)
     return x;
   y = derive(t, type, v.n, v.h, v.w, v.c, &x, 1);
-  if (!(r = ti_tape_append(t, TI_OP_CAST)))
+  if (!(r = append(t, TI_OP_CAST, y, x, TI_NONE)))
     return TI_NONE;
-  r->in[0] = x;
-  r->out[0] = y;
   r->s.count = count_of(&v);
   return y;
 }

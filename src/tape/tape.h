@@ -163,11 +163,11 @@ void ti_block_begin(ti_tape *t);
 void ti_block_end(ti_tape *t);
 
 /*
- * Append the backward pass of loss (a value of ti_mse), and set loss_scale. The inner values of the
- * first recompute of every num_of blocks are computed again: 0 = keep all, recompute = num_of =
+ * Append the backward pass of the loss, which ti_mse gave, and set loss_scale. The inner values of
+ * the first recompute of every num_of blocks are computed again: 0 = keep all, recompute = num_of =
  * all.
  */
-textinv_status ti_tape_backward(ti_tape *t, ti_val loss, int recompute, int num_of);
+textinv_status ti_tape_backward(ti_tape *t, int recompute, int num_of);
 ti_val ti_tape_grad(const ti_tape *t, ti_val v); /* TI_NONE when it got none; times loss_scale */
 
 /*
@@ -180,6 +180,5 @@ textinv_status ti_tape_plan(ti_tape *t);
 ti_value *ti_tape_value(const ti_tape *t, ti_val v);
 ti_val ti_tape_new_value(ti_tape *t, ti_type type, int n, int h, int w, int c);
 ti_record *ti_tape_append(ti_tape *t, ti_op op); /* NULL when the tape is dead */
-ti_val ti_tape_base(const ti_tape *t, ti_val v);
 
 #endif /* TI_TAPE_H */

@@ -407,11 +407,14 @@ static textinv_status build_matches(reader *r)
       if ((status = ti_tokenizer_normalize(t, &text, &m.len, NULL, r->error, a->text,
                                            strlen(a->text))) < 0)
         return status;
-      m.text = text;
-      if (m.len)
-        t->normal[t->num_normal++] = m;
-      else /* of signs that BERT drops, so no text has it: what is empty would match for ever */
+      if (!m.len) {
         ti_free(text);
+        return ti_fail(r->error, TEXTINV_E_UNSUPPORTED,
+                       "%s: of added token %u nothing is left when it is normalised", r->main.path,
+                       a->id);
+      }
+      m.text = text;
+      t->normal[t->num_normal++] = m;
     } else {
       t->raw[t->num_raw++] = m;
       a->text = NULL; /* handed over */
@@ -509,7 +512,7 @@ static textinv_status read_kind(reader *r, const char *folder, const json_t *mer
   ti_tokenizer *t = r->t;
 
   if (t->kind == TI_TOKENIZER_BERT)
-    return ti_wordpiece_read(&t->wordpiece, r->error, &r->config, t->tokens, t->size);
+    return ti_wordpiece_read(&t->wordpiece, r->error, &r->config, r->vocab, t->tokens, t->size);
   ti_clip_symbols_read(&t->clip, r->vocab, t->unk);
   return r->modern
            ? ti_clip_merges_read(&t->clip, t->size, r->error, r->main.path, r->vocab, merges)

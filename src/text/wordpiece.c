@@ -11,6 +11,7 @@
 #include "alloc.h"
 #include "atomic_file.h"
 #include "format.h"
+#include "tokenizer_files.h"
 #include "tokenizer_state.h"
 #include "unicode.h"
 #include "utf8.h"
@@ -78,9 +79,10 @@ textinv_status ti_wordpiece_vocab(ti_json *out, ti_error *error, const char *fol
 }
 
 textinv_status ti_wordpiece_read(ti_wordpiece *w, ti_error *error, const ti_json *config,
-                                 char *const *tokens, uint32_t size)
+                                 const json_t *vocab, char *const *tokens, uint32_t size)
 {
   textinv_status status;
+  uint32_t known;
 
   if ((status = ti_json_bool(config, error, "do_lower_case", 1, &w->lower)) < 0 ||
       (status = ti_json_bool(config, error, "strip_accents", w->lower, &w->strip_accents)) < 0 ||
@@ -93,9 +95,10 @@ textinv_status ti_wordpiece_read(ti_wordpiece *w, ti_error *error, const ti_json
   for (uint32_t id = 0; id < size; id++) {
     const char *text = tokens[id];
 
-    if (text && *text)
-      w->first[w->num_first++] = (ti_match){ text, strlen(text), NULL, id, 1, id };
-    if (text && !strncmp(text, "##", 2) && text[2])
+    if (!text || !*text || !ti_vocab_id(vocab, text, &known))
+      continue; /* an added token is found whole or not at all */
+    w->first[w->num_first++] = (ti_match){ text, strlen(text), NULL, id, 1, id };
+    if (!strncmp(text, "##", 2) && text[2])
       w->rest[w->num_rest++] = (ti_match){ text + 2, strlen(text + 2), NULL, id, 1, id };
   }
   ti_match_sort(w->first, w->num_first);

@@ -14,9 +14,10 @@ typedef struct ti_wordpiece {
 
 /* FOLDER/vocab.txt as an object */
 textinv_status ti_wordpiece_vocab(ti_json *out, ti_error *error, const char *folder);
-/* from tokenizer_config.json, which may be empty, and the vocabulary, whose texts are borrowed */
+/* from tokenizer_config.json, which may be empty, and those of the tokens, whose texts are
+ * borrowed, that are in the vocabulary */
 textinv_status ti_wordpiece_read(ti_wordpiece *w, ti_error *error, const ti_json *config,
-                                 char *const *tokens, uint32_t size);
+                                 const json_t *vocab, char *const *tokens, uint32_t size);
 
 /* as ti_tokenizer_normalize() */
 textinv_status ti_wordpiece_normalize(const ti_wordpiece *w, char **out, size_t *out_len,

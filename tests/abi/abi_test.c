@@ -454,9 +454,22 @@ static void test_version(void **state)
 static void test_status_names(void **state)
 {
   (void)state;
-  assert_string_equal(textinv_status_name(TEXTINV_OK), "TEXTINV_OK");
-  assert_string_equal(textinv_status_name(TEXTINV_E_SHAPE), "TEXTINV_E_SHAPE");
-  assert_string_equal(textinv_status_name(TEXTINV_E_NOT_FOUND), "TEXTINV_E_NOT_FOUND");
+#define NAMED(code) assert_string_equal(textinv_status_name(code), #code)
+  NAMED(TEXTINV_OK);
+  NAMED(TEXTINV_E_INVALID);
+  NAMED(TEXTINV_E_NOMEM);
+  NAMED(TEXTINV_E_CANCELLED);
+  NAMED(TEXTINV_E_BACKEND);
+  NAMED(TEXTINV_E_VERSION);
+  NAMED(TEXTINV_E_IO);
+  NAMED(TEXTINV_E_FORMAT);
+  NAMED(TEXTINV_E_LIMIT);
+  NAMED(TEXTINV_E_UNSUPPORTED);
+  NAMED(TEXTINV_E_SHAPE);
+  NAMED(TEXTINV_E_NONFINITE);
+  NAMED(TEXTINV_E_CONFLICT);
+  NAMED(TEXTINV_E_NOT_FOUND);
+  assert_string_equal(textinv_status_name(TEXTINV_E_NOT_FOUND - 1), "unknown status");
   assert_string_equal(textinv_status_name(1), "unknown status");
   assert_string_equal(textinv_status_name(-1000), "unknown status");
 }

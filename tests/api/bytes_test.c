@@ -280,6 +280,53 @@ static void pictures_go_through_memory(void **state)
   textinv_images_free(images);
 }
 
+static void all_pictures_are_resized(void **state)
+{
+  enum { W = 7, H = 5, BYTES = W * H * 3, W2 = 4, H2 = 9, BYTES2 = W2 * H2 * 3 };
+  textinv_images *both, *one;
+  uint8_t pixels[2 * BYTES];
+
+  (void)state;
+  test_seed(10);
+  for (size_t i = 0; i < sizeof(pixels); i++)
+    pixels[i] = (uint8_t)test_u32();
+  must(textinv_images_new(&both, session, pixels, 2, W, H));
+  must(textinv_images_resize(session, both, W2, H2));
+  assert_int_equal(textinv_images_count(both), 2);
+  for (uint32_t i = 0; i < 2; i++) {
+    must(textinv_images_new(&one, session, pixels + i * BYTES, 1, W, H));
+    must(textinv_images_resize(session, one, W2, H2));
+    assert_int_equal(textinv_images_width(one), W2);
+    assert_int_equal(textinv_images_height(one), H2);
+    assert_memory_equal(textinv_images_pixels(one, 0), textinv_images_pixels(both, i), BYTES2);
+    textinv_images_free(one);
+  }
+  assert_ptr_equal(textinv_images_pixels(both, 1), textinv_images_pixels(both, 0) + BYTES2);
+
+  refused(textinv_images_resize(session, both, 0, 4), TEXTINV_E_INVALID, "a picture of 0 x 4");
+  refused(textinv_images_resize(session, both, 4, 0), TEXTINV_E_INVALID, "a picture of 4 x 0");
+  refused(textinv_images_resize(session, both, 16385, 1), TEXTINV_E_INVALID,
+          "a picture of 16385 x 1; sides of 1 to 16384");
+  refused(textinv_images_resize(session, both, 1, 16385), TEXTINV_E_INVALID,
+          "a picture of 1 x 16385; sides of 1 to 16384");
+  refused(textinv_images_resize(session, both, 16384, 4097), TEXTINV_E_LIMIT,
+          "a picture of 16384 x 4097; at most 67108864 pixels");
+  assert_int_equal(textinv_images_width(both), W2);
+  textinv_images_free(both);
+
+  must(textinv_images_new(&one, session, NULL, 4096, 1, 1));
+  textinv_images_free(one);
+  must(textinv_images_new(&one, session, NULL, 1, 16384, 1));
+  textinv_images_free(one);
+  refused(textinv_images_new(&one, session, NULL, 4097, 1, 1), TEXTINV_E_INVALID,
+          "4097 pictures; 1 to 4096");
+  refused(textinv_images_new(&one, session, NULL, 0, 1, 1), TEXTINV_E_INVALID,
+          "0 pictures; 1 to 4096");
+  refused(textinv_images_new(&one, session, NULL, 1, 1, 0), TEXTINV_E_INVALID,
+          "a picture of 1 x 0");
+  assert_null(one);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -288,6 +335,7 @@ int main(void)
     cmocka_unit_test(what_a_file_may_not_be_memory_may_not_be),
     cmocka_unit_test(a_name_stands_for_a_path),
     cmocka_unit_test(pictures_go_through_memory),
+    cmocka_unit_test(all_pictures_are_resized),
   };
 
   return cmocka_run_group_tests_name("bytes", tests, open_tiny, close_tiny);

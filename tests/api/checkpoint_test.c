@@ -356,6 +356,40 @@ static void what_no_run_writes_is_refused(void **state)
   textinv_embeddings_free(loaded);
 }
 
+/* as large as a word of a host may be, and one more */
+static void the_largest_words_are_read(void **state)
+{
+  enum { VECTORS = 75, WIDTH = 65536 };
+  static const uint32_t shapes[][2] = { { VECTORS, 1 }, { 1, WIDTH } };
+  static float rows[WIDTH + 1];
+  const ti_adamw adamw = { 5e-3f, 0.9f, 0.999f, 1e-8f, 0.0f };
+  const ti_checkpoint_info info = { .step = 3 };
+
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    const int more = i / 2, tall = i % 2 == 0;
+    const uint32_t vectors = shapes[i % 2][0], width = shapes[i % 2][1];
+    textinv_embeddings *e, *loaded;
+    textinv_optimizer *o;
+
+    must(textinv_embeddings_new(&e, session));
+    must(textinv_embeddings_new(&loaded, session));
+    must(ti_embeddings_set_rows(e, &session->error, "<toy>", 0, (int)vectors + (more && tall),
+                                (int)width + (more && !tall), rows));
+    must(ti_checkpoint_write(&session->error, path, e, rows, rows, &adamw, &info));
+    if (more) {
+      refused(textinv_optimizer_load(&o, session, loaded, path), TEXTINV_E_FORMAT,
+              "tensor rows.0.<toy> is missing or of another shape");
+    } else {
+      must(textinv_optimizer_load(&o, session, loaded, path));
+      assert_int_equal(textinv_embeddings_vectors(loaded, "<toy>"), vectors);
+      textinv_optimizer_free(o);
+    }
+    textinv_embeddings_free(e);
+    textinv_embeddings_free(loaded);
+  }
+}
+
 /* where its words alone are wanted, too */
 static void words_of_a_damaged_one_are_not_loaded(void **state)
 {
@@ -401,6 +435,7 @@ int main(void)
     cmocka_unit_test(a_cut_file_is_noticed),
     cmocka_unit_test(forged_checkpoints_are_refused),
     cmocka_unit_test(what_no_run_writes_is_refused),
+    cmocka_unit_test(the_largest_words_are_read),
     cmocka_unit_test(words_of_a_damaged_one_are_not_loaded),
     cmocka_unit_test(the_good_one_is_read),
   };

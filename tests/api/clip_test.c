@@ -213,6 +213,8 @@ static int32_t count_calls(void *user, const textinv_progress *progress)
   assert_string_equal(progress->phase, "evaluate");
   assert_int_equal(progress->step, ++*(uint32_t *)user);
   assert_int_equal(progress->steps, 4);
+  assert_true(progress->eta > 0.0 || progress->step == 4);
+  assert_true(progress->eta == 0.0 || progress->step < 4);
   return 0;
 }
 
@@ -386,6 +388,21 @@ static void arguments_are_checked(void **state)
   p.num_prompts = 2;
   p.num_pictures = 1;
   refused(textinv_evaluate(s, &scores, NULL, 0, clip, &p), TEXTINV_E_INVALID, "num_prompts is 2");
+  const textinv_images *many[257];
+  textinv_images *dots;
+
+  must(textinv_images_new(&dots, s, NULL, 4096, 1, 1));
+  for (int i = 0; i < 257; i++)
+    many[i] = dots;
+  for (int references = 0; references < 2; references++) {
+    p = params();
+    *(references ? &p.references : &p.pictures) = many;
+    *(references ? &p.num_references : &p.num_pictures) = 257;
+    refused(textinv_evaluate(s, &scores, NULL, 0, clip, &p), TEXTINV_E_LIMIT,
+            references ? "references has 1052672 pictures; at most 1048576"
+                       : "pictures has 1052672 pictures; at most 1048576");
+  }
+  textinv_images_free(dots);
   p = params();
   p.placeholders = (const char *const[]){ "<toy>", "" };
   refused(textinv_evaluate(s, &scores, NULL, 0, clip, &p), TEXTINV_E_INVALID, "a word is empty");

@@ -425,6 +425,14 @@ static void a_file_is_added_whole_or_not(void **state)
   refused(textinv_embeddings_load(session, half, NULL, path, NULL), TEXTINV_E_CONFLICT,
           "added already");
   assert_int_equal(textinv_embeddings_dim(half, "<w>", 0), 0);
+
+  /* nor does one whose model has no second encoder */
+  must(textinv_embeddings_set(session, e, "<v>", 0, 1, TINY_WIDTH, rows));
+  must(textinv_embeddings_set(session, e, "<v>", 1, 1, 6, rows));
+  must(textinv_embeddings_save(session, e, path, TEXTINV_FORMAT_SDXL, "<v>"));
+  refused(textinv_embeddings_load(session, half, model, path, "<v>"), TEXTINV_E_SHAPE,
+          "both.safetensors is for two text encoders; the model has one");
+  assert_int_equal(textinv_embeddings_count(half), 1);
   textinv_embeddings_free(e);
   textinv_embeddings_free(half);
 }

@@ -312,6 +312,49 @@ static void nonsense_is_refused(void **state)
   refused(textinv_generate(&images, session, NULL, NULL, &p), TEXTINV_E_INVALID, "model is NULL");
 }
 
+/* clip_skip is looked at behind them */
+static void options_reach_to_their_limits(void **state)
+{
+  textinv_generate_params p;
+  textinv_images *images, *two;
+
+  (void)state;
+#define LIMIT(change, part)                                                                        \
+  do {                                                                                             \
+    p = params();                                                                                  \
+    p.clip_skip = 2;                                                                               \
+    change;                                                                                        \
+    refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_INVALID, part);         \
+  } while (0)
+#define POSSIBLE(change) LIMIT(change, "clip_skip is 2; 0 to 1")
+  POSSIBLE(p.images = 1024);
+  LIMIT(p.images = 1025, "images is 1025; 1 to 1024");
+  POSSIBLE(p.batch = 1024);
+  LIMIT(p.batch = 1025, "batch is 1025; 0 to 1024");
+  POSSIBLE(p.steps = 1000);
+  POSSIBLE(p.guidance_scale = 0.0f);
+  POSSIBLE(p.guidance_scale = 1000.0f);
+  LIMIT(p.guidance_scale = -0.1f, "guidance_scale is -0.1");
+  LIMIT(p.guidance_scale = 1000.1f, "guidance_scale is 1000.1");
+  POSSIBLE(p.guidance_rescale = 1.0f);
+  POSSIBLE(p.sampler = TEXTINV_SAMPLER_UNIPC);
+  LIMIT(p.sampler = -1, "sampler is -1");
+  POSSIBLE(p.rng = TEXTINV_RNG_TORCH_CPU_SCALAR);
+  LIMIT(p.rng = TEXTINV_RNG_TORCH_CPU_SCALAR + 1, "rng is ");
+  POSSIBLE(p.strength = 1.0f);
+  POSSIBLE(p.strength = 0.001f);
+  LIMIT(p.strength = 0.0f, "strength is 0; above 0 to 1");
+  POSSIBLE((p.width = 4096, p.height = 4096));
+  LIMIT(p.width = 4098, "width is 4098, height 0; multiples of 2 up to 4096");
+  LIMIT(p.height = 4098, "width is 0, height 4098; multiples of 2 up to 4096");
+  LIMIT(p.height = 15, "width is 0, height 15; multiples of 2 up to 4096");
+  must(textinv_images_new(&two, session, NULL, 2, TINY_SIZE, TINY_SIZE));
+  LIMIT(p.init_image = two, "init_image holds 2 pictures; 1 is expected");
+  LIMIT(p.mask = two, "mask is given without init_image");
+  LIMIT(p.keep_pixels = 1, "keep_pixels is 1 without mask");
+  textinv_images_free(two);
+}
+
 static int32_t count_calls(void *user, const textinv_progress *progress)
 {
   (void)progress;
@@ -348,10 +391,60 @@ static void what_does_not_fit_is_refused_first(void **state)
   session = roomy;
 }
 
+static ti_net_plan *plan_of(int h)
+{
+  const ti_plan_key key = { .kind = TI_PLAN_DECODE, .n = 1, .h = h, .w = 1 };
+  ti_net_plan *plan;
+
+  must(ti_plan_get(&plan, session, model, &key));
+  return plan;
+}
+
+/* the one that was not used for longest makes room for another */
+static void plans_are_kept_by_their_use(void **state)
+{
+  const ti_plan_key large = { .kind = TI_PLAN_DECODE, .n = 1, .h = 64, .w = 64 };
+  textinv_session *const other = session;
+  ti_net_plan *plans[TI_MAX_PLANS], *failed;
+
+  (void)state;
+  must(textinv_session_new(&session, NULL));
+  for (int i = 0; i < TI_MAX_PLANS; i++)
+    plans[i] = plan_of(i + 1);
+  for (int i = TI_MAX_PLANS - 1; i >= 0; i--)
+    assert_ptr_equal(plan_of(i + 1), plans[i]);
+  for (int more = 1; more <= 2; more++) {
+    plan_of(TI_MAX_PLANS + more);
+    for (int i = 0; i < TI_MAX_PLANS; i++) {
+      const int h = session->plans[i]->key.h;
+
+      /* the last used lie lowest */
+      assert_true(h <= TI_MAX_PLANS - more || (h > TI_MAX_PLANS && h <= TI_MAX_PLANS + more));
+    }
+  }
+  assert_ptr_equal(plan_of(1), plans[0]);
+  session->budget = 1;
+  failed = plans[0];
+  assert_int_equal(ti_plan_get(&failed, session, model, &large), TEXTINV_E_NOMEM);
+  assert_null(failed);
+  textinv_session_free(session);
+  session = other;
+}
+
 static int32_t stop(void *user, const textinv_progress *progress)
 {
   ++*(int *)user;
+  assert_string_equal(progress->phase, "sample");
+  assert_true(progress->eta > 0.0);
   return progress->step == 2;
+}
+
+static int32_t follow(void *user, const textinv_progress *progress)
+{
+  assert_int_equal(progress->step, ++*(int *)user);
+  assert_int_equal(progress->steps, 10);
+  assert_true(progress->step == 10 ? progress->eta == 0.0 : progress->eta > 0.0);
+  return 0;
 }
 
 static void a_callback_stops_it(void **state)
@@ -371,6 +464,13 @@ static void a_callback_stops_it(void **state)
   assert_int_equal(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_CANCELLED);
   images = draw(&p); /* the flag is cleared */
   textinv_images_free(images);
+  p.images = 3; /* as one run of steps */
+  p.batch = 2;
+  p.progress = follow;
+  p.progress_user = &calls;
+  calls = 0;
+  textinv_images_free(draw(&p));
+  assert_int_equal(calls, 10);
 }
 
 /* one that came when nothing was running; what is asked for after that counts */
@@ -498,6 +598,9 @@ static void long_prompts_are_reported(void **state)
   must(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH, NULL, 0, &truncated, model,
                              NULL, "toy", 0));
   assert_int_equal(truncated, 0);
+  refused(textinv_encode_prompt(session, context, TINY_TOKENS * TINY_WIDTH - 1, NULL, 0, NULL,
+                                model, NULL, "toy", 0),
+          TEXTINV_E_SHAPE, "511 values; 512 are needed");
 }
 
 static void bf16_is_close(void **state)
@@ -529,7 +632,9 @@ int main(void)
     cmocka_unit_test(a_large_picture_to_start_from_is_told),
     cmocka_unit_test(sizes_and_parameters),
     cmocka_unit_test(nonsense_is_refused),
+    cmocka_unit_test(options_reach_to_their_limits),
     cmocka_unit_test(what_does_not_fit_is_refused_first),
+    cmocka_unit_test(plans_are_kept_by_their_use),
     cmocka_unit_test(a_callback_stops_it),
     cmocka_unit_test(a_cancel_can_be_taken_back),
     cmocka_unit_test(a_sampler_of_ones_own),

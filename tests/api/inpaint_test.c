@@ -1,13 +1,13 @@
 /* A model made for inpainting: what its UNet sees, and that it neither draws without a mask nor
  * learns. That its pictures are diffusers' is shown in tests/nets and tests/parity. */
-#include "testing_tiny.h"
+#include "testing_mask.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "random.h"
 
-enum { SIDE = TINY_SIZE, BYTES = SIDE * SIDE * 3, LATENTS = 4 * 8 * 8, PLACES = 8 * 8 };
+enum { PLACES = 8 * 8 }; /* of latents */
 
 static textinv_model *painter;
 
@@ -24,68 +24,10 @@ static int close_both(void **state)
   return close_tiny(state);
 }
 
-static textinv_images *picture(const uint8_t *pixels)
+/* white up to a column, but hardly */
+static textinv_images *faint_columns(int white)
 {
-  textinv_images *out;
-
-  must(textinv_images_new(&out, session, pixels, 1, SIDE, SIDE));
-  return out;
-}
-
-/* noise of a seed where keep is 1, 128 elsewhere */
-static textinv_images *noise(uint64_t seed, const uint8_t *keep)
-{
-  uint8_t pixels[BYTES];
-
-  test_seed(seed);
-  for (int i = 0; i < BYTES; i++) {
-    const uint8_t value = (uint8_t)test_u32();
-
-    pixels[i] = keep && !keep[i / 3] ? 128 : value;
-  }
-  return picture(pixels);
-}
-
-/* white up to column white, dark behind it */
-static textinv_images *columns(int white)
-{
-  uint8_t pixels[BYTES];
-
-  for (int i = 0; i < BYTES; i++)
-    pixels[i] = i / 3 % SIDE < white ? 128 : 127;
-  return picture(pixels);
-}
-
-static textinv_generate_params params(const textinv_images *init, const textinv_images *mask)
-{
-  textinv_generate_params p;
-
-  must(textinv_generate_params_init(&p, sizeof(p)));
-  p.prompt = "a photo of toy";
-  p.steps = 5;
-  p.seed = 42;
-  p.strength = 1.0f;
-  p.init_image = init;
-  p.mask = mask;
-  return p;
-}
-
-static textinv_images *draw(const textinv_generate_params *p)
-{
-  textinv_images *images;
-
-  must(textinv_generate(&images, session, painter, NULL, p));
-  return images;
-}
-
-static int equal(const textinv_generate_params *p, const textinv_generate_params *q)
-{
-  textinv_images *a = draw(p), *b = draw(q);
-  const int same = !memcmp(textinv_images_pixels(a, 0), textinv_images_pixels(b, 0), BYTES);
-
-  textinv_images_free(a);
-  textinv_images_free(b);
-  return same;
+  return columns(white, 128, 127);
 }
 
 static void what_it_is(void **state)
@@ -150,7 +92,7 @@ static void single_steps_paint_the_same(void **state)
 {
   float mask[PLACES], mean[LATENTS], deviation[LATENTS], masked[LATENTS], latents[LATENTS];
   uint8_t keep[SIDE * SIDE];
-  textinv_images *init = noise(1, NULL), *half = columns(SIDE / 2), *seen, *theirs, *ours;
+  textinv_images *init = noise(1, NULL), *half = faint_columns(SIDE / 2), *seen, *theirs, *ours;
   const textinv_generate_params p = params(init, half);
   ti_torch_rng rng;
   double sum = 0.0;
@@ -168,7 +110,7 @@ static void single_steps_paint_the_same(void **state)
   ti_torch_randn(&rng, masked, LATENTS);
   for (int i = 0; i < LATENTS; i++)
     masked[i] = mean[i] + deviation[i] * masked[i];
-  theirs = draw(&p);
+  theirs = draw(painter, &p);
   ours = paint(&p, mask, masked, latents);
   for (int i = 0; i < BYTES; i++)
     sum += abs(textinv_images_pixels(ours, 0)[i] - textinv_images_pixels(theirs, 0)[i]);
@@ -185,7 +127,7 @@ static void single_steps_paint_the_same(void **state)
 static void what_is_seen(void **state)
 {
   uint8_t left[SIDE * SIDE], all_but_one[SIDE * SIDE];
-  textinv_images *init = noise(1, NULL), *half = columns(SIDE / 2), *others[2];
+  textinv_images *init = noise(1, NULL), *half = faint_columns(SIDE / 2), *others[2];
   textinv_generate_params p, q;
 
   (void)state;
@@ -199,12 +141,12 @@ static void what_is_seen(void **state)
     p = q = params(init, half);
     p.sampler = q.sampler = kind;
     q.init_image = others[0];
-    assert_true(equal(&p, &q));
+    assert_true(equal(painter, &p, &q));
     p.strength = q.strength = 0.6f;
-    assert_false(equal(&p, &q));
+    assert_false(equal(painter, &p, &q));
     p.strength = q.strength = 1.0f;
     q.init_image = others[1];
-    assert_false(equal(&p, &q));
+    assert_false(equal(painter, &p, &q));
   }
   textinv_images_free(init);
   textinv_images_free(half);
@@ -215,15 +157,15 @@ static void what_is_seen(void **state)
 /* the VAE's rows, too, are drawn: nothing is put back, unless the pixels are */
 static void pixels_are_kept(void **state)
 {
-  textinv_images *init = noise(1, NULL), *black = columns(0), *drawn;
+  textinv_images *init = noise(1, NULL), *black = faint_columns(0), *drawn;
   textinv_generate_params p = params(init, black), q = p;
 
   (void)state;
   q.prompt = "toy";
-  assert_false(equal(&p, &q));
+  assert_false(equal(painter, &p, &q));
   p.keep_pixels = 1;
-  p.mask = columns(SIDE / 2);
-  drawn = draw(&p);
+  p.mask = faint_columns(SIDE / 2);
+  drawn = draw(painter, &p);
   for (int i = 0; i < BYTES; i++) {
     const int share = i / 3 % SIDE < SIDE / 2 ? 128 : 127;
     const int least = (255 - share) * textinv_images_pixels(init, 0)[i] / 255;
@@ -240,30 +182,15 @@ static void pixels_are_kept(void **state)
 
 static void batches_do_not_matter(void **state)
 {
-  textinv_images *init = noise(1, NULL), *half = columns(SIDE / 2);
+  textinv_images *init = noise(1, NULL), *half = faint_columns(SIDE / 2);
   textinv_generate_params p = params(init, half);
 
   (void)state;
   p.sampler = TEXTINV_SAMPLER_EULER_A;
   for (int i = 0; i < 4; i++) {
-    textinv_images *together, *alone;
-
     p.rng = i % 2 ? TEXTINV_RNG_NATIVE : TEXTINV_RNG_TORCH_CPU;
     p.strength = i / 2 ? 0.7f : 1.0f;
-    p.images = 3;
-    p.batch = 2;
-    p.seed = 42;
-    together = draw(&p);
-    p.images = 1;
-    for (uint32_t k = 0; k < 3; k++) {
-      p.seed = 42 + k;
-      alone = draw(&p);
-      for (int b = 0; b < BYTES; b++)
-        assert_true(
-          abs(textinv_images_pixels(together, k)[b] - textinv_images_pixels(alone, 0)[b]) <= 1);
-      textinv_images_free(alone);
-    }
-    textinv_images_free(together);
+    batches_are_alike(painter, p);
   }
   textinv_images_free(init);
   textinv_images_free(half);
@@ -271,7 +198,7 @@ static void batches_do_not_matter(void **state)
 
 static void it_draws_with_a_mask_alone(void **state)
 {
-  textinv_images *init = noise(1, NULL), *half = columns(SIDE / 2), *images;
+  textinv_images *init = noise(1, NULL), *half = faint_columns(SIDE / 2), *images;
   textinv_generate_params p = params(NULL, NULL);
 
   (void)state;

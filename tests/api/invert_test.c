@@ -100,12 +100,26 @@ static void threads_and_recomputation_do_not_matter(void **state)
     assert_true(fabsf(rows[i] - other[i]) <= 1e-4f * fabsf(rows[i]) + 1e-6f);
 
   /* a budget below the peak: parts are computed again, the result stays */
+  sp.log = hear;
   sp.memory_budget = ti_model_parameters(model) * 4 + peak * 9 / 10;
   must(textinv_session_new(&session, &sp));
   run(rows, &p);
+  assert_non_null(strstr(heard.told, "blocks are computed again"));
   assert_true(textinv_session_peak_bytes(session) <= peak * 9 / 10);
   assert_memory_equal(rows, other, sizeof(rows));
   textinv_session_free(session);
+
+  /* where all of them are not enough the batch takes several passes */
+  for (uint64_t share = 17; !strstr(heard.told, "memory is short"); share--) {
+    sp.memory_budget = ti_model_parameters(model) * 4 + peak * share / 20;
+    must(textinv_session_new(&session, &sp));
+    run(rows, &p);
+    assert_true(textinv_session_peak_bytes(session) <= peak * share / 20);
+    textinv_session_free(session);
+  }
+  assert_string_equal(heard.told, "memory is short: a step takes 2 passes of 4 samples");
+  for (int i = 0; i < TINY_WIDTH; i++)
+    assert_true(fabsf(rows[i] - other[i]) <= 1e-4f * fabsf(rows[i]) + 1e-6f);
 
   sp.memory_budget = ti_model_parameters(model) * 4 + 1000;
   must(textinv_session_new(&session, &sp));
@@ -243,6 +257,7 @@ static void nonsense_is_refused_before_any_work(void **state)
            p.preview_steps = 1000),
           TEXTINV_E_INVALID, "preview_steps: steps is 1000");
   REFUSED((p.output_dir = "/nowhere", p.checkpoint_every = 1), TEXTINV_E_NOT_FOUND, "/nowhere");
+  REFUSED(c.placeholder = NULL, TEXTINV_E_INVALID, "concepts[0].placeholder is NULL");
   REFUSED(c.placeholder = "two words", TEXTINV_E_INVALID, "white space");
   REFUSED(c.placeholder = "", TEXTINV_E_INVALID, "empty");
   REFUSED(c.placeholder = "photo", TEXTINV_E_CONFLICT, "in the vocabulary already");
@@ -254,6 +269,97 @@ static void nonsense_is_refused_before_any_work(void **state)
   REFUSED((c.prompts = no_braces, c.num_prompts = 1), TEXTINV_E_INVALID, "has no \"{}\"");
   refused(textinv_invert(session, NULL, e, &p, NULL), TEXTINV_E_INVALID, "model is NULL");
   textinv_embeddings_free(e);
+}
+
+/* an empty word is refused behind the options */
+static void options_reach_to_their_limits(void **state)
+{
+  textinv_concept many[257] = { { .struct_size = 0 } };
+  textinv_embeddings *e = new_words();
+  textinv_invert_params p;
+
+  (void)state;
+  for (int i = 0; i < 257; i++)
+  many[i] = concept("");
+#define LIMIT(change, status, part)                                                                \
+  do {                                                                                             \
+    p = params(many, 1);                                                                           \
+    change;                                                                                        \
+    refused(textinv_invert(session, model, e, &p, NULL), status, part);                            \
+  } while (0)
+#define POSSIBLE(change) LIMIT(change, TEXTINV_E_INVALID, "empty")
+#define IMPOSSIBLE(change, part) LIMIT(change, TEXTINV_E_INVALID, part)
+  POSSIBLE(p.num_concepts = 256);
+  IMPOSSIBLE(p.num_concepts = 257, "257 concepts; 1 to 256");
+  POSSIBLE(p.steps = 10000000);
+  IMPOSSIBLE(p.steps = 10000001, "steps is 10000001");
+  POSSIBLE(p.batch = 1024);
+  IMPOSSIBLE(p.batch = 1025, "batch is 1025");
+  POSSIBLE(p.accumulate = 1024);
+  IMPOSSIBLE(p.accumulate = 1025, "accumulate 1025");
+  IMPOSSIBLE(p.accumulate = 0, "accumulate 0");
+  POSSIBLE(p.lr_schedule = TEXTINV_LR_COSINE);
+  IMPOSSIBLE(p.lr_schedule = TEXTINV_LR_COSINE + 1, "lr_schedule is 3; 0 to 2");
+  IMPOSSIBLE(p.lr_schedule = -1, "lr_schedule is -1");
+  POSSIBLE(p.lr_warmup = p.steps);
+  IMPOSSIBLE(p.lr_warmup = p.steps + 1, "lr_warmup is 13; at most the 12 steps");
+  POSSIBLE(p.resolution = 4096);
+  IMPOSSIBLE(p.resolution = 4100, "resolution is 4100; a multiple of 4 is needed, up to 4096");
+  POSSIBLE(p.crop_scale = 0.5f);
+  IMPOSSIBLE(p.crop_scale = 0.49f, "crop_scale is 0.49");
+  IMPOSSIBLE(p.crop_scale = 1.01f, "crop_scale is 1.01");
+  POSSIBLE(p.flip = 0.0f);
+  POSSIBLE(p.flip = 1.0f);
+  IMPOSSIBLE(p.flip = -0.01f, "flip is -0.01");
+
+  const textinv_preview_fn preview = count_previews;
+
+#define PREVIEWS(change) (p.preview_every = 1, p.preview = preview, p.preview_prompt = "a", change)
+  POSSIBLE(PREVIEWS(p.preview_images = 16));
+  IMPOSSIBLE(PREVIEWS(p.preview_images = 17), "preview_images of 1 to 16");
+  IMPOSSIBLE(PREVIEWS(p.preview_images = 0), "preview_images of 1 to 16");
+  POSSIBLE(PREVIEWS(p.preview_steps = 1));
+  IMPOSSIBLE(PREVIEWS(p.preview_steps = 0), "preview_steps of 1 to 1000");
+  IMPOSSIBLE(PREVIEWS(p.preview_steps = 1001), "preview_steps of 1 to 1000");
+  IMPOSSIBLE(PREVIEWS(p.preview_prompt = NULL), "preview_every needs preview, preview_prompt");
+  IMPOSSIBLE(PREVIEWS(p.preview = NULL), "preview_every needs preview, preview_prompt");
+  textinv_embeddings_free(e);
+}
+
+/* no word is learnt from latents that are none */
+static void an_autoencoder_that_overflows_is_told(void **state)
+{
+  static float overflow[256];
+  textinv_model *const good = model;
+  const textinv_concept c = concept("<toy>");
+  const textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_images *images;
+  float mean[4 * 8 * 8];
+
+  (void)state;
+  for (int i = 0; i < 256; i++)
+    overflow[i] = NAN;
+  must(textinv_model_open(&model, session, tiny_model()));
+  for (size_t i = 0; i < model->vae_weights.count; i++) {
+    ti_weight *w = &model->vae_weights.items[i];
+
+    if (strcmp(w->name, "encoder.conv_out.bias"))
+      continue;
+    assert_in_range(w->count, 1, 256);
+    w->data = overflow;
+  }
+  must(textinv_images_new(&images, session, NULL, 1, TINY_SIZE, TINY_SIZE));
+  refused(textinv_encode_image(session, mean, NULL, 4 * 8 * 8, model, images, 0),
+          TEXTINV_E_NONFINITE,
+          "picture 0: the VAE's encoder gave nan: check its input and weights");
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NONFINITE,
+          "0.png: the VAE's encoder gave nan");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_images_free(images);
+  textinv_embeddings_free(e);
+  textinv_model_free(model);
+  model = good;
 }
 
 enum { RATES = 10 };
@@ -467,6 +573,8 @@ int main(void)
     cmocka_unit_test(pictures_in_memory_are_as_good_as_files),
     cmocka_unit_test(captions_are_used_and_checked),
     cmocka_unit_test(nonsense_is_refused_before_any_work),
+    cmocka_unit_test(options_reach_to_their_limits),
+    cmocka_unit_test(an_autoencoder_that_overflows_is_told),
     cmocka_unit_test(learning_rates_are_those_of_diffusers),
     cmocka_unit_test(infinite_losses_stop_with_finite_rows),
     cmocka_unit_test(previews_do_not_disturb),

@@ -428,6 +428,47 @@ static void old_configs_are_read_as_diffusers_reads_them(void **state)
   textinv_model_free(model);
 }
 
+static int begins_with_runge_kutta(const textinv_model *model)
+{
+  ti_sampler *sampler;
+  ti_error error;
+
+  assert_int_equal(
+    ti_sampler_new(&sampler, &error, &model->schedule, TEXTINV_SAMPLER_PNDM, 10, 1.0f, 1), 0);
+  const int prk = sampler->prk;
+
+  ti_sampler_free(sampler);
+  return prk;
+}
+
+/* StableDiffusionInpaintPipeline of diffusers 0.42.1 likewise: it lets DDIM clip */
+static void old_configs_for_inpainting_are_read_as_diffusers_reads_them(void **state)
+{
+  static const char config[] = "scheduler/scheduler_config.json";
+  const char *folder = tiny_inpainting_model();
+  textinv_model *model;
+
+  (void)state;
+  tiny_model_edit(folder, config, "\"steps_offset\": 1, ", "");
+  tiny_model_edit(folder, config, "\"clip_sample\": false, ", "");
+  for (int pndm = 0; pndm < 2; pndm++) {
+    for (int key = 0; key < 2; key++) {
+      if (key)
+        tiny_model_edit(folder, config, "\"beta_end\"", "\"skip_prk_steps\": false, \"beta_end\"");
+      model = open_it(folder);
+      steps_of(model, TEXTINV_SAMPLER_DEFAULT, 901, !pndm);
+      steps_of(model, TEXTINV_SAMPLER_DDIM, pndm ? 900 : 901, 1);
+      assert_int_equal(begins_with_runge_kutta(model), !pndm && !key);
+      textinv_model_free(model);
+    }
+    tiny_model_edit(folder, config, "\"skip_prk_steps\": false, ", "");
+    if (!pndm) {
+      tiny_model_edit(folder, config, "DDIMScheduler", "PNDMScheduler");
+      tiny_model_edit(folder, "model_index.json", "DDIMScheduler", "PNDMScheduler");
+    }
+  }
+}
+
 /* of model_index.json, then that of the config */
 static void the_scheduler_has_the_class_of_the_pipeline(void **state)
 {
@@ -689,6 +730,7 @@ int main(void)
     cmocka_unit_test(cut_weights_are_refused),
     cmocka_unit_test(no_negative_prompt_is_zeros_for_sdxl),
     cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
+    cmocka_unit_test(old_configs_for_inpainting_are_read_as_diffusers_reads_them),
     cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),
     cmocka_unit_test(a_ddpm_scheduler_draws_as_itself),
     cmocka_unit_test(a_scheduler_that_is_not_there_has_a_stand_in),

@@ -138,12 +138,87 @@ static void words_are_those_of_the_optimizer(void **state)
   textinv_embeddings_free(e);
 }
 
+static void words_may_not_overflow(void **state)
+{
+  textinv_embeddings *e = new_words();
+  textinv_optimizer_params p;
+  textinv_optimizer *o;
+  float gradient[TINY_WIDTH] = { 0.0f }, rows[TINY_WIDTH] = { 0.0f };
+
+  (void)state;
+  rows[5] = 1e35f;
+  must(textinv_embeddings_set(session, e, "<toy>", 0, 1, TINY_WIDTH, rows));
+  must(textinv_optimizer_params_init(&p, sizeof(p)));
+  p.learning_rate = p.weight_decay = 1000.0f;
+  must(textinv_optimizer_new(&o, session, e, &p));
+  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_NONFINITE,
+          "0 at 5; word \"<toy>\" would not stay finite");
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0), rows, sizeof(rows));
+  must(textinv_optimizer_set_learning_rate(o, 0.0f));
+  must(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH));
+  assert_memory_equal(textinv_embeddings_rows(e, "<toy>", 0), rows, sizeof(rows));
+
+  must(textinv_embeddings_set(session, e, "<red>", 0, 1, TINY_WIDTH, rows));
+  refused(textinv_optimizer_step(session, o, e, gradient, TINY_WIDTH), TEXTINV_E_SHAPE,
+          "the optimizer has 16 values, the embeddings 32");
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(e);
+}
+
+static void options_reach_to_their_limits(void **state)
+{
+  textinv_embeddings *e = new_words();
+  textinv_optimizer_params p;
+  textinv_optimizer *o;
+
+  (void)state;
+  refused(textinv_optimizer_new(&o, session, e, NULL), TEXTINV_E_INVALID, "there are no words");
+  assert_null(o);
+  must(textinv_embeddings_add(session, e, model, "<toy>", 1, "toy", 0));
+#define POSSIBLE(change)                                                                           \
+  do {                                                                                             \
+    must(textinv_optimizer_params_init(&p, sizeof(p)));                                            \
+    change;                                                                                        \
+    must(textinv_optimizer_new(&o, session, e, &p));                                               \
+    textinv_optimizer_free(o);                                                                     \
+  } while (0)
+#define IMPOSSIBLE(change, part)                                                                   \
+  do {                                                                                             \
+    must(textinv_optimizer_params_init(&p, sizeof(p)));                                            \
+    change;                                                                                        \
+    refused(textinv_optimizer_new(&o, session, e, &p), TEXTINV_E_INVALID, part);                   \
+  } while (0)
+  POSSIBLE(p.learning_rate = 1000.0f);
+  IMPOSSIBLE(p.learning_rate = 1000.1f, "learning_rate is 1000.1");
+  IMPOSSIBLE(p.learning_rate = 0.0f, "learning_rate is 0; above 0 to 1000");
+  POSSIBLE(p.beta1 = p.beta2 = 0.0f);
+  IMPOSSIBLE(p.beta1 = -0.1f, "beta1 is -0.1");
+  IMPOSSIBLE(p.beta1 = 1.0f, "beta1 is 1");
+  IMPOSSIBLE(p.beta2 = -0.1f, "beta2 -0.1");
+  IMPOSSIBLE(p.beta2 = 1.0f, "beta2 1");
+  POSSIBLE(p.epsilon = 1.0f);
+  IMPOSSIBLE(p.epsilon = 1.1f, "epsilon is 1.1");
+  IMPOSSIBLE(p.epsilon = 0.0f, "epsilon is 0");
+  POSSIBLE(p.weight_decay = 1000.0f);
+  IMPOSSIBLE(p.weight_decay = 1000.1f, "weight_decay is 1000.1");
+  IMPOSSIBLE(p.weight_decay = -0.1f, "weight_decay is -0.1");
+
+  must(textinv_optimizer_new(&o, session, e, NULL));
+  must(textinv_optimizer_set_learning_rate(o, 1000.0f));
+  assert_int_equal(textinv_optimizer_set_learning_rate(o, 1000.1f), TEXTINV_E_INVALID);
+  assert_int_equal(textinv_optimizer_set_learning_rate(o, -0.1f), TEXTINV_E_INVALID);
+  textinv_optimizer_free(o);
+  textinv_embeddings_free(e);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_loop_of_ones_own),
     cmocka_unit_test(every_word_gets_its_own_moments_back),
     cmocka_unit_test(words_are_those_of_the_optimizer),
+    cmocka_unit_test(words_may_not_overflow),
+    cmocka_unit_test(options_reach_to_their_limits),
   };
 
   return cmocka_run_group_tests_name("optimizer", tests, open_tiny, close_tiny);

@@ -132,6 +132,56 @@ static void a_finished_run_goes_on(void **state)
   }
 }
 
+/* but not where the rate depends on how many there are */
+static void steps_belong_to_a_falling_rate(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+
+  (void)state;
+  p.steps = 2;
+  p.lr_schedule = TEXTINV_LR_COSINE;
+  p.output_dir = fresh_folder("falling");
+  p.checkpoint_every = 1;
+  p.resume = "latest";
+  must(textinv_invert(session, model, e, &p, NULL));
+  p.steps = 3;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "made with steps=2; this run has steps=3");
+  p.lr_schedule = TEXTINV_LR_LINEAR;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "made with schedule=cosine; this run has schedule=linear");
+  textinv_embeddings_free(e);
+}
+
+static int32_t cancel_at_the_end(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  if (!strcmp(progress->phase, "train") && progress->step == progress->steps)
+    textinv_session_cancel(session);
+  return 0;
+}
+
+/* behind the last step, too: the caller hears that it was heeded, and the next call is not */
+static void a_cancel_is_heeded_at_its_step(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  textinv_invert_report report;
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.steps = 2;
+  p.progress = cancel_at_the_end;
+  refused(textinv_invert(session, model, e, &p, &report), TEXTINV_E_CANCELLED,
+          "cancelled at step 2 of 2");
+  assert_int_equal(report.steps, 2);
+  (void)fixed_loss(e);
+  textinv_embeddings_free(e);
+}
+
 /* the last of three words has another shape: the rows of those before it stay */
 static void a_refused_resume_changes_nothing(void **state)
 {
@@ -214,6 +264,9 @@ static void pictures_belong_to_their_words(void **state)
   snprintf(path, sizeof(path), "%s/checkpoint-00000002.safetensors", p.output_dir);
   age(path, "; pictures of words=");
   must(textinv_invert(session, model, e, &p, NULL));
+  textinv_images_pixels(held[1], 0)[3 * (10 * 24 + 12)] ^= 0xff; /* another picture */
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_CONFLICT,
+          "made with pictures and prompts=");
   textinv_embeddings_free(e);
   for (int i = 0; i < 3; i++)
     textinv_images_free(held[i]);
@@ -346,6 +399,74 @@ static void a_new_run_does_not_end_in_an_older_one(void **state)
   textinv_embeddings_free(e);
   assert_true(is_there(folder, "checkpoint-00000012.safetensors"));
   assert_true(is_there(folder, "checkpoint-00000007.safetensors.2"));
+}
+
+/* more than a folder's list has room for at first */
+static void many_checkpoints_are_listed_and_removed(void **state)
+{
+  textinv_session *const quiet = listen();
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e;
+  textinv_invert_report report;
+  const char *folder = fresh_folder("many");
+
+  (void)state;
+  must(textinv_invert_report_init(&report, sizeof(report)));
+  p.steps = 50;
+  p.batch = 1;
+  p.output_dir = folder;
+  p.checkpoint_every = 1;
+  p.checkpoint_keep = 0;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+  assert_int_equal(files_in(folder), 50);
+
+  p.steps = 51;
+  p.resume = "latest";
+  p.checkpoint_keep = 1;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, &report));
+  textinv_embeddings_free(e);
+  assert_int_equal(report.first_step, 50);
+  assert_non_null(strstr(heard.told, "going on from step 50 of "));
+  assert_int_equal(files_in(folder), 1);
+
+  p.resume = NULL;
+  p.steps = 2;
+  e = new_words();
+  must(textinv_invert(session, model, e, &p, NULL));
+  textinv_embeddings_free(e);
+  assert_non_null(strstr(heard.told, "checkpoints of another run: 1 renamed, such as to "));
+  assert_non_null(strstr(heard.told, "/checkpoint-00000051.safetensors.1"));
+  assert_int_equal(heard.count, 0);
+  hush(quiet);
+}
+
+static int32_t remove_folder(void *user, const textinv_progress *progress)
+{
+  if (!strcmp(progress->phase, "encode") && progress->step == progress->steps)
+    assert_int_equal(rmdir(user), 0);
+  return 0;
+}
+
+static void a_folder_that_cannot_be_listed_is_told(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  char folder[512];
+
+  (void)state;
+  snprintf(folder, sizeof(folder), "%s", fresh_folder("vanished"));
+  p.output_dir = folder;
+  p.resume = "latest";
+  p.progress = remove_folder;
+  p.progress_user = folder;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOT_FOUND, "cannot be listed");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_embeddings_free(e);
 }
 
 /* gone on from a file elsewhere: the older ones that the folder holds are not this run's */
@@ -533,11 +654,15 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(resumed_runs_end_with_the_same_bytes),
     cmocka_unit_test(a_finished_run_goes_on),
+    cmocka_unit_test(steps_belong_to_a_falling_rate),
+    cmocka_unit_test(a_cancel_is_heeded_at_its_step),
     cmocka_unit_test(a_refused_resume_changes_nothing),
     cmocka_unit_test(pictures_belong_to_their_words),
     cmocka_unit_test(words_begin_as_they_did),
     cmocka_unit_test(an_optimizers_checkpoint_is_no_runs),
     cmocka_unit_test(a_new_run_does_not_end_in_an_older_one),
+    cmocka_unit_test(many_checkpoints_are_listed_and_removed),
+    cmocka_unit_test(a_folder_that_cannot_be_listed_is_told),
     cmocka_unit_test(the_checkpoints_of_others_stay),
     cmocka_unit_test(what_was_set_aside_is_named),
     cmocka_unit_test(a_damaged_checkpoint_is_told),

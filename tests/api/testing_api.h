@@ -25,10 +25,10 @@ static inline void refused(textinv_status met, textinv_status expected, const ch
              textinv_session_error(session), textinv_status_name(expected), part);
 }
 
-/* warnings since listen() */
+/* warnings since listen(), and the last line that is none */
 static struct {
   int count;
-  char last[1024];
+  char last[1024], told[1024];
 } heard;
 
 static inline void hear(void *user, textinv_log_level level, const char *line)
@@ -37,6 +37,8 @@ static inline void hear(void *user, textinv_log_level level, const char *line)
   if (level == TEXTINV_LOG_WARNING) {
     heard.count++;
     snprintf(heard.last, sizeof(heard.last), "%s", line);
+  } else {
+    snprintf(heard.told, sizeof(heard.told), "%s", line);
   }
 }
 

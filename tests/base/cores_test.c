@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cores.h"
@@ -24,6 +26,7 @@ int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
   return syscall(SYS_sched_getaffinity, pid, size, memset(set, 0, size)) < 0 ? -1 : 0;
 }
 
+static atomic_int moved;
 static char root[] = "/tmp/textinv-cores-XXXXXX";
 
 static void put(const char *name, const char *text)
@@ -97,6 +100,51 @@ static void there_may_be_more_than_a_set_holds(void **state)
   too_many = 0;
 }
 
+/* how many cores a thread has, which this one makes, beside those that are usable */
+static void *count_own(void *out)
+{
+  cpu_set_t set;
+
+  while (!atomic_load(&moved))
+    usleep(100);
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof(set), &set);
+  *(int *)out = CPU_COUNT(&set);
+  return NULL;
+}
+
+/* the program again, with places: OpenMP's run time ties its first thread before main() */
+static int tied(const char *expected)
+{
+  pthread_t thread;
+  int count = 0;
+
+  if (pthread_create(&thread, NULL, count_own, &count))
+    return 1;
+  ti_use_cores(thread);
+  atomic_store(&moved, 1);
+  pthread_join(thread, NULL);
+  return ti_usable_cores() != atoi(expected) || count < atoi(expected);
+}
+
+static void openmp_may_tie_the_first_thread(void **state)
+{
+  char expected[16];
+  int status = -1;
+
+  (void)state;
+  snprintf(expected, sizeof(expected), "%d", ti_usable_cores());
+  const pid_t child = fork();
+
+  if (!child) {
+    setenv("OMP_PROC_BIND", "true", 1);
+    execl("/proc/self/exe", "cores_test", expected, (char *)NULL);
+    _exit(2);
+  }
+  assert_true(child > 0 && waitpid(child, &status, 0) == child);
+  assert_int_equal(status, 0);
+}
+
 static int make_groups(void **state)
 {
   char path[256];
@@ -126,14 +174,17 @@ static int remove_groups(void **state)
   return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_least_of_all_groups_counts),
     cmocka_unit_test(what_cannot_be_read_is_no_limit),
     cmocka_unit_test(there_is_one),
     cmocka_unit_test(there_may_be_more_than_a_set_holds),
+    cmocka_unit_test(openmp_may_tie_the_first_thread),
   };
 
+  if (argc > 1)
+    return tied(argv[1]);
   return cmocka_run_group_tests_name("cores", tests, make_groups, remove_groups);
 }

@@ -181,6 +181,8 @@ refused "the picture to start from as output" "--out ./photos/p-000.png: is read
   --init-image photos/p-000.png --out ./photos/p-000.png
 refused "a mask without a picture" "--mask a.png: --init-image, the picture to keep parts of, is expected, too" $generate \
   --mask a.png
+refused "strength without a picture" "--strength 0.8: --init-image, the picture to start from, is expected" $generate \
+  --strength 0.8
 refused "pixels to keep without a mask" "--keep-pixels: --mask, which says which to keep, is expected, too" $generate \
   --init-image photos/p-000.png --keep-pixels
 refused "the mask as output" "--out ./photos/p-001.png: is read, too, as photos/p-001.png" $generate \
@@ -307,10 +309,9 @@ says "a folder to start from: message" "photos: is a folder, expected a file" er
 inpaint="generate --model $golden/tiny-inpaint --prompt cat --steps 2 --out x.png"
 run 0 "inspect a model for inpainting" inspect "$golden/tiny-inpaint"
 says "a model for inpainting: inspect says so" "made for: inpainting, with --init-image and --mask" out
-run 1 "a model for inpainting without a picture" $inpaint
-says "a model for inpainting without a picture: message" "init_image is NULL: the model was made for inpainting" err
-run 1 "a model for inpainting without a mask" $inpaint --init-image photos/p-000.png
-says "a model for inpainting without a mask: message" "mask is NULL: the model was made for inpainting" err
+refused "a model for inpainting without a picture" "--init-image and --mask are expected" $inpaint
+refused "a model for inpainting without a mask" "--init-image and --mask are expected" $inpaint \
+  --init-image photos/p-000.png
 run 0 "a model for inpainting" $inpaint --init-image photos/p-000.png --mask half.png
 run 1 "learning with a model for inpainting" invert --model "$golden/tiny-inpaint" --images photos --placeholder '<z>' \
   --initializer cat --steps 2 --out z.safetensors
@@ -749,6 +750,11 @@ holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]
 says "tokenize: the text" "photo</w>" out
 run 0 "tokenize a learnt word" tokenize --model "$model" --embedding whole.safetensors 'a <x>'
 says "tokenize a learnt word: its vector" "<x> vector 0 of 1" out
+cp -RL "$golden/tiny-ldm" odd-tokens
+printf '{"added_tokens_decoder":{"338":{"content":"\\u001b[31m\\nx"}}}' >odd-tokens/tokenizer/tokenizer_config.json
+sed -i '339d' odd-tokens/tokenizer/vocab.txt
+run 0 "tokenize: a token of control characters" tokenize --model odd-tokens "$(printf 'a \033[31m\nx')"
+says "tokenize: a token of control characters stays on its line" '338	\x1b[31m\x0ax' out
 run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
   photos/p-002.png
 run 0 "inspect a picture" inspect sheet.png

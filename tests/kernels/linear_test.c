@@ -1,5 +1,5 @@
 /* Matrix products: the reference's gradient, and the overrides. */
-#include "harness.h"
+#include "matrix.h"
 
 static const struct linear_case {
   int rows, cin, cout, residual, bias;
@@ -9,71 +9,38 @@ static const struct linear_case {
   { 256, 320, 80, 1, 1 }, { 2, 1280, 320, 0, 1 }, { 701, 97, 650, 1, 1 }, { 1500, 600, 33, 0, 1 },
 };
 
-/* backward: X is dy, RESIDUAL the gradient that is added */
-enum { X, W, BIAS, RESIDUAL };
-
-static textinv_status run_once(const ti_kernels *k, ti_exec *e, ti_dtype dtype, void *y, void **in,
-                               const void *w, const void *residual, const ti_linear_shape *s,
-                               int backward)
+static textinv_status prepare(const ti_kernels *k, ti_exec *e, ti_dtype dtype, void **prepared,
+                              size_t *scratch, ti_weight *w, const void *shape, int has_residual,
+                              int backward)
 {
-  return backward ? k->linear_bwd(e, dtype, y, in[X], w, residual, s)
-                  : k->linear_fwd(e, dtype, y, in[X], w, in[BIAS], residual, s);
+  const ti_linear_shape *s = shape;
+
+  w->rank = 2;
+  memcpy(w->dims, (int[]){ s->cout, s->cin }, 2 * sizeof(int));
+  return k->linear_prepare
+           ? k->linear_prepare(e, dtype, prepared, scratch, w, NULL, s, has_residual, backward)
+           : TEXTINV_OK;
 }
 
-static textinv_status run(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype, void **out,
-                          void **in, int backward)
+static textinv_status run(const ti_kernels *k, ti_exec *e, ti_dtype dtype, void *y, void **in,
+                          const void *w, const void *residual, const void *shape, int backward)
 {
-  const ti_linear_shape *s = o->shape;
-  const size_t count = o->in[W].count, size = ti_dtype_size(dtype);
-  /* as in a file: anywhere */
-  const int offset = s->rows % 2;
-  char *file = malloc(count * size + 1);
-  ti_weight w = { .name = "w", .data = file + offset, .count = count, .rank = 2,
-                  .dims = { s->cout, s->cin }, .dtype = dtype };
-  void *prepared = NULL;
-  const void *plain = NULL;
-  size_t scratch = 0;
-  textinv_status status = TEXTINV_OK;
-
-  assert_non_null(file);
-  memcpy(file + offset, in[W], count * size);
-  if (k->linear_prepare)
-    status = k->linear_prepare(e, dtype, &prepared, &scratch, &w, NULL, s, !!in[RESIDUAL],
-                               backward);
-  if (status >= 0 && !prepared)
-    status = ti_weight_plain(e->error, &plain, &w, dtype);
-  assert_int_equal(status, TEXTINV_OK);
-  scratch_new(e, scratch);
-  e->prepared = prepared;
-  status = run_once(k, e, dtype, out[0], in, plain, in[RESIDUAL], s, backward);
-  /* the same where the residual lies */
-  if (status >= 0 && in[RESIDUAL]) {
-    const size_t bytes = o->out[0].count * size;
-    void *y = test_buffer_new(dtype, o->out[0].count);
-
-    memcpy(y, in[RESIDUAL], bytes);
-    status = run_once(k, e, dtype, y, in, plain, y, s, backward);
-    assert_memory_equal(y, out[0], bytes);
-    test_buffer_free(y);
-  }
-  test_buffer_free(e->scratch);
-  if (prepared)
-    k->release(prepared);
-  ti_weight_drop(&w);
-  free(file);
-  return status;
+  return backward ? k->linear_bwd(e, dtype, y, in[X], w, residual, shape)
+                  : k->linear_fwd(e, dtype, y, in[X], w, in[BIAS], residual, shape);
 }
+
+static const matrix linear = { prepare, run };
 
 static textinv_status run_fwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                               void **out, void **in)
 {
-  return run(o, k, e, dtype, out, in, 0);
+  return run_matrix(&linear, o, k, e, dtype, out, in, 0);
 }
 
 static textinv_status run_bwd(const op *o, const ti_kernels *k, ti_exec *e, ti_dtype dtype,
                               void **out, void **in)
 {
-  return run(o, k, e, dtype, out, in, 1);
+  return run_matrix(&linear, o, k, e, dtype, out, in, 1);
 }
 
 static void test_all(void **state)

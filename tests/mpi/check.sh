@@ -69,6 +69,16 @@ result "an error ends all"
 mpi 2 --model /nowhere photos '<toy>' cat x.safetensors
 [ $? = 1 ] && grep -q '/nowhere' err
 result "a model that is not there"
+echo 'int textinv_embeddings_new(void **out, void *session) { (void)out, (void)session; return -2; }' >short.c
+if ${CC:-cc} -shared -fPIC -o short.so short.c 2>err; then
+  # shellcheck disable=SC2016
+  timeout 60 mpirun -n 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || export LD_PRELOAD=./short.so; exec "$@"' sh "$program" \
+    --model "$model" --threads 1 --steps 200 photos '<toy>' cat x.safetensors 2>err
+  [ $? = 1 ] && grep -q 'rank 1: <toy>: TEXTINV_E_NOMEM' err && [ ! -e x.safetensors ]
+  result "one that is short of memory before it meets the others ends all"
+else
+  echo "skipped - one that is short of memory: there is no compiler"
+fi
 mpi 2 photos
 [ $? = 2 ] && [ "$(grep -c usage: err)" = 1 ]
 result "wrong usage"

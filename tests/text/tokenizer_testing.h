@@ -3,7 +3,9 @@
 #define TI_TOKENIZER_TESTING_H
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "alloc.h"
 #include "testing.h"
@@ -81,6 +83,29 @@ static inline int compare_prompts(const ti_tokenizer *t, const char *path)
   }
   fclose(f);
   return prompts;
+}
+
+/* a long text of this unit takes little more than its length; how many tokens it has */
+static inline size_t encode_long(const ti_tokenizer *t, const char *unit)
+{
+  enum { COUNT = 1000000 };
+  char *text = malloc(COUNT + 8);
+  const clock_t start = clock();
+  ti_error error;
+  uint32_t *ids;
+  size_t count, n = 0;
+
+  assert_non_null(text);
+  while (n < COUNT) {
+    strcpy(text + n, unit);
+    n += strlen(unit);
+  }
+  assert_int_equal(ti_tokenizer_encode(t, &error, text, n, &ids, &count), 0);
+  ti_free(ids);
+  free(text);
+  print_message("%zu bytes of %s: %.2f s\n", n, unit, (double)(clock() - start) / CLOCKS_PER_SEC);
+  assert_true((clock() - start) / CLOCKS_PER_SEC < 5); /* quadratic: minutes */
+  return count;
 }
 
 #endif /* TI_TOKENIZER_TESTING_H */
