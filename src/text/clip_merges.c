@@ -224,14 +224,13 @@ static unsigned symbol_of(unsigned byte)
 {
   unsigned next = 256;
 
-  for (unsigned b = 0; b <= byte; b++) {
+  for (unsigned b = 0;; b++) {
     const int self = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad);
 
     if (b == byte)
       return self ? b : next;
     next += !self;
   }
-  return next;
 }
 
 void ti_clip_symbols_read(ti_clip_bpe *bpe, const json_t *vocab, uint32_t unk)
