@@ -8,29 +8,22 @@ SECONDS      ?= 60
 FUZZ_CC      ?= clang
 FUZZ_READERS := safetensors json image torch pickle embedding checkpoint schedule clip_image single
 FUZZ_TARGETS := $(FUZZ_READERS) prompt
-# of src/api what readers of words and checkpoints need; session.c and unreached.c stand for the rest
-FUZZ_SOURCES := $(wildcard src/base/*.c src/io/*.c src/text/*.c src/diffusion/*.c) \
-  $(patsubst %,src/api/%.c,checkpoint embeddings embeddings_files optimizer params) \
-  tests/fuzz/session.c tests/fuzz/unreached.c
-FUZZ_FLAGS   := -std=c11 -D_GNU_SOURCE -g -O1 -fno-sanitize-recover=all $(INCLUDES)
-FUZZ_OBJECTS := $(FUZZ_SOURCES:%.c=build/fuzz/%.o)
 
-build/fuzz/%.o: %.c
-	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
+# the library as it is everywhere, but without oneDNN, whose files no reader calls
+fuzz-build:
+	$(Q)$(MAKE) CC='$(FUZZ_CC)' BUILD=build/fuzz ONEDNN=0 SANITIZE=address,undefined,fuzzer-no-link CFLAGS='-O1 -g' \
+	  $(FUZZ_TARGETS:%=build/fuzz/%)
+build/fuzz/kernels/%.o: SAN_FLAGS := # no reader gets there
+FUZZ_LINK = $(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< build/fuzz/libtextinv.a $(LIBS)
+$(FUZZ_READERS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h build/fuzz/libtextinv.a
+	$(Q)$(FUZZ_LINK) -DTARGET=$*
+build/fuzz/prompt: tests/fuzz/prompt_fuzz.c build/fuzz/libtextinv.a
+	$(Q)$(FUZZ_LINK)
 
-FUZZ_LINK = $(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
-  $(FUZZ_OBJECTS) $(LIBS)
-$(FUZZ_READERS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/fuzz.c tests/fuzz/targets.h $(FUZZ_OBJECTS)
-	$(FUZZ_LINK) -DTARGET=$*
-build/fuzz/prompt: tests/fuzz/prompt_fuzz.c $(FUZZ_OBJECTS)
-	$(FUZZ_LINK)
--include $(FUZZ_OBJECTS:.o=.d)
-
-.PHONY: fuzz $(FUZZ_TARGETS:%=fuzz-%)
+.PHONY: fuzz fuzz-build $(FUZZ_TARGETS:%=fuzz-%)
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) ## fuzz the readers of files, SECONDS=60 each (needs clang)
-$(FUZZ_TARGETS:%=fuzz-%): fuzz-%: build/fuzz/%
+$(FUZZ_TARGETS:%=fuzz-%): fuzz-%: fuzz-build
 	@mkdir -p build/fuzz/found/$* build/fuzz/$*-crashes
-	ASAN_OPTIONS=allocator_may_return_null=1 $< -max_total_time=$(SECONDS) -timeout=20 \
+	ASAN_OPTIONS=allocator_may_return_null=1 build/fuzz/$* -max_total_time=$(SECONDS) -timeout=20 \
 	  -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -verbosity=0 \
 	  -artifact_prefix=build/fuzz/$*-crashes/ build/fuzz/found/$* tests/fuzz/corpus/$*
