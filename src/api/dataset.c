@@ -295,7 +295,7 @@ static textinv_status encode_views(loader *l, uint32_t index, const char *name,
         mirror(&fitted);
       status = ti_encode_pixels(l->s, l->model, name, fitted.pixels, NULL, fitted.width,
                                 fitted.height, picture->mean + view, picture->deviation + view);
-      if (status >= 0 && l->progress)
+      if (status >= 0)
         status = l->progress(l->user, ++l->done, (int)d->num_pictures * views);
     }
     ti_image_free(&fitted);

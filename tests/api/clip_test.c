@@ -281,6 +281,31 @@ static void scores_are_means_of_cosines(void **state)
   textinv_images_free(both);
 }
 
+static void every_picture_of_a_handle_is_its_own(void **state)
+{
+  enum { W = 20, H = 12, BYTES = W * H * 3 };
+  uint8_t pixels[2 * BYTES];
+  float alone[DIM], held[DIM], first[DIM];
+  textinv_images *both, *one;
+
+  (void)state;
+  test_seed(23);
+  for (size_t i = 0; i < sizeof(pixels); i++)
+    pixels[i] = (uint8_t)test_u32();
+  must(textinv_images_new(&both, session, pixels, 2, W, H));
+  for (uint32_t i = 0; i < 2; i++) {
+    must(textinv_images_new(&one, session, pixels + i * BYTES, 1, W, H));
+    must(textinv_clip_encode_image(session, alone, DIM, clip, one, 0));
+    must(textinv_clip_encode_image(session, held, DIM, clip, both, i));
+    assert_memory_equal(held, alone, sizeof(held));
+    textinv_images_free(one);
+    if (!i)
+      memcpy(first, held, sizeof(first));
+  }
+  assert_memory_not_equal(held, first, sizeof(held));
+  textinv_images_free(both);
+}
+
 static void a_placeholder_that_no_prompt_has_is_told(void **state)
 {
   static const char *const mistyped[] = { "<tyo>" };
@@ -681,6 +706,7 @@ int main(void)
     cmocka_unit_test(texts_that_do_not_fit_are_cut),
     cmocka_unit_test(bf16_is_near),
     cmocka_unit_test(scores_are_means_of_cosines),
+    cmocka_unit_test(every_picture_of_a_handle_is_its_own),
     cmocka_unit_test(a_placeholder_that_no_prompt_has_is_told),
     cmocka_unit_test(a_call_that_fails_changes_no_score),
     cmocka_unit_test(arguments_are_checked),

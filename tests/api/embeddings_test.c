@@ -94,6 +94,8 @@ static void words_are_checked(void **state)
   refused(textinv_embeddings_add(session, e, model, NULL, 1, NULL, 0), TEXTINV_E_INVALID, "NULL");
   refused(textinv_embeddings_add(session, e, model, longest, 1, NULL, 0), TEXTINV_E_INVALID,
           "256 bytes");
+  must(textinv_embeddings_add(session, e, model, longest + 1, 1, NULL, 0));
+  must(textinv_embeddings_remove(session, e, longest + 1));
   refused(textinv_embeddings_add(session, e, model, "\xff", 1, NULL, 0), TEXTINV_E_INVALID,
           "not UTF-8");
   refused(textinv_embeddings_add(session, e, model, "x\xc2\x9bm", 1, NULL, 0), TEXTINV_E_INVALID,

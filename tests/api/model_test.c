@@ -20,6 +20,59 @@ static textinv_model *open_it(const char *folder)
   return model;
 }
 
+/* of a copy in which this file differs, NULL = none: a resumed run compares it */
+static void fingerprint_of(char out[17], int number, const char *file)
+{
+  char name[32], path[700];
+  textinv_model_info info;
+
+  snprintf(name, sizeof(name), "print-%d", number);
+  const char *folder = tiny_model_copy(name);
+
+  if (file && strstr(file, ".json")) {
+    tiny_model_edit(folder, file, "\"beta_end\": 0.012", "\"beta_end\": 0.013");
+  } else if (file) { /* the lowest bit of the first value */
+    uint64_t header;
+    int first;
+
+    snprintf(path, sizeof(path), "%s/%s", folder, file);
+    FILE *f = fopen(path, "r+b");
+
+    assert_non_null(f);
+    assert_int_equal(fread(&header, sizeof(header), 1, f), 1);
+    assert_int_equal(fseek(f, (long)(8 + header), SEEK_SET), 0);
+    first = fgetc(f);
+    assert_int_equal(fseek(f, (long)(8 + header), SEEK_SET), 0);
+    fputc(first ^ 1, f);
+    fclose(f);
+  }
+  textinv_model *model = open_it(folder);
+
+  must(textinv_model_info_init(&info, sizeof(info)));
+  must(textinv_model_get_info(model, &info));
+  snprintf(out, 17, "%s", info.fingerprint);
+  textinv_model_free(model);
+}
+
+static void every_part_is_in_the_fingerprint(void **state)
+{
+  static const char *const files[] = { "unet/diffusion_pytorch_model.safetensors",
+                                       "vae/diffusion_pytorch_model.safetensors",
+                                       "text_encoder/model.safetensors",
+                                       "scheduler/scheduler_config.json" };
+  char same[17], again[17], other[17];
+
+  (void)state;
+  fingerprint_of(same, 0, NULL);
+  fingerprint_of(again, 1, NULL);
+  assert_string_equal(same, again);
+  for (int i = 0; i < 4; i++) {
+    fingerprint_of(other, 2 + i, files[i]);
+    if (!strcmp(other, same))
+      fail_msg("%s is not in the fingerprint", files[i]);
+  }
+}
+
 static void a_model_describes_itself(void **state)
 {
   textinv_model *model = open_it(tiny_model());
@@ -209,6 +262,8 @@ static const breakage breakages[] = {
   { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 5", TEXTINV_E_UNSUPPORTED,
     "in_channels 5; the autoencoder has 4 latent channels, so 4 are expected, or 9 for inpainting" },
   { "unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9", TEXTINV_E_SHAPE, "conv_in" },
+  { "unet/config.json", "\"out_channels\": 4", "\"out_channels\": 8", TEXTINV_E_UNSUPPORTED,
+    "unet/config.json: out_channels 8; the autoencoder has 4 latent channels" },
   { "unet/config.json", "{", "{\"sample_size\": 8, ", TEXTINV_E_FORMAT, "unet/config.json" },
   { "unet/config.json", "}", "", TEXTINV_E_FORMAT, "unet/config.json" },
   /* as many values, another kernel */
@@ -721,6 +776,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_model_describes_itself),
+    cmocka_unit_test(every_part_is_in_the_fingerprint),
     cmocka_unit_test(models_lie_deep),
     cmocka_unit_test(a_default_model_that_is_missing_is_told),
     cmocka_unit_test(kinds_are_told_by_content),
