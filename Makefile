@@ -215,9 +215,9 @@ coverage: ## lines and branches that tests reach: build/coverage/report/index.ht
 	$(Q)$(MAKE) CC=gcc BUILD=build/coverage CFLAGS='-O0 -g --coverage -fprofile-update=atomic' LDFLAGS=--coverage \
 	  coverage-run
 build/coverage/kernels/%.o: ALL_CFLAGS += -O2 -fprofile-update=single
-coverage-run: $(BUILD)/textinv $(TESTBIN)
+coverage-run: $(BUILD)/textinv $(TESTS:%.c=$(BUILD)/%)
 	@find $(BUILD) -name '*.gcda' -delete
-	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTBIN) tests/cli/check.sh
+	@BUILD=$(BUILD) CC='$(CC)' tests/run.sh $(TESTS:%.c=$(BUILD)/%) tests/cli/check.sh
 	@scripts/coverage.sh $(BUILD)
 .PHONY: coverage coverage-run
 

@@ -62,6 +62,7 @@ static int newest_first(const void *a, const void *b)
 /* steps of the checkpoints in folder, newest first; ti_free() */
 static textinv_status list(ti_error *error, const char *folder, uint64_t **steps, size_t *count)
 {
+  textinv_status status = TEXTINV_OK;
   DIR *dir = opendir(folder);
   struct dirent *entry;
   size_t room = 0;
@@ -70,7 +71,7 @@ static textinv_status list(ti_error *error, const char *folder, uint64_t **steps
   *count = 0;
   if (!dir)
     return ti_fail_errno(error, errno, folder, "cannot be listed");
-  while ((entry = readdir(dir))) {
+  while ((errno = 0, entry = readdir(dir))) {
     const uint64_t step = step_of(entry->d_name);
 
     if (!step)
@@ -79,19 +80,24 @@ static textinv_status list(ti_error *error, const char *folder, uint64_t **steps
       uint64_t *grown = ti_realloc_array(*steps, room = room ? room * 2 : 16, sizeof(*grown));
 
       if (!grown) {
-        closedir(dir);
-        ti_free(*steps);
-        *steps = NULL;
-        return ti_fail_nomem(error, room * sizeof(*grown), "checkpoints");
+        status = ti_fail_nomem(error, room * sizeof(*grown), "checkpoints");
+        goto out;
       }
       *steps = grown;
     }
     (*steps)[(*count)++] = step;
   }
-  closedir(dir);
-  if (*count)
+  if (errno)
+    status = ti_fail_errno(error, errno, folder, "cannot be listed");
+  else if (*count)
     qsort(*steps, *count, sizeof(**steps), newest_first);
-  return TEXTINV_OK;
+out:
+  closedir(dir);
+  if (status < 0) {
+    ti_free(*steps);
+    *steps = NULL;
+  }
+  return status;
 }
 
 textinv_status ti_checkpoint_latest(textinv_session *s, const char *folder, char *path, size_t size,

@@ -3,12 +3,27 @@
 #include "testing_invert.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "alloc.h"
 #include "api.h"
+
+static int listing_fails;
+
+/* stands before that of the C library */
+struct dirent *readdir(DIR *dir)
+{
+  static struct dirent *(*next)(DIR *);
+
+  if (!next)
+    *(void **)&next = dlsym(RTLD_NEXT, "readdir");
+  errno = listing_fails ? EIO : 0;
+  return listing_fails ? NULL : next(dir);
+}
 
 static int files_in(const char *folder)
 {
@@ -461,6 +476,13 @@ static int32_t remove_folder(void *user, const textinv_progress *progress)
   return 0;
 }
 
+static int32_t fail_listing(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  listing_fails |= !strcmp(progress->phase, "encode") && progress->step == progress->steps;
+  return 0;
+}
+
 static void a_folder_that_cannot_be_listed_is_told(void **state)
 {
   const textinv_concept c = concept("<toy>");
@@ -475,6 +497,10 @@ static void a_folder_that_cannot_be_listed_is_told(void **state)
   p.progress = remove_folder;
   p.progress_user = folder;
   refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOT_FOUND, "cannot be listed");
+  p.output_dir = fresh_folder("unread");
+  p.progress = fail_listing;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_IO, "unread: cannot be listed");
+  listing_fails = 0;
   assert_int_equal(textinv_embeddings_count(e), 0);
   textinv_embeddings_free(e);
 }
