@@ -110,7 +110,7 @@ endif
 # part of make check: the kernels one by one, under the sanitizers as they are; and sessions on the
 # emulated device
 SANITIZED := $(EMULATE_SAN_BUILD)/kernels_emulated
-check check-san-run: $(EMULATE_BUILD)/libtextinv-cuda.so
+check check-san-run coverage-run: $(EMULATE_BUILD)/libtextinv-cuda.so
 check: $(SANITIZED) $(CUDA_BUILD)/cuda_bench
 
 # --- on a GPU
