@@ -52,7 +52,7 @@ EMULATE_FLAGS := -DTI_EMULATE -O2 -fno-strict-aliasing $(EMULATE_CPU) -fPIC -fvi
 EMULATE_SAN_FLAGS = -O1 -g -fsanitize=$(EMULATE_SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 EMULATE_CXXFLAGS := -std=c++17 -fopenmp-simd -Wall -Wextra -Wno-unknown-pragmas $(EMULATE_FLAGS)
 # what the kernels are compared with
-CUDA_REFERENCE := src/base/error.c src/base/format.c src/base/alloc.c src/base/cores.c src/base/team.c kernels/dtype.c kernels/weight.c \
+CUDA_REFERENCE := $(patsubst %,src/base/%.c,error format alloc cores team) kernels/dtype.c kernels/weight.c \
   src/diffusion/random.c $(patsubst %,kernels/cpu/%.c,activation add attention conv2d copies cpu embedding \
   geglu groupnorm layernorm linear mse upsample)
 CHECK_NAMES   := kernels_check check step_check host_check emulate_check
