@@ -192,9 +192,7 @@ static int is_picture(ti_error *error, const char *path)
   if (n < 0)
     ti_fail_errno(error, errno, path, "cannot be read");
   close(fd);
-  if (n < 0)
-    return -1;
-  return n > 0 && (ti_png_check(head, (size_t)n) || ti_jpeg_check(head, (size_t)n));
+  return n < 0 ? -1 : n > 0 && (ti_png_check(head, (size_t)n) || ti_jpeg_check(head, (size_t)n));
 }
 
 /* whether a file's name promises a picture; hidden files promise nothing */

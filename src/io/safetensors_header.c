@@ -148,9 +148,12 @@ static char *new_string(ti_safetensors_header *header, size_t size)
   ti_header_chunk *chunk = header->chunks;
 
   if (!chunk || chunk->size - chunk->used < size) {
-    const size_t room = size > CHUNK ? size : CHUNK; /* at most the size of the header */
+    const size_t room = size > CHUNK ? size : CHUNK;
+    size_t bytes;
 
-    chunk = ti_realloc_array(NULL, sizeof(*chunk) + room, 1);
+    if (ti_add_size(&bytes, sizeof(*chunk), room))
+      return NULL;
+    chunk = ti_realloc_array(NULL, bytes, 1);
     if (!chunk)
       return NULL;
     chunk->used = 0;

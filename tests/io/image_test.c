@@ -3,7 +3,7 @@
  * hostile files, and what is written read back. This program's open, read and readdir stand before
  * those of the C library, to fail at will.
  */
-#include "io_testing.h"
+#include "image_testing.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -14,7 +14,6 @@
 
 #include "alloc.h"
 #include "image.h"
-#include "safetensors.h"
 
 /* the call of the C library that fails, when, and why */
 static const char *failing;
@@ -52,23 +51,6 @@ struct dirent *readdir(DIR *dir)
     return NULL;
   errno = 0;
   return repeated ? strcpy(entry.d_name, repeated), &entry : next(dir);
-}
-
-static ti_safetensors *golden;
-
-static int open_golden(void **state)
-{
-  ti_error error;
-
-  (void)state;
-  return ti_safetensors_open(&golden, &error, "tests/golden/images.safetensors") < 0;
-}
-
-static int close_golden(void **state)
-{
-  (void)state;
-  ti_safetensors_close(golden);
-  return 0;
 }
 
 /* --- making PNG files */

@@ -1,29 +1,11 @@
 /* JPEG files that are cut or hostile, in colours of ink, or turned. */
-#include "io_testing.h"
+#include "image_testing.h"
 
 #include <stdio.h>
 #include <jpeglib.h>
 
 #include "image.h"
 #include "image_codec.h"
-#include "safetensors.h"
-
-static ti_safetensors *golden;
-
-static int open_golden(void **state)
-{
-  ti_error error;
-
-  (void)state;
-  return ti_safetensors_open(&golden, &error, "tests/golden/images.safetensors") < 0;
-}
-
-static int close_golden(void **state)
-{
-  (void)state;
-  ti_safetensors_close(golden);
-  return 0;
-}
 
 /* a golden file that a test changes */
 static struct {
