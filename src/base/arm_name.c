@@ -5,12 +5,11 @@
  */
 #include "arm_name.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "alloc.h"
+#include "cores.h"
 #include "format.h"
 
 enum { ROOM = 1 << 15, KINDS = 4 };
@@ -46,20 +45,6 @@ static const struct {
   { { 0xc0, 0xac4 }, "Ampere-1a" },      { { 0xc0, 0xac5 }, "Ampere-1b" },
 };
 
-/* the file's first bytes; NULL when there is none */
-static char *read_text(const char *path)
-{
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  char *text = fd < 0 ? NULL : ti_calloc(ROOM, 1);
-  ssize_t n = 1;
-
-  for (size_t len = 0; text && n > 0 && len<ROOM - 1; len += n> 0 ? (size_t)n : 0)
-    n = read(fd, text + len, ROOM - 1 - len);
-  if (fd >= 0)
-    close(fd);
-  return text;
-}
-
 /* the number that stands behind the next key and a colon; what follows, or NULL when none does */
 static const char *next_number(unsigned *out, const char *text, const char *key)
 {
@@ -84,8 +69,8 @@ static void append(char *out, size_t size, core c)
 
 void ti_arm_name(char *out, size_t size, const char *path)
 {
-  char *const text = read_text(path);
-  const char *at = text;
+  char *const text = ti_calloc(ROOM, 1);
+  const char *at = text && !ti_read_text(text, ROOM, path) ? text : NULL;
   core met[KINDS], c;
   int count = 0;
 

@@ -22,18 +22,21 @@ __attribute__((weak)) int omp_get_num_places(void);
 __attribute__((weak)) int omp_get_place_num_procs(int place);
 __attribute__((weak)) void omp_get_place_proc_ids(int place, int *ids);
 
-/* the file's first bytes as text; -1 when there is none */
-static int read_text(char *out, const char *path)
+int ti_read_text(char *out, size_t size, const char *path)
 {
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t len;
+  size_t len = 0;
+  ssize_t n;
 
   if (fd < 0)
     return -1;
-  len = read(fd, out, ROOM - 1);
+  do {
+    n = read(fd, out + len, size - 1 - len);
+    len += n > 0 ? (size_t)n : 0;
+  } while (n > 0 && len < size - 1);
   close(fd);
-  out[len > 0 ? len : 0] = '\0';
-  return len > 0 ? 0 : -1;
+  out[len] = '\0';
+  return len ? 0 : -1;
 }
 
 /* "QUOTA PERIOD", in microseconds, or "max PERIOD" */
@@ -51,7 +54,7 @@ int ti_cgroup_cores(const char *list, const char *root)
   char groups[ROOM], path[2 * ROOM], text[ROOM], *group = groups;
   int least = INT_MAX;
 
-  if (read_text(groups, list))
+  if (ti_read_text(groups, sizeof(groups), list))
     return INT_MAX;
   while (group && strncmp(group, "0::/", 4)) {
     group = strchr(group, '\n');
@@ -66,7 +69,7 @@ int ti_cgroup_cores(const char *list, const char *root)
     int cores;
 
     ti_format(path, sizeof(path), "%s%s/cpu.max", root, group);
-    cores = read_text(text, path) ? INT_MAX : cores_of(text);
+    cores = ti_read_text(text, sizeof(text), path) ? INT_MAX : cores_of(text);
     least = cores < least ? cores : least;
     if (!parent)
       return least;
