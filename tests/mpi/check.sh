@@ -69,7 +69,7 @@ result "an error ends all"
 mpi 2 --model /nowhere photos '<toy>' cat x.safetensors
 [ $? = 1 ] && grep -q '/nowhere' err
 result "a model that is not there"
-echo 'int textinv_embeddings_new(void **out, void *session) { (void)out, (void)session; return -2; }' >short.c
+echo 'int textinv_embeddings_new(void **out, void *session) { (void)session; return *out = 0, -2; }' >short.c
 if ${CC:-cc} -shared -fPIC -o short.so short.c 2>err; then
   # shellcheck disable=SC2016
   timeout 60 mpirun -n 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || export LD_PRELOAD=./short.so; exec "$@"' sh "$program" \
