@@ -38,6 +38,7 @@ import array
 import ctypes as C
 import ctypes.util
 import difflib
+import itertools
 import math
 import operator
 import os
@@ -547,13 +548,13 @@ class Embeddings(_Handle):
             self.session.call('embeddings_load', self.session, self, model, file, word)
 
     def metadata(self):
-        """What the file of the last load() says of itself."""
+        """What the file of the last load() says of itself; "layout" is what the library found it to be."""
         pairs, key = {}, C.c_char_p()
-        while True:
-            value = lib.textinv_embeddings_metadata(self.handle, len(pairs), C.byref(key))
+        for i in itertools.count():
+            value = lib.textinv_embeddings_metadata(self.handle, i, C.byref(key))
             if value is None:
                 return pairs
-            pairs[_text(key.value)] = _text(value)
+            pairs.setdefault(_text(key.value), _text(value))  # the file may have a "layout", too
 
     def save(self, path, format='auto', word=None):
         """Write all words, or one, to a file: diffusers, a1111, kohya, sdxl, or what they need."""

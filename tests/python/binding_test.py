@@ -3,6 +3,7 @@ import contextlib
 import ctypes as C
 import gc
 import io
+import json
 import math
 import os
 import random
@@ -147,6 +148,9 @@ def check_words(session, model, folder, images):
     other.load(data, model)
     holds('words in memory', data == (folder / 'toy.safetensors').read_bytes() and other.rows('<toy>').tolist() == learnt['folder'])
     raises('bytes that are no words', textinv.Error, ': upload: ', other.load, b'x' * 99, name='upload')
+    head = json.dumps({'__metadata__': {'layout': 'its own'}, '<odd>': dict(dtype='F32', shape=[1], data_offsets=[0, 4])})
+    other.load(struct.pack('<Q', len(head)) + head.encode() + bytes(4))
+    holds('a file with a "layout" of its own', other.metadata() == {'layout': 'diffusers'}, other.metadata())
     holds('another format', session.load(folder / 'toy.pt').metadata()['layout'] == 'a1111')
     holds('file_kind', [session.file_kind(folder / name) for name in ('toy.pt', 'photos/0.png')] == ['embedding', 'image'])
     raises('a format that is none', ValueError, "'x' is no format", words.save, folder / 'x', format='x')
