@@ -134,6 +134,8 @@ static textinv_status check_numbers(const textinv_generate_params *p, ti_error *
 static textinv_status check_pictures(const textinv_generate_params *p, ti_error *error,
                                      int needs_mask)
 {
+  textinv_status status;
+
   if (p->init_image && p->init_image->count != 1)
     return ti_fail(error, TEXTINV_E_INVALID, "init_image holds %d pictures; 1 is expected",
                    p->init_image->count);
@@ -143,6 +145,8 @@ static textinv_status check_pictures(const textinv_generate_params *p, ti_error 
   if (p->mask && p->mask->count != 1)
     return ti_fail(error, TEXTINV_E_INVALID, "mask holds %d pictures; 1 is expected",
                    p->mask->count);
+  if ((status = ti_check_flag(error, "keep_pixels", p->keep_pixels)) < 0)
+    return status;
   if (p->keep_pixels && !p->mask)
     return ti_fail(error, TEXTINV_E_INVALID, "keep_pixels is %d without mask", p->keep_pixels);
   if (needs_mask && !p->mask)
