@@ -1116,8 +1116,8 @@ typedef struct textinv_generate_params {
                                              to 4 (default) */
   uint64_t              seed;             /* picture i has the seed seed + i (default 0), of which
                                              PyTorch's generator takes the low 32 bits */
-  uint32_t              steps;            /* sampler steps, 1..1000, and as many as the schedule has
-                                             timesteps for (default 30) */
+  uint32_t              steps;            /* sampler steps, 1..1000, as long as the schedule has
+                                             timesteps for them (default 30) */
   float guidance_scale;                   /* classifier-free, 0..1000; 1 or less = none, for latent
                                              diffusion 1 alone (default 7.5) */
   textinv_sampler       sampler;          /* default TEXTINV_SAMPLER_DEFAULT */
@@ -1132,8 +1132,8 @@ typedef struct textinv_generate_params {
   float                 strength;         /* with init_image: share of the steps, above 0 to 1 and
                                              no less than one step, taken as a decimal: 0.7 of 10
                                              are 7 (default 0.8) */
-  uint32_t              clip_skip;        /* text encoder's layers left out, 0..11, of which one must
-                                             remain (default 0); the negative prompt keeps all, as
+  uint32_t              clip_skip;        /* text encoder's layers left out, 0..11, as long as one
+                                             remains (default 0); the negative prompt keeps all, as
                                              in diffusers */
   textinv_progress_fn   progress;         /* after every step; may be NULL */
   void                 *progress_user;    /* passed to progress */
@@ -1344,7 +1344,7 @@ TEXTINV_API textinv_status textinv_evaluate(textinv_session *session, textinv_sc
  * @param      num_context values in context
  * @param[out] pooled      [pooled_dim], or NULL
  * @param      num_pooled  values in pooled; 0 with NULL
- * @param      clip_skip   layers left out, 0..11, of which one must remain
+ * @param      clip_skip   layers left out, 0..11, as long as one remains
  * @param[out] truncated   tokens of the prompt that did not fit; may be NULL
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (a prompt over 1 MiB),
  *         TEXTINV_E_SHAPE (the message has the needed count; or a word that is for other models),

@@ -106,6 +106,10 @@ static textinv_status check_numbers(const textinv_generate_params *p, ti_error *
 {
   if (!p->prompt)
     return ti_fail(error, TEXTINV_E_INVALID, "prompt is NULL");
+  if (p->negative_prompt && strlen(p->negative_prompt) > TI_PROMPT_MAX_BYTES)
+    return ti_fail(error, TEXTINV_E_LIMIT,
+                   "negative_prompt: a prompt has over %d bytes, which is the most",
+                   TI_PROMPT_MAX_BYTES);
   if (p->images < 1 || p->images > 1024)
     return ti_fail(error, TEXTINV_E_INVALID, "images is %u; 1 to 1024 are possible", p->images);
   if (p->batch > 1024)
