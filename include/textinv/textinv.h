@@ -980,7 +980,8 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  *                        are refused; made ready by textinv_invert_report_init(), or the call fails
  *                        before any work; may be NULL
  * @return TEXTINV_OK, TEXTINV_E_CANCELLED or any other code. What can be refused is refused before
- *         any work; TEXTINV_E_UNSUPPORTED is a model made for inpainting.
+ *         any work, but for a checkpoint of another run (TEXTINV_E_CONFLICT), which is known when the
+ *         pictures are encoded; TEXTINV_E_UNSUPPORTED is a model made for inpainting.
  */
 TEXTINV_API textinv_status textinv_invert(textinv_session *session, const textinv_model *model,
                                           textinv_embeddings *embeddings,
