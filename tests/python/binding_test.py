@@ -113,6 +113,8 @@ def check_errors(session, model, images):
     raises('no words', KeyError, '<x>', textinv.Embeddings(session).rows, '<x>')
     raises('no picture', IndexError, 'picture 1 of 1', images.pixels, 1)
     raises('no tokenizer', IndexError, 'encoder 5 of 1', model.tokenizer, session, 5)
+    raises('a picture that 32 bits would cut to the first', IndexError, f'picture {2 ** 32} of 1', images.pixels, 2 ** 32)
+    raises('a tokenizer likewise', IndexError, f'encoder {2 ** 32} of 1', model.tokenizer, session, 2 ** 32)
     raises('pixels of another shape', ValueError, '[12]', textinv.Images, session, bytes(12))
 
 
@@ -162,6 +164,7 @@ def check_words(session, model, folder, images):
     ids = model.tokenizer(session).encode('a <toy>', words)
     holds('a tokenizer knows them', len(ids) == 5 and ids[2:4] == [len(model.tokenizer(session)) + i for i in (0, 1)], ids)
     holds('and its own', model.tokenizer(session).token(ids[1]) == 'a</w>', ids)
+    holds('and no others', [model.tokenizer(session).token(i) for i in (-1, ids[2], 2 ** 32)] == [None] * 3)
     return words
 
 
