@@ -179,6 +179,8 @@ static int run_inspect(void *p, const cli_arguments *arguments)
   textinv_status status = TEXTINV_OK;
   int result;
 
+  if (arguments->count && v->common.model)
+    return cli_usage(name, "%s and --model %s: one of them is expected", path, v->common.model);
   if ((result = cli_open_session(&session, name, &v->common)) != CLI_OK)
     return result;
   if (path)
