@@ -94,7 +94,8 @@ static void a_model_describes_itself(void **state)
   assert_int_equal(info.latent_scale, 2);
   assert_int_equal(info.size, TINY_SIZE);
   assert_int_equal(info.train_timesteps, 1000);
-  assert_true(info.parameters > 20000 && info.parameters < 200000);
+  assert_int_equal(info.parameters, 121835);
+  assert_int_equal(ti_model_bytes(model), 4 * info.parameters);
   assert_int_equal(textinv_model_get_info(NULL, &info), TEXTINV_E_INVALID);
   assert_string_equal(textinv_session_error(NULL), "model is NULL");
   assert_true(fabsf(textinv_model_alphas_cumprod(model)[0] - (1.0f - 0.00085f)) < 1e-6f);
@@ -180,9 +181,11 @@ static void kinds_of_embeddings(void **state)
     { "embedding/sdxl.pt", TEXTINV_KIND_EMBEDDING },
     { "embedding/onetrainer.safetensors", TEXTINV_KIND_EMBEDDING },
     { "embedding/tensor.pt", TEXTINV_KIND_EMBEDDING },
+    { "embedding/diffusers.1d.bin", TEXTINV_KIND_EMBEDDING },
     { "embedding/text.png", TEXTINV_KIND_EMBEDDING },
     { "embedding/plain.png", TEXTINV_KIND_IMAGE },
     { "embedding/checkpoint", TEXTINV_KIND_CHECKPOINT },
+    { "single/sd1.ckpt", TEXTINV_KIND_MODEL },
     { "safetensors/empty", TEXTINV_KIND_UNKNOWN },
     { "safetensors/types", TEXTINV_KIND_UNKNOWN },
     { "json/unet", TEXTINV_KIND_UNKNOWN },

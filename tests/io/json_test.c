@@ -253,6 +253,10 @@ static void arrays(void **state)
   assert_true(count == 2 && ints[0] == 4 && ints[1] == 4);
   assert_fails(ti_json_ints(&json, &error, "one", 1, 1, 7, ints, 4, &count), TEXTINV_E_LIMIT,
                "\"one\" is 8");
+  count = 4;
+  assert_succeeds(ti_json_ints(&json, &error, "one", 1, 1, 9, ints, 4, &count));
+  assert_int_equal(ints[3], 8);
+  assert_succeeds(ti_json_ints(&json, &error, "three", 1, 1, 9, ints, 3, &count));
   count = 5;
   assert_fails(ti_json_ints(&json, &error, "one", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT,
                "\"one\" stands for 5 entries");

@@ -412,6 +412,7 @@ static void towers(void **state)
   refuse_value(read_clip, "hidden_act", "\"relu\"", TEXTINV_E_UNSUPPORTED);
   refuse_value(read_clip, "num_attention_heads", "7", TEXTINV_E_SHAPE);
   refuse_value(read_vision, "num_channels", "1", TEXTINV_E_UNSUPPORTED);
+  accept(read_vision, "{\"image_size\":32,\"patch_size\":32}");
   refuse(read_vision, "{\"image_size\":32,\"patch_size\":33}", TEXTINV_E_SHAPE,
          "patch_size 33 is more than image_size 32");
   refuse_value(read_bert, "activation_function", "\"relu\"", TEXTINV_E_UNSUPPORTED);
