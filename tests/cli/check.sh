@@ -428,7 +428,12 @@ says "the second word has its own file: the word" "<y>: 1 vector" out
 mkdir work
 run 0 "previews and checkpoints" $invert --steps 4 --batch 2 --preview 'a photo of <x>' --preview-every 2 \
   --preview-images 2 --preview-steps 2 --checkpoint-every 2 --output-dir work
-holds "previews are there" [ -s work/preview-000002.png ] 
+holds "previews are there" [ -s work/preview-000002.png ]
+holds "previews are those that are asked for" [ "$(ls work | grep -c '^preview')" = 2 ]
+run 0 "previews without a number" $invert --steps 10 --batch 1 --preview 'a photo of <x>' --preview-images 1 \
+  --preview-steps 1 --output-dir five
+holds "previews without a number: five" [ "$(ls five | tr '\n' ' ')" = "preview-000002.png preview-000004.png \
+preview-000006.png preview-000008.png preview-000010.png " ]
 holds "checkpoints are there" [ "$(ls work | grep -c '^checkpoint')" -gt 0 ]
 checkpoint=work/checkpoint-00000002.safetensors
 run 0 "inspect a checkpoint" inspect $checkpoint
@@ -757,11 +762,14 @@ run 0 "tokenize: a token of control characters" tokenize --model odd-tokens "$(p
 says "tokenize: a token of control characters stays on its line" '338	\x1b[31m\x0ax' out
 run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
   photos/p-002.png
-run 0 "inspect a picture" inspect sheet.png
+run 0 "inspect a picture" inspect photos/p-000.png
+says "inspect a picture: its size" "size: 16 x 16 pixels" out
 run 0 "inspect a CLIP model" inspect "$golden/tiny-clip"
 says "inspect a CLIP model: its sizes" "pictures: 32 x 32 pixels" out
 run 0 "inspect a model" inspect "$model"
 says "inspect a model: its networks" "text encoders: 1" out
+holds "inspect a model: its fingerprint" grep -qE '^fingerprint: [0-9a-f]{16}$' out
+holds "inspect a model: its size" grep -qE '^parameters: [1-9][0-9]+$' out
 # --- devices: a program and a library of their own, beside which there is a plug-in or not
 here=$program
 mkdir apart

@@ -287,6 +287,27 @@ static void arrays(void **state)
   ti_json_close(&json);
 }
 
+static void utf8_has_edges(void **state)
+{
+  static const struct {
+    const char *text;
+    int valid;
+  } cases[] = {
+    { "\x7f", 1 },         { "\xc2\x80", 1 },         { "\xdf\xbf", 1 },
+    { "\xe0\xa0\x80", 1 }, { "\xed\x9f\xbf", 1 },     { "\xee\x80\x80", 1 },
+    { "\xef\xbf\xbf", 1 }, { "\xf0\x90\x80\x80", 1 }, { "\xf4\x8f\xbf\xbf", 1 },
+    { "\x80", 0 },         { "\xc1\xbf", 0 },         { "\xc2", 0 },
+    { "\xc2\x7f", 0 },     { "\xc2\xc0", 0 },         { "\xe0\x9f\xbf", 0 },
+    { "\xe1\x80\xc0", 0 }, { "\xed\xa0\x80", 0 },     { "\xf0\x8f\xbf\xbf", 0 },
+    { "\xf1\x80\x80", 0 }, { "\xf4\x90\x80\x80", 0 }, { "\xf5\x80\x80\x80", 0 },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+    if (ti_utf8_valid(cases[i].text, strlen(cases[i].text)) != cases[i].valid)
+      fail_msg("case %zu", i);
+}
+
 static void long_values_are_cut_between_characters(void **state)
 {
   char text[256] = "{\"k\":\"a";
@@ -365,6 +386,7 @@ int main(void)
     cmocka_unit_test(sizes_are_limited),
     cmocka_unit_test(getters_say_what_they_met),
     cmocka_unit_test(arrays),
+    cmocka_unit_test(utf8_has_edges),
     cmocka_unit_test(long_values_are_cut_between_characters),
     cmocka_unit_test(a_decimal_comma_changes_nothing),
     cmocka_unit_test(files),
