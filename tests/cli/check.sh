@@ -762,6 +762,12 @@ run 0 "tokenize: a token of control characters" tokenize --model odd-tokens "$(p
 says "tokenize: a token of control characters stays on its line" '338	\x1b[31m\x0ax' out
 run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
   photos/p-002.png
+run 0 "a sheet with another title" sheet --out title.png --title 'ALL' --row first photos/p-000.png 'a label=photos/p-001.png' \
+  --row second photos/p-002.png
+holds "the title is drawn" [ "$(cmp sheet.png title.png | wc -l)" = 1 ]
+run 0 "a sheet with another label" sheet --out label.png --title 'All' --row first photos/p-000.png 'a LABEL=photos/p-001.png' \
+  --row second photos/p-002.png
+holds "labels are drawn" [ "$(cmp sheet.png label.png | wc -l)" = 1 ]
 run 0 "inspect a picture" inspect photos/p-000.png
 says "inspect a picture: its size" "size: 16 x 16 pixels" out
 run 0 "inspect a CLIP model" inspect "$golden/tiny-clip"

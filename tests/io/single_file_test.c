@@ -666,6 +666,8 @@ static void sd2_is_told_by_a_norm(void **state)
 {
   static const float wide[2] = { 0.25f, -0.25f }, narrow[2] = { 0.05f, -0.05f };
   static const uint16_t wide_half[2] = { 0x3400, 0xb400 }, wide_brain[2] = { 0x3e80, 0xbe80 };
+  /* no type of weights; wide, if it were taken for one */
+  static const uint16_t other[8] = { 0x3e80, 0xbe80, 0xbe80, 0x3e80 };
   static const struct {
     ti_file_dtype dtype;
     uint64_t count;
@@ -673,7 +675,7 @@ static void sd2_is_told_by_a_norm(void **state)
     int v;
   } cases[] = { { TI_FILE_F32, 2, wide, 1 },      { TI_FILE_F32, 2, narrow, 0 },
                 { TI_FILE_F16, 2, wide_half, 1 }, { TI_FILE_BF16, 2, wide_brain, 1 },
-                { TI_FILE_F64, 1, wide, 0 },      { TI_FILE_F32, 0, wide, 0 } };
+                { TI_FILE_F64, 2, other, 0 },     { TI_FILE_F32, 0, wide, 0 } };
 
   (void)state;
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
