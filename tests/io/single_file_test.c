@@ -713,6 +713,13 @@ static void a_configuration_that_cannot_be_read(void **state)
   assert_fails(ti_single_file_open(&file, &error, test_path("a.safetensors")), TEXTINV_E_IO,
                "a.yaml", "folder");
   assert_null(file);
+  /* a point in the name of a folder begins no ending */
+  assert_int_equal(mkdir(test_path("v1.5"), 0777), 0);
+  write_file(test_path("v1.5/model"), bytes, num_bytes);
+  assert_int_equal(mkdir(test_path("v1.5/model.yaml"), 0777), 0);
+  assert_fails(ti_single_file_open(&file, &error, test_path("v1.5/model")), TEXTINV_E_IO,
+               "v1.5/model.yaml", "folder");
+  assert_null(file);
   drop_seed();
 }
 
