@@ -116,6 +116,7 @@ static void messages_are_a_line(void **state)
   assert_string_equal(message(1, "\xc2!"), "a\xc2!");
   assert_string_equal(message(ROOM - 3, euro) + ROOM - 3, euro);
   assert_string_equal(message(ROOM - 2, euro) + ROOM - 3, "a"); /* not within a character */
+  assert_string_equal(message(ROOM - 1, euro) + ROOM - 2, "a");
   assert_string_equal(message(ROOM, euro) + ROOM - 1, "a");
   memset(tails, 0x80, TI_ERROR_SIZE); /* there is none that it could end before */
   tails[TI_ERROR_SIZE] = '\0';
