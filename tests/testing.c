@@ -58,7 +58,7 @@ double test_relative_error(ti_dtype dtype, const void *a, const float *b, size_t
   return difference == 0.0 ? 0.0 : sqrt(difference) / sqrt(norm > 0.0 ? norm : 1e-30);
 }
 
-enum { GUARD = 256, CANARY = 0xa5 };
+enum { GUARD = 256, CANARY = 0xff /* NaN in every type: what is read there is seen, too */ };
 
 typedef struct guard_header {
   size_t bytes;

@@ -268,7 +268,7 @@ static textinv_status check_parts(const textinv_model *m, ti_error *error)
   if (xl && m->ldm)
     return ti_fail(error, TEXTINV_E_UNSUPPORTED,
                    "%s/unet/config.json: addition_embed_type \"text_time\" with a BERT", path);
-  if (xl && m->pooled_dim != (last->clip.projection ? last->clip.projection : last->config.width))
+  if (xl && m->pooled_dim != last->clip.projection)
     return ti_fail(
       error, TEXTINV_E_SHAPE,
       "%s/unet/config.json: projection_class_embeddings_input_dim leaves %d values for the "

@@ -89,14 +89,14 @@ textinv_status ti_encode_text(textinv_session *s, const textinv_model *model,
 /* layers that may be left out so that one remains */
 static int max_clip_skip(const textinv_model *model)
 {
-  int least = 12;
+  int least = 11;
 
   for (int i = 0; i < model->num_encoders; i++) {
     const int layers = model->encoders[i].config.layers - ti_model_is_xl(model) - 1;
 
     least = layers < least ? layers : least;
   }
-  return least < 11 ? least : 11;
+  return least;
 }
 
 textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, uint32_t clip_skip)

@@ -102,7 +102,6 @@ textinv_status ti_clip_image_read(ti_clip_image *out, ti_error *error, const ti_
   textinv_status status;
   int filter;
 
-  memset(out, 0, sizeof(*out));
   out->side = side;
   if ((status = check_step(error, json, "do_resize")) < 0 ||
       (status = check_step(error, json, "do_rescale")) < 0 ||

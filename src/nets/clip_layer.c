@@ -11,7 +11,6 @@ textinv_status ti_clip_layer_read(ti_clip_layer_config *out, ti_error *error, co
   const char *activation;
   textinv_status status;
 
-  memset(out, 0, sizeof(*out));
   if ((status = ti_json_int(json, error, "intermediate_size", inner, 8, 65536, &out->inner)) < 0 ||
       (status = ti_json_int(json, error, "num_attention_heads", heads, 1, 256, &out->heads)) < 0 ||
       (status = ti_json_float(json, error, "layer_norm_eps", 1e-5, 1e-12, 1.0, &out->eps)) < 0 ||

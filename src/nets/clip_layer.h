@@ -11,7 +11,8 @@ typedef struct ti_clip_layer_config {
   double eps; /* of every norm of the tower */
 } ti_clip_layer_config;
 
-/* from the config of a tower that is width wide; inner and heads: where it does not tell */
+/* all but causal, from the config of a tower that is width wide; inner and heads: where it does not
+ * tell */
 textinv_status ti_clip_layer_read(ti_clip_layer_config *out, ti_error *error, const ti_json *json,
                                   int width, int inner, int heads);
 

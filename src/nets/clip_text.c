@@ -43,10 +43,9 @@ ti_clip_text_outputs ti_clip_text(const ti_net *net, const ti_text_config *c,
   if (eos != TI_NONE) {
     x = ti_net_layernorm(net, "final_layer_norm", x, clip->layer.eps);
     out.pooled = ti_gather(net->t, x, eos);
-    if (clip->projection)
-      out.pooled = ti_net_expect(net, "text_projection",
-                                 ti_net_linear(net, "text_projection", out.pooled, 0, TI_NONE),
-                                 clip->projection);
+    out.pooled = ti_net_expect(net, "text_projection",
+                               ti_net_linear(net, "text_projection", out.pooled, 0, TI_NONE),
+                               clip->projection);
   }
   if (final_norm)
     out.hidden = ti_net_layernorm(net, "final_layer_norm", out.hidden, clip->layer.eps);

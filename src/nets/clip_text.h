@@ -16,8 +16,7 @@ textinv_status ti_clip_text_read(ti_text_config *out, ti_clip_text_config *clip,
 
 typedef struct ti_clip_text_outputs {
   ti_val hidden; /* [n, 1, tokens, width] */
-  ti_val
-    pooled; /* [n, 1, 1, projection or width], of the state at eos; TI_NONE when not asked for */
+  ti_val pooled; /* [n, 1, 1, projection], of the state at eos; TI_NONE when not asked for */
 } ti_clip_text_outputs;
 
 /*

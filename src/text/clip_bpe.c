@@ -107,9 +107,9 @@ static textinv_status make_room(ti_encoding *e, size_t len)
   ti_free(e->symbols);
   ti_free(e->heap);
   e->symbols = ti_calloc(room, sizeof(*e->symbols));
-  e->heap = ti_calloc(room, 3 * sizeof(*e->heap));
+  e->heap = ti_calloc(room, 2 * sizeof(*e->heap));
   if (!e->symbols || !e->heap)
-    return ti_fail_nomem(e->error, room * 3 * sizeof(*e->heap), "a long word");
+    return ti_fail_nomem(e->error, room * 2 * sizeof(*e->heap), "a long word");
   e->room = room;
   return TEXTINV_OK;
 }

@@ -83,7 +83,7 @@ static textinv_status merges_of_json(const merges_of *r, const json_t *merges)
 
     if (json_is_string(m))
       status = split_merge(r, i, json_string_value(m), json_string_length(m));
-    else if (json_array_size(m) == 2 && json_is_string(a) && json_is_string(b))
+    else if (json_array_size(m) == 2) /* what is no string has no length */
       status = add_merge(r, i, json_string_value(a), json_string_length(a), json_string_value(b),
                          json_string_length(b));
     else
@@ -159,7 +159,6 @@ static textinv_status index_merges(const merges_of *r, uint32_t size)
     n -= n > 0 && bpe->merges[n - 1].first == m->first && bpe->merges[n - 1].second == m->second;
     bpe->merges[n++] = *m;
   }
-  bpe->num_merges = n;
   bpe->merge_start = ti_calloc((size_t)size + 1, sizeof(*bpe->merge_start));
   if (!bpe->merge_start)
     return ti_fail_nomem(r->error, ((size_t)size + 1) * sizeof(*bpe->merge_start), "the merges");

@@ -43,7 +43,7 @@ typedef struct ti_encoding {
   uint32_t *ids;
   size_t count, capacity;
   struct ti_clip_symbol *symbols; /* [room], of clip_bpe.c */
-  struct ti_clip_waiting *heap;   /* [3 room] */
+  struct ti_clip_waiting *heap;   /* [2 room]: each of less than room merges adds at most one */
   size_t room, heap_count;
 } ti_encoding;
 

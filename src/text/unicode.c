@@ -3,8 +3,8 @@
  *
  * The oracle is transformers 5.23 with tokenizers 0.23.3, whose parts follow different versions of
  * Unicode: lower case 17, canonical order 9. utf8proc 2.8 has Unicode 15. The tables here and in
- * clip_normal.c and bert_normal.c are the differences, found by comparing every code point; with
- * them the two agree on all.
+ * clip_normal.c and wordpiece_normal.c are the differences, found by comparing every code point;
+ * with them the two agree on all.
  */
 #include "unicode.h"
 

@@ -9,6 +9,7 @@
 
 #include "api.h"
 #include "random.h"
+#include "safetensors.h"
 
 enum { BYTES = TINY_SIZE * TINY_SIZE * 3, LATENTS = 4 * 8 * 8 };
 
@@ -169,6 +170,82 @@ static void a_model_without_cross_attention(void **state)
   textinv_images_free(plain);
   textinv_images_free(guided);
   textinv_model_free(blind);
+}
+
+/* weights of the autoencoder's attention as diffusers named them before 0.18 */
+static void old_names_of_attention(void **state)
+{
+  static const char *const names[4][2] = {
+    { "to_q", "query" }, { "to_k", "key" }, { "to_v", "value" }, { "to_out.0", "proj_attn" }
+  };
+  const char *folder = tiny_model_copy("old-names");
+  static ti_tensor tensors[256];
+  static char renamed[256][128];
+  char path[600];
+  textinv_generate_params p = params();
+  textinv_images *init, *images, *other;
+  textinv_model *old;
+  ti_safetensors *file;
+  ti_error error;
+  size_t count;
+  int found = 0;
+
+  (void)state;
+  snprintf(path, sizeof(path), "%s/vae/diffusion_pytorch_model.safetensors", folder);
+  assert_int_equal(ti_safetensors_open(&file, &error, path), TEXTINV_OK);
+  count = ti_safetensors_count(file);
+  assert_in_range(count, 1, 256);
+  for (size_t i = 0; i < count; i++) {
+    tensors[i] = *ti_safetensors_tensor(file, i);
+    for (int k = 0; k < 4; k++) {
+      const char *at = strstr(tensors[i].name, names[k][0]);
+
+      if (!at)
+        continue;
+      snprintf(renamed[i], sizeof(renamed[i]), "%.*s%s%s", (int)(at - tensors[i].name),
+               tensors[i].name, names[k][1], at + strlen(names[k][0]));
+      tensors[i].name = renamed[i];
+      found++;
+    }
+  }
+  assert_int_equal(found, 2 * 4 * 2);
+  assert_int_equal(ti_safetensors_write(&error, path, tensors, count, NULL, 0), TEXTINV_OK);
+  ti_safetensors_close(file);
+  must(textinv_model_open(&old, session, folder));
+  p.init_image = init = draw(&p);
+  images = draw(&p);
+  must(textinv_generate(&other, session, old, NULL, &p));
+  assert_true(distance(images, other) == 0.0);
+  textinv_images_free(init);
+  textinv_images_free(images);
+  textinv_images_free(other);
+  textinv_model_free(old);
+}
+
+/* downsampling whose padding is on one side, with which diffusers cannot halve an odd size */
+static void a_model_without_padding(void **state)
+{
+  const char *folder = tiny_model_copy("unpadded");
+  textinv_model *unpadded;
+  textinv_generate_params p = params();
+  textinv_images *images, *other;
+
+  (void)state;
+  tiny_model_edit(folder, "unet/config.json", "{", "{\"downsample_padding\": 0, ");
+  must(textinv_model_open(&unpadded, session, folder));
+  images = draw(&p);
+  must(textinv_generate(&other, session, unpadded, NULL, &p));
+  assert_true(distance(images, other) > 0.0);
+  textinv_images_free(images);
+  textinv_images_free(other);
+  p.width = 26;
+  refused(textinv_generate(&other, session, unpadded, NULL, &p), TEXTINV_E_UNSUPPORTED,
+          "sides can be halved at every level; a level is 8 x 13");
+  p.width = 0;
+  p.height = 14;
+  refused(textinv_generate(&other, session, unpadded, NULL, &p), TEXTINV_E_UNSUPPORTED,
+          "sides can be halved at every level; a level is 7 x 8");
+  textinv_model_free(unpadded);
 }
 
 static void a_picture_to_start_from(void **state)
@@ -680,6 +757,8 @@ int main(void)
     cmocka_unit_test(options_change_the_picture),
     cmocka_unit_test(guidance_is_rescaled),
     cmocka_unit_test(a_model_without_cross_attention),
+    cmocka_unit_test(old_names_of_attention),
+    cmocka_unit_test(a_model_without_padding),
     cmocka_unit_test(a_picture_to_start_from),
     cmocka_unit_test(a_large_picture_to_start_from_is_told),
     cmocka_unit_test(sizes_and_parameters),

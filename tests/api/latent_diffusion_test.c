@@ -172,6 +172,27 @@ static void words_are_those_of_bert(void **state)
   textinv_model_free(ldm);
 }
 
+/* as a model that ends one layer earlier */
+static void layers_are_left_out(void **state)
+{
+  enum { VALUES = 77 * 16 };
+  static float whole[VALUES], skipped[VALUES], shorter[VALUES];
+  const char *folder = copy_of_ldm("shorter");
+  textinv_model *ldm;
+
+  (void)state;
+  must(textinv_model_open(&ldm, session, folder));
+  must(textinv_encode_prompt(session, whole, VALUES, NULL, 0, NULL, ldm, NULL, "a toy", 0));
+  must(textinv_encode_prompt(session, skipped, VALUES, NULL, 0, NULL, ldm, NULL, "a toy", 1));
+  textinv_model_free(ldm);
+  tiny_model_edit(folder, "bert/config.json", "\"encoder_layers\": 2", "\"encoder_layers\": 1");
+  must(textinv_model_open(&ldm, session, folder));
+  must(textinv_encode_prompt(session, shorter, VALUES, NULL, 0, NULL, ldm, NULL, "a toy", 0));
+  textinv_model_free(ldm);
+  assert_memory_equal(skipped, shorter, sizeof(shorter));
+  assert_memory_not_equal(skipped, whole, sizeof(whole));
+}
+
 static void words_are_learnt(void **state)
 {
   textinv_embeddings *e = new_words();
@@ -218,6 +239,7 @@ int main(void)
     cmocka_unit_test(text_is_not_pooled),
     cmocka_unit_test(tokenizers_go_with_their_encoders),
     cmocka_unit_test(words_are_those_of_bert),
+    cmocka_unit_test(layers_are_left_out),
     cmocka_unit_test(words_are_learnt),
   };
 

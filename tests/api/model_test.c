@@ -94,7 +94,8 @@ static void a_model_describes_itself(void **state)
   assert_int_equal(info.latent_scale, 2);
   assert_int_equal(info.size, TINY_SIZE);
   assert_int_equal(info.train_timesteps, 1000);
-  assert_true(info.parameters > 20000 && info.parameters < 200000);
+  assert_int_equal(info.parameters, 121835);
+  assert_int_equal(ti_model_bytes(model), 4 * info.parameters);
   assert_int_equal(textinv_model_get_info(NULL, &info), TEXTINV_E_INVALID);
   assert_string_equal(textinv_session_error(NULL), "model is NULL");
   assert_true(fabsf(textinv_model_alphas_cumprod(model)[0] - (1.0f - 0.00085f)) < 1e-6f);
@@ -180,9 +181,11 @@ static void kinds_of_embeddings(void **state)
     { "embedding/sdxl.pt", TEXTINV_KIND_EMBEDDING },
     { "embedding/onetrainer.safetensors", TEXTINV_KIND_EMBEDDING },
     { "embedding/tensor.pt", TEXTINV_KIND_EMBEDDING },
+    { "embedding/diffusers.1d.bin", TEXTINV_KIND_EMBEDDING },
     { "embedding/text.png", TEXTINV_KIND_EMBEDDING },
     { "embedding/plain.png", TEXTINV_KIND_IMAGE },
     { "embedding/checkpoint", TEXTINV_KIND_CHECKPOINT },
+    { "single/sd1.ckpt", TEXTINV_KIND_MODEL },
     { "safetensors/empty", TEXTINV_KIND_UNKNOWN },
     { "safetensors/types", TEXTINV_KIND_UNKNOWN },
     { "json/unet", TEXTINV_KIND_UNKNOWN },
@@ -198,6 +201,13 @@ static void kinds_of_embeddings(void **state)
     { "PK\3\4 and 22 bytes more... \3\0\0\0a/b", 33, TEXTINV_KIND_UNKNOWN },
     { "PK\3\4 and 22 bytes more... \12\0\0\0a/data.pkl", 40, TEXTINV_KIND_EMBEDDING }, /* cut */
     { "version https://git-lfs.github.com/spec/v1", 42, TEXTINV_KIND_UNKNOWN },
+#define ONE_TENSOR(size, name, type)                                                               \
+  size "\0\0\0\0\0\0\0{\"" name "\":{\"dtype\":\"" type                                            \
+       "\",\"shape\":[1,1],\"data_offsets\":[0,8]}}12345678"
+    { ONE_TENSOR("\x38", "a", "F64"), 0x48, TEXTINV_KIND_EMBEDDING },
+    { ONE_TENSOR("\x38", "a", "I64"), 0x48, TEXTINV_KIND_UNKNOWN },
+    { ONE_TENSOR("\x3b", "IN01", "I64"), 0x4b,
+      TEXTINV_KIND_EMBEDDING }, /* nothing else has the key */
   };
   const char *const made_path = test_path("kind"), *const folder = test_path("folder");
   char path[600];
@@ -417,6 +427,16 @@ static void no_negative_prompt_is_zeros_for_sdxl(void **state)
   model = open_it(folder);
   assert_int_equal(model->zero_no_negative, 0);
   textinv_model_free(model);
+}
+
+static void the_pooled_text_of_sdxl_is_projected(void **state)
+{
+  const char *folder = sdxl_copy("unprojected");
+  textinv_model *model;
+
+  (void)state;
+  tiny_model_edit(folder, "model_index.json", "CLIPTextModelWithProjection", "CLIPTextModel");
+  refused(textinv_model_open(&model, session, folder), TEXTINV_E_SHAPE, "text_encoder_2 gives 0");
 }
 
 /* of ten steps of a sampler: the first timestep, and whether DDIM clips */
@@ -785,6 +805,7 @@ int main(void)
     cmocka_unit_test(missing_files_are_named),
     cmocka_unit_test(cut_weights_are_refused),
     cmocka_unit_test(no_negative_prompt_is_zeros_for_sdxl),
+    cmocka_unit_test(the_pooled_text_of_sdxl_is_projected),
     cmocka_unit_test(old_configs_are_read_as_diffusers_reads_them),
     cmocka_unit_test(old_configs_for_inpainting_are_read_as_diffusers_reads_them),
     cmocka_unit_test(the_scheduler_has_the_class_of_the_pipeline),

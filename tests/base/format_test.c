@@ -52,6 +52,7 @@ static void reals(void **state)
   assert_text("0.3 2 999.99999999999989 0.10000000000000001", "%.1g %.0g %.17g %.99g", 0.25001, 2.0,
               999.9999999999999, 0.1);
   assert_text("    1e+20", "%9g", 1e20);
+  assert_text("0.00001 1.5e-06 1e+99 1e+100", "%g %g %g %g", 1e-5, 1.5e-6, 1e99, 1e100);
 }
 
 /* the fewest digits that read back, from 15 on; below a power of ten the logarithm is rounded up */
@@ -86,6 +87,7 @@ static void what_does_not_fit_is_counted(void **state)
   (void)state;
   assert_int_equal(ti_format(out, 0, "%d", 12345), 5);
   assert_string_equal(out, "---");
+  out[3] = '-';
   assert_int_equal(ti_format(out, sizeof(out), "%d", 12345), 5);
   assert_string_equal(out, "123");
 }
@@ -114,6 +116,7 @@ static void messages_are_a_line(void **state)
   assert_string_equal(message(1, "\xc2!"), "a\xc2!");
   assert_string_equal(message(ROOM - 3, euro) + ROOM - 3, euro);
   assert_string_equal(message(ROOM - 2, euro) + ROOM - 3, "a"); /* not within a character */
+  assert_string_equal(message(ROOM - 1, euro) + ROOM - 2, "a");
   assert_string_equal(message(ROOM, euro) + ROOM - 1, "a");
   memset(tails, 0x80, TI_ERROR_SIZE); /* there is none that it could end before */
   tails[TI_ERROR_SIZE] = '\0';

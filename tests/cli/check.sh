@@ -75,6 +75,15 @@ run 0 "--version" --version
 says "--version prints the release" "textinv 0." out
 run 0 "--help" --help
 holds "--help: nothing stands before the end of a line" [ "$(grep -c ' $' out)" = 0 ]
+cp out help
+for option in -h help; do
+  run 0 "$option" $option
+  holds "$option is --help" cmp out help
+done
+run 0 "sheet --help" sheet --help
+cp out help
+run 0 "help sheet" help sheet
+holds "help sheet is sheet --help" cmp out help
 run 2 "no command" 
 holds "no command: stdout is empty" silent out
 for command in invert generate evaluate inspect convert tokenize sheet devices; do
@@ -119,6 +128,19 @@ refused "unknown command" "did you mean generate?" generat
 refused "typing error" "did you mean --steps?" $invert --stpes 3
 refused "beginning of a name" "did you mean --initializer?" $invert --init cat
 refused "single dash" "did you mean --steps?" $invert -steps 3
+# every name of diffusers' script
+for names in pretrained_model_name_or_path:model train_data_dir:images placeholder_token:placeholder \
+  initializer_token:initializer learnable_property:property num_vectors:vectors max_train_steps:steps \
+  train_batch_size:batch gradient_accumulation_steps:accumulate learning_rate:lr lr_scheduler:lr-schedule lr_warmup:warmup \
+  lr_warmup_steps:warmup adam_beta1:beta1 adam_beta2:beta2 adam_epsilon:epsilon adam_weight_decay:weight-decay \
+  mixed_precision:dtype validation_prompt:preview validation_steps:preview-every num_validation_images:preview-images \
+  checkpointing_steps:checkpoint-every save_steps:checkpoint-every checkpoints_total_limit:checkpoint-keep \
+  resume_from_checkpoint:resume; do
+  refused "--${names%:*} is --${names#*:}" "--${names#*:} needs a value" invert "--${names%:*}"
+done
+for names in negative_prompt:negative guidance_scale:guidance; do
+  refused "--${names%:*} is --${names#*:}" "--${names#*:} needs a value" generate "--${names%:*}"
+done
 refused "no value" "--steps needs a value" $invert --steps
 refused "an option as value" "--seed needs a value, but --steps follows" $invert --seed --steps 3
 refused "value of a flag" "--scale-lr takes no value" $invert --scale-lr=1
@@ -430,7 +452,13 @@ says "the second word has its own file: the word" "<y>: 1 vector" out
 mkdir work
 run 0 "previews and checkpoints" $invert --steps 4 --batch 2 --preview 'a photo of <x>' --preview-every 2 \
   --preview-images 2 --preview-steps 2 --checkpoint-every 2 --output-dir work
-holds "previews are there" [ -s work/preview-000002.png ] 
+holds "previews are there" [ -s work/preview-000002.png ]
+holds "previews are those that are asked for" [ "$(ls work | grep -c '^preview')" = 2 ]
+mkdir five
+run 0 "previews without a number" $invert --steps 10 --batch 1 --preview 'a photo of <x>' --preview-images 1 \
+  --preview-steps 1 --output-dir five
+holds "previews without a number: five" [ "$(ls five | tr '\n' ' ')" = "preview-000002.png preview-000004.png \
+preview-000006.png preview-000008.png preview-000010.png " ]
 holds "checkpoints are there" [ "$(ls work | grep -c '^checkpoint')" -gt 0 ]
 checkpoint=work/checkpoint-00000002.safetensors
 run 0 "inspect a checkpoint" inspect $checkpoint
@@ -750,6 +778,9 @@ run 1 "several words into a1111" convert z.safetensors z.pt --format a1111
 run 0 "tokenize" tokenize --model "$model" 'a photo of a cat'
 holds "tokenize: one line an id" [ "$(wc -l <out)" = 7 ]
 says "tokenize: the text" "photo</w>" out
+holds "tokenize: nothing is said of a text that fits" silent err
+run 0 "tokenize a long text" tokenize --model "$model" "$(printf 'cat %.0s' $(seq 100))"
+says "tokenize a long text: what fits" "102 tokens, 77 fit into a prompt: the last 25 would be cut" err
 run 0 "tokenize a learnt word" tokenize --model "$model" --embedding whole.safetensors 'a <x>'
 says "tokenize a learnt word: its vector" "<x> vector 0 of 1" out
 cp -RL "$golden/tiny-ldm" odd-tokens
@@ -759,11 +790,20 @@ run 0 "tokenize: a token of control characters" tokenize --model odd-tokens "$(p
 says "tokenize: a token of control characters stays on its line" '338	\x1b[31m\x0ax' out
 run 0 "sheet" sheet --out sheet.png --title 'All' --row first photos/p-000.png 'a label=photos/p-001.png' --row second \
   photos/p-002.png
-run 0 "inspect a picture" inspect sheet.png
+run 0 "a sheet with another title" sheet --out title.png --title 'ALL' --row first photos/p-000.png 'a label=photos/p-001.png' \
+  --row second photos/p-002.png
+holds "the title is drawn" [ "$(cmp sheet.png title.png | wc -l)" = 1 ]
+run 0 "a sheet with another label" sheet --out label.png --title 'All' --row first photos/p-000.png 'a LABEL=photos/p-001.png' \
+  --row second photos/p-002.png
+holds "labels are drawn" [ "$(cmp sheet.png label.png | wc -l)" = 1 ]
+run 0 "inspect a picture" inspect photos/p-000.png
+says "inspect a picture: its size" "size: 16 x 16 pixels" out
 run 0 "inspect a CLIP model" inspect "$golden/tiny-clip"
 says "inspect a CLIP model: its sizes" "pictures: 32 x 32 pixels" out
 run 0 "inspect a model" inspect "$model"
 says "inspect a model: its networks" "text encoders: 1" out
+holds "inspect a model: its fingerprint" grep -qE '^fingerprint: [0-9a-f]{16}$' out
+holds "inspect a model: its size" grep -qE '^parameters: [1-9][0-9]+$' out
 # --- devices: a program and a library of their own, beside which there is a plug-in or not
 here=$program
 mkdir apart

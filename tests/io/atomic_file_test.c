@@ -17,6 +17,7 @@
 static int no_tmpfile, no_proc;    /* what the system has not got */
 static const char *failing;        /* the call that fails once, or NULL */
 static int passing, failing_errno; /* how often it works before, and why it fails then */
+static size_t most = SIZE_MAX;     /* bytes of a call that reads or writes */
 
 static void fail_call(const char *call, int after, int error_number)
 {
@@ -87,14 +88,14 @@ ssize_t read(int fd, void *bytes, size_t size)
 {
   if (fails("read"))
     return errno ? -1 : 0;
-  return syscall(SYS_read, fd, bytes, size);
+  return syscall(SYS_read, fd, bytes, size < most ? size : most);
 }
 
 ssize_t write(int fd, const void *bytes, size_t size)
 {
   if (fails("write"))
     return errno ? -1 : 0;
-  return syscall(SYS_write, fd, bytes, size);
+  return syscall(SYS_write, fd, bytes, size < most ? size : most);
 }
 
 /* closes in any case, as Linux does */
@@ -596,6 +597,27 @@ static void reading(void **state)
   assert_int_equal(size, 0);
 }
 
+/* the system may take or give fewer bytes than it is asked for */
+static void calls_may_do_a_part(void **state)
+{
+  const char *path = test_path("parts.txt");
+  ti_atomic_file *file;
+  void *bytes;
+  size_t size;
+
+  (void)state;
+  most = 3;
+  assert_succeeds(ti_atomic_open(&file, &error, path));
+  ti_atomic_write(file, "hello, ", 7);
+  ti_atomic_write(file, "world", 5);
+  assert_succeeds(ti_atomic_commit(file, &error));
+  assert_succeeds(ti_file_read(&bytes, &size, &error, path, 12));
+  most = SIZE_MAX;
+  assert_int_equal(size, 12);
+  assert_string_equal(bytes, "hello, world");
+  ti_free(bytes);
+}
+
 static void reading_fails(void **state)
 {
   static const char no_map[] = "/sys/devices/system/cpu/online";
@@ -698,6 +720,7 @@ int main(void)
     cmocka_unit_test(links_and_permissions_are_kept),
     cmocka_unit_test(relative_paths),
     cmocka_unit_test(reading),
+    cmocka_unit_test(calls_may_do_a_part),
     cmocka_unit_test(reading_fails),
     cmocka_unit_test(no_descriptor_is_lost),
   };

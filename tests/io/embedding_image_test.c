@@ -173,7 +173,7 @@ static void hide(const unsigned char *bytes, size_t size, int low, int high, int
   assert_non_null(image.pixels);
   memset(image.pixels, 0x75, (size_t)image.width * (size_t)height * 3);
   for (int y = 0; y < height; y++) {
-    for (int x = 0; x < gap; x += gap - 1) {
+    for (int x = 0; x<gap; x += gap> 1 ? gap - 1 : 1) {
       for (int c = 0; c < 3; c++)
         set_pixel(low + x, y, c, 0x70);
     }
@@ -221,7 +221,7 @@ static void streams_of_any_size(void **state)
     size_t size;
     unsigned char *text, *stream = make_stream(sizes[i], &size, &text);
 
-    hide(stream, size, WIDTH, WIDTH, 3);
+    hide(stream, size, WIDTH, WIDTH, 2 + (int)i % 2);
     if (sizes[i] > 16 << 20) {
       assert_fails(reveal(), TEXTINV_E_LIMIT, "x.png", "hides over 16777216 bytes");
       assert_null(found);
@@ -237,7 +237,41 @@ static void streams_of_any_size(void **state)
   }
 }
 
-/* a stream that is cut or damaged, and blocks that are not two of one width */
+/* a pixel that is 0 in one colour alone is of the border */
+static void a_border_is_black_in_any_colour(void **state)
+{
+  char *found;
+  size_t found_size, size;
+  unsigned char *text, *stream = make_stream(1000, &size, &text);
+
+  (void)state;
+  for (int colour = 0; colour < 3; colour++) {
+    size_t row;
+    uint8_t *framed;
+
+    hide(stream, size, WIDTH, WIDTH, 2);
+    row = 3 * (size_t)image.width;
+    framed = malloc(row * (size_t)(image.height + 1));
+    assert_non_null(framed);
+    memcpy(framed + row, image.pixels, row * (size_t)image.height);
+    memset(framed, 0x75, row);
+    for (size_t i = (size_t)colour; i < row; i += 3)
+      framed[i] = 0;
+    ti_image_free(&image);
+    image = (ti_image){ (int)row / 3, (int)(size / (3 * WIDTH)) + 2, framed };
+    assert_succeeds(reveal());
+    assert_non_null(found);
+    assert_memory_equal(found, text, 1000);
+    ti_free(found);
+    ti_image_free(&image);
+  }
+  free(stream);
+  free(text);
+}
+
+/* a stream that is cut or damaged, and blocks that are not two of one width with two columns
+ * between
+ */
 static void pictures_that_hide_nothing(void **state)
 {
   char *found;
@@ -245,9 +279,13 @@ static void pictures_that_hide_nothing(void **state)
   unsigned char *text, *stream = make_stream(100000, &size, &text);
 
   (void)state;
-  for (int i = 0; i < 5; i++) {
+  for (int i = 0; i < 6; i++) {
     stream[size / 2] ^= i == 1;
-    hide(stream, i ? size : size / 2, i == 2 ? WIDTH - 1 : i == 3 ? 0 : WIDTH, WIDTH - (i == 4), 3);
+    hide(stream, i ? size : size / 2,
+         i == 2   ? WIDTH - 1
+         : i == 3 ? 0
+                  : WIDTH,
+         WIDTH - (i == 4), i == 5 ? 1 : 3);
     stream[size / 2] ^= i == 1;
     assert_succeeds(reveal());
     assert_null(found);
@@ -272,6 +310,7 @@ int main(void)
     cmocka_unit_test(what_stands_beside_the_words),
     cmocka_unit_test(numbers_read_back),
     cmocka_unit_test(streams_of_any_size),
+    cmocka_unit_test(a_border_is_black_in_any_colour),
     cmocka_unit_test(pictures_that_hide_nothing),
   };
 

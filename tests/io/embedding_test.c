@@ -509,6 +509,7 @@ static void what_is_no_embedding(void **state)
   assert_fails(read_path(), TEXTINV_E_LIMIT, "other", "no safetensors file");
   assert_fails(ti_embedding_file_read(&file, &error, test_path("absent")), TEXTINV_E_NOT_FOUND,
                "absent");
+  memset(&file, 0xff, sizeof(file)); /* nothing of it is read */
   assert_fails(ti_embedding_file_read(&file, &error, "/dev"), TEXTINV_E_NOT_FOUND,
                "/dev: is a folder without learned_embeds.safetensors");
   assert_fails(ti_embedding_file_read(&file, &error, "/dev/null"), TEXTINV_E_IO, "/dev/null");

@@ -126,11 +126,15 @@ static void orientations_of_exif(void **state)
     assert_int_equal(ti_exif_orientation(cases[i].tiff, cases[i].size), cases[i].orientation);
 }
 
-/* ink as it is and, as Adobe's programs write it, its complement: both are white paper */
+/* ink as it is and, as Adobe's programs write it, its complement: white paper and a colour */
 static void pictures_for_printers(void **state)
 {
+  static const unsigned char inks[2][4] = { { 0, 0, 0, 0 }, { 51, 204, 0, 85 } };
+  static const int colours[2][3] = { { 255, 255, 255 }, { 136, 34, 170 } };
+
   (void)state;
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < 6; i++) {
+    const int kind = i % 3, colour = i / 3;
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
     unsigned char *bytes = NULL, row[64];
@@ -145,9 +149,11 @@ static void pictures_for_printers(void **state)
     jpeg.input_components = 4;
     jpeg.in_color_space = JCS_CMYK;
     jpeg_set_defaults(&jpeg);
-    jpeg_set_colorspace(&jpeg, i == 2 ? JCS_YCCK : JCS_CMYK);
-    jpeg.write_Adobe_marker = i > 0;
-    memset(row, i ? 255 : 0, sizeof(row));
+    jpeg_set_colorspace(&jpeg, kind == 2 ? JCS_YCCK : JCS_CMYK);
+    jpeg_set_quality(&jpeg, 100, TRUE);
+    jpeg.write_Adobe_marker = kind > 0;
+    for (size_t k = 0; k < sizeof(row); k++)
+      row[k] = (unsigned char)(kind ? 255 - inks[colour][k % 4] : inks[colour][k % 4]);
     jpeg_start_compress(&jpeg, TRUE);
     for (int y = 0; y < 16; y++)
       jpeg_write_scanlines(&jpeg, &rows, 1);
@@ -155,7 +161,7 @@ static void pictures_for_printers(void **state)
     jpeg_destroy_compress(&jpeg);
     assert_succeeds(ti_image_decode(&image, &error, "ink.jpg", bytes, size));
     for (int k = 0; k < 16 * 16 * 3; k++)
-      assert_in_range(image.pixels[k], 253, 255);
+      assert_in_range(image.pixels[k], colours[colour][k % 3] - 2, colours[colour][k % 3] + 2);
     ti_image_free(&image);
     free(bytes);
   }

@@ -253,6 +253,10 @@ static void arrays(void **state)
   assert_true(count == 2 && ints[0] == 4 && ints[1] == 4);
   assert_fails(ti_json_ints(&json, &error, "one", 1, 1, 7, ints, 4, &count), TEXTINV_E_LIMIT,
                "\"one\" is 8");
+  count = 4;
+  assert_succeeds(ti_json_ints(&json, &error, "one", 1, 1, 9, ints, 4, &count));
+  assert_int_equal(ints[3], 8);
+  assert_succeeds(ti_json_ints(&json, &error, "three", 1, 1, 9, ints, 3, &count));
   count = 5;
   assert_fails(ti_json_ints(&json, &error, "one", 1, 1, 9, ints, 4, &count), TEXTINV_E_LIMIT,
                "\"one\" stands for 5 entries");
@@ -281,6 +285,27 @@ static void arrays(void **state)
   assert_fails(ti_json_strings(&json, &error, "reals", strings, 2, &count), TEXTINV_E_FORMAT,
                "\"reals[0]\" is 0.5");
   ti_json_close(&json);
+}
+
+static void utf8_has_edges(void **state)
+{
+  static const struct {
+    const char *text;
+    int valid;
+  } cases[] = {
+    { "\x7f", 1 },         { "\xc2\x80", 1 },         { "\xdf\xbf", 1 },
+    { "\xe0\xa0\x80", 1 }, { "\xed\x9f\xbf", 1 },     { "\xee\x80\x80", 1 },
+    { "\xef\xbf\xbf", 1 }, { "\xf0\x90\x80\x80", 1 }, { "\xf4\x8f\xbf\xbf", 1 },
+    { "\x80", 0 },         { "\xc1\xbf", 0 },         { "\xc2", 0 },
+    { "\xc2\x7f", 0 },     { "\xc2\xc0", 0 },         { "\xe0\x9f\xbf", 0 },
+    { "\xe1\x80\xc0", 0 }, { "\xed\xa0\x80", 0 },     { "\xf0\x8f\xbf\xbf", 0 },
+    { "\xf1\x80\x80", 0 }, { "\xf4\x90\x80\x80", 0 }, { "\xf5\x80\x80\x80", 0 },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+    if (ti_utf8_valid(cases[i].text, strlen(cases[i].text)) != cases[i].valid)
+      fail_msg("case %zu", i);
 }
 
 static void long_values_are_cut_between_characters(void **state)
@@ -361,6 +386,7 @@ int main(void)
     cmocka_unit_test(sizes_are_limited),
     cmocka_unit_test(getters_say_what_they_met),
     cmocka_unit_test(arrays),
+    cmocka_unit_test(utf8_has_edges),
     cmocka_unit_test(long_values_are_cut_between_characters),
     cmocka_unit_test(a_decimal_comma_changes_nothing),
     cmocka_unit_test(files),

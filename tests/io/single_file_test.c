@@ -666,6 +666,8 @@ static void sd2_is_told_by_a_norm(void **state)
 {
   static const float wide[2] = { 0.25f, -0.25f }, narrow[2] = { 0.05f, -0.05f };
   static const uint16_t wide_half[2] = { 0x3400, 0xb400 }, wide_brain[2] = { 0x3e80, 0xbe80 };
+  /* no type of weights; wide, if it were taken for one */
+  static const uint16_t other[8] = { 0x3e80, 0xbe80, 0xbe80, 0x3e80 };
   static const struct {
     ti_file_dtype dtype;
     uint64_t count;
@@ -673,7 +675,7 @@ static void sd2_is_told_by_a_norm(void **state)
     int v;
   } cases[] = { { TI_FILE_F32, 2, wide, 1 },      { TI_FILE_F32, 2, narrow, 0 },
                 { TI_FILE_F16, 2, wide_half, 1 }, { TI_FILE_BF16, 2, wide_brain, 1 },
-                { TI_FILE_F64, 1, wide, 0 },      { TI_FILE_F32, 0, wide, 0 } };
+                { TI_FILE_F64, 2, other, 0 },     { TI_FILE_F32, 0, wide, 0 } };
 
   (void)state;
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -710,6 +712,13 @@ static void a_configuration_that_cannot_be_read(void **state)
   assert_int_equal(mkdir(test_path("a.yaml"), 0777), 0);
   assert_fails(ti_single_file_open(&file, &error, test_path("a.safetensors")), TEXTINV_E_IO,
                "a.yaml", "folder");
+  assert_null(file);
+  /* a point in the name of a folder begins no ending */
+  assert_int_equal(mkdir(test_path("v1.5"), 0777), 0);
+  write_file(test_path("v1.5/model"), bytes, num_bytes);
+  assert_int_equal(mkdir(test_path("v1.5/model.yaml"), 0777), 0);
+  assert_fails(ti_single_file_open(&file, &error, test_path("v1.5/model")), TEXTINV_E_IO,
+               "v1.5/model.yaml", "folder");
   assert_null(file);
   drop_seed();
 }

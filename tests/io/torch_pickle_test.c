@@ -355,6 +355,36 @@ static void storages_and_tensors(void **state)
                  "_parameters");
 }
 
+static void every_type_of_a_storage(void **state)
+{
+  static const struct {
+    const char *name;
+    ti_file_dtype dtype;
+  } types[] = {
+    { "Float", TI_FILE_F32 },  { "Half", TI_FILE_F16 }, { "BFloat16", TI_FILE_BF16 },
+    { "Double", TI_FILE_F64 }, { "Long", TI_FILE_I64 }, { "Int", TI_FILE_I32 },
+    { "Short", TI_FILE_I16 },  { "Char", TI_FILE_I8 },  { "Byte", TI_FILE_U8 },
+    { "Bool", TI_FILE_BOOL },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+    static const char begin[] = "ctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storage";
+    static const char end[] = "X\1\0\0\0"
+                              "0X\3\0\0\0cpuK\2tQK\0K\2\x85K\1\x85\x89)tR.";
+    char text[200];
+    size_t size = sizeof(begin) - 1;
+
+    memcpy(text, begin, size);
+    size += (size_t)sprintf(text + size, "ctorch\n%sStorage\n", types[i].name);
+    memcpy(text + size, end, sizeof(end) - 1);
+    assert_succeeds(parse(text, size + sizeof(end) - 1));
+    assert_int_equal(ti_pickle_root(pickle)->kind, TI_PICKLE_TENSOR);
+    assert_int_equal(ti_pickle_root(pickle)->u.tensor->dtype, types[i].dtype);
+    ti_pickle_free(pickle);
+  }
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -367,6 +397,7 @@ int main(void)
     cmocka_unit_test(lists_are_not_copied_without_end),
     cmocka_unit_test(states_are_not_searched_without_end),
     cmocka_unit_test(storages_and_tensors),
+    cmocka_unit_test(every_type_of_a_storage),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

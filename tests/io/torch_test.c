@@ -117,6 +117,7 @@ static void a_good_archive(void **state)
   t = ti_torch_tensor(file, 0);
   assert_string_equal(t->name, "a");
   assert_string_equal(t->dtype_name, "F32");
+  assert_int_equal(t->bytes, sizeof(values));
   assert_memory_equal(t->data, values, sizeof(values));
   assert_null(ti_torch_tensor(file, 1));
   ti_torch_close(file);
@@ -179,6 +180,8 @@ static void hostile_archives(void **state)
   RESET;
   m[3] = (member){ .name = "a/byteorder", .data = "big", .size = 3 };
   make_archive(m, 4);
+  assert_archive_refused(TEXTINV_E_UNSUPPORTED, "byte order");
+  make_archive((const member[]){ m[3], m[0], m[1] }, 3);
   assert_archive_refused(TEXTINV_E_UNSUPPORTED, "byte order");
   m[3].data = "LITTLE";
   m[3].size = 6;
@@ -416,6 +419,10 @@ static void other_containers(void **state)
     TEXTINV_E_UNSUPPORTED, "older than torch 1.6", "safetensors");
   assert_fails(ti_single_file_parse(&single, &error, "x.ckpt", "\x80\2N.", 4),
                TEXTINV_E_UNSUPPORTED, "x.ckpt", "older than torch 1.6");
+  assert_fails(ti_torch_parse(&file, &error, "x.pt", "\x80\0N.", 4), TEXTINV_E_FORMAT,
+               "no file of torch.save()");
+  assert_fails(ti_torch_parse(&file, &error, "x.pt", "\x80\6N.", 4), TEXTINV_E_FORMAT,
+               "no file of torch.save()");
   memcpy(tar + 257, "ustar", 5);
   assert_fails(ti_torch_parse(&file, &error, "x.pt", tar, sizeof(tar)), TEXTINV_E_UNSUPPORTED,
                "tar archive", "safetensors");

@@ -99,10 +99,54 @@ static void test_limits(void **state)
     check_limits(&backends[i]);
 }
 
+/* a place of the table that vectors have code for and that is left to the reference is only slow */
+static void vectors_are_installed(void **state)
+{
+  ti_kernels reference;
+  int here = 0;
+
+  (void)state;
+  ti_kernels_init_cpu(&reference);
+  for (size_t i = 0; i < COUNT_OF(backends); i++) {
+    ti_kernels k;
+
+    if (backends[i].init != ti_kernels_init_simd || !backend_is_here(&backends[i]))
+      continue;
+    here++;
+    backend_init(&backends[i], &k);
+#define OVERRIDES(member)                                                                          \
+  if (k.member == reference.member)                                                                \
+  fail_msg("%s: " #member " is the reference's", backends[i].name)
+    OVERRIDES(conv2d_prepare);
+    OVERRIDES(conv2d_fwd);
+    OVERRIDES(conv2d_bwd);
+    OVERRIDES(linear_prepare);
+    OVERRIDES(linear_fwd);
+    OVERRIDES(linear_bwd);
+    OVERRIDES(groupnorm_fwd);
+    OVERRIDES(groupnorm_bwd);
+    OVERRIDES(layernorm_fwd);
+    OVERRIDES(layernorm_bwd);
+    OVERRIDES(attention_fwd);
+    OVERRIDES(attention_bwd);
+    OVERRIDES(activation_fwd);
+    OVERRIDES(activation_bwd);
+    OVERRIDES(geglu_fwd);
+    OVERRIDES(geglu_bwd);
+    OVERRIDES(add);
+    OVERRIDES(sum_pixels);
+    OVERRIDES(upsample_bwd);
+#undef OVERRIDES
+  }
+  if (!here)
+    skip();
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = { cmocka_unit_test(test_activation),
-                                      cmocka_unit_test(test_geglu), cmocka_unit_test(test_limits) };
+                                      cmocka_unit_test(test_geglu), cmocka_unit_test(test_limits),
+                                      cmocka_unit_test(vectors_are_installed) };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,141 @@ static void types_are_checked(void **state)
   }
 }
 
+/* as transformers and diffusers have them */
+static void defaults(void **state)
+{
+  (void)state;
+  accept(read_clip, "{}");
+  assert_int_equal(text.vocab, 49408);
+  assert_int_equal(text.width, 512);
+  assert_int_equal(text.layers, 12);
+  assert_int_equal(text.positions, 77);
+  assert_int_equal(clip.layer.inner, 2048);
+  assert_int_equal(clip.layer.heads, 8);
+  assert_true(clip.layer.eps == 1e-5);
+  assert_true(clip.layer.causal);
+  assert_int_equal(clip.layer.activation, TI_QUICK_GELU);
+  assert_int_equal(clip.projection, 512);
+
+  accept(read_vision, "{}");
+  assert_int_equal(vision.width, 768);
+  assert_int_equal(vision.layers, 12);
+  assert_int_equal(vision.side, 224);
+  assert_int_equal(vision.patch, 32);
+  assert_int_equal(vision.layer.inner, 3072);
+  assert_int_equal(vision.layer.heads, 12);
+  assert_false(vision.layer.causal);
+
+  accept(read_bert, "{}");
+  assert_int_equal(text.vocab, 30522);
+  assert_int_equal(text.width, 1280);
+  assert_int_equal(text.layers, 32);
+  assert_int_equal(text.positions, 77);
+  assert_int_equal(bert.inner, 5120);
+  assert_int_equal(bert.heads, 8);
+  assert_int_equal(bert.head_width, 64);
+
+  accept(read_unet, "{}");
+  assert_int_equal(unet.in_channels, 4);
+  assert_int_equal(unet.out_channels, 4);
+  assert_int_equal(unet.sample_size, 64);
+  assert_int_equal(unet.groups, 32);
+  assert_int_equal(unet.downsample_padding, 1);
+  assert_int_equal(unet.flip_sin_to_cos, 1);
+  assert_true(unet.eps == 1e-5);
+  assert_true(unet.freq_shift == 0.0);
+  assert_false(unet.no_middle);
+  assert_int_equal(unet.blocks, 4);
+  for (int i = 0; i < 4; i++) {
+    static const int channels[4] = { 320, 640, 1280, 1280 };
+
+    assert_int_equal(unet.channels[i], channels[i]);
+    assert_int_equal(unet.layers[i], 2);
+    assert_int_equal(unet.transformer_layers[i], 1);
+    assert_int_equal(unet.up_transformer_layers[i], 1);
+    assert_int_equal(unet.heads[i], 8);
+    assert_int_equal(unet.context_dim[i], 1280);
+    assert_int_equal(unet.down_attention[i], i < 3);
+    assert_int_equal(unet.up_attention[i], i > 0);
+    assert_int_equal(unet.only_cross_attention[i], 0);
+  }
+
+  accept(read_vae, "{}");
+  assert_int_equal(vae.latent_channels, 4);
+  assert_int_equal(vae.layers, 1);
+  assert_int_equal(vae.groups, 32);
+  assert_int_equal(vae.sample_size, 32);
+  assert_int_equal(vae.blocks, 1);
+  assert_int_equal(vae.channels[0], 64);
+  assert_int_equal(vae.quant_conv, 1);
+  assert_int_equal(vae.post_quant_conv, 1);
+  assert_int_equal(vae.mid_attention, 1);
+  assert_int_equal(vae.force_upcast, 1);
+  assert_true(vae.scaling_factor == 0.18215);
+}
+
+/* the smallest and the largest value; one less and one more are named with them */
+static void limits(void **state)
+{
+  static const struct {
+    reader read;
+    const char *key;
+    int min, max;
+  } cases[] = {
+    { read_unet, "in_channels", 1, 1024 },
+    { read_unet, "out_channels", 1, 1024 },
+    { read_unet, "sample_size", 1, 4096 },
+    { read_unet, "norm_num_groups", 1, 4096 },
+    { read_unet, "downsample_padding", 0, 1 },
+    { read_unet, "block_out_channels", 1, 16384 },
+    { read_unet, "layers_per_block", 1, 32 },
+    { read_unet, "transformer_layers_per_block", 1, 64 },
+    { read_unet, "attention_head_dim", 1, 1024 },
+    { read_unet, "cross_attention_dim", 1, 16384 },
+    { read_vae, "in_channels", 1, 64 },
+    { read_vae, "out_channels", 1, 64 },
+    { read_vae, "latent_channels", 1, 256 },
+    { read_vae, "layers_per_block", 1, 32 },
+    { read_vae, "norm_num_groups", 1, 4096 },
+    { read_vae, "sample_size", 1, 16384 },
+    { read_vae, "block_out_channels", 1, 16384 },
+    { read_clip, "vocab_size", 3, 1 << 20 },
+    { read_clip, "hidden_size", 8, 16384 },
+    { read_clip, "num_hidden_layers", 1, 128 },
+    { read_clip, "max_position_embeddings", 3, 4096 },
+    { read_clip, "intermediate_size", 8, 65536 },
+    { read_clip, "num_attention_heads", 1, 256 },
+    { read_clip, "projection_dim", 1, 16384 },
+    { read_vision, "hidden_size", 8, 16384 },
+    { read_vision, "num_hidden_layers", 1, 128 },
+    { read_vision, "num_channels", 1, 64 },
+    { read_vision, "image_size", 1, 2048 },
+    { read_vision, "patch_size", 1, 256 },
+    { read_bert, "vocab_size", 3, 1 << 20 },
+    { read_bert, "d_model", 8, 16384 },
+    { read_bert, "encoder_layers", 1, 128 },
+    { read_bert, "max_position_embeddings", 3, 4096 },
+    { read_bert, "encoder_ffn_dim", 8, 65536 },
+    { read_bert, "encoder_attention_heads", 1, 256 },
+    { read_bert, "head_dim", 1, 1024 },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    const int values[4] = { cases[i].min - 1, cases[i].min, cases[i].max, cases[i].max + 1 };
+
+    for (int k = 0; k < 4; k++) {
+      const int outside = k == 0 || k == 3;
+      char config[128];
+      ti_error error;
+
+      snprintf(config, sizeof(config), "{\"%s\":%d}", cases[i].key, values[k]);
+      if ((read_config(&error, cases[i].read, config) == TEXTINV_E_LIMIT) != outside)
+        fail_msg("%s: %s", config, error.text);
+    }
+  }
+}
+
 static void keys_of_other_unets(void **state)
 {
   static const char *const null[] = {
@@ -277,6 +412,7 @@ static void towers(void **state)
   refuse_value(read_clip, "hidden_act", "\"relu\"", TEXTINV_E_UNSUPPORTED);
   refuse_value(read_clip, "num_attention_heads", "7", TEXTINV_E_SHAPE);
   refuse_value(read_vision, "num_channels", "1", TEXTINV_E_UNSUPPORTED);
+  accept(read_vision, "{\"image_size\":32,\"patch_size\":32}");
   refuse(read_vision, "{\"image_size\":32,\"patch_size\":33}", TEXTINV_E_SHAPE,
          "patch_size 33 is more than image_size 32");
   refuse_value(read_bert, "activation_function", "\"relu\"", TEXTINV_E_UNSUPPORTED);
@@ -286,6 +422,8 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(types_are_checked),
+    cmocka_unit_test(defaults),
+    cmocka_unit_test(limits),
     cmocka_unit_test(keys_of_other_unets),
     cmocka_unit_test(blocks_of_a_unet),
     cmocka_unit_test(additions_to_a_timestep),

@@ -65,6 +65,7 @@ static void invalid_utf8(void **state)
     { "\xc0\xaf", R R },
     { "\xe0\x80\xaf", R R R },
     { "\xed\xa0\x80", R R R },
+    { "\xf0\x8f\xbf\xbf", R R R R },
     { "\xf4\x90\x80\x80", R R R R },
     { "\xf0\x9f\x98", R },
     { "\xf0\x9f\x98x", R "x" },
@@ -72,6 +73,9 @@ static void invalid_utf8(void **state)
     { "\xff\xfe", R R },
     { "\xc3", R },
 #undef R
+#define EDGES "\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"
+    { EDGES, EDGES },
+#undef EDGES
   };
 
   (void)state;
@@ -86,6 +90,29 @@ static void invalid_utf8(void **state)
     ti_free(out);
   }
   assert_string_equal(tokens(clip, "a\x80 cat"), tokens(clip, "a\xef\xbf\xbd cat"));
+}
+
+/* by class, those of one class as they stood */
+static void runs_of_marks_are_ordered(void **state)
+{
+  enum { MARKS = 20 };
+  static const int32_t written[4] = { 0x301, 0x334, 0x300,
+                                      0x316 }; /* of classes 230, 1, 230, 220 */
+  char text[8 * MARKS] = "";
+  ti_error error;
+  int32_t *c;
+  size_t n = 0, count;
+
+  (void)state;
+  for (int i = 0; i < 2 * MARKS; i++)
+    n += ti_utf8_put(text + n, (unsigned)written[i % 4]);
+  assert_int_equal(ti_text_decompose(&c, &count, &error, text, n), 0);
+  assert_int_equal(count, 2 * MARKS);
+  for (int i = 0; i < MARKS; i++) {
+    assert_int_equal(c[i], i < MARKS / 2 ? 0x334 : 0x316);
+    assert_int_equal(c[MARKS + i], i % 2 ? 0x300 : 0x301);
+  }
+  ti_free(c);
 }
 
 /* long words and long runs of marks take little more than their length */
@@ -176,6 +203,13 @@ static void layouts(void **state)
     /* normalized special tokens are found in the lowered text, others are not */
     { NULL, NULL, NULL, "{\"bos_token\":" BEGIN ",\"eos_token\":" END ",\"unk_token\":" END "}",
       NULL, 516, 515, 77, "c<|STARTOFTEXT|>c", "c</w> <|startoftext|> c</w>" },
+    { NULL, NULL, NULL,
+      "{\"bos_token\":\"<|endoftext|>\",\"eos_token\":" END ",\"unk_token\":" END
+      ",\"pad_token\":" END "}",
+      NULL, 516, 515, 77, "<|ENDOFTEXT|>c", "<|endoftext|> c</w>" },
+    { NULL, NULL, "{\"added_tokens_decoder\":{\"515\":" END "}}",
+      "{\"eos_token\":\"<|endoftext|>\"}", NULL, 516, 515, 77, "<|ENDOFTEXT|>c",
+      "<|endoftext|> c</w>" },
     { NULL, NULL, NULL, "{\"eos_token\":" END ",\"pad_token\":\"<|endoftext|>\"}", NULL, 516, 515,
       77, "<|ENDOFTEXT|>", "< |</w> e n d o f t e x t</w> | ></w>" },
     /* further tokens */
@@ -237,12 +271,12 @@ static void layouts(void **state)
   }
 }
 
-/* CRLF, several empty lines at the end, no line end, a pair that comes twice */
+/* CRLF, several empty lines at the end, no line end */
 static void odd_merges(void **state)
 {
   static const char *const merges[] = { "#version: 0.2\r\nc a\r\nca t</w>\r\n",
-                                        "c a\nca t</w>\n\n\n", "c a\nca t</w>",
-                                        "c a\nca t</w>\nc a\n" };
+                                        "c a\r\nca t</w>\r\n\r\n", "c a\nca t</w>\n\n\n",
+                                        "c a\nca t</w>" };
 
   (void)state;
   for (size_t i = 0; i < sizeof(merges) / sizeof(*merges); i++) {
@@ -255,6 +289,23 @@ static void odd_merges(void **state)
     assert_string_equal(tokens(bpe, "cat"), "cat</w>");
     ti_tokenizer_free(bpe);
   }
+}
+
+/* of a pair that comes more than once the last place counts */
+static void a_merge_that_comes_again(void **state)
+{
+  const char *folder = new_folder("again");
+  ti_tokenizer *bpe;
+
+  (void)state;
+  write_vocab(folder, "c a\na t</w>\n");
+  bpe = open_folder(folder);
+  assert_string_equal(tokens(bpe, "cat"), "ca t</w>");
+  ti_tokenizer_free(bpe);
+  write_file(folder, "merges.txt", "c a\nc a\na t</w>\nc a\n");
+  bpe = open_folder(folder);
+  assert_string_equal(tokens(bpe, "cat"), "c at</w>");
+  ti_tokenizer_free(bpe);
 }
 
 /* a byte without a symbol is the unknown token */
@@ -352,6 +403,9 @@ static void refuses_files(void **state)
     { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "},\"merges\":[[\"a\",1]]}}",
       TEXTINV_E_FORMAT, "merge 1 is no pair" },
     { NULL, NULL, NULL, "{\"model\":{\"vocab\":{" SPECIAL "},\"merges\":[[1,\"a\"]]}}",
+      TEXTINV_E_FORMAT, "merge 1 is no pair" },
+    { NULL, NULL, NULL,
+      "{\"model\":{\"vocab\":{\"a\":1,\"aa\":2," SPECIAL "},\"merges\":[[\"a\",\"a\",\"a\"]]}}",
       TEXTINV_E_FORMAT, "merge 1 is no pair" },
     { NULL, NULL, NULL, "{\"model\":{\"type\":\"Unigram\",\"vocab\":{" SPECIAL "}}}",
       TEXTINV_E_UNSUPPORTED, "Unigram" },
@@ -524,10 +578,12 @@ int main(void)
     cmocka_unit_test(properties),
     cmocka_unit_test(normal_forms),
     cmocka_unit_test(invalid_utf8),
+    cmocka_unit_test(runs_of_marks_are_ordered),
     cmocka_unit_test(long_words),
     cmocka_unit_test(text_limit),
     cmocka_unit_test(layouts),
     cmocka_unit_test(odd_merges),
+    cmocka_unit_test(a_merge_that_comes_again),
     cmocka_unit_test(unknown_bytes),
     cmocka_unit_test(refuses_files),
     cmocka_unit_test(refuses_further_files),

@@ -129,9 +129,9 @@ static void words_beyond_ascii(void **state)
   size_t count;
 
   (void)state;
-  assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<E\xcc\x81te\xcc\x81>", &ids, &count),
+  assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<E\xcc\x81te\xcc\x81>b", &ids, &count),
                    0);
-  assert_int_equal(count, 3);
+  assert_int_equal(count, 4);
   assert_int_equal(ids[1], 1000);
   ti_free(ids);
   assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<\xfe>", &ids, &count), 0);
@@ -204,6 +204,28 @@ static void other_padding(void **state)
   assert_int_equal(ti_prompt_fit(bpe, &error, NULL, 0, "a!", 6, ids, &truncated, &eos), 0);
   assert_memory_equal(ids, expected, sizeof(expected));
   assert_int_equal(eos, 3);
+  ti_tokenizer_free(bpe);
+}
+
+/* tokens that are found in normalised text stay beside new words, which go first */
+static void words_beside_added_tokens(void **state)
+{
+  static const ti_prompt_word both[] = { { "<toy>", 1000, 2 }, { "<x>", 1002, 1 } };
+  static const uint32_t expected[] = { BOS, 1000, 1001, 517, 1002, EOS };
+  const char *folder = new_folder("added");
+  ti_tokenizer *bpe;
+  ti_error error;
+  uint32_t *ids;
+  size_t count;
+
+  (void)state;
+  write_vocab(folder, "c a\nca t</w>\n");
+  write_file(folder, "added_tokens.json", "{\"<x>\":516,\"<cow>\":517}");
+  assert_int_equal(ti_tokenizer_open(&bpe, &error, folder, NULL), 0);
+  assert_int_equal(ti_prompt_encode(bpe, &error, both, 2, "<toy><cow><x>", &ids, &count), 0);
+  assert_int_equal(count, sizeof(expected) / sizeof(*expected));
+  assert_memory_equal(ids, expected, sizeof(expected));
+  ti_free(ids);
   ti_tokenizer_free(bpe);
 }
 
@@ -308,6 +330,7 @@ int main(void)
     cmocka_unit_test(words_beyond_ascii),
     cmocka_unit_test(fitting),
     cmocka_unit_test(other_padding),
+    cmocka_unit_test(words_beside_added_tokens),
     cmocka_unit_test(limits),
     cmocka_unit_test(many_words),
   };

@@ -74,6 +74,8 @@ static void options(void **state)
     { "{\"tokenize_chinese_chars\":false}", "a\xe7\x8c\xab", "a ##\xe7\x8c\xab" },
     { "{\"added_tokens_decoder\":{\"16\":{\"content\":\"toy\"}}}", "toy atoya Toy toya",
       "toy a toy a [UNK] toy a" },
+    { "{\"mask_token\":\"[cat]\"}", "a[cat]a", "a [cat] a" },
+    { "{\"additional_special_tokens\":[\"[cat]\"]}", "a[cat]a", "a [cat] a" },
   };
 
   (void)state;
