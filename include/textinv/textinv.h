@@ -768,10 +768,11 @@ TEXTINV_API uint8_t *textinv_images_pixels(textinv_images *images, uint32_t i);
 TEXTINV_API uint64_t textinv_images_seed(const textinv_images *images, uint32_t i);
 
 /**
- * The A1111 "parameters" text of picture i of textinv_generate(): prompt, negative prompt, steps,
- * sampler, guidance scale, guidance_rescale when it is not 0, seed, size and model.
+ * The A1111 "parameters" text of picture i. Of textinv_generate(): prompt, negative prompt, steps,
+ * sampler, guidance scale, guidance_rescale when it is not 0, seed, size and model. Of a PNG file
+ * that was read: what it holds, whoever wrote it, in a text chunk of that name, up to 1 MiB.
  *
- * @return a string owned by images; "" for others.
+ * @return a string owned by images, UTF-8; "" for others.
  */
 TEXTINV_API const char *textinv_images_parameters(const textinv_images *images, uint32_t i);
 

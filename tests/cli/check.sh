@@ -261,6 +261,10 @@ run 0 "generate, --name=value and underscores" generate --model="$model" --promp
   --guidance_scale=7.5 --seed=0
 holds "the same seed gives the same file" cmp x.png y.png
 holds "guidance is not rescaled" [ -z "$(grep -a 'CFG Rescale' x.png)" ]
+run 0 "inspect a picture" inspect y.png
+says "inspect a picture: its size" "size: " out
+says "inspect a picture: what was drawn" "  a" out
+says "inspect a picture: how" "  Steps: 2, Sampler: " out
 run 0 "guidance is rescaled" $generate --steps 2 --guidance_rescale 0.7
 says "the picture says how far" "CFG Rescale: 0.7, " x.png
 run 0 "generate --quiet" $generate --steps 2 --quiet
@@ -706,6 +710,11 @@ says "inspect a .bin: the layout" "  layout: a1111" out
 run 0 "convert into .safetensors without --format" convert x.pt short.safetensors
 run 0 "inspect it" inspect short.safetensors
 says "convert into .safetensors without --format: diffusers" "  layout: diffusers" out
+run 0 "inspect several" inspect short.safetensors x.pt
+says "inspect several: the first" "embedding: short.safetensors" out
+says "inspect several: the last" "embedding: x.pt" out
+run 1 "inspect several, one of them missing" inspect missing.safetensors x.pt
+says "inspect several, one of them missing: the other" "embedding: x.pt" out
 run 0 "two encoders without --format" convert z.safetensors short-z.safetensors
 run 0 "two encoders without --format: a file" inspect short-z.safetensors
 says "two encoders without --format: sdxl" "  layout: sdxl" out
