@@ -102,6 +102,8 @@ if command -v bash >out; then
   completes "--checkpoint-every --checkpoint-keep" invert --images photos --check
   completes "auto ddim pndm euler euler_a dpmpp_2m dpmpp_2m_karras unipc" generate --sampler ''
   completes "torch-cpu torch-cpu-scalar" generate --rng t
+  completes "torch-cpu torch-cpu-scalar" generate --rng = t
+  completes "cpu cuda" invert --backend =
   completes "latest" invert --resume ''
   completes "" generate --embedding ''
   completes "" generate --clip-skip ''
@@ -400,10 +402,15 @@ run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a p
 holds "every word is in a prompt: nothing is said of them" [ "$(wc -l <err)" = 1 ]
 run 0 "a mistyped word" $generate --embedding x.safetensors --prompt 'a photo of <y>' --steps 2
 says "a mistyped word: message" 'no prompt has the word "<x>" of x.safetensors' err
+says "a mistyped word: where it stands" 'no --embedding has the word "<y>" of a prompt' err
+run 0 "words without --embedding" $generate --prompt 'a <z> and <z>, <>, a < b > c' --negative '<z>' --steps 2
+holds "words without --embedding: each is told once" [ "$(grep -c 'no --embedding has the word "<z>"' err)" = 1 ]
+holds "words without --embedding: nothing else is" [ "$(grep -c 'no --embedding' err)" = 1 ]
 run 0 "a word of another case, in parentheses, of the negative prompt" $generate --embedding x.safetensors \
   '<w>=x.safetensors' '<v>=x.safetensors' '<W>y=x.safetensors' --prompt '(b<X>:1.2)' --negative 'a <V> and <w>y' --steps 2
 says "the word that is in none" 'no prompt has the word "<w>" of x.safetensors' err
 holds "the others are" [ "$(grep -c 'no prompt' err)" = 1 ]
+holds "all in it are words" [ "$(grep -c 'no --embedding' err)" = 0 ]
 run 0 "several files after one --embedding" generate --model "$model" --embedding x.safetensors '<w>=whole.safetensors' \
   --prompt '<x> and <w>' --steps 2 --out y.png
 run 1 "one of them missing" generate --model "$model" --embedding x.safetensors gone --prompt a --steps 2 --out y.png
