@@ -6,8 +6,9 @@
 #include "api.h"
 #include "unicode.h"
 
-textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
-                             int height)
+/* pixels: taken over by a call that succeeds; NULL = black ones */
+static textinv_status new_images(textinv_images **out, ti_error *error, int count, int width,
+                                 int height, uint8_t *pixels)
 {
   textinv_images *images = ti_calloc(1, sizeof(*images));
   size_t bytes;
@@ -21,15 +22,22 @@ textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, i
   images->count = count;
   images->width = width;
   images->height = height;
-  images->pixels = ti_calloc(bytes, 1);
+  images->pixels = pixels ? pixels : ti_calloc(bytes, 1);
   images->seeds = ti_calloc((size_t)count, sizeof(*images->seeds));
   images->texts = ti_calloc((size_t)count, sizeof(*images->texts));
   if (!images->pixels || !images->seeds || !images->texts) {
+    images->pixels = pixels ? NULL : images->pixels;
     textinv_images_free(images);
     return ti_fail_nomem(error, bytes, "pictures");
   }
   *out = images;
   return TEXTINV_OK;
+}
+
+textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
+                             int height)
+{
+  return new_images(out, error, count, width, height, NULL);
 }
 
 /* the text "parameters" that a picture's file holds, as UTF-8; none where it is very long */
@@ -68,9 +76,9 @@ static textinv_status read_picture(textinv_images **out, ti_error *error, const 
   textinv_status status = ti_image_decode(&image, error, name, bytes, size);
 
   if (status >= 0)
-    status = ti_images_new(out, error, 1, image.width, image.height);
+    status = new_images(out, error, 1, image.width, image.height, image.pixels);
   if (status >= 0) {
-    memcpy((*out)->pixels, image.pixels, (size_t)image.width * 3 * (size_t)image.height);
+    image.pixels = NULL;
     status = read_parameters((*out)->texts, error, bytes, size);
   }
   if (status < 0) {
