@@ -32,7 +32,7 @@ for command in $("$program" --help | sed -n 's/^  textinv \([a-z]*\).*/\1/p'); d
 done
 cat <<'END'
 .SH EXIT STATUS
-0 done, 1 failed, 2 wrong usage, 130 interrupted with the work saved.
+0 done, 1 failed, 2 wrong usage, 130 interrupted: once with the work saved, twice without.
 .SH ENVIRONMENT
 .TP
 .B TEXTINV_CPU

@@ -63,7 +63,7 @@ static const cli_option options[] = {
     "FILE-000.png, FILE-001.png, ... and no sheet" },
   { "rng", "KIND", CLI_CHOICE, AT(p.rng), 0, 0, rngs, CLI_RARE, "noise" },
   { "batch", "N", CLI_UINT, AT(p.batch), 1, 1024, NULL, CLI_RARE | CLI_QUIET_DEFAULT,
-    "pictures at once (as many as fit)" },
+    "pictures at once (as many as fit, up to 4)" },
   { "clip-skip", "N", CLI_UINT, AT(p.clip_skip), 0, 11, NULL, CLI_RARE,
     "layers of the text encoder left out" },
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }

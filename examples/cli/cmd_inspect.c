@@ -212,6 +212,9 @@ static int run_inspect(void *p, const cli_arguments *arguments)
   textinv_session *session = NULL;
   int result;
 
+  if (arguments->count && v->common.model)
+    return cli_usage(name, "%s and --model %s: one of them is expected", arguments->items[0],
+                     v->common.model);
   if ((result = cli_open_session(&session, name, &v->common)) != CLI_OK)
     return result;
   if (!arguments->count)

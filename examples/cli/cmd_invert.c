@@ -128,6 +128,9 @@ static int check_counts(const values *v)
     return cli_usage(name,
                      "%zu --placeholder but %zu --images; every word needs its folder of pictures",
                      words, v->images.count);
+  if (v->captions && v->prompts.count)
+    return cli_usage(name, "--captions with --prompt %s: one of them is expected",
+                     v->prompts.items[0].text);
   for (size_t i = 0; i < 3; i++) {
     if (lists[i]->count > 1 && lists[i]->count != words)
       return cli_usage(name, "%zu --%s for %zu words; give one for all of them or one for each",

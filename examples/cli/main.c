@@ -57,7 +57,8 @@ static void print_help(FILE *out)
             commands[i]->name, commands[i]->usage);
   fputs("\ntextinv COMMAND --help says more about a command, textinv --version which release this "
         "is.\n"
-        "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted with the work saved.\n",
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted: once with the work saved, "
+        "twice without.\n",
         out);
 }
 

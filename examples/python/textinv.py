@@ -39,6 +39,7 @@ import base64
 import ctypes as C
 import ctypes.util
 import difflib
+import itertools
 import math
 import operator
 import os
@@ -451,10 +452,9 @@ class Model(_Handle):
 
     def tokenizer(self, session, encoder=0):
         """The tokenizer of a text encoder; it needs the model open."""
-        address = lib.textinv_model_tokenizer(self.handle, encoder)
-        if not address:
+        if not 0 <= encoder < self.info.num_encoders:  # ctypes would cut it
             raise IndexError(f'encoder {encoder} of {self.info.num_encoders}')
-        tokenizer = Tokenizer._borrowed(session, address)
+        tokenizer = Tokenizer._borrowed(session, lib.textinv_model_tokenizer(self.handle, encoder))
         tokenizer.model = self
         return tokenizer
 
@@ -499,7 +499,7 @@ class Tokenizer(_Handle):
 
     def token(self, number):
         """The text of an id, as in the vocabulary; None when there is no such id."""
-        return _text(lib.textinv_tokenizer_token(self.handle, number))
+        return _text(lib.textinv_tokenizer_token(self.handle, number)) if 0 <= number < len(self) else None
 
 
 class Embeddings(_Handle):
@@ -581,13 +581,13 @@ class Embeddings(_Handle):
             self.session.call('embeddings_load', self.session, self, model, file, word)
 
     def metadata(self):
-        """What the file of the last load() says of itself."""
+        """What the file of the last load() says of itself; "layout" is what the library found it to be."""
         pairs, key = {}, C.c_char_p()
-        while True:
-            value = lib.textinv_embeddings_metadata(self.handle, len(pairs), C.byref(key))
+        for i in itertools.count():
+            value = lib.textinv_embeddings_metadata(self.handle, i, C.byref(key))
             if value is None:
                 return pairs
-            pairs[_text(key.value)] = _text(value)
+            pairs.setdefault(_text(key.value), _text(value))  # the file may have a "layout", too
 
     def save(self, path, format='auto', word=None):
         """Write all words, or one, to a file: diffusers, a1111, kohya, sdxl, or what they need."""
@@ -664,10 +664,9 @@ class Images(_Handle):
 
     def pixels(self, i=0):
         """Bytes of picture i, [height, width, 3]."""
-        address = lib.textinv_images_pixels(self.handle, i)
-        if not address:
+        if not 0 <= i < len(self):  # ctypes would cut it
             raise IndexError(f'picture {i} of {len(self)}')
-        return C.string_at(address, math.prod(self.shape[1:]))
+        return C.string_at(lib.textinv_images_pixels(self.handle, i), math.prod(self.shape[1:]))
 
     def __getitem__(self, i):
         """Picture i as an array [height, width, 3]."""

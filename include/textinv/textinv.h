@@ -169,7 +169,8 @@ enum {
 typedef int32_t textinv_rng;
 enum {
   TEXTINV_RNG_TORCH_CPU        = 0, /* the bits of torch.randn on a CPU generator (x86 with AVX2) */
-  TEXTINV_RNG_NATIVE           = 1, /* counter based: independent of size, batch and order */
+  TEXTINV_RNG_NATIVE           = 1, /* counter based: a value follows from seed, draw and its
+                                       number in [c, h, w] alone */
   TEXTINV_RNG_TORCH_CPU_SCALAR = 2  /* the bits of torch.randn where AVX2 is not used: on ARM */
 };
 
@@ -242,8 +243,9 @@ typedef struct textinv_session_params {
   uint32_t        threads;       /* CPU: 1..1024, 0 = the cores that this process may use and
                                     its cgroup has time for (default);
                                     fewer where the system makes fewer */
-  uint64_t        memory_budget; /* bytes for weights and activations together; a call computes
-                                    parts again rather than exceed it; 0 = no limit (default) */
+  uint64_t        memory_budget; /* bytes for weights and activations together; rather than exceed
+                                    it learning computes parts again, drawing takes fewer pictures
+                                    at once, and what cannot fit fails; 0 = no limit (default) */
   void           *stream;        /* CUDA: the caller's cudaStream_t, not the default stream (1);
                                     NULL = a stream of our own */
   textinv_log_fn  log;           /* may be NULL */
@@ -280,7 +282,8 @@ TEXTINV_API void textinv_session_free(textinv_session *session);
  * Why the last call on the session failed.
  *
  * @param session a session, or NULL for the calling thread's last failed call without one
- * @return one line, owned by the session, valid until the next call on it; "" if none failed.
+ * @return one line, owned by the session or the thread, valid until the next such call; "" if none
+ *         failed.
  */
 TEXTINV_API const char *textinv_session_error(const textinv_session *session);
 
@@ -370,7 +373,7 @@ typedef struct textinv_model_info {
   const char *prediction;       /* "epsilon", "v_prediction" or "sample" */
   const char *sampler;          /* what TEXTINV_SAMPLER_DEFAULT draws with: "ddim", .. "ddpm" */
   uint32_t    num_encoders;     /* text encoders: 1 or 2 */
-  uint32_t    embedding_dim[2]; /* width of a word's vector in each encoder */
+  uint32_t    embedding_dim[2]; /* width of a word's vector in each encoder; 0 = no such encoder */
   uint32_t    context_dim;      /* width of the UNet's context */
   uint32_t    pooled_dim;       /* width of the pooled text, 0 when the UNet takes none */
   uint32_t    max_tokens;       /* positions of a prompt, begin and end tokens counted */
@@ -537,14 +540,17 @@ TEXTINV_API void textinv_embeddings_free(textinv_embeddings *embeddings);
  * @param word        1..255 bytes of UTF-8 without white space or control characters, in no
  *                    vocabulary in any case or Unicode form, not yet added, and no key of embedding
  *                    files such as "clip_l"
- * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens
+ * @param num_vectors vectors of the word, 1..32; 0 = as many as the initializer has tokens, up to
+ *                    32, and 1 without an initializer
  * @param initializer words whose vectors are copied, repeated in turn when there are fewer, the
  *                    first of them (with a warning in the log) when there are more; NULL or "" =
  *                    random with the mean and spread of the model's table
  * @param seed        of the random vectors, and of the small noise (a hundredth of the table's
- *                    spread) that tells repeated vectors apart
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_CONFLICT (the word is taken) or
- *         TEXTINV_E_LIMIT (the vectors do not fit into a prompt, or 4096 words are held).
+ *                    spread) that tells repeated vectors apart; words of one seed get the same
+ * @return TEXTINV_OK, TEXTINV_E_INVALID (also an initializer without tokens), TEXTINV_E_NOMEM,
+ *         TEXTINV_E_CONFLICT (the word is taken), TEXTINV_E_LIMIT (the vectors and one token more do
+ *         not fit into a prompt, 4096 words are held, or an initializer over 16 MiB) or
+ *         TEXTINV_E_NONFINITE (the model's table holds what is not finite).
  */
 TEXTINV_API textinv_status textinv_embeddings_add(textinv_session *session,
                                                   textinv_embeddings *embeddings,
@@ -628,7 +634,8 @@ TEXTINV_API const float *textinv_embeddings_rows(const textinv_embeddings *embed
  *              ending, with '-' for white space; a file with several words takes NULL, a tensor
  *              without a dict takes a name
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
+ *         TEXTINV_E_VERSION (a checkpoint of a newer library), TEXTINV_E_LIMIT (also more than 1024
+ *         words or 2^28 bytes), TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE,
  *         TEXTINV_E_CONFLICT or TEXTINV_E_NOT_FOUND. On failure nothing was added.
  */
 TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
@@ -645,9 +652,9 @@ TEXTINV_API textinv_status textinv_embeddings_load(textinv_session *session,
  * @param name  stands for the file's path: in messages, and, without folder and ending, for a word
  *              that neither word nor the bytes name; no file of that name is looked at
  * @param word  name for the word or NULL, as there
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_LIMIT,
- *         TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or TEXTINV_E_CONFLICT. On
- *         failure nothing was added.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_FORMAT, TEXTINV_E_VERSION,
+ *         TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED, TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE or
+ *         TEXTINV_E_CONFLICT, as there. On failure nothing was added.
  */
 TEXTINV_API textinv_status textinv_embeddings_load_memory(textinv_session *session,
                                                           textinv_embeddings *embeddings,
@@ -659,8 +666,8 @@ TEXTINV_API textinv_status textinv_embeddings_load_memory(textinv_session *sessi
  * What the file of the last load that succeeded, from a path or from memory, says of itself, pair
  * by pair. Pair 0 is "layout": "diffusers", "a1111", "kohya", "sdxl", "onetrainer", "compvis",
  * "checkpoint" or "tensor". The file's own follow: the metadata of a safetensors file, the texts
- * and numbers beside the vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint". The
- * library gives them no meaning.
+ * and numbers beside the vectors of a PyTorch file, such as "name", "step" and "sd_checkpoint"; they
+ * may have any keys, a "layout" among them. The library gives them no meaning.
  *
  * @param      i   which pair
  * @param[out] key its key, owned as the value is, NULL past the end; may be NULL
@@ -682,9 +689,10 @@ TEXTINV_API const char *textinv_embeddings_metadata(const textinv_embeddings *em
  * @param format a TEXTINV_FORMAT_* value; TEXTINV_FORMAT_AUTO goes with every model
  * @param word   the one word to write, or NULL for all of them; TEXTINV_FORMAT_DIFFUSERS alone
  *               holds several, with a warning in the log
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_UNSUPPORTED (the
- *         format cannot hold these words; the message says which can), TEXTINV_E_NONFINITE or
- *         TEXTINV_E_NOT_FOUND (the word or the folder).
+ * @return TEXTINV_OK, TEXTINV_E_INVALID (also no words), TEXTINV_E_NOMEM, TEXTINV_E_IO,
+ *         TEXTINV_E_LIMIT (more than textinv_embeddings_load() takes), TEXTINV_E_UNSUPPORTED (the
+ *         format cannot hold these words; the message says which can) or TEXTINV_E_NOT_FOUND (the
+ *         word or the folder).
  */
 TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
                                                    const textinv_embeddings *embeddings,
@@ -699,9 +707,9 @@ TEXTINV_API textinv_status textinv_embeddings_save(textinv_session *session,
  * @param[out] size     bytes of the whole file, which may exceed capacity; 0 on other failures
  * @param      format   a TEXTINV_FORMAT_* value
  * @param      word     the one word to write, or NULL for all of them
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_UNSUPPORTED (the format cannot
- *         hold these words), TEXTINV_E_SHAPE (capacity is neither 0 nor enough; the message has the
- *         needed size), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND (the word).
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT, TEXTINV_E_UNSUPPORTED (the
+ *         format cannot hold these words), TEXTINV_E_SHAPE (capacity is neither 0 nor enough; the
+ *         message has the needed size) or TEXTINV_E_NOT_FOUND (the word).
  */
 TEXTINV_API textinv_status textinv_embeddings_save_memory(textinv_session *session, void *bytes,
                                                           size_t capacity, size_t *size,
@@ -715,8 +723,8 @@ TEXTINV_API textinv_status textinv_embeddings_save_memory(textinv_session *sessi
  *
  * @param[out] out one picture; the caller frees it with textinv_images_free()
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_FORMAT,
- *         TEXTINV_E_LIMIT (over 16384 pixels a side or 2^26 in all), TEXTINV_E_UNSUPPORTED or
- *         TEXTINV_E_NOT_FOUND.
+ *         TEXTINV_E_LIMIT (over 16384 pixels a side or 2^26 in all, or a file over 2^28 bytes),
+ *         TEXTINV_E_UNSUPPORTED or TEXTINV_E_NOT_FOUND.
  */
 TEXTINV_API textinv_status textinv_image_read(textinv_images **out, textinv_session *session,
                                               const char *path);
@@ -743,7 +751,8 @@ TEXTINV_API textinv_status textinv_image_read_memory(textinv_images **out, texti
  * @param      count  1..4096
  * @param      width  1..16384
  * @param      height 1..16384
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_LIMIT or TEXTINV_E_NOMEM.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_LIMIT (over 2^26 pixels a picture) or
+ *         TEXTINV_E_NOMEM.
  */
 TEXTINV_API textinv_status textinv_images_new(textinv_images **out, textinv_session *session,
                                               const uint8_t *pixels, uint32_t count, uint32_t width,
@@ -769,7 +778,8 @@ TEXTINV_API uint64_t textinv_images_seed(const textinv_images *images, uint32_t 
 
 /**
  * The A1111 "parameters" text of picture i. Of textinv_generate(): prompt, negative prompt, steps,
- * sampler, guidance scale, guidance_rescale when it is not 0, seed, size and model. Of a PNG file
+ * sampler, guidance scale, seed, size, model, source of the noise and version of the library;
+ * guidance_rescale and clip_skip when they are not 0, and strength with init_image. Of a PNG file
  * that was read: what it holds, whoever wrote it, in a text chunk of that name, up to 1 MiB.
  *
  * @return a string owned by images, UTF-8; "" for others.
@@ -781,7 +791,8 @@ TEXTINV_API const char *textinv_images_parameters(const textinv_images *images, 
  *
  * @param width  1..16384
  * @param height 1..16384
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_LIMIT or TEXTINV_E_NOMEM.
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_LIMIT (over 2^26 pixels a picture) or
+ *         TEXTINV_E_NOMEM; on failure nothing was changed.
  */
 TEXTINV_API textinv_status textinv_images_resize(textinv_session *session, textinv_images *images,
                                                  uint32_t width, uint32_t height);
@@ -790,7 +801,8 @@ TEXTINV_API textinv_status textinv_images_resize(textinv_session *session, texti
  * Write picture i as PNG. The file appears under its name complete or not at all.
  *
  * @param path       where; its folder must exist; an existing file is replaced
- * @param parameters text of the "parameters" chunk; NULL = textinv_images_parameters(), "" = none
+ * @param parameters text of the "parameters" chunk, UTF-8; NULL = textinv_images_parameters(),
+ *                   "" = none
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO or TEXTINV_E_NOT_FOUND (the
  *         folder).
  */
@@ -823,16 +835,18 @@ typedef struct textinv_concept {
   const char                  *placeholder;  /* the new word, as in textinv_embeddings_add(); it
                                                 may be there; required */
   const char                  *initializer;  /* see textinv_embeddings_add(); NULL = random */
-  uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer */
+  uint32_t                     num_vectors;  /* 1..32 (default 1); 0 = tokens of initializer, see
+                                                textinv_embeddings_add() */
   textinv_property             property;     /* default TEXTINV_PROPERTY_OBJECT */
   const char                  *images_path;  /* folder of PNG and JPEG files, read in name order */
   const textinv_images *const *pictures;     /* or pictures in memory, of any sizes: handles of
                                                 one picture each, textinv_images_new() */
   size_t                       num_pictures; /* number of pictures */
-  int32_t                      captions;     /* 1 = a caption for every picture: NAME.txt beside
-                                                NAME.png, holding the placeholder (default 0) */
-  const char *const           *prompts;      /* templates with "{}" for the word, in place of the
-                                                built-in ones; NULL (default) = built in */
+  int32_t                      captions;     /* with images_path: 1 = a caption for every picture,
+                                                NAME.txt beside NAME.png, holding the placeholder,
+                                                in place of templates; 0 = templates (default) */
+  const char *const           *prompts;      /* without captions: templates with "{}" wherever the
+                                                word stands; NULL = the built-in ones (default) */
   size_t                       num_prompts;  /* number of prompts */
 } textinv_concept;
 
@@ -872,18 +886,18 @@ typedef struct textinv_invert_params {
   uint32_t               batch;            /* samples of one pass, in each process of parallel,
                                               1..1024 (default 4) */
   uint32_t               accumulate;       /* passes a step, 1..1024 (default 1) */
-  float                  learning_rate;    /* above 0 to 1000 (default 5e-3) */
+  float                  learning_rate;    /* above 0 to 1000, also when scaled (default 5e-3) */
   int32_t                scale_lr;         /* 1 = rate times batch times accumulate, and times the
-                                              processes of parallel (default 0) */
+                                              processes of parallel; 0 = not (default) */
   textinv_lr_schedule    lr_schedule;      /* default TEXTINV_LR_CONSTANT */
-  uint32_t               lr_warmup;        /* steps of linear warm-up (default 0) */
+  uint32_t               lr_warmup;        /* steps of linear warm-up, 0..steps (default 0) */
   float                  beta1;            /* AdamW, 0 to below 1 (default 0.9) */
   float                  beta2;            /* AdamW, 0 to below 1 (default 0.999) */
   float                  epsilon;          /* AdamW, above 0 to 1 (default 1e-8) */
   float                  weight_decay;     /* AdamW, decoupled, 0..1000 (default 0) */
   uint32_t               resolution;       /* pixels, a multiple of latent_scale times the power of
-                                              two that the UNet halves by (SD: 64); 0 = the model's
-                                              own size (default) */
+                                              two that the UNet halves by (SD: 64), up to 2048
+                                              latents; 0 = the model's own size (default) */
   int32_t                center_crop;      /* 1 = crop to a square before resizing (default 1);
                                               0 = squash, as the paper's code does */
   float                  crop_scale;       /* random square crops down to this side, 0.5..1
@@ -891,15 +905,17 @@ typedef struct textinv_invert_params {
   float                  flip;             /* chance of a mirrored picture, 0..1 (default 0.5) */
   uint64_t               seed;             /* default 0 */
   const char            *output_dir;       /* folder of the checkpoints; NULL = none are written */
-  uint32_t               checkpoint_every; /* steps, and at the last one; 0 = only when stopped
-                                              early (default 0) */
+  uint32_t               checkpoint_every; /* steps, and at the last one, needs output_dir; 0 =
+                                              only when stopped early (default) */
   uint32_t               checkpoint_keep;  /* newest checkpoints kept, 0 = all (default 2) */
   const char            *resume;           /* a checkpoint, or "latest" of output_dir (starts anew
                                               when there is none), or NULL (default) */
-  const char            *preview_prompt;   /* drawn every preview_every steps, or NULL */
+  const char            *preview_prompt;   /* drawn every preview_every steps, guidance_scale 7.5;
+                                              required with it */
   uint32_t               preview_every;    /* steps, 0 = never (default) */
   uint32_t               preview_images;   /* 1..16 (default 1), seeds 0, 1, ... */
-  uint32_t               preview_steps;    /* sampler steps of a preview (default 25) */
+  uint32_t               preview_steps;    /* sampler steps of a preview, as steps of
+                                              textinv_generate() (default 25) */
   textinv_preview_fn     preview;          /* gets the previews; required with preview_every */
   void                  *preview_user;     /* passed to preview */
   textinv_progress_fn    progress;         /* after every step; may be NULL */
@@ -933,18 +949,21 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * velocity or sample, as the model predicts) at random timesteps. A placeholder that embeddings
  * already holds is trained on from its vectors; others are added with their initializer.
  *
- * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes.
+ * The random draws of step t depend on (seed, t) alone, so a resumed run ends with the same bytes,
+ * unless memory is short in one part of it alone, so that a batch is taken in several passes there
+ * (the log says so) and sums are rounded otherwise.
  * To be resumed, a run needs the options, pictures and prompts that it had, and words that begin as
  * they did, from the same initializer or vectors, or hold what the checkpoint holds. What an older
  * release did not write into its checkpoint is not compared.
  *
  * When a loss or gradient is not finite the step is skipped; after 8 in a row the call stops with
  * TEXTINV_E_NONFINITE and the last finite rows. On cancel the rows are as of the last whole step,
- * and a checkpoint is written when output_dir is set; where that fails the call returns
- * TEXTINV_E_IO, and the rows are there all the same. On any other failure after the first step the
- * rows are those of step report->steps, and a checkpoint is written if it can be, but for
- * TEXTINV_E_NONFINITE; before it, the words that the call has added are taken out again. A
- * checkpoint on the way or a preview that fails is left out with a warning in the log.
+ * and a checkpoint is written when output_dir is set and the call has done a step; where that fails
+ * it returns TEXTINV_E_IO, and the rows are there all the same. On any other failure after the first
+ * step the rows are those of step report->steps, and a checkpoint is written if it can be, but for
+ * TEXTINV_E_NONFINITE; before it, and on a cancel while pictures are still encoded, the words that
+ * the call has added are taken out again. A checkpoint on the way or a preview that fails is left
+ * out with a warning in the log.
  *
  * Checkpoints that output_dir already holds, of later steps than the one the call begins at, are of
  * another run. When the first checkpoint of this one is written they are renamed, as
@@ -975,11 +994,12 @@ TEXTINV_API textinv_status textinv_invert_report_init(textinv_invert_report *rep
  * @param      model      the model; not changed
  * @param      embeddings in: words to go on with; out: the learnt words
  * @param      params     options; read only during the call
- * @param[out] report     what was done, filled on failure too; made ready by
- *                        textinv_invert_report_init(), or the call fails before any work; may be
- *                        NULL
+ * @param[out] report     what was done, filled on failure too, unless session, model or embeddings
+ *                        are refused; made ready by textinv_invert_report_init(), or the call fails
+ *                        before any work; may be NULL
  * @return TEXTINV_OK, TEXTINV_E_CANCELLED or any other code. What can be refused is refused before
- *         any work; TEXTINV_E_UNSUPPORTED is a model made for inpainting.
+ *         any work, but for a checkpoint of another run (TEXTINV_E_CONFLICT), which is known when the
+ *         pictures are encoded; TEXTINV_E_UNSUPPORTED is a model made for inpainting.
  */
 TEXTINV_API textinv_status textinv_invert(textinv_session *session, const textinv_model *model,
                                           textinv_embeddings *embeddings,
@@ -991,7 +1011,7 @@ typedef struct textinv_loss_params {
   size_t             struct_size;
   uint32_t           batch;     /* samples, 1..1024 */
   uint32_t           width;     /* of the latents, a multiple of the power of two that the UNet
-                                   halves by (SD: 8); 0 = the model's own */
+                                   halves by (SD: 8), up to 2048; 0 = the model's own */
   uint32_t           height;    /* likewise */
   const float       *latents;   /* [batch, c, height, width], scaled; required */
   const float       *noise;     /* [batch, c, height, width]; required */
@@ -1008,10 +1028,11 @@ TEXTINV_API textinv_status textinv_loss_params_init(textinv_loss_params *params,
  * @param[out] loss     mean squared error over batch and elements
  * @param[out] gradient [num_values], the rows of all words in the order of embeddings: for each
  *                      word encoder 0 [vectors, dim], then encoder 1; NULL for the loss alone
- * @param      num_values values in gradient: textinv_embeddings_num_values()
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_UNSUPPORTED (a model made for
- *         inpainting), TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND. Loss and gradient
- *         may come out infinite or NaN.
+ * @param      num_values values in gradient: textinv_embeddings_num_values(); 0 with NULL
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT (a
+ *         prompt over 1 MiB, or a batch of over 2^31 - 1 places), TEXTINV_E_UNSUPPORTED (a model
+ *         made for inpainting), TEXTINV_E_SHAPE (num_values, or a word that is for other models),
+ *         TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND. Loss and gradient may come out infinite or NaN.
  */
 TEXTINV_API textinv_status textinv_loss(textinv_session *session, float *loss, float *gradient,
                                         size_t num_values, const textinv_model *model,
@@ -1054,7 +1075,11 @@ TEXTINV_API void textinv_optimizer_free(textinv_optimizer *optimizer);
 /** Steps taken. */
 TEXTINV_API uint64_t textinv_optimizer_steps(const textinv_optimizer *optimizer);
 
-/** Set the learning rate of the steps to come, 0..1000. TEXTINV_OK or TEXTINV_E_INVALID. */
+/**
+ * Set the learning rate of the steps to come, 0..1000.
+ *
+ * @return TEXTINV_OK or TEXTINV_E_INVALID; textinv_session_error(NULL) says which.
+ */
 TEXTINV_API textinv_status textinv_optimizer_set_learning_rate(textinv_optimizer *optimizer,
                                                                float learning_rate);
 
@@ -1077,8 +1102,7 @@ TEXTINV_API textinv_status textinv_optimizer_step(textinv_session *session,
  * Write the words, the optimiser's moments and the step to a checkpoint file, atomically.
  *
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_IO, TEXTINV_E_SHAPE (the
- *         embeddings are not those of the optimiser), TEXTINV_E_NONFINITE or TEXTINV_E_NOT_FOUND
- *         (the folder).
+ *         embeddings are not those of the optimiser) or TEXTINV_E_NOT_FOUND (the folder).
  */
 TEXTINV_API textinv_status textinv_optimizer_save(textinv_session *session,
                                                   const textinv_optimizer *optimizer,
@@ -1107,23 +1131,29 @@ typedef struct textinv_generate_params {
   const char           *negative_prompt;  /* NULL = none (default): with SDXL zeros in place of an
                                              encoded text, with other models the same as "" */
   uint32_t              images;           /* pictures, 1..1024 (default 1) */
-  uint32_t              batch;            /* pictures drawn at once, 0 = as many as fit (default) */
-  uint64_t              seed;             /* picture i has the seed seed + i (default 0) */
-  uint32_t              steps;            /* sampler steps, 1..1000 (default 30) */
-  float guidance_scale;                   /* classifier-free; 1 or less = none (default 7.5);
-                                             for latent diffusion 1 alone */
+  uint32_t              batch;            /* pictures drawn at once, 1..1024; 0 = as many as fit, up
+                                             to 4 (default) */
+  uint64_t              seed;             /* picture i has the seed seed + i (default 0), of which
+                                             PyTorch's generator takes the low 32 bits */
+  uint32_t              steps;            /* sampler steps, 1..1000, as long as the schedule has
+                                             timesteps for them (default 30) */
+  float guidance_scale;                   /* classifier-free, 0..1000; 1 or less = none, for latent
+                                             diffusion 1 alone (default 7.5) */
   textinv_sampler       sampler;          /* default TEXTINV_SAMPLER_DEFAULT */
-  uint32_t              width;            /* pixels, a multiple of latent_scale (SD: 8);
-                                             0 = the model's, or that of init_image rounded down
-                                             (with a warning in the log over twice the model's) */
+  uint32_t              width;            /* pixels, a multiple of latent_scale (SD: 8), up to 2048
+                                             latents; 0 = the model's, or that of init_image rounded
+                                             down (with a warning in the log over twice the
+                                             model's) */
   uint32_t              height;           /* pixels, likewise */
   textinv_rng           rng;              /* default TEXTINV_RNG_TORCH_CPU */
   const textinv_images *init_image;       /* start from this one picture, resized as Pillow's
                                              LANCZOS does; NULL = from noise */
-  float                 strength;         /* with init_image: share of the steps, above 0 to 1,
-                                             taken as a decimal: 0.7 of 10 are 7 (default 0.8) */
-  uint32_t              clip_skip;        /* text encoder's layers left out, 0..11 (default 0);
-                                             the negative prompt keeps all, as in diffusers */
+  float                 strength;         /* with init_image: share of the steps, above 0 to 1 and
+                                             no less than one step, taken as a decimal: 0.7 of 10
+                                             are 7 (default 0.8) */
+  uint32_t              clip_skip;        /* text encoder's layers left out, 0..11, as long as one
+                                             remains (default 0); the negative prompt keeps all, as
+                                             in diffusers */
   textinv_progress_fn   progress;         /* after every step; may be NULL */
   void                 *progress_user;    /* passed to progress */
   float                 guidance_rescale; /* 0..1: how far guidance's output is scaled back to the
@@ -1132,8 +1162,9 @@ typedef struct textinv_generate_params {
                                              Schedules and Sample Steps are Flawed", equations 15
                                              and 16; they take 0.7); 0 = not at all (default) */
   int32_t               keep_pixels;      /* with mask: 1 = pixels that are black in it are those of
-                                             init_image, to the bit, and grey ones a mixture;
-                                             0 = all are the VAE's, as in diffusers (default) */
+                                             init_image as it was resized, to the bit, and grey ones
+                                             a mixture; 0 = all are the VAE's, as in diffusers
+                                             (default) */
   const textinv_images *mask;             /* with init_image: one picture, white where that one is
                                              redrawn and black where it is kept, resized likewise;
                                              grey counts as white from 128 on; NULL = none */
@@ -1177,9 +1208,10 @@ TEXTINV_API textinv_status textinv_generate_params_init(textinv_generate_params 
  * @param      embeddings the new words that the prompts may use, or NULL
  * @param      params     options; read only during the call
  * @return TEXTINV_OK, TEXTINV_E_INVALID (also a model made for inpainting without init_image and
- *         mask), TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT,
- *         TEXTINV_E_UNSUPPORTED (the first timestep is noise alone and the model predicts epsilon),
- *         TEXTINV_E_SHAPE, TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
+ *         mask), TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT (a prompt over 1 MiB, or a
+ *         batch of over 2^31 - 1 places), TEXTINV_E_UNSUPPORTED (the first timestep is noise alone
+ *         and the model predicts epsilon), TEXTINV_E_SHAPE (a word that is for other models),
+ *         TEXTINV_E_NONFINITE, TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_generate(textinv_images **out, textinv_session *session,
                                             const textinv_model *model,
@@ -1341,11 +1373,11 @@ TEXTINV_API textinv_status textinv_evaluate(textinv_session *session, textinv_sc
  * @param      num_context values in context
  * @param[out] pooled      [pooled_dim], or NULL
  * @param      num_pooled  values in pooled; 0 with NULL
- * @param      clip_skip   layers left out, 0..11
+ * @param      clip_skip   layers left out, 0..11, as long as one remains
  * @param[out] truncated   tokens of the prompt that did not fit; may be NULL
  * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (a prompt over 1 MiB),
- *         TEXTINV_E_SHAPE (the message has the needed count), TEXTINV_E_CANCELLED or
- *         TEXTINV_E_BACKEND.
+ *         TEXTINV_E_SHAPE (the message has the needed count; or a word that is for other models),
+ *         TEXTINV_E_CANCELLED or TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_encode_prompt(textinv_session *session, float *context,
                                                  size_t num_context, float *pooled,
@@ -1375,8 +1407,8 @@ TEXTINV_API textinv_status textinv_encode_image(textinv_session *session, float 
 typedef struct textinv_predict_params {
   size_t       struct_size;
   uint32_t     batch;    /* samples, 1..1024 */
-  uint32_t     width;    /* of the latents; 0 = the model's own */
-  uint32_t     height;   /* of the latents; 0 = the model's own */
+  uint32_t     width;    /* of the latents, up to 2048; 0 = the model's own */
+  uint32_t     height;   /* likewise */
   const float *latents;  /* [batch, latent_channels, height, width]; required */
   float        timestep; /* 0..train_timesteps - 1, may lie between two */
   const float *context;  /* [batch, max_tokens, context_dim]; required */
@@ -1396,9 +1428,10 @@ TEXTINV_API textinv_status textinv_predict_params_init(textinv_predict_params *p
  * One evaluation of the UNet.
  *
  * @param[out] out        [batch, latent_channels, height, width]: noise, velocity or sample, as the
- *                        model predicts
+ *                        model predicts; it may come out infinite or NaN
  * @param      num_values values in out
- * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_SHAPE, TEXTINV_E_CANCELLED or
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_VERSION, TEXTINV_E_LIMIT (a
+ *         batch of over 2^31 - 1 places), TEXTINV_E_SHAPE (num_values), TEXTINV_E_CANCELLED or
  *         TEXTINV_E_BACKEND.
  */
 TEXTINV_API textinv_status textinv_predict_noise(textinv_session *session, float *out,

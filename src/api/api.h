@@ -32,6 +32,8 @@ enum {
 
 /* what is the argument's name */
 textinv_status ti_check_null(ti_error *error, const void *p, const char *what);
+/* a yes or no: 1 or 0 */
+textinv_status ti_check_flag(ti_error *error, const char *what, int32_t flag);
 /* a buffer that must have exactly so many values */
 textinv_status ti_check_count(ti_error *error, const char *what, size_t met, size_t needed);
 /* whether what was written fits; capacity 0 only asked for its size */

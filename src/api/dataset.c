@@ -86,21 +86,26 @@ static textinv_status add_prompt(loader *l, const char *placeholder, const char 
   return TEXTINV_OK;
 }
 
-/* template with the word in place of "{}" */
+/* template with the word in place of every "{}" */
 static textinv_status add_template(loader *l, const char *placeholder, const char *template)
 {
-  const char *braces = strstr(template, "{}");
-  const size_t size = strlen(template) + strlen(placeholder) + 1;
-  char *text;
+  const char *from = template, *braces = strstr(template, "{}");
+  size_t size = strlen(template) + 1;
+  char *text, *end;
   textinv_status status;
 
   if (!braces)
     return ti_fail(&l->s->error, TEXTINV_E_INVALID,
                    "prompt \"%.80s\" has no \"{}\" for the word \"%s\"", template, placeholder);
-  text = ti_calloc(size, 1);
+  for (const char *p = braces; p; p = strstr(p + 2, "{}"))
+    size += strlen(placeholder);
+  text = end = ti_calloc(size, 1);
   if (!text)
     return ti_fail_nomem(&l->s->error, size, "a prompt");
-  ti_format(text, size, "%.*s%s%s", (int)(braces - template), template, placeholder, braces + 2);
+  for (; braces; from = braces + 2, braces = strstr(from, "{}"))
+    end += ti_format(end, size - (size_t)(end - text), "%.*s%s", (int)(braces - from), from,
+                     placeholder);
+  ti_format(end, size - (size_t)(end - text), "%s", from);
   status = add_prompt(l, placeholder, text, "prompts");
   ti_free(text);
   return status;

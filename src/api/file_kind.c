@@ -11,7 +11,7 @@
 #include "safetensors.h"
 #include "torch_file.h"
 
-enum { MAX_WORDS = 1024, LOCAL_HEADER = 30 /* bytes of a zip member before its name */ };
+enum { LOCAL_HEADER = 30 /* bytes of a zip member before its name */ };
 
 /* the tensors of a file, and those that no embedding has */
 typedef struct tally {
@@ -48,8 +48,9 @@ static textinv_kind kind_of_tally(const tally *t)
 {
   if (t->unet)
     return TEXTINV_KIND_MODEL;
-  return t->known || (t->count && !t->others && t->count <= MAX_WORDS) ? TEXTINV_KIND_EMBEDDING
-                                                                       : TEXTINV_KIND_UNKNOWN;
+  return t->known || (t->count && !t->others && t->count <= TI_EMBEDDING_MAX_WORDS)
+           ? TEXTINV_KIND_EMBEDDING
+           : TEXTINV_KIND_UNKNOWN;
 }
 
 static textinv_kind kind_of_safetensors(const void *bytes, size_t size, const char *path)

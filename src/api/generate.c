@@ -107,6 +107,10 @@ static textinv_status check_numbers(const textinv_generate_params *p, ti_error *
 {
   if (!p->prompt)
     return ti_fail(error, TEXTINV_E_INVALID, "prompt is NULL");
+  if (p->negative_prompt && strlen(p->negative_prompt) > TI_PROMPT_MAX_BYTES)
+    return ti_fail(error, TEXTINV_E_LIMIT,
+                   "negative_prompt: a prompt has over %d bytes, which is the most",
+                   TI_PROMPT_MAX_BYTES);
   if (p->images < 1 || p->images > 1024)
     return ti_fail(error, TEXTINV_E_INVALID, "images is %u; 1 to 1024 are possible", p->images);
   if (p->batch > 1024)
@@ -138,6 +142,8 @@ static textinv_status check_numbers(const textinv_generate_params *p, ti_error *
 static textinv_status check_pictures(const textinv_generate_params *p, ti_error *error,
                                      int needs_mask)
 {
+  textinv_status status;
+
   if (p->init_image && p->init_image->count != 1)
     return ti_fail(error, TEXTINV_E_INVALID, "init_image holds %d pictures; 1 is expected",
                    p->init_image->count);
@@ -147,6 +153,8 @@ static textinv_status check_pictures(const textinv_generate_params *p, ti_error 
   if (p->mask && p->mask->count != 1)
     return ti_fail(error, TEXTINV_E_INVALID, "mask holds %d pictures; 1 is expected",
                    p->mask->count);
+  if ((status = ti_check_flag(error, "keep_pixels", p->keep_pixels)) < 0)
+    return status;
   if (p->keep_pixels && !p->mask)
     return ti_fail(error, TEXTINV_E_INVALID, "keep_pixels is %d without mask", p->keep_pixels);
   if (needs_mask && !p->mask)

@@ -103,6 +103,9 @@ static textinv_status check_params(ti_run *r)
 
   if ((status = ti_check_learns(error, r->model)) < 0)
     return status;
+  if ((status = ti_check_flag(error, "scale_lr", p->scale_lr)) < 0 ||
+      (status = ti_check_flag(error, "center_crop", p->center_crop)) < 0)
+    return status;
   if (!p->concepts || p->num_concepts < 1 || p->num_concepts > MAX_CONCEPTS)
     return ti_fail(error, TEXTINV_E_INVALID, "%zu concepts; 1 to %d are possible",
                    p->concepts ? p->num_concepts : 0, MAX_CONCEPTS);
@@ -128,6 +131,8 @@ static textinv_status check_params(ti_run *r)
                    (double)p->crop_scale);
   if (!(p->flip >= 0.0f && p->flip <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "flip is %g; 0 to 1 is possible", (double)p->flip);
+  if (p->output_dir && !*p->output_dir)
+    return ti_fail(error, TEXTINV_E_INVALID, "output_dir is empty; \".\" is the current folder");
   if ((p->checkpoint_every || (p->resume && !strcmp(p->resume, "latest"))) && !p->output_dir)
     return ti_fail(error, TEXTINV_E_INVALID, "%s needs output_dir",
                    p->checkpoint_every ? "checkpoint_every" : "resume \"latest\"");
@@ -146,6 +151,15 @@ static textinv_status check_output(ti_run *r)
     return TEXTINV_OK;
   ti_checkpoint_path(path, sizeof(path), r->p.output_dir, 1);
   return ti_check_writable(&r->s->error, path);
+}
+
+/* a checkpoint that is named must be one before any picture is read; that it is of this run is seen
+ * when they are */
+static textinv_status check_resume(const ti_run *r)
+{
+  if (!r->p.resume || !strcmp(r->p.resume, "latest") || r->group.rank)
+    return TEXTINV_OK;
+  return ti_checkpoint_check(&r->s->error, r->p.resume, NULL, 0);
 }
 
 /* the caller's concepts may be longer or shorter than ours: their own size is the stride */
@@ -171,8 +185,16 @@ static textinv_status read_concepts(ti_run *r)
       return ti_fail(&r->s->error, TEXTINV_E_INVALID,
                      "property of \"%s\" is %d; known are 0 (object) and 1 (style)", c->placeholder,
                      (int)c->property);
+    if ((status = ti_check_flag(&r->s->error, "captions", c->captions)) < 0)
+      return status;
     if (c->prompts && !c->num_prompts)
       return ti_fail(&r->s->error, TEXTINV_E_INVALID, "word \"%s\" has no prompts", c->placeholder);
+    if (!c->prompts && c->num_prompts)
+      return ti_fail(&r->s->error, TEXTINV_E_INVALID, "prompts of \"%s\" is NULL; %zu are promised",
+                     c->placeholder, c->num_prompts);
+    if (c->prompts && c->captions)
+      return ti_fail(&r->s->error, TEXTINV_E_INVALID,
+                     "word \"%s\" has both captions and prompts; give one", c->placeholder);
     for (size_t k = 0; k < i; k++) {
       if (!strcmp(r->concepts[k].placeholder, c->placeholder))
         return ti_fail(&r->s->error, TEXTINV_E_CONFLICT, "word \"%s\" stands twice in concepts",
@@ -378,7 +400,8 @@ static textinv_status set_up(ti_run *r, size_t words_before)
   textinv_status status;
 
   if ((status = check_params(r)) < 0 || (status = check_output(r)) < 0 ||
-      (status = read_concepts(r)) < 0 || (status = add_words(r)) < 0)
+      (status = check_resume(r)) < 0 || (status = read_concepts(r)) < 0 ||
+      (status = add_words(r)) < 0)
     return status;
   r->embeddings->busy = 1;
   if ((status = select_words(r)) < 0)

@@ -8,6 +8,14 @@ textinv_status ti_check_null(ti_error *error, const void *p, const char *what)
   return p ? TEXTINV_OK : ti_fail(error, TEXTINV_E_INVALID, "%s is NULL", what);
 }
 
+/* other values are free for what a later release may offer */
+textinv_status ti_check_flag(ti_error *error, const char *what, int32_t flag)
+{
+  return flag == 0 || flag == 1
+           ? TEXTINV_OK
+           : ti_fail(error, TEXTINV_E_INVALID, "%s is %d; 0 and 1 are possible", what, (int)flag);
+}
+
 textinv_status ti_check_count(ti_error *error, const char *what, size_t met, size_t needed)
 {
   if (met != needed)

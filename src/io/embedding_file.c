@@ -26,7 +26,6 @@
 #include "utf8.h"
 
 enum {
-  MAX_WORDS = 1024,
   MAX_WORD = 255,
   MAX_DIM = 65536,
   /* as float: any number of names may stand for the same bytes */
@@ -123,9 +122,9 @@ static textinv_status make_room(ti_embedding_file *out, const source *s, size_t 
 {
   uint64_t bytes = 0;
 
-  if (count > MAX_WORDS)
+  if (count > TI_EMBEDDING_MAX_WORDS)
     return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: has %zu tensors, an embedding at most %d",
-                   s->path, count, MAX_WORDS);
+                   s->path, count, TI_EMBEDDING_MAX_WORDS);
   for (size_t i = 0; i < s->count; i++)
     bytes += s->tensors[i].count * sizeof(*out->entries->rows); /* no wrap: each is in the file */
   if (bytes > MAX_ROWS)
@@ -405,9 +404,9 @@ static textinv_status load_tensors(source *s, ti_torch_file *file, const ti_pick
 {
   textinv_status status;
 
-  if (dict->u.list.count / 2 > MAX_WORDS)
+  if (dict->u.list.count / 2 > TI_EMBEDDING_MAX_WORDS)
     return ti_fail(s->error, TEXTINV_E_LIMIT, "%s: has %zu entries, an embedding at most %d",
-                   s->path, dict->u.list.count / 2, MAX_WORDS);
+                   s->path, dict->u.list.count / 2, TI_EMBEDDING_MAX_WORDS);
   s->tensors = ti_calloc(dict->u.list.count / 2, sizeof(*s->tensors));
   if (!s->tensors)
     return ti_fail_nomem(s->error, dict->u.list.count / 2 * sizeof(*s->tensors), s->path);

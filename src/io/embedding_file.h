@@ -6,7 +6,8 @@
 #include "safetensors.h"
 
 enum {
-  TI_MAX_VECTORS = 75, /* of a word: a prompt of 77 tokens without its begin and end */
+  TI_MAX_VECTORS = 75,           /* of a word: a prompt of 77 tokens without its begin and end */
+  TI_EMBEDDING_MAX_WORDS = 1024, /* of a file */
   TI_EMBEDDING_MAX_BYTES = 256 << 20
 };
 

@@ -45,6 +45,11 @@ static textinv_status check_set(ti_error *error, const char *path, textinv_forma
 
   if (!count)
     return ti_fail(error, TEXTINV_E_INVALID, "%s: there is no word to write", path);
+  if (words > TI_EMBEDDING_MAX_WORDS)
+    return ti_fail(
+      error, TEXTINV_E_LIMIT,
+      "%s: a file holds at most %d words, not %zu: name one, and write a file for each", path,
+      TI_EMBEDDING_MAX_WORDS, words);
   for (size_t i = 0; i < count && format == TEXTINV_FORMAT_DIFFUSERS; i++) {
     if (ti_embedding_is_key(entries[i].word))
       return ti_fail(error, TEXTINV_E_UNSUPPORTED,
@@ -117,6 +122,7 @@ textinv_status ti_embedding_file_write_to(ti_memory_file *memory, ti_error *erro
                                           size_t count, const ti_key_value *metadata,
                                           size_t num_metadata)
 {
+  ti_memory_file counted = { NULL, 0, 0 };
   textinv_status status;
   ti_tensor *tensors = NULL;
   ti_key_value *all = NULL;
@@ -165,7 +171,14 @@ textinv_status ti_embedding_file_write_to(ti_memory_file *memory, ti_error *erro
     all[num_all++] = (ti_key_value){ "name", entries->word };
   for (size_t i = 0; i < num_metadata; i++)
     all[num_all++] = metadata[i];
-  status = ti_safetensors_write_to(memory, error, path, tensors, count, all, num_all);
+  /* nothing is written that could not be read again */
+  if ((status = ti_safetensors_write_to(&counted, error, path, tensors, count, all, num_all)) < 0)
+    goto out;
+  if (counted.size > TI_EMBEDDING_MAX_BYTES)
+    status = ti_fail(error, TEXTINV_E_LIMIT, "%s: would have %zu bytes, at most %d are read", path,
+                     counted.size, TI_EMBEDDING_MAX_BYTES);
+  else
+    status = ti_safetensors_write_to(memory, error, path, tensors, count, all, num_all);
 out:
   ti_free(all);
   ti_free(tensors);

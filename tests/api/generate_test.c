@@ -386,6 +386,7 @@ static void options_reach_to_their_limits(void **state)
   LIMIT(p.init_image = two, "init_image holds 2 pictures; 1 is expected");
   LIMIT(p.mask = two, "mask is given without init_image");
   LIMIT(p.keep_pixels = 1, "keep_pixels is 1 without mask");
+  LIMIT(p.keep_pixels = 2, "keep_pixels is 2; 0 and 1");
   textinv_images_free(two);
 
   /* no more steps than the model was trained with, and never more than 1000 */
@@ -663,10 +664,12 @@ static void long_prompts_are_reported(void **state)
   assert_non_null(prompt);
   memset(prompt, 'a', (1 << 20) + 1);
   prompt[(1 << 20) + 1] = '\0';
-  for (int negative = 0; negative < 2; negative++) {
+  for (int i = 0; i < 3; i++) {
     textinv_generate_params p = params();
 
-    *(negative ? &p.negative_prompt : &p.prompt) = prompt;
+    *(i ? &p.negative_prompt : &p.prompt) = prompt;
+    if (i == 2) /* nothing is guided away from it, but the text in the picture has it */
+      p.guidance_scale = 1.0f;
     refused(textinv_generate(&images, session, model, NULL, &p), TEXTINV_E_LIMIT,
             "a prompt has over 1048576 bytes");
   }

@@ -219,12 +219,32 @@ static void captions_are_used_and_checked(void **state)
   static const char *const template[] = { "a photo of {}" };
   float by_template[TINY_WIDTH];
 
-  c.captions = 0;
   c.prompts = template;
   c.num_prompts = 1;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_INVALID,
+          "word \"<toy>\" has both captions and prompts; give one");
+  c.captions = 0;
   run(by_template, &p);
   assert_memory_equal(by_template, textinv_embeddings_rows(e, "<toy>", 0), sizeof(by_template));
   textinv_embeddings_free(e);
+}
+
+static void a_template_may_have_the_word_twice(void **state)
+{
+  static const char *const twice[] = { "a {} beside {}" }, *const written[] = {
+    "a {} beside <toy>"
+  };
+  textinv_concept c = concept("<toy>");
+  const textinv_invert_params p = params(&c, 1);
+  float rows[2][TINY_WIDTH];
+
+  (void)state;
+  c.num_prompts = 1;
+  c.prompts = twice;
+  run(rows[0], &p);
+  c.prompts = written;
+  run(rows[1], &p);
+  assert_memory_equal(rows[0], rows[1], sizeof(rows[0]));
 }
 
 static int32_t count_previews(void *user, uint32_t step, textinv_images *images)
@@ -309,6 +329,7 @@ static void nonsense_is_refused_before_any_work(void **state)
   REFUSED(p.crop_scale = 0.1f, TEXTINV_E_INVALID, "crop_scale is 0.1");
   REFUSED(p.num_concepts = 0, TEXTINV_E_INVALID, "0 concepts");
   REFUSED(p.checkpoint_every = 5, TEXTINV_E_INVALID, "checkpoint_every needs output_dir");
+  REFUSED(p.output_dir = "", TEXTINV_E_INVALID, "output_dir is empty");
   REFUSED(p.preview_every = 5, TEXTINV_E_INVALID, "preview_every needs");
   REFUSED((p.preview_every = 5, p.preview = count_previews, p.preview_prompt = "a",
            p.preview_steps = 1000),
@@ -324,6 +345,9 @@ static void nonsense_is_refused_before_any_work(void **state)
   REFUSED(c.images_path = NULL, TEXTINV_E_INVALID, "neither images_path nor pictures");
   REFUSED(c.property = 9, TEXTINV_E_INVALID, "property of \"<toy>\" is 9");
   REFUSED((c.prompts = no_braces, c.num_prompts = 1), TEXTINV_E_INVALID, "has no \"{}\"");
+  REFUSED(c.captions = 2, TEXTINV_E_INVALID, "captions is 2; 0 and 1 are possible");
+  REFUSED(c.num_prompts = 2, TEXTINV_E_INVALID, "prompts of \"<toy>\" is NULL; 2 are promised");
+  REFUSED((c.prompts = no_braces, c.num_prompts = 0), TEXTINV_E_INVALID, "has no prompts");
   must(textinv_images_new(&two, session, NULL, 2, TINY_SIZE, TINY_SIZE));
   held[0] = two;
   held[1] = NULL;
@@ -378,6 +402,9 @@ static void options_reach_to_their_limits(void **state)
   POSSIBLE(p.flip = 0.0f);
   POSSIBLE(p.flip = 1.0f);
   IMPOSSIBLE(p.flip = -0.01f, "flip is -0.01");
+  POSSIBLE(p.center_crop = 0);
+  IMPOSSIBLE(p.center_crop = 2, "center_crop is 2; 0 and 1");
+  IMPOSSIBLE(p.scale_lr = -1, "scale_lr is -1; 0 and 1");
 
   const textinv_preview_fn preview = count_previews;
 
@@ -647,6 +674,7 @@ int main(void)
     cmocka_unit_test(several_words_in_one_run),
     cmocka_unit_test(pictures_in_memory_are_as_good_as_files),
     cmocka_unit_test(captions_are_used_and_checked),
+    cmocka_unit_test(a_template_may_have_the_word_twice),
     cmocka_unit_test(previews_are_what_the_words_draw),
     cmocka_unit_test(nonsense_is_refused_before_any_work),
     cmocka_unit_test(options_reach_to_their_limits),

@@ -236,6 +236,32 @@ static void a_refused_resume_changes_nothing(void **state)
   textinv_embeddings_free(e);
 }
 
+static int32_t not_yet(void *user, const textinv_progress *progress)
+{
+  (void)user;
+  fail_msg("phase %s has begun", progress->phase);
+  return 0;
+}
+
+/* before its pictures are read, which takes long with a large model */
+static void a_file_that_is_no_checkpoint_is_refused_at_once(void **state)
+{
+  const textinv_concept c = concept("<toy>");
+  textinv_invert_params p = params(&c, 1);
+  textinv_embeddings *e = new_words();
+  char picture[600];
+
+  (void)state;
+  snprintf(picture, sizeof(picture), "%s/0.png", pictures);
+  p.progress = not_yet;
+  p.resume = test_path("missing.safetensors");
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_NOT_FOUND, "missing.safetensors");
+  p.resume = picture;
+  refused(textinv_invert(session, model, e, &p, NULL), TEXTINV_E_LIMIT, "is no safetensors file");
+  assert_int_equal(textinv_embeddings_count(e), 0);
+  textinv_embeddings_free(e);
+}
+
 /* a checkpoint as an earlier release wrote it: without what its settings have from key on */
 static void age(const char *path, const char *key)
 {
@@ -693,6 +719,7 @@ int main(void)
     cmocka_unit_test(steps_belong_to_a_falling_rate),
     cmocka_unit_test(a_cancel_is_heeded_at_its_step),
     cmocka_unit_test(a_refused_resume_changes_nothing),
+    cmocka_unit_test(a_file_that_is_no_checkpoint_is_refused_at_once),
     cmocka_unit_test(pictures_belong_to_their_words),
     cmocka_unit_test(words_begin_as_they_did),
     cmocka_unit_test(an_optimizers_checkpoint_is_no_runs),

@@ -175,32 +175,11 @@ def prepare_torch(options, mode=None):
 
 
 def prepare_script(options):
-    """What the published script does in a step, without its data loader."""
+    from script_step import script_step
     t = Torch(options, tuned=False)
-    torch = t.torch
-    table = t.text.get_input_embeddings()
-    weight = torch.cat([table.weight.data, table.weight.data[:1]]).float()
-    new = torch.nn.Embedding(len(weight), weight.shape[1], device=t.device)
-    new.weight.data.copy_(weight)
-    t.text.set_input_embeddings(new)
-    optimizer = torch.optim.AdamW(new.parameters(), lr=5e-3)
-    before, keep = new.weight.data.clone(), torch.ones(len(weight), dtype=torch.bool, device=t.device)
-    keep[-1] = False
     n, pixels = options.batch, options.size * SIDE
     pictures, ids = t.random(n, 3, pixels, pixels).clamp(-1, 1), t.ids(n)
-
-    def step():
-        with torch.no_grad():
-            latents = t.vae.encode(pictures).latent_dist.sample() * t.vae.config.scaling_factor
-        noise, when, noisy = t.noised(latents)
-        with torch.autocast(options.device, torch.bfloat16, enabled=options.device == 'cuda'):
-            context = t.text(ids).last_hidden_state.to(t.kind)
-        t.loss(noisy, when, context, noise).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        with torch.no_grad():
-            new.weight[keep] = before[keep]
-
+    step = script_step(t.text, t.unet, t.vae, t.alphas, pictures, ids, t.kind)
     return lambda: timed(step, t.wait, options.steps)
 
 

@@ -7,7 +7,8 @@ Every system runs in a process of its own on the same random weights; the proces
 all of them meet the same state of the machine. Printed are the median and the least time, the rate of the least, its
 share of the machine's matrix-product peak (measured in the same turns), and the peak memory of the process while it
 runs. PyTorch: eager, rows-only gradient, allocator that keeps its pages; torch-nhwc: networks and inputs in the layout
-channels_last, the faster of the two is to be quoted. OpenVINO: forward passes only.
+channels_last, the faster of the two is to be quoted. script: the step of diffusers' textual inversion script, with the
+VAE in every step, and gradient and AdamW of the whole table. OpenVINO: forward passes only.
 """
 import argparse
 import json
@@ -23,7 +24,7 @@ sys.path.insert(0, str(ROOT / 'tests/parity'))
 FOLDER = ROOT / 'build/bench'
 TUNED = {'MALLOC_MMAP_MAX_': '0', 'MALLOC_TRIM_THRESHOLD_': '400000000000', 'MALLOC_TOP_PAD_': '268435456'}
 PROMPT, WORD = 'a photo of <toy> on the beach', '<toy>'
-SYSTEMS = {'train': ['textinv', 'textinv-small', 'torch', 'torch-nhwc'],
+SYSTEMS = {'train': ['textinv', 'textinv-small', 'torch', 'torch-nhwc', 'script'],
            'unet': ['textinv', 'torch', 'torch-nhwc', 'openvino'],
            'decode': ['textinv', 'torch', 'torch-nhwc', 'openvino']}
 
@@ -133,6 +134,23 @@ def prepare_torch_nhwc(options):
     return prepare_torch(options, True)
 
 
+def prepare_script(options):
+    import torch
+    import models
+    from script_step import script_step
+    torch.set_num_threads(options.threads)
+    D, folder = models.diffusers, folder_of(options)
+    kind = torch.float32 if options.types == 'f32' else torch.bfloat16
+    parts = [(models.transformers.CLIPTextModel, 'text_encoder'), (D.UNet2DConditionModel, 'unet'), (D.AutoencoderKL, 'vae')]
+    text, unet, vae = (c.from_pretrained(folder / name, dtype=kind).requires_grad_(False) for c, name in parts)
+    words, side = len(text.get_input_embeddings().weight), options.size * 2 ** (len(vae.config.block_out_channels) - 1)
+    ids = torch.randint(0, words, (1, 77), generator=torch.Generator().manual_seed(1))
+    ids[0, 5] = words
+    pictures = torch.randn(1, 3, side, side).clamp(-1, 1).to(kind)
+    alphas = D.PNDMScheduler.from_pretrained(folder / 'scheduler').alphas_cumprod
+    return script_step(text, unet, vae, alphas, pictures, ids, kind)
+
+
 def openvino_path(task, options):
     return FOLDER / f'{options.model}-{task}-{options.size}.xml'
 
@@ -188,8 +206,8 @@ def prepare_peak(options):
 
 
 PREPARE = {'textinv': prepare_textinv, 'textinv-small': prepare_textinv_small, 'torch': prepare_torch,
-           'torch-nhwc': prepare_torch_nhwc, 'openvino': prepare_openvino, 'peak': prepare_peak,
-           'peak-f32': prepare_peak}
+           'torch-nhwc': prepare_torch_nhwc, 'script': prepare_script, 'openvino': prepare_openvino,
+           'peak': prepare_peak, 'peak-f32': prepare_peak}
 
 
 def peak_memory():
@@ -313,7 +331,7 @@ def main():
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument('--size', type=int, default=64, help='side of the latents')
     parser.add_argument('--model', default='sd15-full', choices=['sd15-full', 'sd1'])
-    parser.add_argument('--systems', default='textinv,textinv-small,torch,torch-nhwc,openvino')
+    parser.add_argument('--systems', default='textinv,textinv-small,torch,torch-nhwc,script,openvino')
     parser.add_argument('--worker', choices=PREPARE, help=argparse.SUPPRESS)
     parser.add_argument('--convert', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--trace', action='store_true', help='show what the workers print')

@@ -205,6 +205,8 @@ holds "devices of a model: nothing stands before the end of the line" [ "$(grep 
 refused "no pictures to score" "--pictures is required" evaluate --references photos
 refused "nothing to compare with" "--references, --prompt or both are required" evaluate --pictures photos
 refused "prompts for some" "2 --prompt, but --pictures has 3 values" evaluate --pictures a b c --prompt a --prompt b
+refused "captions and templates" "--captions with --prompt a {}: one of them" $invert --captions --prompt 'a {}'
+refused "a model beside a file" "x.png and --model /nowhere: one of them" inspect x.png --model /nowhere
 refused "a placeholder of no prompt" "--placeholder is a word of --prompt" evaluate --pictures photos --references photos \
   --placeholder '<x>'
 

@@ -570,6 +570,32 @@ static void words_are_counted(void **state)
   free(t);
 }
 
+static void what_is_not_read_is_not_written(void **state)
+{
+  enum { TOO_MANY = 1025, VECTORS = 75, WIDTH = 65536, TOO_MUCH = 14 };
+  static float much[VECTORS * WIDTH];
+  static char names[TOO_MANY][8];
+  static ti_embedding_entry e[TOO_MANY];
+  const char *path = test_path("unread");
+  ti_memory_file memory = { NULL, 0, 0 };
+
+  (void)state;
+  for (int i = 0; i < TOO_MANY; i++) {
+    sprintf(names[i], "%d", i);
+    e[i] = (ti_embedding_entry){ names[i], -1, 1, 1, much };
+  }
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, TOO_MANY), TEXTINV_E_LIMIT, "unread",
+               "at most 1024 words, not 1025");
+  for (int i = 0; i < TOO_MUCH; i++)
+    e[i] = (ti_embedding_entry){ names[i], -1, VECTORS, WIDTH, much };
+  assert_fails(write_entries(TEXTINV_FORMAT_DIFFUSERS, TOO_MUCH), TEXTINV_E_LIMIT, "unread",
+               "at most 268435456 are read");
+  assert_int_equal(access(path, F_OK), -1);
+  assert_succeeds(ti_embedding_file_write_to(&memory, &error, path, TEXTINV_FORMAT_DIFFUSERS, e,
+                                             TOO_MUCH - 1, NULL, 0));
+  assert_in_range(memory.size, (TOO_MUCH - 1) * sizeof(much), TI_EMBEDDING_MAX_BYTES);
+}
+
 /* bytes of a golden file under a name in that folder */
 static void place(const char *folder, const char *name, const char *from)
 {
@@ -696,6 +722,7 @@ int main(void)
     cmocka_unit_test(what_is_no_embedding),
     cmocka_unit_test(rows_of_a_checkpoint),
     cmocka_unit_test(words_are_counted),
+    cmocka_unit_test(what_is_not_read_is_not_written),
     cmocka_unit_test(a_header_is_no_pickle),
     cmocka_unit_test(a_folder_is_looked_into),
     cmocka_unit_test(what_is_left_out_is_named),

@@ -4,6 +4,7 @@ import copy as shallow
 import ctypes as C
 import gc
 import io
+import json
 import math
 import os
 import random
@@ -113,6 +114,8 @@ def check_errors(session, model, images):
     raises('no words', KeyError, '<x>', textinv.Embeddings(session).rows, '<x>')
     raises('no picture', IndexError, 'picture 1 of 1', images.pixels, 1)
     raises('no tokenizer', IndexError, 'encoder 5 of 1', model.tokenizer, session, 5)
+    raises('a picture that 32 bits would cut to the first', IndexError, f'picture {2 ** 32} of 1', images.pixels, 2 ** 32)
+    raises('a tokenizer likewise', IndexError, f'encoder {2 ** 32} of 1', model.tokenizer, session, 2 ** 32)
     raises('pixels of another shape', ValueError, '[12]', textinv.Images, session, bytes(12))
 
 
@@ -148,6 +151,9 @@ def check_words(session, model, folder, images):
     other.load(data, model)
     holds('words in memory', data == (folder / 'toy.safetensors').read_bytes() and other.rows('<toy>').tolist() == learnt['folder'])
     raises('bytes that are no words', textinv.Error, ': upload: ', other.load, b'x' * 99, name='upload')
+    head = json.dumps({'__metadata__': {'layout': 'its own'}, '<odd>': dict(dtype='F32', shape=[1], data_offsets=[0, 4])})
+    other.load(struct.pack('<Q', len(head)) + head.encode() + bytes(4))
+    holds('a file with a "layout" of its own', other.metadata() == {'layout': 'diffusers'}, other.metadata())
     holds('another format', session.load(folder / 'toy.pt').metadata()['layout'] == 'a1111')
     holds('file_kind', [session.file_kind(folder / name) for name in ('toy.pt', 'photos/0.png')] == ['embedding', 'image'])
     raises('a format that is none', ValueError, "'x' is no format", words.save, folder / 'x', format='x')
@@ -176,6 +182,7 @@ def check_words(session, model, folder, images):
     ids = model.tokenizer(session).encode('a <toy>', words)
     holds('a tokenizer knows them', len(ids) == 5 and ids[2:4] == [len(model.tokenizer(session)) + i for i in (0, 1)], ids)
     holds('and its own', model.tokenizer(session).token(ids[1]) == 'a</w>', ids)
+    holds('and no others', [model.tokenizer(session).token(i) for i in (-1, ids[2], 2 ** 32)] == [None] * 3)
     return words
 
 

@@ -35,8 +35,8 @@ def learn(a, concept, word):
   if not os.path.exists(path):
     subprocess.run([a.program, "invert", "--quiet", "--model", a.model, "--placeholder", word,
                     "--images", os.path.join(common.ROOT, "examples/toybox/heldout", concept["id"]),
-                    "--initializer", concept["noun"], "--steps", str(a.steps), "--vectors",
-                    str(a.vectors), "--dtype", a.dtype, "--out", path], check=True)
+                    "--initializer", concept["noun"], "--steps", str(a.steps), "--lr-schedule", a.lr_schedule,
+                    "--vectors", str(a.vectors), "--dtype", a.dtype, "--out", path], check=True)
   return path
 
 
@@ -48,6 +48,7 @@ if __name__ == "__main__":
   parser.add_argument("--noun", action="store_true", help="learn nothing, draw the class noun")
   parser.add_argument("--split", default="test", choices=("test", "validation"))
   parser.add_argument("--steps", type=int, default=500)
+  parser.add_argument("--lr-schedule", default="constant")
   parser.add_argument("--vectors", type=int, default=1)
   parser.add_argument("--each", type=int, default=2, help="pictures of a cell")
   parser.add_argument("--dtype", default="f32", choices=("f32", "bf16"))
