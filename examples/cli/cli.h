@@ -78,6 +78,8 @@ int cli_report(const char *command, textinv_session *session, textinv_status sta
 /* text of a file or a path, which may hold anything, on stdout: no control character reaches the
  * terminal or divides a line, not even C1, which is two bytes of UTF-8 */
 void cli_print_text(const char *text);
+/* the same of its first bytes */
+void cli_print_part(const char *text, size_t length);
 /* "textinv COMMAND: message" on stderr; returns CLI_FAILED */
 int cli_fail(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* a warning is printed once until this is called, as what comes is about something else */

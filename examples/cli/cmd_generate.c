@@ -406,20 +406,47 @@ static textinv_status find_words(const run *r, char *used, const char *text)
   return status;
 }
 
+/* find_words(), and tell what looks like a learnt word, <...>, and is none; told: the last of them
+ */
+static textinv_status check_text(const run *r, char *used, const char *text, char told[256])
+{
+  const size_t count = textinv_embeddings_count(r->embeddings);
+  char *met = calloc(count + 1, 1), piece[256];
+  textinv_status status = met ? find_words(r, used, text) : TEXTINV_E_NOMEM;
+
+  for (const char *p = strchr(text, '<'); p && status >= 0; p = strchr(p + 1, '<')) {
+    const size_t length = strcspn(p + 1, "<> \t\r\n") + 2;
+
+    if (length < 3 || length >= sizeof(piece) || p[length - 1] != '>')
+      continue;
+    snprintf(piece, sizeof(piece), "%.*s", (int)length, p);
+    memset(met, 0, count);
+    status = find_words(r, met, piece);
+    if (status < 0 || memchr(met, 1, count) || !strcmp(piece, told))
+      continue;
+    memcpy(told, piece, length + 1);
+    if (!r->v->common.quiet)
+      cli_fail(name, "no --embedding has the word \"%s\" of a prompt: it is read as any other text",
+               piece);
+  }
+  free(met);
+  return status;
+}
+
 /* a word that no prompt has may be a typing error; ends[i]: words after file i of --embedding */
 static int check_words(const run *r, const size_t *ends)
 {
   const values *v = r->v;
   const size_t count = textinv_embeddings_count(r->embeddings);
-  char *used = calloc(count + 1, 1);
+  char *used = calloc(count + 1, 1), told[256] = "";
   textinv_status status = TEXTINV_OK;
 
   if (!used)
     return cli_fail(name, "out of memory");
   if (v->p.negative_prompt)
-    status = find_words(r, used, v->p.negative_prompt);
+    status = check_text(r, used, v->p.negative_prompt, told);
   for (size_t i = 0; i < v->prompts.count && status >= 0; i++)
-    status = find_words(r, used, v->prompts.items[i].text);
+    status = check_text(r, used, v->prompts.items[i].text, told);
   for (size_t i = 0, file = 0; i < count && status >= 0; i++) {
     while (i >= ends[file])
       file++;

@@ -157,6 +157,19 @@ static textinv_status print_clip(textinv_session *session, const char *path)
   return status;
 }
 
+/* what it was drawn with, line by line */
+static void print_parameters(const char *text)
+{
+  if (*text)
+    puts("parameters:");
+  for (size_t length; *text; text += length + (text[length] == '\n')) {
+    length = strcspn(text, "\n");
+    printf("  ");
+    cli_print_part(text, length);
+    putchar('\n');
+  }
+}
+
 static textinv_status print_image(textinv_session *session, const char *path)
 {
   textinv_images *images = NULL;
@@ -165,24 +178,18 @@ static textinv_status print_image(textinv_session *session, const char *path)
   if (status >= 0) {
     print_path("picture", path);
     printf("size: %u x %u pixels\n", textinv_images_width(images), textinv_images_height(images));
+    print_parameters(textinv_images_parameters(images, 0));
   }
   textinv_images_free(images);
   return status;
 }
 
-static int run_inspect(void *p, const cli_arguments *arguments)
+/* path: NULL = the default model */
+static int inspect(textinv_session *session, const char *path)
 {
-  values *v = p;
-  const char *path = arguments->count ? arguments->items[0] : v->common.model;
-  textinv_session *session = NULL;
   textinv_kind kind = TEXTINV_KIND_MODEL;
   textinv_status status = TEXTINV_OK;
-  int result;
 
-  if (arguments->count && v->common.model)
-    return cli_usage(name, "%s and --model %s: one of them is expected", path, v->common.model);
-  if ((result = cli_open_session(&session, name, &v->common)) != CLI_OK)
-    return result;
   if (path)
     status = textinv_file_kind(&kind, session, path);
   if (status >= 0) {
@@ -193,25 +200,45 @@ static int run_inspect(void *p, const cli_arguments *arguments)
     case TEXTINV_KIND_IMAGE: status = print_image(session, path); break;
     case TEXTINV_KIND_CLIP: status = print_clip(session, path); break;
     default:
-      result = cli_fail(name, "%s: is no model, CLIP model, embedding, checkpoint or picture",
-                        path);
+      return cli_fail(name, "%s: is no model, CLIP model, embedding, checkpoint or picture", path);
     }
   }
-  if (status < 0)
-    result = cli_report(name, session, status);
+  return status < 0 ? cli_report(name, session, status) : CLI_OK;
+}
+
+static int run_inspect(void *p, const cli_arguments *arguments)
+{
+  values *v = p;
+  textinv_session *session = NULL;
+  int result;
+
+  if (arguments->count && v->common.model)
+    return cli_usage(name, "%s and --model %s: one of them is expected", arguments->items[0],
+                     v->common.model);
+  if ((result = cli_open_session(&session, name, &v->common)) != CLI_OK)
+    return result;
+  if (!arguments->count)
+    result = inspect(session, v->common.model);
+  for (size_t i = 0; i < arguments->count; i++) {
+    const int met = inspect(session, arguments->items[i]);
+
+    result = met == CLI_OK ? result : met;
+    if (i + 1 < arguments->count)
+      putchar('\n');
+  }
   cli_close_session(session);
   return result;
 }
 
 static const char summary[] =
-  "Say what is in an embedding, a checkpoint, a model, a CLIP model or a picture;\n"
+  "Say what is in embeddings, checkpoints, models, CLIP models and pictures;\n"
   "without an argument what the default model is.";
 
 const cli_command cli_inspect = { .name = name,
                                   .summary = summary,
-                                  .usage = "[FILE|DIR]",
+                                  .usage = "[FILE|DIR] ...",
                                   .options = options,
                                   .shared = cli_model_options,
                                   .size = sizeof(values),
-                                  .max_arguments = 1,
+                                  .max_arguments = 4096,
                                   .run = run_inspect };

@@ -81,7 +81,12 @@ int cli_fail(const char *command, const char *format, ...)
 
 void cli_print_text(const char *text)
 {
-  for (; *text; text++) {
+  cli_print_part(text, strlen(text));
+}
+
+void cli_print_part(const char *text, size_t length)
+{
+  for (const char *end = text + length; text < end; text++) {
     const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
 
     if (c < 0x20 || c == 0x7f)

@@ -2,6 +2,8 @@
 _textinv() {
   local cur=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} before=${COMP_WORDS[COMP_CWORD - 1]} words
 
+  [[ $cur == = ]] && cur='' # --name=value comes as three words
+  [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD - 2]}
   if ((COMP_CWORD == 1)); then
     words=$("$1" --help | awk '$1 == "textinv" && $2 != "-" && $2 != "COMMAND" { print $2 }')
   elif [[ $cur == -* ]]; then

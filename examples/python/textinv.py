@@ -35,6 +35,7 @@ Arrays are numpy's where numpy is installed, and memoryviews of the same shape w
 buffer will do, and nested lists.
 """
 import array
+import base64
 import ctypes as C
 import ctypes.util
 import difflib
@@ -86,7 +87,7 @@ def _find():
         if found and os.path.isfile(text) and (os.path.isfile(found) or not os.path.dirname(found)):
             return os.path.abspath(found) if os.path.dirname(found) else found, text
     raise ImportError('libtextinv.so and textinv.h are not found: "make lib" in the source tree or "make install", or set '
-                      'TEXTINV_LIBRARY and TEXTINV_HEADER to their paths')
+                      'TEXTINV_LIBRARY and TEXTINV_HEADER to their paths, or PKG_CONFIG_PATH to lib/pkgconfig of the prefix')
 
 
 class _Header:
@@ -420,6 +421,16 @@ class _Handle:
     def __exit__(self, *_):
         self.close()
 
+    def __copy__(self):
+        raise TypeError(f'the {self.kind} cannot be copied')
+
+    def __repr__(self):
+        return f'<textinv.{type(self).__name__}{self._says() if self._cell else " (closed)"}>'
+
+    def _says(self):
+        """for repr()"""
+        return ''
+
 
 class Model(_Handle):
     """A pipeline's frozen weights, of a folder or a single file. `info` has the fields of textinv_model_info."""
@@ -509,6 +520,9 @@ class Embeddings(_Handle):
     def __iter__(self):
         return iter([_text(lib.textinv_embeddings_word(self.handle, i)) for i in range(len(self))])
 
+    def _says(self):
+        return f' {[*self]}'
+
     def __contains__(self, word):
         return lib.textinv_embeddings_vectors(self.handle, _bytes(word)) > 0
 
@@ -534,6 +548,26 @@ class Embeddings(_Handle):
 
     def remove(self, word):
         self.session.call('embeddings_remove', self.session, self, word)
+
+    def copy(self, session=None):
+        """The same words in a set of its own; for a callback, whose session is in a call, of another session."""
+        copy = Embeddings(session or self.session)
+        copy.copy_from(self)
+        return copy
+
+    __copy__ = copy
+
+    def __deepcopy__(self, _):
+        return self.copy()
+
+    def copy_from(self, other, word=None, name=None):
+        """Add the words of another set, or one of them, which may get another name."""
+        self.session.call('embeddings_copy', self.session, self, other, word, name)
+
+    def rename(self, word, name):
+        """The word is the last one then."""
+        self.copy_from(self, word, name)
+        self.remove(word)
 
     def num_values(self):
         """Floats of all words in all encoders: the length of a gradient."""
@@ -599,17 +633,27 @@ class Optimizer(_Handle):
 
 
 class Images(_Handle):
-    """8-bit RGB pictures of one size; numpy.asarray(images) is [count, height, width, 3]."""
+    """8-bit RGB pictures of one size; numpy.asarray(images) is [count, height, width, 3], images[i] and "for" give one.
+
+    Notebooks show them.
+    """
     kind = 'images'
 
     def __init__(self, session, pixels):
-        """pixels: a buffer of bytes with the shape [count, height, width, 3] or [height, width, 3]"""
+        """pixels: a buffer of bytes with the shape [count, height, width, 3] or [height, width, 3]; of grey, as masks are, or
+        of True for white, [height, width]; with numpy also a picture of Pillow"""
         super().__init__(session)
-        view = memoryview(pixels)
-        if view.format != 'B' or view.ndim not in (3, 4) or view.shape[-1] != 3:
-            raise ValueError(f'pixels: bytes [count, height, width, 3] are expected, not {view.format!r} {list(view.shape)}')
-        count, height, width, _ = (1, *view.shape)[-4:]
-        session.call('images_new', C.byref(self._cell), session, view.tobytes(), count, width, height)
+        view = memoryview(numpy.asarray(pixels) if numpy and hasattr(pixels, '__array_interface__') else pixels)
+        data, shape = view.tobytes(), view.shape
+        if view.ndim == 2 and view.format in 'B?':
+            grey, data, shape = data, bytearray(3 * len(data)), (*shape, 3)
+            for i in range(3):
+                data[i::3] = grey if view.format == 'B' else grey.translate(bytes([0, *[255] * 255]))
+        elif view.format != 'B' or view.ndim not in (3, 4) or shape[-1] != 3:
+            raise ValueError('pixels: bytes [count, height, width, 3] are expected, or [height, width] of grey, not '
+                             f'{view.format!r} {list(shape)}')
+        count, height, width, _ = (1, *shape)[-4:]
+        session.call('images_new', C.byref(self._cell), session, bytes(data), count, width, height)
 
     def __len__(self):
         return lib.textinv_images_count(self.handle)
@@ -624,15 +668,28 @@ class Images(_Handle):
             raise IndexError(f'picture {i} of {len(self)}')
         return C.string_at(lib.textinv_images_pixels(self.handle, i), math.prod(self.shape[1:]))
 
+    def __getitem__(self, i):
+        """Picture i as an array [height, width, 3]."""
+        i = operator.index(i)
+        data = bytearray(self.pixels(i + len(self) if i < 0 else i))
+        return (numpy.frombuffer(data, numpy.uint8).reshape if numpy else lambda s: memoryview(data).cast('B', s))(self.shape[1:])
+
     def __array__(self, dtype=None, copy=None):
-        pictures = [numpy.frombuffer(self.pixels(i), numpy.uint8) for i in range(len(self))]
-        return numpy.stack(pictures).reshape(self.shape).astype(dtype or numpy.uint8, copy=False)
+        return numpy.stack([*self]).astype(dtype or numpy.uint8, copy=False)
+
+    def _says(self):
+        count, height, width, _ = self.shape
+        return f' {count} of {width} x {height}'
+
+    def _repr_html_(self):
+        data = (base64.b64encode(self.to_bytes(i)).decode() for i in range(len(self)))
+        return ' '.join(f'<img src="data:image/png;base64,{picture}">' for picture in data)
 
     def seed(self, i=0):
         return lib.textinv_images_seed(self.handle, i)
 
     def parameters(self, i=0):
-        """Prompt, sampler, seed and so on of a generated picture, as A1111 writes them."""
+        """Prompt, sampler, seed and so on of a generated picture, as A1111 writes them, or of a PNG file that has them."""
         return _text(lib.textinv_images_parameters(self.handle, i))
 
     def resize(self, width, height):
@@ -724,7 +781,8 @@ class Session(_Handle):
     def _picture(self, value):
         if isinstance(value, Images):
             return value
-        return Images(self, value) if getattr(value, 'ndim', 1) > 1 else self.read_image(value)
+        array = getattr(value, 'ndim', 1) > 1 or hasattr(value, '__array_interface__')
+        return Images(self, value) if array else self.read_image(value)
 
     @staticmethod
     def _for_log(function):
@@ -842,9 +900,10 @@ class Session(_Handle):
     def evaluate(self, clip, pictures, references=None, prompts=None, **options):
         """How much pictures show what references show, and their prompts; options: textinv_evaluate_params.
 
-        Returns the fields of textinv_scores, and in `each` [pictures, 2] the two similarities of every picture.
+        Pictures and references may be folders. Returns the fields of textinv_scores, and in `each` [pictures, 2] the two similarities of every picture.
         """
         options['progress'] = options.get('progress') or (lambda p: None)
+        pictures, references = _folder(pictures), _folder(references)
         params = self._params('evaluate_params', dict(pictures=pictures, references=references, prompts=prompts, **options))
         handles = C.cast(params.pictures, C.POINTER(C.c_void_p))
         count = sum(lib.textinv_images_count(handles[i]) for i in range(params.num_pictures))
@@ -892,6 +951,7 @@ class Session(_Handle):
 
     def encode_image(self, model, images, i=0):
         """Mean and standard deviation of picture i's latents, each [channels, height, width]."""
+        images = self._picture(images)
         _, height, width, _ = images.shape
         scale = model.info.latent_scale
         mean, deviation = (_empty(model.info.latent_channels, height // scale, width // scale) for _ in range(2))
@@ -917,14 +977,23 @@ class Session(_Handle):
         self.call('predict_noise', self, out, _size(out), model, C.byref(params))
         return out
 
-    def decode_latents(self, model, latents):
-        """Values of the pictures, [batch, 3, height, width], -1 to 1 but not clamped."""
+    def decode_latents(self, model, latents, images=False):
+        """Values of the pictures, [batch, 3, height, width], -1 to 1 but not clamped; with images the pictures as Images."""
         latents = _array(latents, None, model.info.latent_channels, None, None)
         batch, _, height, width = latents.shape
         scale = model.info.latent_scale
-        values = _empty(batch, 3, height * scale, width * scale)
-        self.call('decode_latents', self, None, values, _size(values), model, latents, batch, width, height)
-        return values
+        values = None if images else _empty(batch, 3, height * scale, width * scale)
+        pictures = Images._new(self) if images else None
+        self.call('decode_latents', self, C.byref(pictures._cell) if images else None, values, _size(values), model, latents,
+                  batch, width, height)
+        return pictures if images else values
+
+
+def _folder(value):
+    """the pictures in it, where value is a folder"""
+    if not isinstance(value, (str, os.PathLike)) or not os.path.isdir(value):
+        return value
+    return sorted(path for path in Path(value).iterdir() if path.suffix.lower() in ('.png', '.jpg', '.jpeg'))
 
 
 _HANDLES = {'textinv_' + kind.kind: kind for kind in (Session, Model, Clip, Tokenizer, Embeddings, Optimizer, Images)}

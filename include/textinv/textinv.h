@@ -574,6 +574,23 @@ TEXTINV_API textinv_status textinv_embeddings_set(textinv_session *session,
                                                   uint32_t encoder, uint32_t num_vectors,
                                                   uint32_t dim, const float *rows);
 
+/**
+ * Add words of another set as they are, with the steps that they took: to keep them as they are
+ * now, to join two sets, to give a word another name (the old one is then removed). Where
+ * embeddings holds no words yet, what textinv_embeddings_metadata() tells of from goes along.
+ *
+ * @param from the other set, or embeddings itself for a word under a second name; not changed
+ * @param word the one word to add, or NULL for all of them, in their order
+ * @param name another name for it, as in textinv_embeddings_set(); or NULL for its own
+ * @return TEXTINV_OK, TEXTINV_E_INVALID, TEXTINV_E_NOMEM, TEXTINV_E_LIMIT (4096 words are held),
+ *         TEXTINV_E_CONFLICT (a name is taken) or TEXTINV_E_NOT_FOUND (there is no such word). On
+ *         failure nothing was added.
+ */
+TEXTINV_API textinv_status textinv_embeddings_copy(textinv_session *session,
+                                                   textinv_embeddings *embeddings,
+                                                   const textinv_embeddings *from, const char *word,
+                                                   const char *name);
+
 /** Remove a word. TEXTINV_OK, TEXTINV_E_INVALID or TEXTINV_E_NOT_FOUND. */
 TEXTINV_API textinv_status textinv_embeddings_remove(textinv_session *session,
                                                      textinv_embeddings *embeddings,
@@ -760,11 +777,12 @@ TEXTINV_API uint8_t *textinv_images_pixels(textinv_images *images, uint32_t i);
 TEXTINV_API uint64_t textinv_images_seed(const textinv_images *images, uint32_t i);
 
 /**
- * The A1111 "parameters" text of picture i of textinv_generate(): prompt, negative prompt, steps,
+ * The A1111 "parameters" text of picture i. Of textinv_generate(): prompt, negative prompt, steps,
  * sampler, guidance scale, seed, size, model, source of the noise and version of the library;
- * guidance_rescale and clip_skip when they are not 0, and strength with init_image.
+ * guidance_rescale and clip_skip when they are not 0, and strength with init_image. Of a PNG file
+ * that was read: what it holds, whoever wrote it, in a text chunk of that name, up to 1 MiB.
  *
- * @return a string owned by images; "" for others.
+ * @return a string owned by images, UTF-8; "" for others.
  */
 TEXTINV_API const char *textinv_images_parameters(const textinv_images *images, uint32_t i);
 
@@ -1150,6 +1168,16 @@ typedef struct textinv_generate_params {
   const textinv_images *mask;             /* with init_image: one picture, white where that one is
                                              redrawn and black where it is kept, resized likewise;
                                              grey counts as white from 128 on; NULL = none */
+  textinv_preview_fn    preview;          /* gets what the pictures are becoming: after a step, what
+                                             the model takes them for, decoded; required with
+                                             preview_every. Its step is that of progress; its
+                                             pictures are those drawn at once, and
+                                             textinv_images_seed() tells them apart */
+  void                 *preview_user;     /* passed to preview */
+  uint32_t              preview_every;    /* steps; after the last one there is none; 0 = never
+                                             (default). Each takes as long as decoding the result,
+                                             which it does not change */
+  uint32_t              reserved;         /* must be 0 (default) */
 } textinv_generate_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */

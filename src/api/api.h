@@ -252,8 +252,9 @@ textinv_status ti_check_vocabulary(ti_error *error, const textinv_model *model, 
 ti_word *ti_embeddings_find(const textinv_embeddings *e, const char *name);
 /* of a set that is not used again */
 void ti_embeddings_free_words(textinv_embeddings *e);
-/* a word of another set, with all that is known of it, which e does not have */
-textinv_status ti_embeddings_copy_word(textinv_embeddings *e, ti_error *error, const ti_word *w);
+/* a word of another set, with all that is known of it; e does not have that name */
+textinv_status ti_embeddings_copy_word(textinv_embeddings *e, ti_error *error, const ti_word *w,
+                                       const char *name);
 /* words of from take the place of those of the same name in e, or are added; all or none */
 textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
                                      const textinv_embeddings *from);

@@ -185,17 +185,18 @@ textinv_status ti_embeddings_set_rows(textinv_embeddings *e, ti_error *error, co
   return TEXTINV_OK;
 }
 
-textinv_status ti_embeddings_copy_word(textinv_embeddings *e, ti_error *error, const ti_word *w)
+textinv_status ti_embeddings_copy_word(textinv_embeddings *e, ti_error *error, const ti_word *w,
+                                       const char *name)
 {
   textinv_status status = TEXTINV_OK;
   ti_word *copy;
 
   for (int k = 0; k < TI_MAX_ENCODERS && status >= 0; k++) {
     if (w->dim[k])
-      status = ti_embeddings_set_rows(e, error, w->name, k, w->vectors, w->dim[k], w->rows[k]);
+      status = ti_embeddings_set_rows(e, error, name, k, w->vectors, w->dim[k], w->rows[k]);
   }
   if (status >= 0) {
-    copy = ti_embeddings_find(e, w->name);
+    copy = ti_embeddings_find(e, name);
     copy->step = w->step;
     copy->described = w->described;
   }
@@ -211,11 +212,11 @@ textinv_status ti_embeddings_replace(textinv_embeddings *e, ti_error *error,
   for (size_t i = 0; i < e->count && status >= 0; i++) {
     const ti_word *w = &e->words[i], *newer = ti_embeddings_find(from, w->name);
 
-    status = ti_embeddings_copy_word(&next, error, newer ? newer : w);
+    status = ti_embeddings_copy_word(&next, error, newer ? newer : w, w->name);
   }
   for (size_t i = 0; i < from->count && status >= 0; i++) {
     if (!ti_embeddings_find(&next, from->words[i].name))
-      status = ti_embeddings_copy_word(&next, error, &from->words[i]);
+      status = ti_embeddings_copy_word(&next, error, &from->words[i], from->words[i].name);
   }
   if (status >= 0) {
     const textinv_embeddings old = *e;
@@ -248,6 +249,64 @@ textinv_status textinv_embeddings_set(textinv_session *session, textinv_embeddin
       encoder, num_vectors, dim, TI_MAX_VECTORS);
   return ti_embeddings_set_rows(embeddings, error, word, (int)encoder, (int)num_vectors, (int)dim,
                                 rows);
+}
+
+/* the words of from, or one of them, as a set that embeddings has no word of */
+static textinv_status gather(textinv_embeddings *out, ti_error *error,
+                             const textinv_embeddings *embeddings, const textinv_embeddings *from,
+                             const char *word, const char *name)
+{
+  textinv_status status = TEXTINV_OK;
+
+  for (size_t i = 0; i < from->count && status >= 0; i++) {
+    const ti_word *w = &from->words[i];
+    const char *as = name ? name : w->name;
+
+    if (word && strcmp(w->name, word))
+      continue;
+    if (ti_embeddings_find(embeddings, as))
+      return ti_fail(error, TEXTINV_E_CONFLICT, "word \"%s\" was added already", as);
+    status = ti_embeddings_copy_word(out, error, w, as);
+  }
+  return status;
+}
+
+textinv_status textinv_embeddings_copy(textinv_session *session, textinv_embeddings *embeddings,
+                                       const textinv_embeddings *from, const char *word,
+                                       const char *name)
+{
+  ti_error *error = ti_begin(session);
+  textinv_embeddings words = { 0 };
+  textinv_status status;
+  int alone; /* what a file said goes along to where it cannot seem to speak of other words */
+
+  if ((status = ti_check_null(error, session, "session")) < 0 ||
+      (status = ti_check_changeable(error, embeddings)) < 0 ||
+      (status = ti_check_null(error, from, "from")) < 0 ||
+      (name && (status = ti_check_new_word(error, name)) < 0))
+    return status;
+  if (name && !word)
+    return ti_fail(error, TEXTINV_E_INVALID, "name is \"%s\" without word, the one to call so",
+                   name);
+  if (word && !ti_embeddings_find(from, word))
+    return ti_fail(error, TEXTINV_E_NOT_FOUND, "there is no word \"%s\"", word);
+  alone = !embeddings->count;
+  status = gather(&words, error, embeddings, from, word, name);
+  for (size_t i = 0; i < words.count && !alone; i++)
+    words.words[i].described = 0;
+  if (status >= 0 && alone)
+    status = ti_embedding_metadata_copy(&words.metadata, error, from->metadata, from->num_metadata);
+  if (status >= 0)
+    status = ti_embeddings_replace(embeddings, error, &words);
+  if (status >= 0 && alone) {
+    ti_embedding_metadata_free(embeddings->metadata, embeddings->num_metadata);
+    embeddings->metadata = words.metadata;
+    embeddings->num_metadata = from->num_metadata;
+  } else if (words.metadata) {
+    ti_embedding_metadata_free(words.metadata, from->num_metadata);
+  }
+  ti_embeddings_free_words(&words);
+  return status;
 }
 
 /* ------------------------------------------------------------------ initializers */

@@ -187,7 +187,7 @@ static textinv_status add_words(textinv_session *session, textinv_embeddings *em
     if (!word)
       status = check_name_in(error, path, model, name, file, num_names < 2);
     if (status >= 0 && held && !ti_embeddings_find(&next, name))
-      status = ti_embeddings_copy_word(&next, error, held);
+      status = ti_embeddings_copy_word(&next, error, held, name);
     if (status >= 0)
       status = add_entry(&next, error, path, entry, name, model, step);
   }

@@ -35,6 +35,7 @@ typedef struct job {
   float *context; /* [2 batch, tokens, context_dim]: without, then with the prompt */
   float *pooled;  /* [2 batch, pooled_dim] */
   float *latents, *noise, *scaled, *output; /* [batch, c, h, w]; the last [2 batch, c, h, w] */
+  float *preview;                           /* [batch, c, h, w], with preview_every */
   int evaluated;                            /* the contexts have been used as they are */
   ti_torch_rng *torch;                      /* [batch] */
   ti_image init;                            /* as large as the result */
@@ -132,7 +133,10 @@ static textinv_status check_numbers(const textinv_generate_params *p, ti_error *
   if (!(p->strength > 0.0f && p->strength <= 1.0f))
     return ti_fail(error, TEXTINV_E_INVALID, "strength is %g; above 0 to 1 is possible",
                    (double)p->strength);
-  return TEXTINV_OK;
+  if (p->preview_every && !p->preview)
+    return ti_fail(error, TEXTINV_E_INVALID, "preview_every is %u without preview",
+                   p->preview_every);
+  return ti_check_reserved(error, p->reserved, "generate_params");
 }
 
 static textinv_status check_pictures(const textinv_generate_params *p, ti_error *error,
@@ -262,6 +266,7 @@ static textinv_status allocate(job *j)
   j->noise = floats(batch * chw, &failed);
   j->scaled = floats(batch * chw, &failed);
   j->output = floats(doubled * chw, &failed);
+  j->preview = floats(j->p.preview_every ? batch * chw : 0, &failed);
   j->redrawn = floats(batch * hw, &failed);
   j->init_mean = floats(chw, &failed);
   j->init_deviation = floats(chw, &failed);
@@ -279,10 +284,10 @@ static textinv_status allocate(job *j)
 
 static void release(job *j)
 {
-  float *buffers[] = { j->context,          j->pooled,        j->latents,    j->noise,
-                       j->scaled,           j->output,        j->redrawn,    j->init_mean,
-                       j->init_deviation,   j->init_latents,  j->init_noise, j->masked_mean,
-                       j->masked_deviation, j->masked_latents };
+  float *buffers[] = { j->context,     j->pooled,           j->latents,       j->noise,
+                       j->scaled,      j->output,           j->preview,       j->redrawn,
+                       j->init_mean,   j->init_deviation,   j->init_latents,  j->init_noise,
+                       j->masked_mean, j->masked_deviation, j->masked_latents };
 
   for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
     ti_free(buffers[i]);
@@ -446,19 +451,14 @@ static int start(job *j, const ti_sampler *sampler, int first, int count)
   return draws;
 }
 
-/* where mask is black, what evaluation i + 1 meets of init_image; after the last one its latents */
-static void keep_latents(job *j, const ti_sampler *sampler, int i, size_t total)
+/* where mask is black, those that are kept take the place of latents */
+static void keep_latents(const job *j, float *latents, const float *kept, size_t total)
 {
   const size_t places = (size_t)j->h * (size_t)j->w;
-  const float *kept = j->init_latents;
 
-  if (i + 1 < ti_sampler_evaluations(sampler)) {
-    ti_sampler_add_noise(sampler, i + 1, j->scaled, j->init_latents, j->init_noise);
-    kept = j->scaled;
-  }
   for (size_t k = 0; k < total; k++) {
     if (j->redrawn[k % places] == 0.0f)
-      j->latents[k] = kept[k];
+      latents[k] = kept[k];
   }
 }
 
@@ -602,29 +602,49 @@ static void keep_pixels(const job *j, uint8_t *pixels)
   }
 }
 
-static textinv_status decode(job *j, int first, int count)
+/* pictures first .. first + count - 1 of the run, to place at and on of images */
+static textinv_status decode(const job *j, textinv_images *images, int at, const float *latents,
+                             int first, int count)
 {
-  const size_t values = (size_t)j->images->width * (size_t)j->images->height * 3;
+  const size_t values = (size_t)images->width * (size_t)images->height * 3;
   float *picture = ti_calloc(values, sizeof(*picture));
   textinv_status status = TEXTINV_OK;
 
   if (!picture)
     return ti_fail_nomem(&j->s->error, values * sizeof(*picture), "a picture");
   for (int i = 0; i < count && status >= 0; i++) {
-    uint8_t *pixels = j->images->pixels + (size_t)(first + i) * values;
+    uint8_t *pixels = images->pixels + (size_t)(at + i) * values;
 
-    status = ti_decode_one(j->s, j->model, (uint32_t)(first + i), j->latents + (size_t)i * j->chw,
+    status = ti_decode_one(j->s, j->model, (uint32_t)(first + i), latents + (size_t)i * j->chw,
                            j->h, j->w, picture);
     if (status < 0)
       break;
-    ti_values_to_pixels(pixels, picture, j->images->width, j->images->height);
+    ti_values_to_pixels(pixels, picture, images->width, images->height);
     if (j->p.keep_pixels)
       keep_pixels(j, pixels);
-    j->images->seeds[first + i] = j->p.seed + (uint64_t)(first + i);
-    status = describe(j, first + i);
+    images->seeds[at + i] = j->p.seed + (uint64_t)(first + i);
   }
   ti_free(picture);
   return status;
+}
+
+/* step is that of progress; the drawing goes on without a preview that fails */
+static textinv_status show_preview(const job *j, int first, int count, int step, int steps)
+{
+  ti_error *error = &j->s->error;
+  textinv_images *images;
+  textinv_status status = ti_images_new(&images, error, count, j->images->width, j->images->height);
+
+  if (status >= 0)
+    status = decode(j, images, 0, j->preview, first, count);
+  if (status >= 0 && j->p.preview(j->p.preview_user, (uint32_t)step, images))
+    status = ti_fail(error, TEXTINV_E_CANCELLED, "stopped at step %d of %d", step, steps);
+  textinv_images_free(images);
+  if (status >= 0 || status == TEXTINV_E_CANCELLED)
+    return status;
+  ti_log(j->s, TEXTINV_LOG_WARNING, "no preview at step %d: %s", step, error->text);
+  error->text[0] = '\0';
+  return TEXTINV_OK;
 }
 
 /* pictures first .. first + count - 1 */
@@ -640,23 +660,37 @@ static textinv_status draw(job *j, int first, int count)
   draws = start(j, sampler, first, count);
   const int steps = ti_sampler_evaluations(sampler);
   const int batches = ((int)j->p.images + j->batch - 1) / j->batch, done = first / j->batch;
+  const int keeps = j->p.mask && !ti_model_needs_mask(j->model);
 
   for (int i = 0; i < steps; i++) {
-    const int fresh = ti_sampler_needs_noise(sampler, i);
+    const int fresh = ti_sampler_needs_noise(sampler, i), last = i + 1 == steps;
+    const int previews = j->p.preview_every && !last && (i + 1) % j->p.preview_every == 0;
+    const int step = done * steps + i + 1;
 
     if ((status = evaluate(j, sampler, i, count)) < 0)
       goto out;
+    if (previews) {
+      ti_sampler_denoise(sampler, i, j->preview, j->scaled, j->output);
+      if (keeps)
+        keep_latents(j, j->preview, j->init_latents, total);
+    }
     if (fresh)
       draw_noise(j, j->noise, first, count, draws++);
     ti_sampler_step(sampler, i, j->latents, j->output, fresh ? j->noise : NULL);
-    if (j->p.mask && !ti_model_needs_mask(j->model))
-      keep_latents(j, sampler, i, total);
-    if ((status = report(j, "sample", done * steps + i + 1, batches * steps)) < 0)
+    /* what the next evaluation meets of init_image; after the last one its latents */
+    if (keeps && !last)
+      ti_sampler_add_noise(sampler, i + 1, j->scaled, j->init_latents, j->init_noise);
+    if (keeps)
+      keep_latents(j, j->latents, last ? j->init_latents : j->scaled, total);
+    if ((status = report(j, "sample", step, batches * steps)) < 0 ||
+        (previews && (status = show_preview(j, first, count, step, batches * steps)) < 0))
       goto out;
   }
   if ((status = check_finite(j, first, total)) < 0)
     goto out;
-  status = decode(j, first, count);
+  status = decode(j, j->images, first, j->latents, first, count);
+  for (int i = first; i < first + count && status >= 0; i++)
+    status = describe(j, i);
 out:
   ti_sampler_free(sampler);
   return status;

@@ -4,9 +4,11 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "unicode.h"
 
-textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
-                             int height)
+/* pixels: taken over by a call that succeeds; NULL = black ones */
+static textinv_status new_images(textinv_images **out, ti_error *error, int count, int width,
+                                 int height, uint8_t *pixels)
 {
   textinv_images *images = ti_calloc(1, sizeof(*images));
   size_t bytes;
@@ -20,10 +22,11 @@ textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, i
   images->count = count;
   images->width = width;
   images->height = height;
-  images->pixels = ti_calloc(bytes, 1);
+  images->pixels = pixels ? pixels : ti_calloc(bytes, 1);
   images->seeds = ti_calloc((size_t)count, sizeof(*images->seeds));
   images->texts = ti_calloc((size_t)count, sizeof(*images->texts));
   if (!images->pixels || !images->seeds || !images->texts) {
+    images->pixels = pixels ? NULL : images->pixels;
     textinv_images_free(images);
     return ti_fail_nomem(error, bytes, "pictures");
   }
@@ -31,30 +34,77 @@ textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, i
   return TEXTINV_OK;
 }
 
-static textinv_status one_picture(textinv_images **out, ti_error *error, const ti_image *image)
+textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
+                             int height)
 {
-  const textinv_status status = ti_images_new(out, error, 1, image->width, image->height);
+  return new_images(out, error, count, width, height, NULL);
+}
+
+/* the text "parameters" that a picture's file holds, as UTF-8; none where it is very long */
+static textinv_status read_parameters(char **out, ti_error *error, const void *bytes, size_t size)
+{
+  enum { MAX_TEXT = 1 << 20 };
+  const char *text;
+  char *end;
+  size_t length;
+  int is_latin1;
+
+  *out = NULL;
+  ti_image_parameters(&text, &length, &is_latin1, bytes, size);
+  if (!text || length > MAX_TEXT)
+    return TEXTINV_OK;
+  if (!is_latin1)
+    return ti_text_repair(out, &length, error, text, length);
+  end = *out = ti_calloc(2 * length + 1, 1);
+  if (!end)
+    return ti_fail_nomem(error, 2 * length + 1, "the parameters text");
+  for (size_t i = 0; i < length; i++) {
+    const unsigned char c = (unsigned char)text[i];
+
+    if (c >= 0x80)
+      *end++ = (char)(0xc0 | c >> 6);
+    *end++ = (char)(c < 0x80 ? c : 0x80 | (c & 0x3f));
+  }
+  return TEXTINV_OK;
+}
+
+/* bytes of the file that messages call name */
+static textinv_status read_picture(textinv_images **out, ti_error *error, const char *name,
+                                   const void *bytes, size_t size)
+{
+  ti_image image = { 0, 0, NULL };
+  textinv_status status = ti_image_decode(&image, error, name, bytes, size);
 
   if (status >= 0)
-    memcpy((*out)->pixels, image->pixels, (size_t)image->width * 3 * (size_t)image->height);
+    status = new_images(out, error, 1, image.width, image.height, image.pixels);
+  if (status >= 0) {
+    image.pixels = NULL;
+    status = read_parameters((*out)->texts, error, bytes, size);
+  }
+  if (status < 0) {
+    textinv_images_free(*out);
+    *out = NULL;
+  }
+  ti_image_free(&image);
   return status;
 }
 
 textinv_status textinv_image_read(textinv_images **out, textinv_session *session, const char *path)
 {
   ti_error *error = ti_begin(session);
-  ti_image image = { 0, 0, NULL };
   textinv_status status;
+  void *bytes;
+  size_t size;
 
   if (out)
     *out = NULL;
   if ((status = ti_check_null(error, out, "out")) < 0 ||
       (status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, path, "path")) < 0 ||
-      (status = ti_image_read(&image, error, path)) < 0)
+      (status = ti_file_read(&bytes, &size, error, path, TI_IMAGE_MAX_BYTES)) < 0)
     return status;
-  status = one_picture(out, error, &image);
-  ti_image_free(&image);
+  status = read_picture(out, error, path, bytes, size);
+  ti_free(bytes);
   return status;
 }
 
@@ -62,7 +112,6 @@ textinv_status textinv_image_read_memory(textinv_images **out, textinv_session *
                                          const void *bytes, size_t size, const char *name)
 {
   ti_error *error = ti_begin(session);
-  ti_image image = { 0, 0, NULL };
   textinv_status status;
 
   if (out)
@@ -70,12 +119,9 @@ textinv_status textinv_image_read_memory(textinv_images **out, textinv_session *
   if ((status = ti_check_null(error, out, "out")) < 0 ||
       (status = ti_check_null(error, session, "session")) < 0 ||
       (status = ti_check_null(error, bytes, "bytes")) < 0 ||
-      (status = ti_check_null(error, name, "name")) < 0 ||
-      (status = ti_image_decode(&image, error, name, bytes, size)) < 0)
+      (status = ti_check_null(error, name, "name")) < 0)
     return status;
-  status = one_picture(out, error, &image);
-  ti_image_free(&image);
-  return status;
+  return read_picture(out, error, name, bytes, size);
 }
 
 static textinv_status check_size(ti_error *error, uint32_t width, uint32_t height)

@@ -202,14 +202,19 @@ static textinv_status record(ti_net_plan *p, textinv_session *s, const textinv_m
   return ti_tape_status(&p->plan.tape);
 }
 
-size_t ti_activation_budget(const textinv_session *s, const textinv_model *model)
+static uint64_t weight_bytes(const textinv_session *s, const textinv_model *model)
 {
   const size_t size = ti_dtype_size((ti_dtype)s->dtype);
   const size_t vae_size = ti_dtype_size(dtype_of(s, model, TI_PLAN_DECODE));
-  const uint64_t weights = s->kernels.file_weights >> s->dtype & 1
-                             ? ti_model_bytes(model)
-                             : ti_model_parameters(model) * size +
-                                 model->vae_weights.parameters * (vae_size - size);
+
+  return s->kernels.file_weights >> s->dtype & 1
+           ? ti_model_bytes(model)
+           : ti_model_parameters(model) * size + model->vae_weights.parameters * (vae_size - size);
+}
+
+size_t ti_activation_budget(const textinv_session *s, const textinv_model *model)
+{
+  const uint64_t weights = weight_bytes(s, model);
 
   if (!s->budget)
     return SIZE_MAX;
@@ -255,14 +260,14 @@ textinv_status ti_plan_measure(size_t *bytes, textinv_session *s, const textinv_
 
 static textinv_status check_budget(textinv_session *s, const textinv_model *model, size_t need)
 {
-  const size_t budget = ti_activation_budget(s, model);
+  const uint64_t weights = weight_bytes(s, model);
 
-  if (need > budget)
-    return ti_fail(
-      &s->error, TEXTINV_E_NOMEM,
-      "memory budget: activations need %zu bytes, %zu are left of %llu beside the weights; "
-      "raise the budget or lower batch or size",
-      need, budget, (unsigned long long)s->budget);
+  if (need > ti_activation_budget(s, model))
+    return ti_fail(&s->error, TEXTINV_E_NOMEM,
+                   "memory budget: activations need %zu bytes and weights %llu, %llu together, of "
+                   "%llu: raise the budget or lower batch or size",
+                   need, (unsigned long long)weights, (unsigned long long)(weights + need),
+                   (unsigned long long)s->budget);
   return TEXTINV_OK;
 }
 

@@ -29,6 +29,9 @@ void ti_sampler_add_noise(const ti_sampler *sampler, int i, float *latents, cons
                           const float *noise);
 /* what the UNet gets at evaluation i: latents scaled (out may be latents) */
 void ti_sampler_scale_input(const ti_sampler *sampler, int i, float *out, const float *latents);
+/* what the model takes the picture for: x0 of evaluation i, from its scaled input and its output */
+void ti_sampler_denoise(const ti_sampler *sampler, int i, float *x0, const float *scaled,
+                        const float *model_output);
 int ti_sampler_needs_noise(const ti_sampler *sampler, int i); /* 1: step i adds fresh noise */
 /* one step: latents updated in place from the model's output; noise [count] or NULL */
 void ti_sampler_step(ti_sampler *sampler, int i, float *latents, const float *model_output,

@@ -218,6 +218,27 @@ static void denoise(const ti_sampler *s, float *x0, const float *latents, const 
   }
 }
 
+void ti_sampler_denoise(const ti_sampler *sampler, int i, float *x0, const float *scaled,
+                        const float *model_output)
+{
+  const int at = sampler->begin + i;
+  const float sigma = sampler->sigmas[at];
+  float a;
+
+  switch (sampler->kind) {
+  case TEXTINV_SAMPLER_DDIM:
+  case TEXTINV_SAMPLER_PNDM:
+  case TI_SAMPLER_DDPM:
+    a = alpha_at(sampler, (int)sampler->timesteps[at]);
+    denoise(sampler, x0, scaled, model_output, sqrtf(a), sqrtf(1.0f - a));
+    break;
+  default:
+    a = 1.0f / sqrtf(sigma * sigma + 1.0f);
+    denoise(sampler, x0, scaled, model_output, a, sigma * a);
+    break;
+  }
+}
+
 /* ------ DPM-Solver++(2M), Lu et al. 2022, algorithm 2: history[0] the newest x0, [1] the one
  * before */
 

@@ -601,6 +601,31 @@ int ti_embedding_is_key(const char *word)
   return 0;
 }
 
+textinv_status ti_embedding_metadata_copy(ti_key_value **out, ti_error *error,
+                                          const ti_key_value *metadata, size_t count)
+{
+  source s = { .error = error, .path = "the other words" };
+  ti_key_value *copy = count ? ti_calloc(count, sizeof(*copy)) : NULL;
+  textinv_status status = TEXTINV_OK;
+  size_t done = 0;
+
+  *out = NULL;
+  if (count && !copy)
+    return ti_fail_nomem(error, count * sizeof(*copy), "metadata");
+  while (done < count && status >= 0) {
+    const ti_key_value *pair = &metadata[done];
+
+    status = set_metadata(&copy[done], &s, pair->key, pair->value);
+    done += status >= 0;
+  }
+  if (status < 0) {
+    ti_embedding_metadata_free(copy, done);
+    return status;
+  }
+  *out = copy;
+  return TEXTINV_OK;
+}
+
 void ti_embedding_metadata_free(ti_key_value *metadata, size_t count)
 {
   for (size_t i = 0; i < count; i++)

@@ -45,6 +45,9 @@ int ti_embedding_is_key(const char *word);
 long long ti_embedding_parse_step(const char *text);
 /* the metadata's step, -1 when there is none that is a number */
 long long ti_embedding_step(const ti_key_value *metadata, size_t count);
+/* out: as many as there are, of its own; NULL of none */
+textinv_status ti_embedding_metadata_copy(ti_key_value **out, ti_error *error,
+                                          const ti_key_value *metadata, size_t count);
 void ti_embedding_metadata_free(ti_key_value *metadata, size_t count); /* of one taken out */
 
 /*

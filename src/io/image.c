@@ -14,7 +14,7 @@
 #include "format.h"
 #include "image_codec.h"
 
-enum { MAX_BYTES = 256 << 20, MAX_LISTED = 65536 };
+enum { MAX_LISTED = 65536 };
 
 textinv_status ti_image_check_size(ti_error *error, const char *name, uint64_t width,
                                    uint64_t height)
@@ -137,7 +137,7 @@ textinv_status ti_image_decode(ti_image *out, ti_error *error, const char *name,
   int orientation = 1;
 
   memset(out, 0, sizeof(*out));
-  if ((status = ti_file_check_size(error, name, size, MAX_BYTES)) < 0)
+  if ((status = ti_file_check_size(error, name, size, TI_IMAGE_MAX_BYTES)) < 0)
     return status;
   if (ti_png_check(bytes, size))
     status = ti_png_decode(out, &orientation, error, name, bytes, size);
@@ -162,11 +162,19 @@ textinv_status ti_image_read(ti_image *out, ti_error *error, const char *path)
   size_t size;
 
   memset(out, 0, sizeof(*out));
-  if ((status = ti_file_read(&bytes, &size, error, path, MAX_BYTES)) < 0)
+  if ((status = ti_file_read(&bytes, &size, error, path, TI_IMAGE_MAX_BYTES)) < 0)
     return status;
   status = ti_image_decode(out, error, path, bytes, size);
   ti_free(bytes);
   return status;
+}
+
+void ti_image_parameters(const char **text, size_t *length, int *is_latin1, const void *bytes,
+                         size_t size)
+{
+  *text = NULL;
+  if (ti_png_check(bytes, size))
+    ti_png_parameters(text, length, is_latin1, bytes, size);
 }
 
 /* --- folders */

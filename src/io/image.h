@@ -7,7 +7,7 @@
 
 #include "atomic_file.h"
 
-enum { TI_IMAGE_MAX_SIDE = 16384, TI_IMAGE_MAX_PIXELS = 1 << 26 };
+enum { TI_IMAGE_MAX_SIDE = 16384, TI_IMAGE_MAX_PIXELS = 1 << 26, TI_IMAGE_MAX_BYTES = 256 << 20 };
 
 typedef struct ti_image {
   int width, height;
@@ -19,6 +19,9 @@ textinv_status ti_image_read(ti_image *out, ti_error *error, const char *path);
 /* bytes in memory; name stands for the path in messages */
 textinv_status ti_image_decode(ti_image *out, ti_error *error, const char *name, const void *bytes,
                                size_t size);
+/* of a PNG that was decoded; as ti_png_parameters(), NULL for any other picture */
+void ti_image_parameters(const char **text, size_t *length, int *is_latin1, const void *bytes,
+                         size_t size);
 void ti_image_free(ti_image *image); /* safe on a zeroed struct */
 
 /* PNG, atomically; parameters = text of the chunk of that name (tEXt, or iTXt when it is not

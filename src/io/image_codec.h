@@ -18,6 +18,12 @@ textinv_status ti_jpeg_decode(ti_image *out, int *orientation, ti_error *error, 
 textinv_status ti_png_text(const char **text, size_t *length, ti_error *error, const char *name,
                            const void *bytes, size_t size, const char *key);
 
+/* the text "parameters" that web UIs and ti_image_write_png() write, in place and without a final
+ * 0: a tEXt chunk, which is latin-1, or an iTXt chunk that is not compressed; NULL when there is
+ * none */
+void ti_png_parameters(const char **text, size_t *length, int *is_latin1, const void *bytes,
+                       size_t size);
+
 /* TEXTINV_E_LIMIT beyond TI_IMAGE_MAX_SIDE or TI_IMAGE_MAX_PIXELS, TEXTINV_E_FORMAT below 1 */
 textinv_status ti_image_check_size(ti_error *error, const char *name, uint64_t width,
                                    uint64_t height);

@@ -287,6 +287,36 @@ textinv_status ti_png_text(const char **text, size_t *length, ti_error *error, c
   }
 }
 
+/* what stands behind the next 0, or NULL */
+static const char *behind_zero(const char *p, const char *end)
+{
+  p = p ? memchr(p, 0, (size_t)(end - p)) : NULL;
+  return p ? p + 1 : NULL;
+}
+
+void ti_png_parameters(const char **text, size_t *length, int *is_latin1, const void *bytes,
+                       size_t size)
+{
+  static const char key[] = "parameters";
+  const unsigned char *p = (const unsigned char *)bytes + SIGNATURE;
+  const unsigned char *const end = (const unsigned char *)bytes + size;
+  size_t chunk;
+
+  *text = NULL;
+  for (; !*text && !check_chunk(p, end, &chunk) && memcmp(p + 4, "IEND", 4); p += 12 + chunk) {
+    const char *body = (const char *)p + 8 + sizeof(key), *last = (const char *)p + 8 + chunk;
+
+    if (chunk < sizeof(key) || memcmp(p + 8, key, sizeof(key)))
+      continue;
+    *is_latin1 = !memcmp(p + 4, "tEXt", 4);
+    if (*is_latin1)
+      *text = body;
+    else if (!memcmp(p + 4, "iTXt", 4) && last - body > 2 && !*body)
+      *text = behind_zero(behind_zero(body + 2, last), last); /* language, translated key */
+    *length = *text ? (size_t)(last - *text) : 0;
+  }
+}
+
 /* --- writing */
 
 typedef struct writer {

@@ -100,6 +100,9 @@ static void no_argument_may_be_missing(void **state)
   missing("embeddings", s, textinv_embeddings_set(s, NULL, "w", 0, 1, 1, x));
   missing("a word", s, textinv_embeddings_set(s, words, NULL, 0, 1, 1, x));
   missing("rows", s, textinv_embeddings_set(s, words, "w", 0, 1, 1, NULL));
+  missing("session", none, textinv_embeddings_copy(NULL, words, words, NULL, NULL));
+  missing("embeddings", s, textinv_embeddings_copy(s, NULL, words, NULL, NULL));
+  missing("from", s, textinv_embeddings_copy(s, words, NULL, NULL, NULL));
   missing("session", none, textinv_embeddings_remove(NULL, words, "w"));
   missing("embeddings", s, textinv_embeddings_remove(s, NULL, "w"));
   missing("word", s, textinv_embeddings_remove(s, words, NULL));

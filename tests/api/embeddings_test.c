@@ -674,6 +674,57 @@ static void other_widths_say_whose_they_are(void **state)
   textinv_embeddings_free(e);
 }
 
+static void words_are_copied(void **state)
+{
+  const float first[4] = { 1, 2, 3, 4 }, wide[6] = { 5, 6, 7, 8, 9, 10 }, other[2] = { -1, -2 };
+  textinv_embeddings *e = new_words(), *copy = new_words();
+
+  (void)state;
+  must(textinv_embeddings_copy(session, copy, e, NULL, NULL)); /* of none */
+  assert_int_equal(textinv_embeddings_count(copy), 0);
+  must(textinv_embeddings_set(session, e, "<z>", 0, 2, 2, first));
+  must(textinv_embeddings_set(session, e, "<z>", 1, 2, 3, wide));
+  must(textinv_embeddings_set(session, e, "<a>", 0, 1, 2, other));
+  must(textinv_embeddings_copy(session, copy, e, NULL, NULL));
+
+  /* what happens to the one does not happen to the other */
+  must(textinv_embeddings_set(session, e, "<a>", 0, 1, 2, first));
+  must(textinv_embeddings_remove(session, e, "<z>"));
+  assert_int_equal(textinv_embeddings_count(copy), 2);
+  assert_string_equal(textinv_embeddings_word(copy, 0), "<z>");
+  assert_string_equal(textinv_embeddings_word(copy, 1), "<a>");
+  assert_int_equal(textinv_embeddings_vectors(copy, "<z>"), 2);
+  assert_int_equal(textinv_embeddings_dim(copy, "<z>", 1), 3);
+  assert_memory_equal(textinv_embeddings_rows(copy, "<z>", 0), first, sizeof(first));
+  assert_memory_equal(textinv_embeddings_rows(copy, "<z>", 1), wide, sizeof(wide));
+  assert_memory_equal(textinv_embeddings_rows(copy, "<a>", 0), other, sizeof(other));
+
+  /* all or none; e still has its <a> */
+  refused(textinv_embeddings_copy(session, e, copy, NULL, NULL), TEXTINV_E_CONFLICT,
+          "word \"<a>\" was added already");
+  assert_int_equal(textinv_embeddings_count(e), 1);
+  must(textinv_embeddings_copy(session, e, copy, "<z>", NULL));
+  must(textinv_embeddings_copy(session, e, copy, "<a>", "<b>"));
+  assert_int_equal(textinv_embeddings_count(e), 3);
+  assert_memory_equal(textinv_embeddings_rows(e, "<a>", 0), first, sizeof(other));
+  assert_memory_equal(textinv_embeddings_rows(e, "<b>", 0), other, sizeof(other));
+
+  /* another name in the same set */
+  must(textinv_embeddings_copy(session, e, e, "<b>", "<c>"));
+  must(textinv_embeddings_remove(session, e, "<b>"));
+  assert_memory_equal(textinv_embeddings_rows(e, "<c>", 0), other, sizeof(other));
+  refused(textinv_embeddings_copy(session, e, e, "<c>", NULL), TEXTINV_E_CONFLICT, "<c>");
+  refused(textinv_embeddings_copy(session, e, e, "<b>", "<d>"), TEXTINV_E_NOT_FOUND,
+          "there is no word \"<b>\"");
+  refused(textinv_embeddings_copy(session, e, copy, NULL, "<d>"), TEXTINV_E_INVALID,
+          "name is \"<d>\" without word");
+  refused(textinv_embeddings_copy(session, e, copy, "<a>", "two words"), TEXTINV_E_INVALID,
+          "white space");
+  assert_int_equal(textinv_embeddings_count(e), 3);
+  textinv_embeddings_free(e);
+  textinv_embeddings_free(copy);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -698,6 +749,7 @@ int main(void)
     cmocka_unit_test(a_bare_tensor_is_named_by_the_caller),
     cmocka_unit_test(what_is_left_out_is_told),
     cmocka_unit_test(other_widths_say_whose_they_are),
+    cmocka_unit_test(words_are_copied),
   };
 
   return cmocka_run_group_tests_name("embeddings", tests, open_tiny, close_tiny);

@@ -350,6 +350,27 @@ static void sizes_and_parameters(void **state)
   assert_non_null(
     strstr(textinv_images_parameters(images, 0), "Negative prompt: caf\xef\xbf\xbd\n"));
   must(textinv_images_save(session, images, 0, test_path("repaired.png"), NULL));
+
+  /* the file tells it, and one that is written of it does */
+  textinv_images *read, *again;
+  unsigned char bytes[4096];
+  size_t size;
+
+  must(textinv_image_read(&read, session, test_path("repaired.png")));
+  assert_string_equal(textinv_images_parameters(read, 0), textinv_images_parameters(images, 0));
+  must(textinv_images_save_memory(session, bytes, sizeof(bytes), &size, read, 0, NULL));
+  must(textinv_image_read_memory(&again, session, bytes, size, "again"));
+  assert_string_equal(textinv_images_parameters(again, 0), textinv_images_parameters(images, 0));
+  textinv_images_free(again);
+  must(textinv_images_save_memory(session, bytes, sizeof(bytes), &size, read, 0, ""));
+  must(textinv_image_read_memory(&again, session, bytes, size, "again"));
+  assert_string_equal(textinv_images_parameters(again, 0), "");
+  textinv_images_free(again);
+  must(textinv_images_save_memory(session, bytes, sizeof(bytes), &size, read, 0, "caf\xc3\xa9"));
+  must(textinv_image_read_memory(&again, session, bytes, size, "again"));
+  assert_string_equal(textinv_images_parameters(again, 0), "caf\xc3\xa9"); /* as latin-1 */
+  textinv_images_free(again);
+  textinv_images_free(read);
   textinv_images_free(images);
 
   /* latents that do not halve evenly */

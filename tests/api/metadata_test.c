@@ -165,12 +165,42 @@ static void only_the_last_file_describes_its_words(void **state)
   textinv_embeddings_free(e);
 }
 
+/* what a file said goes along to where there are no words that it does not speak of */
+static void copies_are_described(void **state)
+{
+  textinv_embeddings *e = new_words(), *copy = new_words(), *back;
+  const float rows[2] = { 1, 2 };
+  unsigned char bytes[512];
+  size_t size = kohya_file(bytes, "\"sd_checkpoint\":\"first\"");
+
+  (void)state;
+  must(textinv_embeddings_load_memory(session, e, NULL, bytes, size, "x", "<first>"));
+  must(textinv_embeddings_copy(session, copy, e, NULL, NULL));
+  textinv_embeddings_free(e);
+  check_metadata(copy, "layout", "kohya");
+  back = saved_as(copy, TEXTINV_FORMAT_A1111);
+  check_metadata(back, "sd_checkpoint", "first");
+  textinv_embeddings_free(back);
+
+  e = new_words();
+  must(textinv_embeddings_set(session, e, "<own>", 0, 1, 2, rows));
+  must(textinv_embeddings_copy(session, e, copy, "<first>", NULL));
+  textinv_embeddings_free(copy);
+  check_metadata(e, "layout", NULL);
+  must(textinv_embeddings_remove(session, e, "<own>"));
+  back = saved_as(e, TEXTINV_FORMAT_A1111);
+  check_metadata(back, "sd_checkpoint", NULL);
+  textinv_embeddings_free(back);
+  textinv_embeddings_free(e);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_last_file_says_what_it_is),
     cmocka_unit_test(a_conversion_keeps_what_others_read),
     cmocka_unit_test(only_the_last_file_describes_its_words),
+    cmocka_unit_test(copies_are_described),
   };
 
   return cmocka_run_group_tests_name("metadata", tests, open_tiny, close_tiny);

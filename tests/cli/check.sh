@@ -111,6 +111,8 @@ if command -v bash >out; then
   completes "--checkpoint-every --checkpoint-keep" invert --images photos --check
   completes "auto ddim pndm euler euler_a dpmpp_2m dpmpp_2m_karras unipc" generate --sampler ''
   completes "torch-cpu torch-cpu-scalar" generate --rng t
+  completes "torch-cpu torch-cpu-scalar" generate --rng = t
+  completes "cpu cuda" invert --backend =
   completes "latest" invert --resume ''
   completes "" generate --embedding ''
   completes "" generate --clip-skip ''
@@ -285,6 +287,10 @@ run 0 "generate, --name=value and underscores" generate --model="$model" --promp
   --guidance_scale=7.5 --seed=0
 holds "the same seed gives the same file" cmp x.png y.png
 holds "guidance is not rescaled" [ -z "$(grep -a 'CFG Rescale' x.png)" ]
+run 0 "inspect a picture" inspect y.png
+says "inspect a picture: its size" "size: " out
+says "inspect a picture: what was drawn" "  a" out
+says "inspect a picture: how" "  Steps: 2, Sampler: " out
 run 0 "guidance is rescaled" $generate --steps 2 --guidance_rescale 0.7
 says "the picture says how far" "CFG Rescale: 0.7, " x.png
 run 0 "generate --quiet" $generate --steps 2 --quiet
@@ -420,10 +426,15 @@ run 0 "generate with the word" $generate --embedding x.safetensors --prompt 'a p
 holds "every word is in a prompt: nothing is said of them" [ "$(wc -l <err)" = 1 ]
 run 0 "a mistyped word" $generate --embedding x.safetensors --prompt 'a photo of <y>' --steps 2
 says "a mistyped word: message" 'no prompt has the word "<x>" of x.safetensors' err
+says "a mistyped word: where it stands" 'no --embedding has the word "<y>" of a prompt' err
+run 0 "words without --embedding" $generate --prompt 'a <z> and <z>, <>, a < b > c' --negative '<z>' --steps 2
+holds "words without --embedding: each is told once" [ "$(grep -c 'no --embedding has the word "<z>"' err)" = 1 ]
+holds "words without --embedding: nothing else is" [ "$(grep -c 'no --embedding' err)" = 1 ]
 run 0 "a word of another case, in parentheses, of the negative prompt" $generate --embedding x.safetensors \
   '<w>=x.safetensors' '<v>=x.safetensors' '<W>y=x.safetensors' --prompt '(b<X>:1.2)' --negative 'a <V> and <w>y' --steps 2
 says "the word that is in none" 'no prompt has the word "<w>" of x.safetensors' err
 holds "the others are" [ "$(grep -c 'no prompt' err)" = 1 ]
+holds "all in it are words" [ "$(grep -c 'no --embedding' err)" = 0 ]
 run 0 "several files after one --embedding" generate --model "$model" --embedding x.safetensors '<w>=whole.safetensors' \
   --prompt '<x> and <w>' --steps 2 --out y.png
 run 1 "one of them missing" generate --model "$model" --embedding x.safetensors gone --prompt a --steps 2 --out y.png
@@ -736,6 +747,11 @@ says "inspect a .bin: the layout" "  layout: a1111" out
 run 0 "convert into .safetensors without --format" convert x.pt short.safetensors
 run 0 "inspect it" inspect short.safetensors
 says "convert into .safetensors without --format: diffusers" "  layout: diffusers" out
+run 0 "inspect several" inspect short.safetensors x.pt
+says "inspect several: the first" "embedding: short.safetensors" out
+says "inspect several: the last" "embedding: x.pt" out
+run 1 "inspect several, one of them missing" inspect missing.safetensors x.pt
+says "inspect several, one of them missing: the other" "embedding: x.pt" out
 run 0 "two encoders without --format" convert z.safetensors short-z.safetensors
 run 0 "two encoders without --format: a file" inspect short-z.safetensors
 says "two encoders without --format: sdxl" "  layout: sdxl" out

@@ -253,6 +253,55 @@ static void noise_and_targets(void **state)
   }
 }
 
+/* an output that knows the noise gives the picture back, at every step of every sampler */
+static void denoises(void **state)
+{
+  static const char *const predictions[] = { "epsilon", "v_prediction", "sample" };
+  const float x0[COUNT] = { 1, -2, 0.5f, 0, 3, -0.25f, 1.5f, -1 };
+  const float noise[COUNT] = { -0.5f, 1, 2, -1.5f, 0.25f, 0, 1, -3 };
+  const float ones[COUNT] = { 1, 1, 1, 1, 1, 1, 1, 1 }, zeros[COUNT] = { 0 };
+
+  (void)state;
+  for (int k = 0; k < 3; k++) {
+    ti_schedule schedule;
+    char config[256];
+
+    snprintf(config, sizeof(config),
+             "{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"scaled_linear\", "
+             "\"beta_start\": 0.00085, \"beta_end\": 0.012, \"prediction_type\": \"%s\"}",
+             predictions[k]);
+    read_schedule(&schedule, config);
+    for (textinv_sampler kind = TEXTINV_SAMPLER_DEFAULT; kind < TI_SAMPLER_DDPM; kind++) {
+      ti_sampler *sampler;
+      ti_error error;
+
+      if (ti_sampler_new(&sampler, &error, &schedule, kind, 20, 0.8f, COUNT) < 0)
+        fail_msg("%s", error.text);
+      for (int i = 0; i < ti_sampler_evaluations(sampler); i++) {
+        float scaled[COUNT], output[COUNT], out[COUNT], a[COUNT], b[COUNT];
+
+        /* what the UNet gets is a x0 + b noise */
+        ti_sampler_add_noise(sampler, i, a, ones, zeros);
+        ti_sampler_scale_input(sampler, i, a, a);
+        ti_sampler_add_noise(sampler, i, b, zeros, ones);
+        ti_sampler_scale_input(sampler, i, b, b);
+        ti_sampler_add_noise(sampler, i, scaled, x0, noise);
+        ti_sampler_scale_input(sampler, i, scaled, scaled);
+        for (int j = 0; j < COUNT; j++)
+          output[j] = k == 0 ? noise[j] : k == 1 ? a[j] * noise[j] - b[j] * x0[j] : x0[j];
+        ti_sampler_denoise(sampler, i, out, scaled, output);
+        for (int j = 0; j < COUNT; j++) {
+          if (!(fabsf(out[j] - x0[j]) < 1e-4f))
+            fail_msg("%s, %s, evaluation %d: %g, expected %g", predictions[k],
+                     ti_sampler_name(kind), i, (double)out[j], (double)x0[j]);
+        }
+      }
+      ti_sampler_free(sampler);
+    }
+    ti_schedule_free(&schedule);
+  }
+}
+
 /* a run from the start gives the same again: nothing is left of the one before */
 static void samplers_start_anew(void **state)
 {
@@ -562,6 +611,7 @@ int main(void)
     cmocka_unit_test(schedules_have_torchs_bits),
     cmocka_unit_test(noise_and_targets),
     cmocka_unit_test(guidance),
+    cmocka_unit_test(denoises),
     cmocka_unit_test(samplers_start_anew),
     cmocka_unit_test(a_single_timestep),
     cmocka_unit_test(pndm_takes_samples),

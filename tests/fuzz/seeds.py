@@ -7,6 +7,7 @@ import sys
 import types
 import zipfile
 import io
+import zlib
 
 import torch
 from safetensors.numpy import load_file
@@ -29,6 +30,19 @@ for name, value in load_file(golden / "images.safetensors").items():
     )
     if name.endswith(".file") and keep:
         put("image", name[:-5], value.tobytes())
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+for name, kind, text in (
+    ("parameters", b"tEXt", "parameters\0a toy\nSteps: 20, café".encode("latin-1")),
+    ("parameters.utf8", b"iTXt", "parameters\0\0\0en\0Parameter\0玩具\nSteps: 20".encode()),
+):
+    chunks = (b"IHDR", header), (kind, text), (b"IDAT", zlib.compress(b"\0\x80")), (b"IEND", b"")
+    put("image", name, b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks))
 for name, value in load_file(golden / "embeddings.safetensors").items():
     if not name.endswith(".file"):
         continue

@@ -104,8 +104,14 @@ static inline void fuzz_image(const uint8_t *bytes, size_t size)
   ti_error error = { "" };
   ti_image image;
   const textinv_status status = ti_image_decode(&image, &error, "fuzz", bytes, size);
+  const char *text;
+  size_t text_length;
+  int is_latin1;
 
   fuzz_check(status, &error);
+  ti_image_parameters(&text, &text_length, &is_latin1, bytes, size);
+  if (text)
+    fuzz_touch(text, text_length);
   if (status >= 0) {
     char *hidden;
     size_t length;

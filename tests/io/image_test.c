@@ -484,6 +484,56 @@ static void what_is_written_reads_back(void **state)
                TEXTINV_E_NOT_FOUND, "no/x.png", "folder");
 }
 
+static void parameters_are_found(void **state)
+{
+  static const struct {
+    const char *kind, *data;
+    size_t size;
+    const char *text; /* NULL = none */
+    int is_latin1;
+  } cases[] = {
+#define CHUNK(data) data, sizeof(data) - 1
+    { "tEXt", CHUNK("parameters\0caf\xe9"), "caf\xe9", 1 },
+    { "tEXt", CHUNK("parameters\0"), "", 1 },
+    { "tEXt", CHUNK("parameters"), NULL, 0 },
+    { "tEXt", CHUNK("parameter\0x"), NULL, 0 },
+    { "tEXt", CHUNK("Comment\0x"), NULL, 0 },
+    { "iTXt", CHUNK("parameters\0\0\0en\0Parameter\0caf\xc3\xa9"), "caf\xc3\xa9", 0 },
+    { "iTXt", CHUNK("parameters\0\0\0\0\0"), "", 0 },
+    { "iTXt", CHUNK("parameters\0\0\0\0"), NULL, 0 },
+    { "iTXt", CHUNK("parameters\0\0\0en"), NULL, 0 },
+    { "iTXt", CHUNK("parameters\0\0"), NULL, 0 },
+    { "iTXt", CHUNK("parameters\0"), NULL, 0 },
+    { "iTXt", CHUNK("parameters\0\1\0\0\0packed"), NULL, 0 },
+    { "zTXt", CHUNK("parameters\0\0packed"), NULL, 0 },
+#undef CHUNK
+  };
+  const char *text;
+  size_t length;
+  int is_latin1;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    make_2x2(cases[i].kind, cases[i].data, cases[i].size);
+    ti_image_parameters(&text, &length, &is_latin1, file.p, file.size);
+    if (!text != !cases[i].text)
+      fail_msg("case %zu: %s", i, text ? "a text" : "no text");
+    if (!text)
+      continue;
+    assert_int_equal(length, strlen(cases[i].text));
+    assert_memory_equal(text, cases[i].text, length);
+    assert_int_equal(is_latin1, cases[i].is_latin1);
+    file.size -= 13; /* IEND is cut short, which is found behind the text */
+    ti_image_parameters(&text, &length, &is_latin1, file.p, file.size);
+    assert_non_null(text);
+    file.p[33 + 8]++; /* a chunk that is not as it was written */
+    ti_image_parameters(&text, &length, &is_latin1, file.p, file.size);
+    assert_null(text);
+  }
+  ti_image_parameters(&text, &length, &is_latin1, "\xff\xd8\xff", 3);
+  assert_null(text);
+}
+
 static void files_that_cannot_be_read(void **state)
 {
   ti_image image;
@@ -601,6 +651,7 @@ int main(void)
     cmocka_unit_test(too_little_and_too_much_data),
     cmocka_unit_test(a_bomb_behind_the_rows),
     cmocka_unit_test(what_is_written_reads_back),
+    cmocka_unit_test(parameters_are_found),
     cmocka_unit_test(files_that_cannot_be_read),
     cmocka_unit_test(folders_are_listed_by_content),
     cmocka_unit_test(folders_that_cannot_be_listed),

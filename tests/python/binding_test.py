@@ -1,5 +1,6 @@
 """The binding on the tiny models of tests/golden; one line a check, "ok - ..." or "FAIL - ...". binding_test.py plain|numpy"""
 import contextlib
+import copy as shallow
 import ctypes as C
 import gc
 import io
@@ -160,6 +161,23 @@ def check_words(session, model, folder, images):
     words.add(model, '<other>', 'cat')
     words.remove('<other>')
     holds('set and remove', [*words] == ['<toy>', '<new>'] and words.rows('<new>').tolist()[0][:2] == [0.5, 0.5])
+    copy = words.copy()
+    copy.rename('<new>', '<renamed>')
+    holds('a copy is a set of its own', ([*words], [*copy]) == (['<toy>', '<new>'], ['<toy>', '<renamed>']), [*copy])
+    holds('of the same vectors', copy.rows('<renamed>').tolist() == words.rows('<new>').tolist())
+    copy.copy_from(words, '<new>')
+    holds('and of words of another one', [*copy] == ['<toy>', '<renamed>', '<new>'], [*copy])
+    raises('which it does not have', textinv.Error, 'was added already', copy.copy_from, words)
+    holds('module copy makes one, too', [*shallow.copy(words)] == [*shallow.deepcopy(words)] == [*words])
+    raises('module copy and a model', TypeError, 'the model cannot be copied', shallow.copy, model)
+    holds('repr tells the words', repr(copy) == "<textinv.Embeddings ['<toy>', '<renamed>', '<new>']>", repr(copy))
+    with textinv.Session(threads=1) as other_session:
+        kept = []
+        session.invert(model, copy, images=images, placeholder='<new>', steps=2, flip=0,
+                       progress=lambda p: p.phase == 'train' and kept.append(copy.copy(other_session).rows('<new>').tolist()))
+        holds('a callback keeps what is learnt so far', len(kept) == 2 and kept[0] != kept[1] == copy.rows('<new>').tolist())
+    copy.close()
+    holds('or that it is closed', repr(copy) == '<textinv.Embeddings (closed)>', repr(copy))
     holds('a word trained on', session.invert(model, words, images=images, placeholder='<new>', steps=1) is words)
     ids = model.tokenizer(session).encode('a <toy>', words)
     holds('a tokenizer knows them', len(ids) == 5 and ids[2:4] == [len(model.tokenizer(session)) + i for i in (0, 1)], ids)
@@ -174,7 +192,13 @@ def check_pictures(session, model, folder, words):
     holds('pictures', images.shape == (2, side, side, 3) and len(images) == 2 and images.seed(1) == 6, images.shape)
     holds('their parameters', 'Sampler: DDIM' in images.parameters(1), images.parameters(1))
     images.save(folder / 'a.png', 1)
-    holds('what was saved is read', session.read_image(folder / 'a.png').pixels() == images.pixels(1))
+    back = session.read_image(folder / 'a.png')
+    holds('what was saved is read', back.pixels() == images.pixels(1) and back.parameters() == images.parameters(1))
+    holds('one by one', [bytes(p) for p in images] == [bytes(images[0]), bytes(images[-1])] == [images.pixels(0), images.pixels(1)])
+    holds('as arrays', [tuple(p.shape) for p in images] == [images.shape[1:]] * 2)
+    raises('behind the last one', IndexError, 'picture 2 of 2', lambda: images[2])
+    holds('repr tells the size', repr(images) == f'<textinv.Images 2 of {side} x {side}>', repr(images))
+    holds('a notebook shows both', images._repr_html_().count('<img src="data:image/png;base64,') == 2)
     data = images.to_bytes(1)
     holds('a picture in memory', data == (folder / 'a.png').read_bytes() and session.read_image(data).pixels() == images.pixels(1))
     copy = textinv.Images(session, memoryview(images.pixels()).cast('B', [side, side, 3]))
@@ -189,6 +213,12 @@ def check_pictures(session, model, folder, words):
     black = textinv.Images(session, memoryview(bytes(3)).cast('B', [1, 1, 3]))
     masked = session.generate(model, 'a', init_image=first, mask=black, keep_pixels=True, steps=2, width=side, height=side)
     holds('a mask of black keeps the pixels', masked.pixels() == first.pixels())
+    for what, mask in {'bytes of grey': memoryview(bytes(side * side)).cast('B', [side, side]),
+                       'truth values': memoryview(bytes(side * side)).cast('?', [side, side])}.items():
+        masked = session.generate(model, 'a', init_image=first, mask=mask, keep_pixels=True, steps=2)
+        holds('a mask of ' + what, masked.pixels() == first.pixels())
+    white = textinv.Images(session, memoryview(b'\1').cast('?', [1, 1]))
+    holds('True is white', white.pixels() == b'\xff' * 3, white.pixels())
     raises('an array that is no picture', ValueError, 'init_image: pixels: bytes [count, height, width, 3] are expected',
            session.generate, model, 'a', init_image=textinv._empty(2, 3))
     raises('two pictures in place of one', TypeError, 'init_image: ', session.generate, model, 'a', init_image=[first] * 2)
@@ -197,6 +227,18 @@ def check_pictures(session, model, folder, words):
                    preview_every=1, preview_steps=1, preview_images=2,
                    preview=lambda step, pictures: previews.append((step, pictures.shape, pictures.pixels(), pictures)))
     holds('previews', [p[:2] for p in previews] == [(1, (2, side, side, 3)), (2, (2, side, side, 3))], previews)
+    seen = []
+    watched = session.generate(model, 'a photo of <toy>', words, images=2, seed=5, steps=3, sampler='ddim', preview_every=1,
+                               preview=lambda step, pictures: seen.append((step, len(pictures), pictures.seed(1), pictures.pixels())))
+    holds('previews of what is drawn', [p[:3] for p in seen] == [(1, 2, 6), (2, 2, 6)] and seen[0][3] != seen[1][3], seen)
+    raises('preview_every alone', textinv.Error, 'preview_every is 1 without preview', session.generate, model, 'a', preview_every=1)
+    holds('latents of a file', list(session.encode_image(model, folder / 'a.png')[0].shape)[1:] == [side // model.info.latent_scale] * 2)
+    mean, _ = session.encode_image(model, folder / 'a.png')
+    latents = textinv._array([mean.tolist()])
+    decoded, values = session.decode_latents(model, latents, images=True), session.decode_latents(model, latents)
+    holds('decoded to Images', decoded.shape == (1, side, side, 3) and list(values.shape) == [1, 3, side, side])
+    holds('of the same values', abs(
+        decoded.pixels()[0] - 127.5 - 127.5 * min(max(values.tolist()[0][0][0][0], -1), 1)) < 1)
     raises('a preview after its callback', ValueError, 'the images is closed', previews[0][3].pixels)
 
 
@@ -284,6 +326,8 @@ def check_scores(session, folder):
     holds('progress of an evaluation', steps == [('evaluate', 1, 2), ('evaluate', 2, 2)], steps)
     holds('sizes of a CLIP model', (clip.info.size, clip.info.patch, clip.info.dim) == (32, 8, clip.dim) and
           session.file_kind(CLIP) == 'clip', clip.info)
+    folders = session.evaluate(clip, str(folder / 'photos'), folder / 'photos')
+    holds('folders of pictures', (folders.num_pictures, folders.num_references) == (2, 2), folders)
     raises('no pictures to score', textinv.Error, 'there are no pictures', session.evaluate, clip, [], prompts='a')
     raises('nothing to compare with', textinv.Error, 'neither references nor prompts', session.evaluate, clip, photos)
     raises('a folder that is no CLIP model', textinv.Error, 'TEXTINV_E_NOT_FOUND', session.open_clip, MODEL)
