@@ -293,6 +293,9 @@ struct textinv_images {
 
 textinv_status ti_images_new(textinv_images **out, ti_error *error, int count, int width,
                              int height);
+/* what picture i, whose seed is set, was drawn with */
+textinv_status ti_parameters_text(textinv_images *images, uint32_t i, ti_error *error,
+                                  const textinv_model *model, const textinv_generate_params *p);
 
 /* moments of one picture [c, h, w], scaled; pixels [height, width, 3]; mask [height, width]: what
  * is white in it, from 128 on, is not seen; or NULL; name is for messages */

@@ -4,9 +4,7 @@
 
 #include "alloc.h"
 #include "api.h"
-#include "format.h"
 #include "guidance.h"
-#include "unicode.h"
 
 static const textinv_generate_params generate_defaults = {
   .struct_size = sizeof(textinv_generate_params),
@@ -527,69 +525,6 @@ static textinv_status check_finite(job *j, int first, size_t count)
   return TEXTINV_OK;
 }
 
-static const char *rng_name(textinv_rng rng)
-{
-  return rng == TEXTINV_RNG_NATIVE ? "native" : rng == TEXTINV_RNG_TORCH_CPU ? "CPU" : "CPU scalar";
-}
-
-/* the name of the model's folder or file, and its length: without the slashes or the ending that
- * may stand behind it */
-static const char *model_name(const textinv_model *model, int *len)
-{
-  const char *path = model->dir.path, *end = path + strlen(path), *name, *dot;
-
-  while (end > path + 1 && end[-1] == '/')
-    end--;
-  for (name = end; name > path && name[-1] != '/'; name--)
-    ;
-  name = name < end ? name : path;
-  if (model->dir.file && (dot = strrchr(name, '.')) && dot > name)
-    end = dot;
-  *len = (int)(end - name);
-  return name;
-}
-
-/* the text that A1111 and its relatives read back */
-static textinv_status describe(job *j, int i)
-{
-  const char *negative = j->p.negative_prompt ? j->p.negative_prompt : "";
-  const textinv_sampler kind = j->p.sampler ? j->p.sampler : j->model->schedule.sampler;
-  const size_t size = strlen(j->p.prompt) + strlen(negative) + strlen(j->model->dir.path) + 512;
-  char *text = ti_calloc(size, 1), *end;
-  int name_len;
-  const char *name = model_name(j->model, &name_len);
-  size_t length;
-  textinv_status status;
-
-  if (!text)
-    return ti_fail_nomem(&j->s->error, size, "the parameters text");
-  end = text + ti_format(text, size, "%s\n", j->p.prompt);
-  if (*negative)
-    end += ti_format(end, size - (size_t)(end - text), "Negative prompt: %s\n", negative);
-  end += ti_format(
-    end, size - (size_t)(end - text),
-    "Steps: %u, Sampler: %s, CFG scale: %g, Seed: %llu, Size: %dx%d, Model hash: %.10s, "
-    "Model: %.*s, ",
-    j->p.steps, ti_sampler_a1111_name(kind), (double)j->p.guidance_scale,
-    (unsigned long long)(j->p.seed + (uint64_t)i), j->images->width, j->images->height,
-    j->model->fingerprint, name_len, name);
-  if (j->p.guidance_rescale > 0.0f)
-    end += ti_format(end, size - (size_t)(end - text), "CFG Rescale: %g, ",
-                     (double)j->p.guidance_rescale);
-  if (j->p.init_image)
-    end += ti_format(end, size - (size_t)(end - text), "Denoising strength: %g, ",
-                     (double)j->p.strength);
-  if (j->p.clip_skip)
-    end += ti_format(end, size - (size_t)(end - text), "Clip skip: %u, ", j->p.clip_skip + 1);
-  ti_format(end, size - (size_t)(end - text), "RNG: %s, Version: libtextinv %d.%d.%d",
-            rng_name(j->p.rng), TEXTINV_VERSION_MAJOR, TEXTINV_VERSION_MINOR,
-            TEXTINV_VERSION_PATCH);
-  /* of a prompt that is not UTF-8 as the tokenizer read it, and a folder may have any name */
-  status = ti_text_repair(&j->images->texts[i], &length, &j->s->error, text, strlen(text));
-  ti_free(text);
-  return status;
-}
-
 /* init_image shows through where mask is not white */
 static void keep_pixels(const job *j, uint8_t *pixels)
 {
@@ -690,7 +625,7 @@ static textinv_status draw(job *j, int first, int count)
     goto out;
   status = decode(j, j->images, first, j->latents, first, count);
   for (int i = first; i < first + count && status >= 0; i++)
-    status = describe(j, i);
+    status = ti_parameters_text(j->images, (uint32_t)i, &j->s->error, j->model, &j->p);
 out:
   ti_sampler_free(sampler);
   return status;
