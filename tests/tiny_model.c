@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "image.h"
 #include "safetensors.h"
@@ -450,5 +451,40 @@ const char *tiny_pictures(const char *folder_name, int count, int width, int hei
       fail_msg("%s", error.text);
   }
   free(pixels);
+  return folder;
+}
+
+const char *tiny_sdxl_copy(const char *name)
+{
+  static const char *const links[] = { "text_encoder", "text_encoder_2", "tokenizer",
+                                       "tokenizer_2",  "unet",           "vae" };
+  static const char *const copies[] = { "model_index.json", "scheduler/scheduler_config.json" };
+  static char folder[512];
+  char path[700], target[4096 + 64], text[4096], *golden = realpath("tests/golden/tiny-sdxl", NULL);
+  FILE *f;
+
+  assert_non_null(golden);
+  snprintf(folder, sizeof(folder), "%s", test_path(name));
+  assert_int_equal(mkdir(folder, 0755), 0);
+  snprintf(path, sizeof(path), "%s/scheduler", folder);
+  assert_int_equal(mkdir(path, 0755), 0);
+  for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
+    snprintf(path, sizeof(path), "%s/%s", folder, links[i]);
+    snprintf(target, sizeof(target), "%s/%s", golden, links[i]);
+    assert_int_equal(symlink(target, path), 0);
+  }
+  for (size_t i = 0; i < sizeof(copies) / sizeof(*copies); i++) {
+    snprintf(target, sizeof(target), "%s/%s", golden, copies[i]);
+    f = fopen(target, "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    snprintf(path, sizeof(path), "%s/%s", folder, copies[i]);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "%s", text);
+    fclose(f);
+  }
+  free(golden);
   return folder;
 }

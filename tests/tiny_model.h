@@ -16,6 +16,10 @@ const char *tiny_inpainting_model(void);
 /* a copy of it below the temporary folder, to be broken by a test */
 const char *tiny_model_copy(const char *name);
 
+/* tests/golden/tiny-sdxl in a folder of its own, with links to all but the configs of pipeline and
+ * scheduler */
+const char *tiny_sdxl_copy(const char *name);
+
 /* replace old by new in a file of a folder, of text or with a header of it; fails the test when old
  * is not there */
 void tiny_model_edit(const char *folder, const char *file, const char *old, const char *new_text);

@@ -62,6 +62,14 @@ static inline void hush(textinv_session *quiet)
   session = quiet;
 }
 
+static inline textinv_model *open_model(const char *folder)
+{
+  textinv_model *model;
+
+  must(textinv_model_open(&model, session, folder));
+  return model;
+}
+
 static inline textinv_embeddings *new_words(void)
 {
   textinv_embeddings *e;
