@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "host.h"
 
 enum { VALUES = 4 * 8 * 8 };
 
@@ -82,6 +83,64 @@ static void floating_point_is_the_librarys_own(void **state)
   assert_int_equal(traps, possible);
   assert_memory_equal(met, plain, sizeof(plain));
   textinv_session_free(s);
+}
+
+/* numbers below 2^-126 become 0, as in a process that has loaded what was built with -ffast-math */
+static void flush_denormals(void)
+{
+#if defined(__x86_64__)
+  __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+#elif defined(__aarch64__)
+  uint64_t control;
+
+  __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+  __asm__ volatile("msr fpcr, %0" : : "r"(control | 1 << 24));
+#endif
+}
+
+static int flushes(void)
+{
+  volatile float least = 0x1p-126f, half = least * 0.5f;
+
+  return half == 0.0f;
+}
+
+static void look(void *user, int thread, size_t from, size_t to)
+{
+  atomic_int *met = user;
+
+  (void)from;
+  (void)to;
+  if (thread)
+    atomic_fetch_or(met, flushes() ? 2 : 1);
+  else
+    usleep(100); /* until another comes */
+}
+
+static void denormals_are_kept(void **state)
+{
+  ti_team *team = ti_team_new(2);
+  atomic_int met = 0;
+  ti_host host;
+
+  (void)state;
+  assert_non_null(team);
+  flush_denormals();
+  if (!flushes())
+    skip();
+  ti_host_enter(&host, team);
+  const int inside = flushes();
+
+  for (int i = 0; i < 1000 && !atomic_load(&met); i++)
+    ti_team_for(team, 2, 64, look, &met);
+  ti_host_leave(&host);
+  const int behind = flushes();
+
+  fesetenv(FE_DFL_ENV);
+  ti_team_free(team);
+  assert_int_equal(inside, 0);
+  assert_int_equal(behind, 1);
+  assert_int_equal(atomic_load(&met), 1);
 }
 
 static void textinv_cpu_is_a_level_of_the_processor(void **state)
@@ -169,6 +228,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(floating_point_is_the_librarys_own),
+    cmocka_unit_test(denormals_are_kept),
     cmocka_unit_test(textinv_cpu_is_a_level_of_the_processor),
     cmocka_unit_test(openmp_is_left_alone),
     cmocka_unit_test(a_child_of_fork_goes_on),

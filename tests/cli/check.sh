@@ -494,9 +494,7 @@ begin() {
   rm -f err
   "$program" $long --steps 100000 "$@" --progress json 2>err &
   child=$!
-  tries=0
-  until [ $tries = 600 ] || grep -qs '"train","step":5,' err; do
-    tries=$((tries + 1))
+  until grep -qs '"train","step":5,' err || ! kill -0 $child 2>/dev/null; do
     sleep 0.05
   done
 }
@@ -528,9 +526,7 @@ mkdir many
 for i in $(seq 400); do ln -s ../big.png "many/$i.png"; done
 "$program" $long --images many --placeholder '<y>' --out m.safetensors 2>err &
 child=$!
-tries=0
-until [ $tries = 600 ] || [ -e m-run ]; do
-  tries=$((tries + 1))
+until [ -e m-run ] || ! kill -0 $child 2>/dev/null; do
   sleep 0.05
 done
 sleep 0.2
@@ -647,9 +643,7 @@ drawing() {
   "$program" generate --threads 1 --model "$model" --prompt a --images 100 --steps 100 --sampler ddim "$@" \
     --progress json 2>err &
   child=$!
-  tries=0
-  until [ $tries = 600 ] || grep -qs '"sample","step":205,"steps":2500,' err; do
-    tries=$((tries + 1))
+  until grep -qs '"sample","step":205,"steps":2500,' err || ! kill -0 $child 2>/dev/null; do
     sleep 0.05
   done
 }
