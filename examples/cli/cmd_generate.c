@@ -64,6 +64,8 @@ static const cli_option options[] = {
   { "rng", "KIND", CLI_CHOICE, AT(p.rng), 0, 0, rngs, CLI_RARE, "noise" },
   { "batch", "N", CLI_UINT, AT(p.batch), 1, 1024, NULL, CLI_RARE | CLI_QUIET_DEFAULT,
     "pictures at once (as many as fit, up to 4)" },
+  { "prompt-weights", NULL, CLI_FLAG, AT(p.prompt_weights), 0, 0, NULL, CLI_RARE,
+    "(text), (text:1.3) and [text] weigh" },
   { "clip-skip", "N", CLI_UINT, AT(p.clip_skip), 0, 11, NULL, CLI_RARE,
     "layers of the text encoder left out" },
   { NULL, NULL, CLI_FLAG, 0, 0, 0, NULL, 0, NULL }

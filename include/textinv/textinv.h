@@ -1177,7 +1177,13 @@ typedef struct textinv_generate_params {
   uint32_t              preview_every;    /* steps; after the last one there is none; 0 = never
                                              (default). Each takes as long as decoding the result,
                                              which it does not change */
-  uint32_t              reserved;         /* must be 0 (default) */
+  int32_t               prompt_weights;   /* 1 = brackets in prompt and negative_prompt weigh, as in
+                                             AUTOMATIC1111's web UI: (text) 1.1 times, (text:1.3) 1.3
+                                             times, [text] 1 / 1.1 times, all together -1000..1000;
+                                             \( \) \[ \] \\ are the characters. The states of tokens
+                                             are multiplied, and then all of them so that their mean
+                                             is what it was. 0 = brackets are text, as in diffusers
+                                             (default) */
 } textinv_generate_params;
 
 /** Fill params with defaults. See textinv_session_params_init(). */

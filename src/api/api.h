@@ -276,11 +276,12 @@ textinv_status ti_row_table_init(ti_row_table *out, ti_error *error, const texti
 void ti_row_table_free(ti_row_table *t); /* safe on a zeroed struct */
 /* copy the rows again after they changed */
 void ti_row_table_update(ti_row_table *t, const textinv_embeddings *embeddings, int encoder);
-/* ids [tokens] and the position of the end token; a word without vectors for this model fails */
+/* ids [tokens], weights [tokens] or NULL, which takes brackets for text, and the position of the
+ * end token; a word without vectors for this model fails */
 textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error,
                                    const textinv_model *model, int encoder,
                                    const textinv_embeddings *embeddings, const char *text,
-                                   int32_t *ids, int32_t *eos, size_t *truncated);
+                                   int32_t *ids, float *weights, int32_t *eos, size_t *truncated);
 
 /* ------------------------------------------------------------------ images */
 
@@ -308,10 +309,12 @@ textinv_status ti_decode_one(textinv_session *s, const textinv_model *model, uin
 /* of finite values */
 void ti_values_to_pixels(uint8_t *pixels, const float *values, int width, int height);
 
-/* context [tokens, context_dim] and pooled [pooled_dim] (may be NULL) of a prompt */
+/* context [tokens, context_dim] and pooled [pooled_dim] (may be NULL) of a prompt, in which
+ * brackets weigh or are text */
 textinv_status ti_encode_text(textinv_session *s, const textinv_model *model,
                               const textinv_embeddings *embeddings, const char *prompt,
-                              int clip_skip, float *context, float *pooled, size_t *truncated);
+                              int weighted, int clip_skip, float *context, float *pooled,
+                              size_t *truncated);
 
 textinv_status ti_check_clip_skip(ti_error *error, const textinv_model *model, uint32_t clip_skip);
 /* sides of latents: 0 becomes the model's own; to be trained, multiples of 2^(blocks - 1) */

@@ -260,7 +260,7 @@ textinv_status ti_clip_encode_text(textinv_session *s, const textinv_clip *clip,
 
   if (status < 0 ||
       (status = ti_prompt_fit(m->encoders[0].tokenizer->t, &s->error, NULL, 0, text, m->tokens,
-                              ti_plan_at(s, plan, plan->ids[0]), truncated,
+                              ti_plan_at(s, plan, plan->ids[0]), NULL, truncated,
                               ti_plan_at(s, plan, plan->eos))) < 0 ||
       (status = ti_plan_execute(s, plan, 0)) < 0)
     return status;

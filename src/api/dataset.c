@@ -74,7 +74,7 @@ static textinv_status add_prompt(loader *l, const char *placeholder, const char 
     if (!prompt->ids[i])
       return ti_fail_nomem(error, (size_t)m->tokens * sizeof(int32_t), "prompts");
     if ((status = ti_row_table_encode(&l->tables[i], error, m, i, l->embeddings, text,
-                                      prompt->ids[i], &prompt->eos, &truncated)) < 0)
+                                      prompt->ids[i], NULL, &prompt->eos, &truncated)) < 0)
       return status;
     if (!holds_word(prompt->ids[i], m->tokens, &l->tables[i].words[word]))
       return ti_fail(

@@ -134,7 +134,7 @@ static textinv_status check_numbers(const textinv_generate_params *p, ti_error *
   if (p->preview_every && !p->preview)
     return ti_fail(error, TEXTINV_E_INVALID, "preview_every is %u without preview",
                    p->preview_every);
-  return ti_check_reserved(error, p->reserved, "generate_params");
+  return ti_check_flag(error, "prompt_weights", p->prompt_weights);
 }
 
 static textinv_status check_pictures(const textinv_generate_params *p, ti_error *error,
@@ -304,16 +304,16 @@ static textinv_status encode_prompts(job *j)
   size_t truncated;
   textinv_status status;
 
-  status = ti_encode_text(j->s, m, j->embeddings, j->p.prompt, (int)j->p.clip_skip,
-                          j->context + first * j->context_size, j->pooled + first * pooled,
-                          &truncated);
+  status = ti_encode_text(j->s, m, j->embeddings, j->p.prompt, j->p.prompt_weights,
+                          (int)j->p.clip_skip, j->context + first * j->context_size,
+                          j->pooled + first * pooled, &truncated);
   if (status < 0)
     return status;
   /* SDXL was trained with zeros for "no text"; layers are left out of the prompt's encoding alone
    */
   if (j->guided && (negative || !m->zero_no_negative)) {
-    status = ti_encode_text(j->s, m, j->embeddings, negative ? negative : "", 0, j->context,
-                            j->pooled, &truncated);
+    status = ti_encode_text(j->s, m, j->embeddings, negative ? negative : "", j->p.prompt_weights,
+                            0, j->context, j->pooled, &truncated);
     if (status < 0)
       return status;
   }

@@ -167,7 +167,8 @@ static textinv_status prepare(buffers *b, ti_error *error, const textinv_model *
       return ti_fail(error, TEXTINV_E_INVALID, "prompts[%zu] is NULL", k);
     for (int i = 0; i < model->num_encoders; i++) {
       status = ti_row_table_encode(&b->tables[i], error, model, i, embeddings, p->prompts[k],
-                                   b->ids[i] + k * (size_t)model->tokens, &b->eos[k], &truncated);
+                                   b->ids[i] + k * (size_t)model->tokens, NULL, &b->eos[k],
+                                   &truncated);
       if (status < 0)
         return status;
     }

@@ -18,29 +18,52 @@ static textinv_status check_finite(ti_error *error, const char *what, const floa
 
 /* ------------------------------------------------------------------ text */
 
+/* as the web UI: states of tokens times their weights, and all so that their mean is what it was */
+static void weigh(float *hidden, const float *weights, int tokens, int width)
+{
+  double before = 0.0, after = 0.0;
+  int weighs = 0;
+
+  for (int i = 0; i < tokens; i++) {
+    weighs |= weights[i] != 1.0f;
+    for (int k = 0; k < width; k++) {
+      const float value = hidden[(size_t)i * (size_t)width + (size_t)k];
+
+      before += value;
+      after += value * weights[i];
+    }
+  }
+  const float scale = after != 0.0 ? (float)(before / after) : 1.0f;
+
+  for (size_t i = 0; weighs && i < (size_t)tokens * (size_t)width; i++)
+    hidden[i] *= weights[i / (size_t)width] * scale;
+}
+
 /* states of one encoder into the columns of context that are its own */
 static textinv_status encode_one(textinv_session *s, const textinv_model *model,
                                  const textinv_embeddings *embeddings, int encoder, int column,
-                                 const char *prompt, int clip_skip, float *context, float *pooled,
-                                 size_t *truncated)
+                                 const char *prompt, int weighted, int clip_skip, float *context,
+                                 float *pooled, size_t *truncated)
 {
   const int width = model->encoders[encoder].config.width;
   ti_plan_key key = { .kind = TI_PLAN_TEXT, .n = 1, .skip = clip_skip, .encoder = encoder };
   ti_row_table table;
   ti_net_plan *plan;
   int32_t eos, *ids = NULL;
+  float *weights = NULL;
   textinv_status status;
 
   if ((status = ti_row_table_init(&table, &s->error, model, encoder, embeddings)) < 0)
     return status;
   ids = ti_calloc((size_t)model->tokens, sizeof(*ids));
-  if (!ids) {
+  weights = ti_calloc((size_t)model->tokens, sizeof(*weights));
+  if (!ids || !weights) {
     status = ti_fail_nomem(&s->error, (size_t)model->tokens * sizeof(*ids), "ids");
     goto out;
   }
   key.rows[encoder] = table.num_rows;
   if ((status = ti_row_table_encode(&table, &s->error, model, encoder, embeddings, prompt, ids,
-                                    &eos, truncated)) < 0 ||
+                                    weighted ? weights : NULL, &eos, truncated)) < 0 ||
       (status = ti_plan_get(&plan, s, model, &key)) < 0)
     goto out;
   memcpy(ti_plan_at(s, plan, plan->ids[encoder]), ids, (size_t)model->tokens * sizeof(*ids));
@@ -51,14 +74,17 @@ static textinv_status encode_one(textinv_session *s, const textinv_model *model,
     memcpy(ti_plan_at(s, plan, plan->eos), &eos, sizeof(eos));
   if ((status = ti_plan_execute(s, plan, 0)) < 0)
     goto out;
-  const float *hidden = ti_plan_at(s, plan, plan->hidden);
+  float *hidden = ti_plan_at(s, plan, plan->hidden);
 
+  if (weighted)
+    weigh(hidden, weights, model->tokens, width);
   for (int i = 0; i < model->tokens; i++)
     memcpy(context + (size_t)i * (size_t)model->context_dim + column,
            hidden + (size_t)i * (size_t)width, (size_t)width * sizeof(*context));
   if (pooled && plan->pooled != TI_NONE)
     memcpy(pooled, ti_plan_at(s, plan, plan->pooled), (size_t)model->pooled_dim * sizeof(*pooled));
 out:
+  ti_free(weights);
   ti_free(ids);
   ti_row_table_free(&table);
   return status;
@@ -66,7 +92,8 @@ out:
 
 textinv_status ti_encode_text(textinv_session *s, const textinv_model *model,
                               const textinv_embeddings *embeddings, const char *prompt,
-                              int clip_skip, float *context, float *pooled, size_t *truncated)
+                              int weighted, int clip_skip, float *context, float *pooled,
+                              size_t *truncated)
 {
   int column = 0;
   textinv_status status = TEXTINV_OK;
@@ -75,7 +102,8 @@ textinv_status ti_encode_text(textinv_session *s, const textinv_model *model,
   for (int i = 0; i < model->num_encoders && status >= 0; i++) {
     size_t cut = 0;
 
-    status = encode_one(s, model, embeddings, i, column, prompt, clip_skip, context, pooled, &cut);
+    status = encode_one(s, model, embeddings, i, column, prompt, weighted, clip_skip, context,
+                        pooled, &cut);
     column += model->encoders[i].config.width;
     if (cut > *truncated)
       *truncated = cut;
@@ -130,7 +158,7 @@ textinv_status textinv_encode_prompt(textinv_session *session, float *context, s
        (status = ti_check_count(error, "pooled", num_pooled, (size_t)model->pooled_dim)) < 0) ||
       (status = ti_check_clip_skip(error, model, clip_skip)) < 0)
     return status;
-  status = ti_encode_text(session, model, embeddings, prompt, (int)clip_skip, context, pooled,
+  status = ti_encode_text(session, model, embeddings, prompt, 0, (int)clip_skip, context, pooled,
                           &cut);
   if (truncated)
     *truncated = cut;

@@ -58,11 +58,11 @@ void ti_row_table_free(ti_row_table *t)
 textinv_status ti_row_table_encode(const ti_row_table *t, ti_error *error,
                                    const textinv_model *model, int encoder,
                                    const textinv_embeddings *embeddings, const char *text,
-                                   int32_t *ids, int32_t *eos, size_t *truncated)
+                                   int32_t *ids, float *weights, int32_t *eos, size_t *truncated)
 {
   const textinv_status status = ti_prompt_fit(model->encoders[encoder].tokenizer->t, error,
                                               t->words, t->num_words, text, model->tokens, ids,
-                                              truncated, eos);
+                                              weights, truncated, eos);
 
   if (status < 0)
     return status;

@@ -79,7 +79,7 @@ textinv_status textinv_tokenizer_encode(textinv_session *session, uint32_t *ids,
                                  (uint32_t)embeddings->words[i].vectors };
     next += words[i].num_vectors;
   }
-  status = ti_prompt_encode(tokenizer->t, error, words, num_words, text, &all, count);
+  status = ti_prompt_encode(tokenizer->t, error, words, num_words, text, &all, NULL, count);
   if (status >= 0 && ids)
     memcpy(ids, all, (*count < capacity ? *count : capacity) * sizeof(*ids));
   ti_free(all);

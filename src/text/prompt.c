@@ -10,6 +10,7 @@
 #include "alloc.h"
 #include "tokenizer_state.h"
 #include "unicode.h"
+#include "weighted_text.h"
 
 typedef struct matchers {
   ti_match *all; /* the words and the tokenizer's own */
@@ -65,34 +66,75 @@ static textinv_status make_matchers(matchers *m, const ti_tokenizer *t, ti_error
   return TEXTINV_OK;
 }
 
+/* n tokens of one weight; weights may be NULL */
+static textinv_status append(uint32_t **ids, float **weights, size_t *count, ti_error *error,
+                             const uint32_t *body, size_t n, float weight)
+{
+  const size_t room = *count + n + (n == 0);
+  uint32_t *more = ti_realloc_array(*ids, room, sizeof(*more));
+  float *weigh = weights && more ? ti_realloc_array(*weights, room, sizeof(*weigh)) : NULL;
+
+  *ids = more ? more : *ids;
+  if (weights && weigh)
+    *weights = weigh;
+  if (!more || (weights && !weigh))
+    return ti_fail_nomem(error, room * sizeof(*more), "token ids");
+  for (size_t i = 0; i < n; i++) {
+    more[*count + i] = body[i];
+    if (weights)
+      weigh[*count + i] = weight;
+  }
+  *count += n;
+  return TEXTINV_OK;
+}
+
 textinv_status ti_prompt_encode(const ti_tokenizer *t, ti_error *error, const ti_prompt_word *words,
-                                size_t num_words, const char *text, uint32_t **ids, size_t *count)
+                                size_t num_words, const char *text, uint32_t **ids, float **weights,
+                                size_t *count)
 {
   const size_t len = strnlen(text, (size_t)TI_PROMPT_MAX_BYTES + 1);
+  const uint32_t begin = ti_tokenizer_begin(t), end = ti_tokenizer_end(t);
+  ti_text_run whole = { 0, len, 1.0 };
+  ti_weighted_text parsed = { NULL, &whole, 1 };
   matchers m = { 0 };
-  uint32_t *body = NULL;
   textinv_status status;
-  size_t n;
 
   *ids = NULL;
+  if (weights)
+    *weights = NULL;
   *count = 0;
   if (len > TI_PROMPT_MAX_BYTES)
     return ti_fail(error, TEXTINV_E_LIMIT, "a prompt has over %d bytes, which is the most",
                    TI_PROMPT_MAX_BYTES);
+  if (weights && (status = ti_weighted_text_parse(&parsed, error, text, len)) < 0)
+    return status;
   if ((status = make_matchers(&m, t, error, words, num_words)) < 0 ||
-      (status = ti_tokenizer_encode_words(t, error, m.all, m.count, text, len, &body, &n)) < 0)
+      (status = append(ids, weights, count, error, &begin, 1, 1.0f)) < 0)
     goto out;
-  *ids = ti_calloc(n + 2, sizeof(**ids));
-  if (!*ids) {
-    status = ti_fail_nomem(error, (n + 2) * sizeof(**ids), "token ids");
-    goto out;
+  for (size_t i = 0; i < parsed.count && status >= 0; i++) {
+    const ti_text_run *run = &parsed.runs[i];
+    uint32_t *body = NULL;
+    size_t n;
+
+    status = ti_tokenizer_encode_words(
+      t, error, m.all, m.count, (weights ? parsed.text : text) + run->from, run->len, &body, &n);
+    if (status >= 0)
+      status = append(ids, weights, count, error, body, n, (float)run->weight);
+    ti_free(body);
   }
-  (*ids)[0] = ti_tokenizer_begin(t);
-  memcpy(*ids + 1, body, n * sizeof(**ids));
-  (*ids)[n + 1] = ti_tokenizer_end(t);
-  *count = n + 2;
+  if (status >= 0)
+    status = append(ids, weights, count, error, &end, 1, 1.0f);
 out:
-  ti_free(body);
+  if (status < 0) {
+    ti_free(*ids);
+    *ids = NULL;
+    if (weights) {
+      ti_free(*weights);
+      *weights = NULL;
+    }
+  }
+  if (weights)
+    ti_weighted_text_free(&parsed);
   free_matchers(&m);
   return status;
 }
@@ -108,9 +150,10 @@ static uint32_t vector_of(const ti_prompt_word *words, size_t num_words, uint32_
 
 textinv_status ti_prompt_fit(const ti_tokenizer *t, ti_error *error, const ti_prompt_word *words,
                              size_t num_words, const char *text, int length, int32_t *ids,
-                             size_t *truncated, int32_t *eos)
+                             float *weights, size_t *truncated, int32_t *eos)
 {
   textinv_status status;
+  float *all_weights = NULL;
   uint32_t *all;
   size_t count, kept;
 
@@ -119,7 +162,8 @@ textinv_status ti_prompt_fit(const ti_tokenizer *t, ti_error *error, const ti_pr
   if (length < 2)
     return ti_fail(error, TEXTINV_E_INVALID,
                    "a prompt is fitted into %d positions, expected 2 or more", length);
-  if ((status = ti_prompt_encode(t, error, words, num_words, text, &all, &count)) < 0)
+  if ((status = ti_prompt_encode(t, error, words, num_words, text, &all,
+                                 weights ? &all_weights : NULL, &count)) < 0)
     return status;
 
   kept = count - 2; /* between begin and end */
@@ -135,6 +179,9 @@ textinv_status ti_prompt_fit(const ti_tokenizer *t, ti_error *error, const ti_pr
     ids[i] = (int32_t)ti_tokenizer_pad(t);
   while (ids[*eos] != (int32_t)ti_tokenizer_end(t))
     ++*eos;
+  for (int i = 0; weights && i < length; i++)
+    weights[i] = i <= (int)kept ? all_weights[i] : 1.0f;
+  ti_free(all_weights);
   ti_free(all);
   return TEXTINV_OK;
 }

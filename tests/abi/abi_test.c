@@ -245,7 +245,7 @@ OFFSET(textinv_generate_params, mask, 104);
 OFFSET(textinv_generate_params, preview, 112);
 OFFSET(textinv_generate_params, preview_user, 120);
 OFFSET(textinv_generate_params, preview_every, 128);
-OFFSET(textinv_generate_params, reserved, 132);
+OFFSET(textinv_generate_params, prompt_weights, 132);
 SIZE(textinv_generate_params, 136);
 
 OFFSET(textinv_predict_params, struct_size, 0);
@@ -304,7 +304,7 @@ LAST(textinv_parallel, user);
 LAST(textinv_invert_report, peak_bytes);
 LAST(textinv_loss_params, prompts);
 LAST(textinv_optimizer_params, reserved);
-LAST(textinv_generate_params, reserved);
+LAST(textinv_generate_params, prompt_weights);
 LAST(textinv_predict_params, masked);
 LAST(textinv_evaluate_params, progress_user);
 LAST(textinv_scores, text_similarity);

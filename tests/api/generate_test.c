@@ -464,6 +464,7 @@ static void options_reach_to_their_limits(void **state)
   LIMIT(p.mask = two, "mask is given without init_image");
   LIMIT(p.keep_pixels = 1, "keep_pixels is 1 without mask");
   LIMIT(p.keep_pixels = 2, "keep_pixels is 2; 0 and 1");
+  LIMIT(p.prompt_weights = 2, "prompt_weights is 2; 0 and 1");
   textinv_images_free(two);
 
   /* no more steps than the model was trained with, and never more than 1000 */

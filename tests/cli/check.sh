@@ -315,6 +315,9 @@ says "a scheduler that is not there: who stands in" "DEISMultistepScheduler, whi
 holds "a scheduler that is not there: one warning" [ "$(grep -c '^warning: ' err)" = 1 ]
 run 0 "inspect its model" inspect deis
 says "a scheduler that is not there: inspect says who draws" "sampler: dpmpp_2m" out
+run 0 "brackets are text" generate --model "$model" --prompt 'a (cat:2000)' --out x.png --steps 2
+run 1 "brackets that weigh too much" generate --model "$model" --prompt 'a (cat:2000)' --prompt-weights --out x.png --steps 2
+says "brackets that weigh too much: by how much" "has the weight 2000; -1000 to 1000 are possible" err
 run 0 "image to image" $generate --steps 4 --init-image photos/p-000.png --strength 0.5
 run 0 "beside the picture to start from" $generate --steps 2 --init-image photos/p-000.png --out photos/p-000.png --separate
 rm photos/p-000-000.png

@@ -73,6 +73,7 @@ static void use(const ti_tokenizer *t, const char *text, size_t len)
   uint32_t *ids;
   size_t count, truncated;
   int32_t fitted[20], eos;
+  float weights[20];
   char *copy;
 
   if (ti_tokenizer_encode(t, &error, text, len, &ids, &count) >= 0) {
@@ -84,9 +85,12 @@ static void use(const ti_tokenizer *t, const char *text, size_t len)
   copy = ti_strndup(text, len);
   if (!copy)
     return;
-  if (ti_prompt_fit(t, &error, words, 3, copy, 20, fitted, &truncated, &eos) >= 0) {
+  for (int weighted = 0; weighted < 2; weighted++) {
+    if (ti_prompt_fit(t, &error, words, 3, copy, 20, fitted, weighted ? weights : NULL, &truncated,
+                      &eos) < 0)
+      continue;
     for (int i = 0; i < 20; i++)
-      if ((uint32_t)fitted[i] >= most)
+      if ((uint32_t)fitted[i] >= most || (weighted && !(weights[i] >= -1000 && weights[i] <= 1000)))
         __builtin_trap();
     if (eos < 1 || eos > 19)
       __builtin_trap();

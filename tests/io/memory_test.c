@@ -442,14 +442,17 @@ static textinv_status run_encode(ti_error *error)
 {
   static const ti_prompt_word words[] = { { "<toy>", 100000, 2 }, { "\xff*", 100002, 1 } };
   uint32_t *ids;
+  float *weights;
   size_t count;
   const textinv_status status = ti_prompt_encode(
     tokenizer, error, words, 2,
-    "A caf\xc3\xa9 of <Toy> it's \xff* a a a a a a a a a a a a a a a a <|STARTOFTEXT|> 1 2 \xe7\x8c\xab.",
-    &ids, &count);
+    "A (caf\xc3\xa9 of:1.2) [<Toy>] it's \xff* a a a a a a a a a a a a a a a a <|STARTOFTEXT|> 1 2 \xe7\x8c\xab.",
+    &ids, &weights, &count);
 
-  if (status >= 0)
+  if (status >= 0) {
     ti_free(ids);
+    ti_free(weights);
+  }
   return status;
 }
 

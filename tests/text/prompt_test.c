@@ -70,8 +70,8 @@ static void matching(void **state)
     uint32_t *ids;
     size_t count;
 
-    assert_int_equal(ti_prompt_encode(small, &error, words, NUM_WORDS, cases[i].text, &ids, &count),
-                     0);
+    assert_int_equal(
+      ti_prompt_encode(small, &error, words, NUM_WORDS, cases[i].text, &ids, NULL, &count), 0);
     assert_string_equal(show_all(ids, count), cases[i].ids);
     ti_free(ids);
   }
@@ -87,7 +87,8 @@ static void exact_case_goes_first(void **state)
   size_t count;
 
   (void)state;
-  assert_int_equal(ti_prompt_encode(small, &error, both, 2, "<toy> <Toy> <TOY>", &ids, &count), 0);
+  assert_int_equal(
+    ti_prompt_encode(small, &error, both, 2, "<toy> <Toy> <TOY>", &ids, NULL, &count), 0);
   assert_int_equal(count, 5);
   assert_memory_equal(ids, expected, sizeof(expected));
   ti_free(ids);
@@ -111,7 +112,7 @@ static void longest_word_goes_first(void **state)
   assert_int_equal(ti_prompt_encode(small, &error, alike, 7,
                                     "<toy> Toy toy TOY <toy>_1 <Toy> <TOY> \xc4\xb0x i\xcc\x87X "
                                     "i\xcc\x87x",
-                                    &ids, &count),
+                                    &ids, NULL, &count),
                    0);
   assert_int_equal(count, sizeof(expected) / sizeof(*expected));
   assert_memory_equal(ids, expected, sizeof(expected));
@@ -129,12 +130,12 @@ static void words_beyond_ascii(void **state)
   size_t count;
 
   (void)state;
-  assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<E\xcc\x81te\xcc\x81>b", &ids, &count),
-                   0);
+  assert_int_equal(
+    ti_prompt_encode(small, &error, odd, 3, "<E\xcc\x81te\xcc\x81>b", &ids, NULL, &count), 0);
   assert_int_equal(count, 4);
   assert_int_equal(ids[1], 1000);
   ti_free(ids);
-  assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<\xfe>", &ids, &count), 0);
+  assert_int_equal(ti_prompt_encode(small, &error, odd, 3, "<\xfe>", &ids, NULL, &count), 0);
   assert_int_equal(count, 3);
   assert_int_equal(ids[1], 1001);
   ti_free(ids);
@@ -175,7 +176,7 @@ static void fitting(void **state)
     ti_error error;
 
     assert_int_equal(ti_prompt_fit(small, &error, words, NUM_WORDS, cases[i].text, cases[i].length,
-                                   ids, &truncated, &eos),
+                                   ids, NULL, &truncated, &eos),
                      0);
     for (int k = 0; k < cases[i].length; k++)
       copy[k] = (uint32_t)ids[k];
@@ -201,7 +202,7 @@ static void other_padding(void **state)
   write_vocab(folder, "");
   write_file(folder, "special_tokens_map.json", "{\"pad_token\":\"!\"}");
   assert_int_equal(ti_tokenizer_open(&bpe, &error, folder, NULL), 0);
-  assert_int_equal(ti_prompt_fit(bpe, &error, NULL, 0, "a!", 6, ids, &truncated, &eos), 0);
+  assert_int_equal(ti_prompt_fit(bpe, &error, NULL, 0, "a!", 6, ids, NULL, &truncated, &eos), 0);
   assert_memory_equal(ids, expected, sizeof(expected));
   assert_int_equal(eos, 3);
   ti_tokenizer_free(bpe);
@@ -222,7 +223,7 @@ static void words_beside_added_tokens(void **state)
   write_vocab(folder, "c a\nca t</w>\n");
   write_file(folder, "added_tokens.json", "{\"<x>\":516,\"<cow>\":517}");
   assert_int_equal(ti_tokenizer_open(&bpe, &error, folder, NULL), 0);
-  assert_int_equal(ti_prompt_encode(bpe, &error, both, 2, "<toy><cow><x>", &ids, &count), 0);
+  assert_int_equal(ti_prompt_encode(bpe, &error, both, 2, "<toy><cow><x>", &ids, NULL, &count), 0);
   assert_int_equal(count, sizeof(expected) / sizeof(*expected));
   assert_memory_equal(ids, expected, sizeof(expected));
   ti_free(ids);
@@ -240,26 +241,27 @@ static void limits(void **state)
   (void)state;
   memset(text, 'a', TI_PROMPT_MAX_BYTES + 1);
   text[TI_PROMPT_MAX_BYTES + 1] = 0;
-  assert_int_equal(ti_prompt_encode(small, &error, words, NUM_WORDS, text, &ids, &count),
+  assert_int_equal(ti_prompt_encode(small, &error, words, NUM_WORDS, text, &ids, NULL, &count),
                    TEXTINV_E_LIMIT);
   assert_null(ids);
   assert_non_null(strstr(error.text, "1048576"));
   assert_int_equal(
-    ti_prompt_fit(small, &error, words, NUM_WORDS, text, 77, fitted, &truncated, &eos),
+    ti_prompt_fit(small, &error, words, NUM_WORDS, text, 77, fitted, NULL, &truncated, &eos),
     TEXTINV_E_LIMIT);
   text[TI_PROMPT_MAX_BYTES] = 0;
-  assert_int_equal(ti_prompt_encode(small, &error, words, NUM_WORDS, text, &ids, &count), 0);
+  assert_int_equal(ti_prompt_encode(small, &error, words, NUM_WORDS, text, &ids, NULL, &count), 0);
   assert_int_equal(count, TI_PROMPT_MAX_BYTES + 2);
   ti_free(ids);
   assert_int_equal(
-    ti_prompt_fit(small, &error, words, NUM_WORDS, text, 77, fitted, &truncated, &eos), 0);
+    ti_prompt_fit(small, &error, words, NUM_WORDS, text, 77, fitted, NULL, &truncated, &eos), 0);
   assert_int_equal(truncated, TI_PROMPT_MAX_BYTES - 75);
-  assert_int_equal(ti_prompt_fit(small, &error, words, NUM_WORDS, "a", 1, fitted, &truncated, &eos),
-                   TEXTINV_E_INVALID);
+  assert_int_equal(
+    ti_prompt_fit(small, &error, words, NUM_WORDS, "a", 1, fitted, NULL, &truncated, &eos),
+    TEXTINV_E_INVALID);
 
   /* invalid bytes are read as U+FFFD, which the small vocabulary spells in three tokens */
-  assert_int_equal(ti_prompt_encode(small, &error, words, NUM_WORDS, "\xff<cat>\xc3", &ids, &count),
-                   0);
+  assert_int_equal(
+    ti_prompt_encode(small, &error, words, NUM_WORDS, "\xff<cat>\xc3", &ids, NULL, &count), 0);
   assert_int_equal(count, 2 + 3 + 1 + 3);
   assert_int_equal(ids[4], words[1].first_id);
   ti_free(ids);
@@ -285,11 +287,11 @@ static void many_words(void **state)
   }
   memset(text, '<', LENGTH);
   text[LENGTH] = 0;
-  assert_int_equal(ti_prompt_encode(small, &error, many, MANY, text, &ids, &count), 0);
+  assert_int_equal(ti_prompt_encode(small, &error, many, MANY, text, &ids, NULL, &count), 0);
   assert_int_equal(count, LENGTH + 2);
   ti_free(ids);
   assert_int_equal(
-    ti_prompt_encode(small, &error, many, MANY, "<<<<word1><<<<<word1999>", &ids, &count), 0);
+    ti_prompt_encode(small, &error, many, MANY, "<<<<word1><<<<<word1999>", &ids, NULL, &count), 0);
   assert_int_equal(count, 5);
   assert_int_equal(ids[1], SIZE + 1);
   assert_int_equal(ids[3], SIZE + 1999);

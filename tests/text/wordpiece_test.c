@@ -129,8 +129,8 @@ static void new_words(void **state)
     int32_t ids[8], eos;
     size_t truncated;
 
-    assert_int_equal(ti_prompt_fit(t, &error, words, 3, cases[i].text, 8, ids, &truncated, &eos),
-                     0);
+    assert_int_equal(
+      ti_prompt_fit(t, &error, words, 3, cases[i].text, 8, ids, NULL, &truncated, &eos), 0);
     for (int k = 0; k < 8; k++)
       if (ids[k] != cases[i].ids[k])
         fail_msg("case %zu: id %d is %d, expected %d", i, k, ids[k], cases[i].ids[k]);
