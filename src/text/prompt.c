@@ -128,6 +128,7 @@ out:
   if (status < 0) {
     ti_free(*ids);
     *ids = NULL;
+    *count = 0;
     if (weights) {
       ti_free(*weights);
       *weights = NULL;
