@@ -372,19 +372,6 @@ static void a_loss_is_that_of_a_prediction(void **state)
   textinv_model_free(model);
 }
 
-static int open_all(void **state)
-{
-  (void)state;
-  return textinv_session_new(&session, NULL) < 0 ? -1 : 0;
-}
-
-static int close_all(void **state)
-{
-  (void)state;
-  textinv_session_free(session);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -395,5 +382,5 @@ int main(void)
     cmocka_unit_test(with_two_encoders_and_sizes_too),
   };
 
-  return cmocka_run_group_tests_name("loop", tests, open_all, close_all);
+  return cmocka_run_group_tests_name("loop", tests, session_setup, session_teardown);
 }

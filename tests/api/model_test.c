@@ -472,19 +472,6 @@ static void sessions_check_their_options(void **state)
   textinv_session_cancel(NULL);
 }
 
-static int open_all(void **state)
-{
-  (void)state;
-  return textinv_session_new(&session, NULL);
-}
-
-static int close_all(void **state)
-{
-  (void)state;
-  textinv_session_free(session);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -504,5 +491,5 @@ int main(void)
     cmocka_unit_test(sessions_check_their_options),
   };
 
-  return cmocka_run_group_tests_name("model", tests, open_all, close_all);
+  return cmocka_run_group_tests_name("model", tests, session_setup, session_teardown);
 }

@@ -140,19 +140,6 @@ static void what_cannot_be_is_refused(void **state)
   textinv_model_free(model);
 }
 
-static int open_all(void **state)
-{
-  (void)state;
-  return textinv_session_new(&session, NULL);
-}
-
-static int close_all(void **state)
-{
-  (void)state;
-  textinv_session_free(session);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -161,5 +148,5 @@ int main(void)
     cmocka_unit_test(what_cannot_be_is_refused),
   };
 
-  return cmocka_run_group_tests_name("prompt_weights", tests, open_all, close_all);
+  return cmocka_run_group_tests_name("prompt_weights", tests, session_setup, session_teardown);
 }

@@ -268,19 +268,6 @@ static void a_distilled_model_is_learnt_from_with_a_warning(void **state)
   hush(quiet);
 }
 
-static int open_all(void **state)
-{
-  (void)state;
-  return textinv_session_new(&session, NULL);
-}
-
-static int close_all(void **state)
-{
-  (void)state;
-  textinv_session_free(session);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -292,5 +279,5 @@ int main(void)
     cmocka_unit_test(a_distilled_model_is_learnt_from_with_a_warning),
   };
 
-  return cmocka_run_group_tests_name("scheduler", tests, open_all, close_all);
+  return cmocka_run_group_tests_name("scheduler", tests, session_setup, session_teardown);
 }

@@ -11,6 +11,19 @@
 
 static textinv_session *session;
 
+static inline int session_setup(void **state)
+{
+  (void)state;
+  return textinv_session_new(&session, NULL) < 0 ? -1 : 0;
+}
+
+static inline int session_teardown(void **state)
+{
+  (void)state;
+  textinv_session_free(session);
+  return 0;
+}
+
 static inline void must(textinv_status status)
 {
   if (status < 0)
