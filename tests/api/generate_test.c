@@ -1,6 +1,6 @@
 /* Pictures: the same seed gives the same picture however it is asked for, and nonsense is refused.
  */
-#include "testing_tiny.h"
+#include "testing_generate.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,25 +12,6 @@
 #include "safetensors.h"
 
 enum { BYTES = TINY_SIZE * TINY_SIZE * 3, LATENTS = 4 * 8 * 8 };
-
-static textinv_generate_params params(void)
-{
-  textinv_generate_params p;
-
-  must(textinv_generate_params_init(&p, sizeof(p)));
-  p.prompt = "a photo of toy";
-  p.steps = 5;
-  p.seed = 42;
-  return p;
-}
-
-static textinv_images *draw(const textinv_generate_params *p)
-{
-  textinv_images *images;
-
-  must(textinv_generate(&images, session, model, NULL, p));
-  return images;
-}
 
 static void batches_do_not_matter(void **state)
 {

@@ -1,29 +1,10 @@
 /* Previews of what is being drawn. */
-#include "testing_tiny.h"
+#include "testing_generate.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { BYTES = TINY_SIZE * TINY_SIZE * 3 };
-
-static textinv_generate_params params(void)
-{
-  textinv_generate_params p;
-
-  must(textinv_generate_params_init(&p, sizeof(p)));
-  p.prompt = "a photo of toy";
-  p.steps = 5;
-  p.seed = 42;
-  return p;
-}
-
-static textinv_images *draw(const textinv_generate_params *p)
-{
-  textinv_images *images;
-
-  must(textinv_generate(&images, session, model, NULL, p));
-  return images;
-}
 
 /* mean difference of a value */
 static double distance(textinv_images *images, const uint8_t *pixels)
